@@ -1,0 +1,1 @@
+//! Takes messages from the outbox to the backend and settles them.

@@ -1,0 +1,9 @@
+//! The phone-verify host.
+#![forbid(unsafe_code)]
+pub mod backends;
+pub mod clock;
+pub mod entropy;
+pub mod model;
+pub mod store;
+pub mod verifier;
+pub mod dispatch;
