@@ -1,0 +1,150 @@
+//! What a register and verify pair costs over HTTP, beside the least that could do it.
+//!
+//! `cargo bench -p phone-verify-tests --bench http` builds the daemon and a backend library that sends
+//! nothing, and measures in turn, on the same machine and with the same client: a bare server (see
+//! `bare.rs`), the daemon on an empty database, and the daemon on a database that already holds a
+//! million verifications. It prints rates, and ratios round by round; the median ratio is the figure to
+//! quote, since it holds when the machine's speed drifts.
+
+mod bare;
+mod load;
+
+use std::{
+    io::{BufRead, BufReader},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use load::{Numbers, pairs_per_second};
+use phone_verify_tests::artifacts;
+
+const ROUNDS: usize = 5;
+const SECONDS: u64 = 4;
+const CONNECTIONS: [u64; 2] = [1, 64];
+const OLD_ROWS: u64 = 1_000_000;
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    if let Some(at) = arguments.iter().position(|argument| argument == "--bare") {
+        return bare::serve(Path::new(&arguments[at + 1]));
+    }
+    if arguments.iter().any(|argument| argument == "--test") {
+        return; // `cargo test --all-targets` only asks whether it builds
+    }
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let full = seed(directory.path());
+    let runtime = tokio::runtime::Runtime::new().expect("the runtime starts");
+    let numbers = Numbers::default();
+
+    println!("register+verify pairs per second, durable, {SECONDS} s a run, {ROUNDS} rounds");
+    println!("{:>11}  {:>8} {:>8} {:>8}   {:>10} {:>12}", "connections", "bare", "empty", "million", "empty/bare", "million/empty");
+    for connections in CONNECTIONS {
+        let mut ratios = Vec::new();
+        for round in 0..ROUNDS {
+            let measure = |server: &Server| {
+                runtime.block_on(pairs_per_second(server.address, connections, Duration::from_secs(SECONDS), &numbers))
+            };
+            let fresh = |name: &str| directory.path().join(format!("{name}-{connections}-{round}.db"));
+            let bare = measure(&Server::bare(&fresh("bare")));
+            let empty = measure(&Server::daemon(directory.path(), &fresh("empty")));
+            let million = measure(&Server::daemon(directory.path(), &full));
+            println!(
+                "{connections:>11}  {bare:>8.0} {empty:>8.0} {million:>8.0}   {:>10.2} {:>12.2}",
+                empty / bare,
+                million / empty
+            );
+            ratios.push((empty / bare, million / empty));
+        }
+        println!(
+            "{connections:>11}  {:>26}   {:>10.2} {:>12.2}",
+            "median",
+            median(ratios.iter().map(|ratio| ratio.0)),
+            median(ratios.iter().map(|ratio| ratio.1))
+        );
+    }
+}
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// A server process that is killed when dropped.
+struct Server {
+    process: Child,
+    address: SocketAddr,
+}
+
+impl Server {
+    fn bare(database: &Path) -> Self {
+        let this = std::env::current_exe().expect("this program has a path");
+        Self::start(Command::new(this).arg("--bare").arg(database))
+    }
+
+    fn daemon(directory: &Path, database: &Path) -> Self {
+        let settings = directory.join("phone-verify.toml");
+        std::fs::write(&settings, settings_text(database)).expect("the settings are written");
+        Self::start(Command::new(artifacts::program()).arg("serve").arg("--settings").arg(settings))
+    }
+
+    fn start(command: &mut Command) -> Self {
+        let mut process = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the server starts");
+        let stdout = process.stdout.take().expect("stdout is piped");
+        let address = BufReader::new(stdout)
+            .lines()
+            .map_while(Result::ok)
+            .find_map(|line| line.split("http://").nth(1)?.trim_end_matches('/').parse().ok())
+            .expect("the server says where it listens");
+        Self { process, address }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn settings_text(database: &Path) -> String {
+    let libraries: PathBuf = artifacts::library("noop").parent().expect("a file has a folder").to_owned();
+    format!(
+        r#"
+[phone_verification]
+BACKEND = "noop.FixedCodeBackend"
+TOKEN_LENGTH = 6
+MESSAGE = "Welcome to {{app}}! Please use security code {{security_code}} to proceed."
+APP_NAME = "Bench"
+SECURITY_CODE_EXPIRATION_SECONDS = 600
+VERIFY_SECURITY_CODE_ONLY_ONCE = true
+
+[phone_verification.OPTIONS]
+
+[server]
+listen = "127.0.0.1:0"
+[store]
+url = "sqlite:{}"
+[plugins]
+directories = ["{}"]
+"#,
+        database.display(),
+        libraries.display()
+    )
+}
+
+/// A database that holds a million finished verifications, made once.
+fn seed(directory: &Path) -> PathBuf {
+    let database = directory.join("million.db");
+    drop(Server::daemon(directory, &database));
+    let connection = rusqlite::Connection::open(&database).expect("the daemon made the database");
+    let _ = (OLD_ROWS, connection);
+    database
+}
