@@ -17,7 +17,10 @@ impl UnixMillis {
     /// This instant moved forward.
     #[must_use]
     pub fn plus(self, by: Duration) -> Self {
-        Self(self.0.saturating_add(u64::try_from(by.as_millis()).unwrap_or(u64::MAX)))
+        Self(
+            self.0
+                .saturating_add(u64::try_from(by.as_millis()).unwrap_or(u64::MAX)),
+        )
     }
 
     /// How long until `later`; zero when it has passed.
@@ -38,9 +41,14 @@ enum Source {
 
 impl Clock {
     /// The operating system's clock.
-    #[expect(clippy::disallowed_methods, reason = "the one place where the ambient clock is read")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place where the ambient clock is read"
+    )]
     pub fn system() -> Self {
-        Self(Source::System { start: Instant::now() })
+        Self(Source::System {
+            start: Instant::now(),
+        })
     }
 
     /// A clock that stands still until it is moved, for tests.
@@ -49,7 +57,10 @@ impl Clock {
     }
 
     /// The wall-clock time.
-    #[expect(clippy::disallowed_methods, reason = "the one place where the ambient clock is read")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place where the ambient clock is read"
+    )]
     pub fn now(&self) -> UnixMillis {
         match &self.0 {
             Source::System { .. } => UnixMillis(
@@ -72,7 +83,10 @@ impl Clock {
     /// Moves a manual clock forward; the system's clock stays where it is.
     pub fn advance(&self, by: Duration) {
         if let Source::Manual(now) = &self.0 {
-            now.fetch_add(u64::try_from(by.as_millis()).unwrap_or(u64::MAX), Ordering::SeqCst);
+            now.fetch_add(
+                u64::try_from(by.as_millis()).unwrap_or(u64::MAX),
+                Ordering::SeqCst,
+            );
         }
     }
 }

@@ -34,7 +34,10 @@ impl Entropy {
     }
 
     /// Fills `bytes` with randomness.
-    #[expect(clippy::disallowed_methods, reason = "the one place where the system's randomness is drawn")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place where the system's randomness is drawn"
+    )]
     pub fn fill(&self, bytes: &mut [u8]) -> Result<(), NoEntropy> {
         match &self.0 {
             Source::System => getrandom::fill(bytes).map_err(|error| NoEntropy(error.to_string())),

@@ -2,8 +2,8 @@
 #![forbid(unsafe_code)]
 pub mod backends;
 pub mod clock;
+pub mod dispatch;
 pub mod entropy;
 pub mod model;
 pub mod store;
 pub mod verifier;
-pub mod dispatch;

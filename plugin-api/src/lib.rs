@@ -1,1 +1,140 @@
-//! Placeholder.
+//! Write an SMS backend for phone-verify: a plain struct with an `async fn send_sms`, compiled into a
+//! shared library that the host loads by name. This crate is the only dependency a backend needs.
+//!
+//! ```
+//! use phone_verify_plugin_api::{
+//!     Backend, Call, Error, ErrorKind, Host, Options, PhoneNumber, Receipt, Secret, backend, export_backends,
+//! };
+//!
+//! /// The `OPTIONS` of the settings, typed. Keys are matched without regard to case.
+//! #[derive(Options)]
+//! struct AcmeOptions {
+//!     /// The account's API key.
+//!     key: Secret,
+//!     /// The sender id.
+//!     from: String,
+//!     /// Where the provider listens.
+//!     #[option(default = "https://api.acme.example")]
+//!     base_url: String,
+//! }
+//!
+//! struct AcmeBackend {
+//!     options: AcmeOptions,
+//!     host: Host,
+//! }
+//!
+//! #[backend(summary = "Sends through Acme", hosts = ["api.acme.example"])]
+//! impl Backend for AcmeBackend {
+//!     type Options = AcmeOptions;
+//!
+//!     fn new(options: AcmeOptions, host: Host) -> Result<Self, Error> {
+//!         Ok(Self { options, host })
+//!     }
+//!
+//!     async fn send_sms(&self, number: &PhoneNumber, message: &str, _call: &Call) -> Result<Receipt, Error> {
+//!         let url = format!("{}/sms", self.options.base_url);
+//!         let form = [("from", self.options.from.as_str()), ("to", number.e164()), ("text", message)];
+//!         let response = self.host.http().post(&url).bearer(self.options.key.expose()).form(&form).send().await?;
+//!         match response.status() {
+//!             202 => Ok(Receipt::new(response.header("x-message-id").unwrap_or_default())),
+//!             400 => Err(Error::new(ErrorKind::InvalidNumber, "acme_400", "Acme does not take this number")),
+//!             status => Err(Error::from_http_status("acme", status)),
+//!         }
+//!     }
+//! }
+//!
+//! export_backends!(AcmeBackend);
+//! ```
+//!
+//! A library carries neither an async runtime nor TLS: [`Host`] offers HTTP through its pooled client,
+//! logging, clock, randomness and sleep. A future that waits on anything else (a socket or timer of some
+//! runtime) has nobody to wake it.
+//!
+//! What a backend does not override keeps the base behaviour, and an override can ask for that behaviour
+//! through [`Call::base`]. A panic anywhere becomes an error of that one call.
+
+mod backend;
+mod call;
+mod error;
+mod host;
+mod http;
+mod options;
+mod secret;
+mod types;
+
+#[doc(hidden)]
+#[path = "hidden/mod.rs"]
+pub mod __private;
+
+pub use backend::{Backend, Report, send_to_each};
+pub use call::{Base, Call};
+pub use error::{Error, ErrorKind};
+pub use host::{Host, LogLevel};
+pub use http::{Http, HttpError, Request, Response};
+pub use options::{OptionValue, Options};
+pub use phone_verify_plugin_macros::{Options, backend};
+pub use secret::Secret;
+pub use types::{Context, PhoneNumber, Receipt, Verdict};
+
+// One dependency for an author: what a provider's answers are parsed with comes along.
+pub use serde;
+pub use serde_json;
+
+/// Exports the backends of a library: `export_backends!(NexmoBackend, NexmoSandboxBackend);`, once per
+/// library. Each type needs [`Backend`] and the [`macro@backend`] attribute on its impl.
+#[macro_export]
+macro_rules! export_backends {
+    ($($backend:ty),+ $(,)?) => {
+        #[cfg(panic = "abort")]
+        ::core::compile_error!(
+            "a phone-verify backend cannot be built with panic = \"abort\": a panic would end the host. \
+             Remove that line from the profile in Cargo.toml."
+        );
+        #[doc(hidden)]
+        const _: () = {
+            use $crate::__private as pv;
+
+            const LIBRARY: pv::LibraryInfo = pv::LibraryInfo {
+                name: ::core::env!("CARGO_CRATE_NAME"),
+                version: ::core::env!("CARGO_PKG_VERSION"),
+                license: ::core::env!("CARGO_PKG_LICENSE"),
+                repository: ::core::env!("CARGO_PKG_REPOSITORY"),
+                backends: &[$(<$backend as pv::Exported>::INFO),+],
+            };
+            const LENGTH: usize = pv::manifest_len(&LIBRARY);
+
+            #[used]
+            #[cfg_attr(target_vendor = "apple", unsafe(link_section = "__DATA,__pv_plugin"))]
+            #[cfg_attr(windows, unsafe(link_section = ".pvplug"))]
+            #[cfg_attr(not(any(windows, target_vendor = "apple")), unsafe(link_section = ".pv_plugin"))]
+            #[unsafe(export_name = "PHONE_VERIFY_MANIFEST")]
+            static MANIFEST: [u8; LENGTH] = pv::manifest::<LENGTH>(&LIBRARY);
+
+            extern "C" fn manifest_json() -> pv::RString {
+                pv::manifest_text(&MANIFEST)
+            }
+
+            extern "C" fn create(
+                name: pv::RStr<'_>,
+                host: pv::HostObj,
+                options: pv::RStr<'_>,
+            ) -> pv::CreateResult {
+                $(if name.as_str() == <$backend as pv::Exported>::INFO.name {
+                    return pv::create::<$backend>(host, options);
+                })+
+                pv::unknown_backend(name)
+            }
+
+            fn root() -> pv::RootRef {
+                pv::root(manifest_json, create)
+            }
+
+            extern "C" fn module() -> pv::RootModuleResult {
+                pv::root_module(root)
+            }
+
+            #[unsafe(export_name = "_as__lib__header_root_module_loader")]
+            static HEADER: pv::LibHeader = pv::header(module);
+        };
+    };
+}

@@ -13,13 +13,27 @@ pub struct Receipt {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum FailureClass {
-    Config, InvalidNumber, UnreachableNumber, OptedOut, DestinationBlocked, ContentRejected, SenderRejected,
-    AuthFailed, NoCredit, Throttled, Transient, OutcomeUnknown, Internal, Unsupported,
+    Config,
+    InvalidNumber,
+    UnreachableNumber,
+    OptedOut,
+    DestinationBlocked,
+    ContentRejected,
+    SenderRejected,
+    AuthFailed,
+    NoCredit,
+    Throttled,
+    Transient,
+    OutcomeUnknown,
+    Internal,
+    Unsupported,
 }
 
 impl FailureClass {
     /// `invalid_number`, `throttled`, …: stable.
-    pub fn as_str(self) -> &'static str { todo!() }
+    pub fn as_str(self) -> &'static str {
+        todo!()
+    }
 }
 
 /// Why an SMS was not (or perhaps not) sent. `message` is for the operator's log: never for the client.

@@ -10,7 +10,11 @@ pub struct Messages {}
 pub struct BadTemplate(pub String);
 impl Messages {
     /// `default` is MESSAGE, `by_language` the MESSAGES table (language tag -> template), `app` APP_NAME.
-    pub fn new(_default: &str, _by_language: &[(String, String)], _app: &str) -> Result<Self, BadTemplate> { todo!() }
+    pub fn new(_default: &str, _by_language: &[(String, String)], _app: &str) -> Result<Self, BadTemplate> {
+        todo!()
+    }
     /// RFC 4647 lookup by quality, else the default.
-    pub fn render(&self, _locale: &Locale, _code: &super::SecurityCode) -> String { todo!() }
+    pub fn render(&self, _locale: &Locale, _code: &super::SecurityCode) -> String {
+        todo!()
+    }
 }

@@ -11,13 +11,21 @@ pub struct NotAPhoneNumber;
 pub struct Region(());
 impl Region {
     /// "US", "gb"
-    pub fn parse(_text: &str) -> Option<Self> { todo!() }
+    pub fn parse(_text: &str) -> Option<Self> {
+        todo!()
+    }
 }
 impl PhoneNumber {
     /// libphonenumber's rules; national numbers only with a default region.
-    pub fn parse(_text: &str, _default_region: Option<Region>) -> Result<Self, NotAPhoneNumber> { todo!() }
+    pub fn parse(_text: &str, _default_region: Option<Region>) -> Result<Self, NotAPhoneNumber> {
+        todo!()
+    }
     /// `+13478379634`: for the backend and the digest only.
-    pub fn e164(&self) -> &str { &self.0 }
+    pub fn e164(&self) -> &str {
+        &self.0
+    }
     /// `+13****34`.
-    pub fn masked(&self) -> String { todo!() }
+    pub fn masked(&self) -> String {
+        todo!()
+    }
 }

@@ -4,7 +4,11 @@
 pub struct SessionToken(String);
 impl SessionToken {
     /// As the client sent it.
-    pub fn from_client(text: &str) -> Self { Self(text.to_owned()) }
+    pub fn from_client(text: &str) -> Self {
+        Self(text.to_owned())
+    }
     /// The readable token.
-    pub fn expose(&self) -> &str { &self.0 }
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
 }

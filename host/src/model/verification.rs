@@ -4,4 +4,11 @@
 pub struct VerificationId(pub [u8; 16]);
 /// What a check came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Verdict { Valid, Invalid, Expired, AlreadyVerified, SessionTokenInvalid, TooManyAttempts }
+pub enum Verdict {
+    Valid,
+    Invalid,
+    Expired,
+    AlreadyVerified,
+    SessionTokenInvalid,
+    TooManyAttempts,
+}

@@ -18,10 +18,14 @@ pub enum StoreError {
 pub struct Keyring {}
 impl Keyring {
     /// Reads the key file, or makes it (mode 0600) on first start.
-    pub fn open(_path: &std::path::Path, _entropy: &crate::entropy::Entropy) -> Result<Self, String> { todo!() }
+    pub fn open(_path: &std::path::Path, _entropy: &crate::entropy::Entropy) -> Result<Self, String> {
+        todo!()
+    }
 }
 /// Where the verifier puts a message that is already in the store's outbox.
 #[derive(Clone)]
 pub struct OutboxSender {}
 /// Opens the embedded store.
-pub fn open_sqlite(_path: &std::path::Path) -> Result<Arc<dyn Store>, StoreError> { todo!() }
+pub fn open_sqlite(_path: &std::path::Path) -> Result<Arc<dyn Store>, StoreError> {
+    todo!()
+}

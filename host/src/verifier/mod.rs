@@ -1,6 +1,11 @@
 //! The domain service.
+use crate::{
+    clock::{Clock, UnixMillis},
+    entropy::Entropy,
+    model::*,
+    store::Store,
+};
 use std::{sync::Arc, time::Duration};
-use crate::{clock::{Clock, UnixMillis}, entropy::Entropy, model::*, store::Store};
 
 /// What a backend may decide in place of the base, behind a trait so that the verifier knows no backend.
 #[async_trait::async_trait]
@@ -8,11 +13,20 @@ pub trait Overrides: Send + Sync {
     /// `None`: not overridden.
     async fn generate_security_code(&self, locale: &Locale) -> Option<Result<SecurityCode, SendFailure>>;
     /// `None`: not overridden, or the template is wanted.
-    async fn generate_message(&self, code: &SecurityCode, locale: &Locale, context: &serde_json::Map<String, serde_json::Value>) -> Option<Result<String, SendFailure>>;
+    async fn generate_message(
+        &self,
+        code: &SecurityCode,
+        locale: &Locale,
+        context: &serde_json::Map<String, serde_json::Value>,
+    ) -> Option<Result<String, SendFailure>>;
     /// Whether `validate_security_code` is overridden.
     fn validates(&self) -> bool;
     /// Asked only when `validates`; `base` answers with the host's own comparison.
-    async fn validate_security_code(&self, check: &CheckRequest, base: Arc<dyn BaseValidate>) -> Result<Verdict, SendFailure>;
+    async fn validate_security_code(
+        &self,
+        check: &CheckRequest,
+        base: Arc<dyn BaseValidate>,
+    ) -> Result<Verdict, SendFailure>;
 }
 /// The host's own comparison for one attempt that is already counted.
 #[async_trait::async_trait]
@@ -35,11 +49,32 @@ pub struct Policy {
     pub messages: Messages,
 }
 /// One registration.
-pub struct RegisterRequest { /** … */ pub number: PhoneNumber, /** … */ pub locale: Locale, /** … */ pub context: serde_json::Map<String, serde_json::Value> }
+pub struct RegisterRequest {
+    /** … */
+    pub number: PhoneNumber,
+    /** … */
+    pub locale: Locale,
+    /** … */
+    pub context: serde_json::Map<String, serde_json::Value>,
+}
 /// Sent.
-pub struct Registered { /** … */ pub id: VerificationId, /** … */ pub session_token: SessionToken, /** … */ pub expires_at: UnixMillis }
+pub struct Registered {
+    /** … */
+    pub id: VerificationId,
+    /** … */
+    pub session_token: SessionToken,
+    /** … */
+    pub expires_at: UnixMillis,
+}
 /// One check.
-pub struct CheckRequest { /** … */ pub number: PhoneNumber, /** … */ pub session_token: SessionToken, /** … */ pub code: SecurityCode }
+pub struct CheckRequest {
+    /** … */
+    pub number: PhoneNumber,
+    /** … */
+    pub session_token: SessionToken,
+    /** … */
+    pub code: SecurityCode,
+}
 
 /// Why a registration was not carried out.
 #[derive(Debug, thiserror::Error)]
@@ -80,12 +115,31 @@ pub enum CheckError {
 pub struct Verifier {}
 impl Verifier {
     /// `outbox`: where orders to send go (the dispatcher has the other end).
-    pub fn new(_policy: Policy, _store: Arc<dyn Store>, _keyring: Arc<crate::store::Keyring>, _overrides: Arc<dyn Overrides>,
-        _outbox: crate::store::OutboxSender, _clock: Clock, _entropy: Entropy) -> Self { todo!() }
+    pub fn new(
+        _policy: Policy,
+        _store: Arc<dyn Store>,
+        _keyring: Arc<crate::store::Keyring>,
+        _overrides: Arc<dyn Overrides>,
+        _outbox: crate::store::OutboxSender,
+        _clock: Clock,
+        _entropy: Entropy,
+    ) -> Self {
+        todo!()
+    }
     /// Sends a code, waits for the outcome.
-    pub async fn register(&self, _request: RegisterRequest) -> Result<Registered, RegisterError> { todo!() }
+    pub async fn register(&self, _request: RegisterRequest) -> Result<Registered, RegisterError> {
+        todo!()
+    }
     /// Judges a code.
-    pub async fn check(&self, _request: CheckRequest) -> Result<Verdict, CheckError> { todo!() }
+    pub async fn check(&self, _request: CheckRequest) -> Result<Verdict, CheckError> {
+        todo!()
+    }
     /// Deletes what is older than `older_than`; with `dry_run` only counts.
-    pub async fn cleanup(&self, _older_than: Duration, _dry_run: bool) -> Result<u64, crate::store::StoreError> { todo!() }
+    pub async fn cleanup(
+        &self,
+        _older_than: Duration,
+        _dry_run: bool,
+    ) -> Result<u64, crate::store::StoreError> {
+        todo!()
+    }
 }

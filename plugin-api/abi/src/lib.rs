@@ -16,7 +16,12 @@
 
 // `sabi_trait` expands to impls that newer compilers call non-local, and to undocumented glue.
 #![allow(non_local_definitions, missing_docs)]
-#![allow(clippy::pedantic, clippy::unwrap_used, unused_qualifications, elided_lifetimes_in_paths)]
+#![allow(
+    clippy::pedantic,
+    clippy::unwrap_used,
+    unused_qualifications,
+    elided_lifetimes_in_paths
+)]
 
 use abi_stable::{
     StableAbi,
@@ -248,11 +253,8 @@ pub struct Root {
     pub manifest_json: extern "C" fn() -> RString,
     /// Makes the backend of that name from its options, a JSON object whose keys are in lower case.
     #[sabi(last_prefix_field)]
-    pub create: extern "C" fn(
-        name: RStr<'_>,
-        host: HostObj,
-        options_json: RStr<'_>,
-    ) -> RResult<BackendObj, RawError>,
+    pub create:
+        extern "C" fn(name: RStr<'_>, host: HostObj, options_json: RStr<'_>) -> RResult<BackendObj, RawError>,
 }
 
 impl RootModule for RootRef {
@@ -267,7 +269,11 @@ impl RootModule for RootRef {
 #[sabi_trait]
 pub trait BackendV1: Send + Sync + 'static {
     #[sabi(last_prefix_field)]
-    fn send_sms<'a>(&'a self, sms: RawSms, call: CallObj) -> BorrowingFfiFuture<'a, RResult<RawReceipt, RawError>>;
+    fn send_sms<'a>(
+        &'a self,
+        sms: RawSms,
+        call: CallObj,
+    ) -> BorrowingFfiFuture<'a, RResult<RawReceipt, RawError>>;
 
     /// Sends one text to several numbers, and reports the outcome of each.
     fn send_bulk_sms<'a>(
@@ -279,7 +285,10 @@ pub trait BackendV1: Send + Sync + 'static {
         unsupported("send_bulk_sms")
     }
 
-    fn generate_security_code<'a>(&'a self, _call: CallObj) -> BorrowingFfiFuture<'a, RResult<RString, RawError>> {
+    fn generate_security_code<'a>(
+        &'a self,
+        _call: CallObj,
+    ) -> BorrowingFfiFuture<'a, RResult<RString, RawError>> {
         unsupported("generate_security_code")
     }
 

@@ -1,1 +1,31 @@
-//! Placeholder.
+//! The macros of `phone-verify-plugin-api`. They expand to that crate's hidden module, so an author needs
+//! no other dependency.
+
+mod backend;
+mod options;
+
+use proc_macro::TokenStream;
+use syn::parse_macro_input;
+
+/// On `impl Backend for X`: notes what goes into the library's manifest.
+///
+/// `#[backend(summary = "…", hosts = ["api.example"], sandbox)]`, each part optional: one line about the backend, the
+/// hosts that it may reach over HTTP, and whether it is for tests and tutorials (the host then says so wherever it is used).
+/// The host calls the methods that this impl block overrides; for the others it keeps to its own code.
+#[proc_macro_attribute]
+pub fn backend(attributes: TokenStream, item: TokenStream) -> TokenStream {
+    let attributes = parse_macro_input!(attributes as backend::Attributes);
+    let item = parse_macro_input!(item as syn::ItemImpl);
+    backend::expand(&attributes, &item)
+        .unwrap_or_else(|error| error.to_compile_error())
+        .into()
+}
+
+/// Fills a struct from the `OPTIONS` table of the settings: see the trait of the same name.
+#[proc_macro_derive(Options, attributes(option))]
+pub fn options(item: TokenStream) -> TokenStream {
+    let item = parse_macro_input!(item as syn::DeriveInput);
+    options::expand(&item)
+        .unwrap_or_else(|error| error.to_compile_error())
+        .into()
+}

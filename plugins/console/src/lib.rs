@@ -1,1 +1,58 @@
-//! Placeholder.
+//! `console.ConsoleBackend`: prints each SMS to the terminal instead of sending it, for a first try and for
+//! development. It is the one place where a number and a code are shown in full, on purpose.
+#![forbid(unsafe_code)]
+
+use std::io::Write;
+
+use phone_verify_plugin_api::{
+    Backend, Call, Error, ErrorKind, Host, PhoneNumber, Receipt, backend, export_backends,
+};
+
+/// Prints each SMS.
+pub struct ConsoleBackend {
+    host: Host,
+}
+
+#[backend(summary = "Prints each SMS to the terminal instead of sending it", sandbox)]
+impl Backend for ConsoleBackend {
+    type Options = ();
+
+    fn new((): (), host: Host) -> Result<Self, Error> {
+        Ok(Self { host })
+    }
+
+    async fn send_sms(&self, number: &PhoneNumber, message: &str, _call: &Call) -> Result<Receipt, Error> {
+        let mut bytes = [0; 8];
+        self.host.random(&mut bytes);
+        // One write, so that two messages never mix.
+        std::io::stdout()
+            .lock()
+            .write_all(card(number.e164(), message).as_bytes())
+            .map_err(|error| Error::new(ErrorKind::Transient, "console_write", error.to_string()))?;
+        Ok(Receipt::new(format!(
+            "console-{:016x}",
+            u64::from_be_bytes(bytes)
+        )))
+    }
+}
+
+export_backends!(ConsoleBackend);
+
+/// The SMS as it is printed.
+fn card(number: &str, message: &str) -> String {
+    let body: String = message.lines().map(|line| format!("│ {line}\n")).collect();
+    format!("┌─ SMS to {number}\n{body}└─\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::card;
+
+    #[test]
+    fn a_message_of_two_lines_is_one_card() {
+        assert_eq!(
+            card("+13478379634", "Your code is 123456\n@example.com #123456"),
+            "┌─ SMS to +13478379634\n│ Your code is 123456\n│ @example.com #123456\n└─\n"
+        );
+    }
+}

@@ -42,7 +42,9 @@ impl Writer {
 
 fn commit_in_groups(connection: &Connection, orders: &mpsc::Receiver<Order>) {
     while let Ok(first) = orders.recv() {
-        connection.execute_batch("BEGIN IMMEDIATE").expect("a transaction begins");
+        connection
+            .execute_batch("BEGIN IMMEDIATE")
+            .expect("a transaction begins");
         let done: Vec<_> = std::iter::once(first)
             .chain(orders.try_iter().take(255))
             .map(|(op, answer)| (run(connection, &op), answer))
@@ -56,9 +58,10 @@ fn commit_in_groups(connection: &Connection, orders: &mpsc::Receiver<Order>) {
 
 fn run(connection: &Connection, op: &Op) -> bool {
     let (sql, parameters) = match op {
-        Op::Register { number, token } => {
-            ("INSERT INTO verification VALUES (?1, ?2, '123456', 0)", [token, number])
-        }
+        Op::Register { number, token } => (
+            "INSERT INTO verification VALUES (?1, ?2, '123456', 0)",
+            [token, number],
+        ),
         Op::Verify { token, code } => (
             "UPDATE verification SET verified = 1 WHERE token = ?1 AND code = ?2 AND verified = 0",
             [token, code],
@@ -79,7 +82,10 @@ pub fn serve(database: &Path) {
         let listener = tokio::net::TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0)))
             .await
             .expect("a port is free");
-        println!("listening on http://{}", listener.local_addr().expect("the socket is bound"));
+        println!(
+            "listening on http://{}",
+            listener.local_addr().expect("the socket is bound")
+        );
         axum::serve(listener, app).await.expect("the server runs");
     });
 }
@@ -90,15 +96,29 @@ fn text(body: &Value, field: &str) -> String {
 
 async fn register(State(writer): State<Writer>, Json(body): Json<Value>) -> Json<Value> {
     let token: String = std::iter::repeat_with(fastrand::alphanumeric).take(43).collect();
-    writer.run(Op::Register { number: text(&body, "phone_number"), token: token.clone() }).await;
+    writer
+        .run(Op::Register {
+            number: text(&body, "phone_number"),
+            token: token.clone(),
+        })
+        .await;
     Json(json!({ "session_token": token }))
 }
 
 async fn verify(State(writer): State<Writer>, Json(body): Json<Value>) -> (StatusCode, Json<Value>) {
-    let op = Op::Verify { token: text(&body, "session_token"), code: text(&body, "security_code") };
+    let op = Op::Verify {
+        token: text(&body, "session_token"),
+        code: text(&body, "security_code"),
+    };
     if writer.run(op).await {
-        (StatusCode::OK, Json(json!({ "message": "Security code is valid." })))
+        (
+            StatusCode::OK,
+            Json(json!({ "message": "Security code is valid." })),
+        )
     } else {
-        (StatusCode::BAD_REQUEST, Json(json!({ "non_field_errors": ["Security code is not valid"] })))
+        (
+            StatusCode::BAD_REQUEST,
+            Json(json!({ "non_field_errors": ["Security code is not valid"] })),
+        )
     }
 }

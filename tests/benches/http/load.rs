@@ -16,7 +16,12 @@ use tokio::{
 };
 
 /// Pairs of register and verify per second over `connections` connections in `duration`.
-pub async fn pairs_per_second(server: SocketAddr, connections: u64, duration: Duration, numbers: &Numbers) -> f64 {
+pub async fn pairs_per_second(
+    server: SocketAddr,
+    connections: u64,
+    duration: Duration,
+    numbers: &Numbers,
+) -> f64 {
     let end = Instant::now() + duration;
     let begin = Instant::now();
     let clients: Vec<_> = (0..connections)
@@ -65,13 +70,20 @@ impl Client {
     async fn connect(server: SocketAddr) -> Self {
         let stream = TcpStream::connect(server).await.expect("the server listens");
         stream.set_nodelay(true).expect("a TCP socket");
-        Self { stream, buffer: Vec::with_capacity(4096) }
+        Self {
+            stream,
+            buffer: Vec::with_capacity(4096),
+        }
     }
 
     async fn pair(&mut self, number: &str) {
         let body = format!(r#"{{"phone_number":"{number}"}}"#);
         let answer = self.post("/api/phone/register", &body).await;
-        let token = answer.split('"').nth(3).unwrap_or_else(|| panic!("no token in {answer}")).to_owned();
+        let token = answer
+            .split('"')
+            .nth(3)
+            .unwrap_or_else(|| panic!("no token in {answer}"))
+            .to_owned();
         let body =
             format!(r#"{{"phone_number":"{number}","session_token":"{token}","security_code":"123456"}}"#);
         self.post("/api/phone/verify", &body).await;
@@ -83,12 +95,22 @@ impl Client {
             "POST {path} HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
             body.len()
         );
-        self.stream.write_all(request.as_bytes()).await.expect("the server reads");
+        self.stream
+            .write_all(request.as_bytes())
+            .await
+            .expect("the server reads");
         self.buffer.clear();
         loop {
-            self.stream.read_buf(&mut self.buffer).await.expect("the server answers");
+            self.stream
+                .read_buf(&mut self.buffer)
+                .await
+                .expect("the server answers");
             if let Some(answer) = whole_answer(&self.buffer) {
-                assert!(self.buffer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&self.buffer));
+                assert!(
+                    self.buffer.starts_with(b"HTTP/1.1 200"),
+                    "{}",
+                    String::from_utf8_lossy(&self.buffer)
+                );
                 return answer;
             }
         }

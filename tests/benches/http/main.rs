@@ -39,12 +39,20 @@ fn main() {
     let numbers = Numbers::default();
 
     println!("register+verify pairs per second, durable, {SECONDS} s a run, {ROUNDS} rounds");
-    println!("{:>11}  {:>8} {:>8} {:>8}   {:>10} {:>12}", "connections", "bare", "empty", "million", "empty/bare", "million/empty");
+    println!(
+        "{:>11}  {:>8} {:>8} {:>8}   {:>10} {:>12}",
+        "connections", "bare", "empty", "million", "empty/bare", "million/empty"
+    );
     for connections in CONNECTIONS {
         let mut ratios = Vec::new();
         for round in 0..ROUNDS {
             let measure = |server: &Server| {
-                runtime.block_on(pairs_per_second(server.address, connections, Duration::from_secs(SECONDS), &numbers))
+                runtime.block_on(pairs_per_second(
+                    server.address,
+                    connections,
+                    Duration::from_secs(SECONDS),
+                    &numbers,
+                ))
             };
             let fresh = |name: &str| directory.path().join(format!("{name}-{connections}-{round}.db"));
             let bare = measure(&Server::bare(&fresh("bare")));
@@ -87,7 +95,12 @@ impl Server {
     fn daemon(directory: &Path, database: &Path) -> Self {
         let settings = directory.join("phone-verify.toml");
         std::fs::write(&settings, settings_text(database)).expect("the settings are written");
-        Self::start(Command::new(artifacts::program()).arg("serve").arg("--settings").arg(settings))
+        Self::start(
+            Command::new(artifacts::program())
+                .arg("serve")
+                .arg("--settings")
+                .arg(settings),
+        )
     }
 
     fn start(command: &mut Command) -> Self {
@@ -115,7 +128,10 @@ impl Drop for Server {
 }
 
 fn settings_text(database: &Path) -> String {
-    let libraries: PathBuf = artifacts::library("noop").parent().expect("a file has a folder").to_owned();
+    let libraries: PathBuf = artifacts::library("noop")
+        .parent()
+        .expect("a file has a folder")
+        .to_owned();
     format!(
         r#"
 [phone_verification]

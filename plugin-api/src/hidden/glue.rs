@@ -1,0 +1,230 @@
+//! Between the ABI's types and the author's: one wrapper around every backend.
+
+use std::{
+    future::Future,
+    mem::ManuallyDrop,
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+use async_ffi::BorrowingFfiFuture;
+use phone_verify_plugin_abi::{
+    BackendObj, BackendV1, BackendV1_TO, CallObj, HostObj, RawBulk, RawCheck, RawError, RawMessageRequest,
+    RawReceipt, RawSms, ReportObj, Root, RootRef,
+    abi_stable::{
+        library::{__call_root_module_loader, CheckTypeLayout, LibHeader, RootModuleResult},
+        prefix_type::PrefixTypeTrait,
+        sabi_trait::TD_Opaque,
+        std_types::{ROption, RResult, RStr, RString},
+    },
+    async_ffi, error_flag,
+};
+
+use super::{
+    Exported,
+    guard::{Guarded, catch, drop_guarded, install_hook},
+};
+use crate::{
+    Backend, Call, Context, Error, ErrorKind, Host, Options, PhoneNumber, Report, options::OptionReader,
+};
+
+pub type CreateResult = RResult<BackendObj, RawError>;
+
+/// Makes a backend for the host.
+pub fn create<B: Exported>(host: HostObj, options: RStr<'_>) -> CreateResult {
+    install_hook();
+    let host = Host::new(host);
+    let made = catch(|| {
+        let options = B::Options::read(OptionReader::new(options.as_str(), B::Options::FIELDS))?;
+        B::new(options, host.clone())
+    });
+    match made.and_then(|made| made) {
+        Ok(backend) => {
+            let guarded = Instance {
+                backend: ManuallyDrop::new(backend),
+                host,
+                broken: AtomicBool::new(false),
+            };
+            RResult::ROk(BackendV1_TO::from_value(guarded, TD_Opaque))
+        }
+        Err(error) => RResult::RErr(error.into_raw()),
+    }
+}
+
+/// What `create` answers for a name that the library does not export.
+pub fn unknown_backend(name: RStr<'_>) -> CreateResult {
+    let message = format!("this library has no backend named {name}");
+    RResult::RErr(Error::new(ErrorKind::Config, "unknown_backend", message).into_raw())
+}
+
+/// The manifest as the root module hands it out.
+pub fn manifest_text(manifest: &[u8]) -> RString {
+    RString::from(String::from_utf8_lossy(manifest).into_owned())
+}
+
+/// The root module of a library.
+pub fn root(
+    manifest_json: extern "C" fn() -> RString,
+    create: extern "C" fn(RStr<'_>, HostObj, RStr<'_>) -> CreateResult,
+) -> RootRef {
+    Root {
+        manifest_json,
+        create,
+    }
+    .leak_into_prefix()
+}
+
+/// What the header calls; guards against a panic in `root`.
+pub fn root_module(root: fn() -> RootRef) -> RootModuleResult {
+    __call_root_module_loader(root)
+}
+
+/// The header by which a host finds the root module and its layout.
+pub const fn header(module: extern "C" fn() -> RootModuleResult) -> LibHeader {
+    // SAFETY: the export macro is the only caller, and its `module` is `root_module`, which makes a `RootRef`.
+    unsafe { LibHeader::from_constructor::<RootRef>(module, CheckTypeLayout::Yes) }
+}
+
+/// A backend behind the ABI. After a panic nothing of it is called again: its state may be half-changed.
+struct Instance<B> {
+    backend: ManuallyDrop<B>,
+    host: Host,
+    broken: AtomicBool,
+}
+
+impl<B: Backend> Instance<B> {
+    /// Runs one call of the author's code and turns its outcome into the ABI's.
+    fn run<'a, T, R>(
+        &'a self,
+        call: CallObj,
+        code: impl AsyncCode<'a, B, T>,
+        into_raw: fn(T) -> R,
+    ) -> BorrowingFfiFuture<'a, RResult<R, RawError>>
+    where
+        T: Send + 'a,
+        R: 'a,
+    {
+        BorrowingFfiFuture::new(async move {
+            if self.broken.load(Ordering::Relaxed) {
+                let error = Error::new(
+                    ErrorKind::Internal,
+                    "plugin_panic",
+                    "this instance panicked before",
+                );
+                return RResult::RErr(error.with_flags(error_flag::PANIC).into_raw());
+            }
+            let call = Call::new(call, self.host.clone());
+            match Guarded::new(code.run(&self.backend, call)).await {
+                Ok(value) => RResult::ROk(into_raw(value)),
+                Err(error) => {
+                    let raw = error.into_raw();
+                    if raw.flags & error_flag::PANIC != 0 {
+                        self.broken.store(true, Ordering::Relaxed);
+                    }
+                    RResult::RErr(raw)
+                }
+            }
+        })
+    }
+}
+
+/// The author's part of one call. (A closure that borrows what it is given cannot be named as a bound with
+/// a `Send` future, so the bound is this trait.)
+trait AsyncCode<'a, B: 'a, T>: Send + 'a {
+    fn run(self, backend: &'a B, call: Call) -> impl Future<Output = Result<T, Error>> + Send + 'a;
+}
+
+impl<'a, B: 'a, T, F, C> AsyncCode<'a, B, T> for C
+where
+    C: FnOnce(&'a B, Call) -> F + Send + 'a,
+    F: Future<Output = Result<T, Error>> + Send + 'a,
+{
+    fn run(self, backend: &'a B, call: Call) -> impl Future<Output = Result<T, Error>> + Send + 'a {
+        self(backend, call)
+    }
+}
+
+impl<B: Backend> BackendV1 for Instance<B> {
+    fn send_sms<'a>(
+        &'a self,
+        sms: RawSms,
+        call: CallObj,
+    ) -> BorrowingFfiFuture<'a, RResult<RawReceipt, RawError>> {
+        let code = move |backend: &'a B, call: Call| async move {
+            let number = PhoneNumber::from_raw(sms.number);
+            backend.send_sms(&number, &sms.message, &call).await
+        };
+        self.run(call, code, crate::Receipt::into_raw)
+    }
+
+    fn send_bulk_sms<'a>(
+        &'a self,
+        bulk: RawBulk,
+        report: ReportObj,
+        call: CallObj,
+    ) -> BorrowingFfiFuture<'a, RResult<(), RawError>> {
+        let code = move |backend: &'a B, call: Call| async move {
+            let numbers: Vec<_> = bulk.numbers.into_iter().map(PhoneNumber::from_raw).collect();
+            let report = Report::new(report);
+            backend
+                .send_bulk_sms(&numbers, &bulk.message, &report, &call)
+                .await
+        };
+        self.run(call, code, |()| ())
+    }
+
+    fn generate_security_code<'a>(
+        &'a self,
+        call: CallObj,
+    ) -> BorrowingFfiFuture<'a, RResult<RString, RawError>> {
+        let code =
+            move |backend: &'a B, call: Call| async move { backend.generate_security_code(&call).await };
+        self.run(call, code, RString::from)
+    }
+
+    fn generate_message<'a>(
+        &'a self,
+        request: RawMessageRequest,
+        call: CallObj,
+    ) -> BorrowingFfiFuture<'a, RResult<ROption<RString>, RawError>> {
+        let code = move |backend: &'a B, call: Call| async move {
+            let context = Context::from_json(&request.context_json);
+            backend
+                .generate_message(&request.security_code, &context, &call)
+                .await
+        };
+        self.run(call, code, |message: Option<String>| {
+            message.map(RString::from).into()
+        })
+    }
+
+    fn validate_security_code<'a>(
+        &'a self,
+        check: RawCheck,
+        call: CallObj,
+    ) -> BorrowingFfiFuture<'a, RResult<u16, RawError>> {
+        let code = move |backend: &'a B, call: Call| async move {
+            let number = PhoneNumber::from_raw(check.phone_number);
+            backend
+                .validate_security_code(&check.security_code, &number, &check.session_token, &call)
+                .await
+        };
+        self.run(call, code, crate::Verdict::to_raw)
+    }
+}
+
+impl<B> Drop for Instance<B> {
+    fn drop(&mut self) {
+        drop_guarded(&mut self.backend);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use phone_verify_plugin_abi::abi_stable::library::ROOT_MODULE_LOADER_NAME;
+
+    #[test]
+    fn the_export_macro_writes_the_name_that_a_host_looks_for() {
+        assert_eq!(ROOT_MODULE_LOADER_NAME, "_as__lib__header_root_module_loader");
+        assert!(include_str!("../lib.rs").contains(&format!("export_name = \"{ROOT_MODULE_LOADER_NAME}\"")));
+    }
+}

@@ -1,0 +1,24 @@
+//! What the macros expand to. Not for authors: nothing here is stable but the ABI that it exports.
+#![allow(missing_docs)]
+
+mod glue;
+mod guard;
+mod manifest;
+
+pub use glue::{CreateResult, create, header, manifest_text, root, root_module, unknown_backend};
+pub use manifest::{BackendInfo, LibraryInfo, manifest, manifest_len};
+pub use phone_verify_plugin_abi::{
+    HostObj, RootRef,
+    abi_stable::{
+        library::{LibHeader, RootModuleResult},
+        std_types::{RStr, RString},
+    },
+    overrides,
+};
+
+pub use crate::options::{OptionField, OptionReader};
+
+/// A backend with its row of the manifest; the attribute macro writes this.
+pub trait Exported: crate::Backend {
+    const INFO: BackendInfo;
+}

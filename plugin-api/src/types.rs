@@ -1,0 +1,141 @@
+//! The values that a backend is handed and hands back. What must not be seen prints masked.
+
+use std::fmt;
+
+use phone_verify_plugin_abi::{
+    RawReceipt,
+    abi_stable::std_types::{RString, RVec},
+    verdict,
+};
+use serde_json::{Map, Value};
+
+/// A valid phone number.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct PhoneNumber(RString);
+
+impl PhoneNumber {
+    pub(crate) fn from_raw(e164: RString) -> Self {
+        Self(e164)
+    }
+
+    /// E.164 with its plus sign: `+13478379634`.
+    pub fn e164(&self) -> &str {
+        &self.0
+    }
+
+    /// E.164 without the plus sign, as some providers want it: `13478379634`.
+    pub fn digits(&self) -> &str {
+        self.0.trim_start_matches('+')
+    }
+}
+
+/// Masked: `+13****34`.
+impl fmt::Debug for PhoneNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let number = self.e164();
+        match (
+            number.get(..3),
+            number.len().checked_sub(2).and_then(|at| number.get(at..)),
+        ) {
+            (Some(head), Some(tail)) if number.len() > 6 => write!(f, "{head}****{tail}"),
+            _ => f.write_str("****"),
+        }
+    }
+}
+
+/// The provider took the SMS.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Receipt {
+    message_id: String,
+}
+
+impl Receipt {
+    /// With the provider's message id, by which its delivery receipt will name it.
+    pub fn new(message_id: impl Into<String>) -> Self {
+        Self {
+            message_id: message_id.into(),
+        }
+    }
+
+    /// For providers that give no id.
+    pub fn without_id() -> Self {
+        Self::default()
+    }
+
+    /// The provider's message id, empty if it gave none.
+    pub fn message_id(&self) -> &str {
+        &self.message_id
+    }
+
+    pub(crate) fn into_raw(self) -> RawReceipt {
+        RawReceipt {
+            message_id: RString::from(self.message_id),
+            flags: 0,
+            ext: RVec::new(),
+        }
+    }
+}
+
+/// What the caller said beside the number: names and values for [`crate::Backend::generate_message`].
+#[derive(Clone, Default)]
+pub struct Context(Map<String, Value>);
+
+impl Context {
+    pub(crate) fn from_json(json: &str) -> Self {
+        Self(serde_json::from_str(json).unwrap_or_default())
+    }
+
+    /// The value of that name, if it is a text.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name)?.as_str()
+    }
+}
+
+/// Names only: the values are the caller's own business.
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+/// What a check of a security code came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Verdict {
+    /// The right code.
+    Valid,
+    /// A wrong code.
+    Invalid,
+    /// The right code, too late.
+    Expired,
+    /// The right code, used before.
+    AlreadyVerified,
+    /// No such session.
+    SessionTokenInvalid,
+    /// No attempts left.
+    TooManyAttempts,
+}
+
+impl Verdict {
+    pub(crate) fn to_raw(self) -> u16 {
+        match self {
+            Self::Valid => verdict::VALID,
+            Self::Invalid => verdict::INVALID,
+            Self::Expired => verdict::EXPIRED,
+            Self::AlreadyVerified => verdict::ALREADY_VERIFIED,
+            Self::SessionTokenInvalid => verdict::SESSION_TOKEN_INVALID,
+            Self::TooManyAttempts => verdict::TOO_MANY_ATTEMPTS,
+        }
+    }
+
+    pub(crate) fn from_raw(raw: u16) -> Self {
+        match raw {
+            verdict::VALID => Self::Valid,
+            verdict::EXPIRED => Self::Expired,
+            verdict::ALREADY_VERIFIED => Self::AlreadyVerified,
+            verdict::SESSION_TOKEN_INVALID => Self::SessionTokenInvalid,
+            verdict::TOO_MANY_ATTEMPTS => Self::TooManyAttempts,
+            _ => Self::Invalid,
+        }
+    }
+}
