@@ -133,7 +133,7 @@ macro_rules! export_backends {
                 pv::root_module(root)
             }
 
-            #[unsafe(export_name = "_as__lib__header_root_module_loader")]
+            #[unsafe(export_name = "_1as_0lib_1header_0root_bmodule_bloader")]
             static HEADER: pv::LibHeader = pv::header(module);
         };
     };

@@ -224,7 +224,7 @@ mod tests {
 
     #[test]
     fn the_export_macro_writes_the_name_that_a_host_looks_for() {
-        assert_eq!(ROOT_MODULE_LOADER_NAME, "_as__lib__header_root_module_loader");
+        assert_eq!(ROOT_MODULE_LOADER_NAME, "_1as_0lib_1header_0root_bmodule_bloader");
         assert!(include_str!("../lib.rs").contains(&format!("export_name = \"{ROOT_MODULE_LOADER_NAME}\"")));
     }
 }
