@@ -18,7 +18,7 @@ enum Source {
 }
 
 /// The operating system gave no randomness; nothing secret can be made.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[error("the operating system gave no randomness: {0}")]
 pub struct NoEntropy(String);
 

@@ -1,20 +1,210 @@
-//! The text of the SMS: templates by language.
-/// `Accept-Language` as sent, or a single tag.
+//! The text of the SMS: one template, and others by language.
+//!
+//! The syntax is the ancestor's, Python's `str.format` with names: `{app}`, `{security_code}`, and `{{`, `}}`
+//! for braces. Invariant: templates are checked when they are read, so rendering cannot fail.
+
+use super::SecurityCode;
+
+/// The languages that a caller would like, as in `Accept-Language`; a single tag is one too.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Locale(pub String);
-/// All templates, checked.
-pub struct Messages {}
-/// A template that cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct BadTemplate(pub String);
-impl Messages {
-    /// `default` is MESSAGE, `by_language` the MESSAGES table (language tag -> template), `app` APP_NAME.
-    pub fn new(_default: &str, _by_language: &[(String, String)], _app: &str) -> Result<Self, BadTemplate> {
-        todo!()
+
+impl Locale {
+    /// The tags, the most wanted first.
+    fn tags(&self) -> Vec<String> {
+        // Long lists are cut: nobody reads a hundred languages.
+        let header: String = self.0.chars().take(256).collect();
+        let wanted = accept_language::parse_with_quality(&header).into_iter();
+        wanted
+            .filter(|(tag, quality)| *quality > 0.0 && tag != "*")
+            .map(|(tag, _)| tag.to_lowercase())
+            .collect()
     }
-    /// RFC 4647 lookup by quality, else the default.
-    pub fn render(&self, _locale: &Locale, _code: &super::SecurityCode) -> String {
-        todo!()
+
+    /// The most wanted tag; empty if there is none.
+    pub fn first_tag(&self) -> String {
+        self.tags().into_iter().next().unwrap_or_default()
+    }
+}
+
+/// A template that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadTemplate {
+    /// A placeholder that nobody fills.
+    #[error("it has the placeholder {{{0}}}, but only {{app}} and {{security_code}} are filled in")]
+    UnknownPlaceholder(String),
+    /// Nothing to verify with.
+    #[error("it has no {{security_code}}, so the SMS would carry no code")]
+    NoSecurityCode,
+    /// A brace without its partner.
+    #[error("it has a brace without its partner; write {{{{ or }}}} for a brace")]
+    LoneBrace,
+}
+
+#[derive(Clone, Debug)]
+enum Piece {
+    Text(String),
+    App,
+    SecurityCode,
+}
+
+/// One template.
+#[derive(Clone, Debug)]
+struct Template(Vec<Piece>);
+
+impl Template {
+    fn parse(source: &str) -> Result<Self, BadTemplate> {
+        let mut pieces = Vec::new();
+        let mut text = String::new();
+        let mut rest = source.chars().peekable();
+        while let Some(character) = rest.next() {
+            match character {
+                '{' | '}' if rest.next_if_eq(&character).is_some() => text.push(character),
+                '}' => return Err(BadTemplate::LoneBrace),
+                '{' => {
+                    let mut name = String::new();
+                    loop {
+                        match rest.next() {
+                            Some('}') => break,
+                            Some('{') | None => return Err(BadTemplate::LoneBrace),
+                            Some(character) => name.push(character),
+                        }
+                    }
+                    pieces.push(Piece::Text(std::mem::take(&mut text)));
+                    pieces.push(match name.trim() {
+                        "app" => Piece::App,
+                        "security_code" => Piece::SecurityCode,
+                        _ => return Err(BadTemplate::UnknownPlaceholder(name)),
+                    });
+                }
+                _ => text.push(character),
+            }
+        }
+        pieces.push(Piece::Text(text));
+        if !pieces.iter().any(|piece| matches!(piece, Piece::SecurityCode)) {
+            return Err(BadTemplate::NoSecurityCode);
+        }
+        Ok(Self(pieces))
+    }
+
+    fn render(&self, app: &str, code: &SecurityCode) -> String {
+        self.0
+            .iter()
+            .map(|piece| match piece {
+                Piece::Text(text) => text.as_str(),
+                Piece::App => app,
+                Piece::SecurityCode => code.expose(),
+            })
+            .collect()
+    }
+}
+
+/// All templates.
+#[derive(Clone, Debug)]
+pub struct Messages {
+    app: String,
+    default: Template,
+    /// By language tag in lower case.
+    by_language: Vec<(String, Template)>,
+}
+
+impl Messages {
+    /// With `MESSAGE` and `APP_NAME`.
+    pub fn new(default: &str, app: &str) -> Result<Self, BadTemplate> {
+        Ok(Self {
+            app: app.to_owned(),
+            default: Template::parse(default)?,
+            by_language: Vec::new(),
+        })
+    }
+
+    /// Adds a row of `MESSAGES`.
+    pub fn add_language(&mut self, tag: &str, template: &str) -> Result<(), BadTemplate> {
+        self.by_language
+            .push((tag.to_lowercase(), Template::parse(template)?));
+        Ok(())
+    }
+
+    /// The text in the language that fits best, by the lookup of RFC 4647, section 3.4: each tag is shortened
+    /// from its end until a template has it.
+    pub fn render(&self, locale: &Locale, code: &SecurityCode) -> String {
+        self.template(locale).render(&self.app, code)
+    }
+
+    fn template(&self, locale: &Locale) -> &Template {
+        if self.by_language.is_empty() {
+            return &self.default;
+        }
+        locale
+            .tags()
+            .iter()
+            .find_map(|tag| self.lookup(tag))
+            .unwrap_or(&self.default)
+    }
+
+    fn lookup(&self, tag: &str) -> Option<&Template> {
+        let mut range = tag;
+        loop {
+            if let Some((_, template)) = self.by_language.iter().find(|(known, _)| known == range) {
+                return Some(template);
+            }
+            range = &range[..range.rfind('-')?];
+            // A single letter before the cut belongs to what was cut off (an extension).
+            if let Some(at) = range.rfind('-').filter(|at| range.len() - at == 2) {
+                range = &range[..at];
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn rendered(locale: &str) -> String {
+        let mut messages = Messages::new("{app}: {security_code}", "Acme {x}").unwrap();
+        messages
+            .add_language("es", "{app}, su código: {security_code}")
+            .unwrap();
+        messages.add_language("zh-Hant", "{{{security_code}}}").unwrap();
+        messages.render(&Locale(locale.to_owned()), &SecurityCode::new("123456").unwrap())
+    }
+
+    #[test]
+    fn the_language_that_fits_best_is_chosen() {
+        for locale in ["es", "es-MX", "ES-mx", "fr, es;q=0.5, en;q=0.1", "es-419-x-acme"] {
+            assert_eq!(rendered(locale), "Acme {x}, su código: 123456", "{locale}");
+        }
+        assert_eq!(rendered("zh-Hant-CN-x-private1"), "{123456}");
+        for locale in ["", "*", "en", "zh", "es;q=0", ";;;,,,q=", "e"] {
+            assert_eq!(rendered(locale), "Acme {x}: 123456", "{locale}");
+        }
+    }
+
+    #[test]
+    fn a_template_that_cannot_work_is_refused() {
+        let refused = |template| Messages::new(template, "Acme").unwrap_err();
+        assert_eq!(
+            refused("{app} {code}"),
+            BadTemplate::UnknownPlaceholder("code".into())
+        );
+        assert_eq!(refused("{app}"), BadTemplate::NoSecurityCode);
+        assert_eq!(refused("{security_code"), BadTemplate::LoneBrace);
+        assert_eq!(refused("} {security_code}"), BadTemplate::LoneBrace);
+        assert_eq!(
+            refused("{code}").to_string(),
+            "it has the placeholder {code}, but only {app} and {security_code} are filled in"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_a_template_or_refused(text in "\\PC{0,40}|[{}a-z]{0,20}", locale in "\\PC{0,40}") {
+            if let Ok(messages) = Messages::new(&text, "Acme") {
+                messages.render(&Locale(locale), &SecurityCode::new("123456").unwrap());
+            }
+        }
     }
 }

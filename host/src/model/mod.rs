@@ -1,4 +1,6 @@
-//! The words of the domain: pure values, no async, no I/O, nothing else of ours.
+//! The words of the domain, as values that cannot be wrong. No async, no I/O, nothing else of ours but the
+//! clock and the randomness that are passed in.
+
 pub mod delivery;
 pub mod message;
 pub mod phone_number;
@@ -6,9 +8,9 @@ pub mod security_code;
 pub mod session_token;
 pub mod verification;
 
-pub use delivery::{FailureClass, Receipt, SendFailure};
+pub use delivery::{FailureClass, Outcome, Receipt, SendFailure};
 pub use message::{Locale, Messages};
-pub use phone_number::PhoneNumber;
+pub use phone_number::{PhoneNumber, Region};
 pub use security_code::SecurityCode;
 pub use session_token::SessionToken;
 pub use verification::{Verdict, VerificationId};

@@ -1,14 +1,113 @@
-//! The life cycle.
-/// 48 bits of milliseconds, 80 random bits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+//! The life cycle of a verification.
+//!
+//! A verification is pending from its registration; a check verifies it, or time or too many wrong codes end
+//! it. Where it stands is computed from what is stored ([`Standing`]), so that it cannot contradict itself.
+
+use std::fmt;
+
+use crate::{
+    clock::{Clock, UnixMillis},
+    entropy::{Entropy, NoEntropy},
+};
+
+/// Names a verification. 48 bits of milliseconds come first, so that new ones are stored side by side; 80
+/// random bits follow.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct VerificationId(pub [u8; 16]);
-/// What a check came to.
+
+impl VerificationId {
+    /// A new one.
+    pub fn generate(clock: &Clock, entropy: &Entropy) -> Result<Self, NoEntropy> {
+        let mut id = [0; 16];
+        id[..6].copy_from_slice(&clock.now().0.to_be_bytes()[2..]);
+        entropy.fill(&mut id[6..])?;
+        Ok(Self(id))
+    }
+}
+
+/// As it appears in a log.
+impl fmt::Display for VerificationId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&data_encoding::HEXLOWER.encode(&self.0))
+    }
+}
+
+impl fmt::Debug for VerificationId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// What a check of a security code came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Verdict {
+    /// The right code.
     Valid,
+    /// A wrong code.
     Invalid,
+    /// The right code, too late.
     Expired,
+    /// The right code, used before, and codes are good for one use.
     AlreadyVerified,
+    /// No such session for this number.
     SessionTokenInvalid,
+    /// No attempts left; nothing was compared.
     TooManyAttempts,
+}
+
+/// What of a verification decides a check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// When its code stops being good.
+    pub expires_at: UnixMillis,
+    /// Whether its code was used.
+    pub verified: bool,
+}
+
+impl Standing {
+    /// The verdict on an attempt that was counted already. The order is the ancestor's: a wrong code is
+    /// wrong before it is late.
+    pub fn judge(self, matches: bool, now: UnixMillis, only_once: bool) -> Verdict {
+        if !matches {
+            Verdict::Invalid
+        } else if now > self.expires_at {
+            Verdict::Expired
+        } else if self.verified && only_once {
+            Verdict::AlreadyVerified
+        } else {
+            Verdict::Valid
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_attempt_is_judged_in_the_order_of_the_ancestor() {
+        let fresh = Standing {
+            expires_at: UnixMillis(1000),
+            verified: false,
+        };
+        let used = Standing {
+            verified: true,
+            ..fresh
+        };
+        let (in_time, late) = (UnixMillis(1000), UnixMillis(1001));
+        assert_eq!(fresh.judge(true, in_time, true), Verdict::Valid);
+        assert_eq!(fresh.judge(true, late, true), Verdict::Expired);
+        assert_eq!(fresh.judge(false, late, true), Verdict::Invalid);
+        assert_eq!(used.judge(true, in_time, true), Verdict::AlreadyVerified);
+        assert_eq!(used.judge(true, late, true), Verdict::Expired);
+        assert_eq!(used.judge(true, in_time, false), Verdict::Valid);
+    }
+
+    #[test]
+    fn later_ids_sort_after_earlier_ones() {
+        let clock = Clock::manual(UnixMillis(1_700_000_000_000));
+        let earlier = VerificationId::generate(&clock, &Entropy::system()).unwrap();
+        clock.advance(std::time::Duration::from_millis(1));
+        assert!(VerificationId::generate(&clock, &Entropy::system()).unwrap() > earlier);
+    }
 }

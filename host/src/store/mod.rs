@@ -1,31 +1,208 @@
-//! The store.
-use std::sync::Arc;
-/// Domain operations, each one transaction. (Owner: core.)
-#[async_trait::async_trait]
-pub trait Store: Send + Sync {
-    /// Whether a write would succeed now: writes and rolls back.
-    async fn ready(&self) -> Result<(), StoreError>;
-}
+//! Where verifications are kept. [`Store`] is what the rest of the host knows: domain operations, each one
+//! transaction that is durable when it returns. [`sqlite`] is the embedded engine.
+//!
+//! Invariants: no driver error crosses the trait; nothing that identifies a person or opens a session is
+//! stored readable; every operation that depends on time takes it as an argument.
+
+pub mod bulk;
+pub mod keyring;
+pub mod outbox;
+pub mod sqlite;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+pub use bulk::{BulkBatch, BulkFailure, BulkProgress, JobId};
+pub use keyring::Keyring;
+pub use outbox::{Order, OutboxMessage};
+
+use crate::{
+    clock::UnixMillis,
+    model::{Outcome, PhoneNumber, SecurityCode, Verdict, VerificationId},
+};
+
 /// The store could not do it.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
-    /// For the log.
+    /// The database cannot be reached, read or written.
     #[error("the database cannot be used: {0}")]
     Unavailable(String),
+    /// What it holds cannot be right.
+    #[error("the database holds what this program did not write: {0}")]
+    Corrupt(String),
+    /// The operating system gave no randomness to seal with.
+    #[error(transparent)]
+    NoEntropy(#[from] crate::entropy::NoEntropy),
 }
-/// The server's keys.
-pub struct Keyring {}
-impl Keyring {
-    /// Reads the key file, or makes it (mode 0600) on first start.
-    pub fn open(_path: &std::path::Path, _entropy: &crate::entropy::Entropy) -> Result<Self, String> {
-        todo!()
-    }
+
+/// A registration that is to begin.
+pub struct NewVerification {
+    /// Its id, and the id of its first message.
+    pub id: VerificationId,
+    /// The number to verify.
+    pub number: PhoneNumber,
+    /// The code that the message carries.
+    pub code: NewCode,
+    /// The message, as it goes out.
+    pub message: OutboxMessage,
+    /// The current time.
+    pub now: UnixMillis,
+    /// How long this process alone may send the message.
+    pub lease: Duration,
+    /// How many wrong codes a code survives.
+    pub max_failed_attempts: u32,
+    /// How many verifications may share a code.
+    pub max_sessions: u32,
 }
-/// Where the verifier puts a message that is already in the store's outbox.
-#[derive(Clone)]
-pub struct OutboxSender {}
-/// Opens the embedded store.
-pub fn open_sqlite(_path: &std::path::Path) -> Result<Arc<dyn Store>, StoreError> {
-    todo!()
+
+/// Where the code of a new verification comes from.
+pub enum NewCode {
+    /// Made for it.
+    Fresh {
+        /// The code.
+        code: SecurityCode,
+        /// How long it is good.
+        lifetime: Duration,
+    },
+    /// The one that is pending for the number.
+    Shared(PendingCode),
+}
+
+/// A code that was sent to a number and is still good.
+#[derive(Clone, Debug)]
+pub struct PendingCode {
+    /// The verification that it was made for.
+    pub verification: VerificationId,
+    /// The code.
+    pub code: SecurityCode,
+    /// When it stops being good.
+    pub expires_at: UnixMillis,
+}
+
+/// What became of a [`NewVerification`].
+#[derive(Debug)]
+pub enum Begun {
+    /// It is durable, and its message is leased to the caller.
+    Yes {
+        /// When its code stops being good.
+        expires_at: UnixMillis,
+    },
+    /// Nothing was stored: another code is pending for this number; begin again with that one.
+    CodeIsPending(PendingCode),
+    /// Nothing was stored: the code to be shared is no longer pending; begin again with a fresh one.
+    CodeIsGone,
+    /// Nothing was stored: all attempts on the pending code are used up.
+    AttemptsUsedUp {
+        /// When the code expires and with it the refusal.
+        until: UnixMillis,
+    },
+    /// Nothing was stored: too many verifications share the pending code.
+    TooManySessions {
+        /// When the code expires and with it the refusal.
+        until: UnixMillis,
+    },
+}
+
+/// What a check depends on beside the code.
+#[derive(Clone, Copy, Debug)]
+pub struct CheckRules {
+    /// The current time.
+    pub now: UnixMillis,
+    /// Whether a code is good for one use.
+    pub only_once: bool,
+    /// What a success sets the attempts back to.
+    pub max_failed_attempts: u32,
+}
+
+/// Domain operations, each one transaction, durable when it returns.
+#[async_trait]
+pub trait Store: Send + Sync {
+    /// Stores a verification together with its message, unless the number's pending code says otherwise.
+    async fn begin_verification(&self, new: NewVerification) -> Result<Begun, StoreError>;
+
+    /// The base check. Takes an attempt, then compares, then records the verdict. An attempt that fails is
+    /// spent; a success sets the attempts back. With `only_once`, of any number of calls with the right code
+    /// exactly one is [`Verdict::Valid`].
+    async fn check_code(
+        &self,
+        id: VerificationId,
+        code: SecurityCode,
+        rules: CheckRules,
+    ) -> Result<Verdict, StoreError>;
+
+    /// For a backend that judges by itself: takes an attempt. `Some` is the verdict if there was none to
+    /// take, and the backend is not asked.
+    async fn take_attempt(&self, id: VerificationId) -> Result<Option<Verdict>, StoreError>;
+
+    /// The base comparison for an attempt that was taken. Records nothing.
+    async fn compare_code(
+        &self,
+        id: VerificationId,
+        code: SecurityCode,
+        rules: CheckRules,
+    ) -> Result<Verdict, StoreError>;
+
+    /// Records what the backend said about an attempt that was taken; `None`: it said nothing, and the
+    /// attempt is given back. Single use is enforced here: the answer is the verdict that holds.
+    async fn settle_attempt(
+        &self,
+        id: VerificationId,
+        verdict: Option<Verdict>,
+        rules: CheckRules,
+    ) -> Result<Option<Verdict>, StoreError>;
+
+    /// Records what became of a message, and forgets its text. A fresh code that certainly was not sent is
+    /// no longer pending.
+    async fn settle_message(&self, message: &OutboxMessage, outcome: &Outcome) -> Result<(), StoreError>;
+
+    /// Leases messages whose lease lapsed, because the process that held it died. A message is leased
+    /// twice at most, and not once its code has expired; those that are over are settled as unknown.
+    async fn lease_lapsed_messages(
+        &self,
+        now: UnixMillis,
+        lease: Duration,
+        limit: u32,
+    ) -> Result<Vec<OutboxMessage>, StoreError>;
+
+    /// Forgets codes that have expired. Returns how many.
+    async fn expire_codes(&self, now: UnixMillis) -> Result<u64, StoreError>;
+
+    /// Deletes, or only counts, verifications and finished bulk jobs that began before `before`.
+    async fn delete_before(&self, before: UnixMillis, dry_run: bool) -> Result<u64, StoreError>;
+
+    /// Stores a bulk job, unless it is there already. Returns whether it was new.
+    async fn begin_bulk(
+        &self,
+        job: JobId,
+        numbers: Vec<PhoneNumber>,
+        message: String,
+        now: UnixMillis,
+    ) -> Result<bool, StoreError>;
+
+    /// Leases up to `limit` numbers of a job. Numbers whose lease lapsed are settled as unknown: whether their
+    /// SMS left cannot be known, and it is not sent twice.
+    async fn lease_bulk(
+        &self,
+        job: JobId,
+        now: UnixMillis,
+        lease: Duration,
+        limit: u32,
+    ) -> Result<Option<BulkBatch>, StoreError>;
+
+    /// Records the outcomes of leased numbers.
+    async fn settle_bulk(&self, job: JobId, outcomes: Vec<(u64, Outcome)>) -> Result<(), StoreError>;
+
+    /// Gives back numbers that were leased and not handed to the backend.
+    async fn release_bulk(&self, job: JobId, items: Vec<u64>) -> Result<(), StoreError>;
+
+    /// How far a job is.
+    async fn bulk_progress(&self, job: JobId) -> Result<BulkProgress, StoreError>;
+
+    /// The numbers of a job that failed, in their order.
+    async fn bulk_failures(&self, job: JobId) -> Result<Vec<BulkFailure>, StoreError>;
+
+    /// Whether a write would be durable now: makes one and takes it back.
+    async fn ready(&self) -> Result<(), StoreError>;
 }

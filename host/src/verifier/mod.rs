@@ -120,7 +120,7 @@ impl Verifier {
         _store: Arc<dyn Store>,
         _keyring: Arc<crate::store::Keyring>,
         _overrides: Arc<dyn Overrides>,
-        _outbox: crate::store::OutboxSender,
+        _outbox: tokio::sync::mpsc::Sender<crate::store::Order>,
         _clock: Clock,
         _entropy: Entropy,
     ) -> Self {

@@ -1,0 +1,58 @@
+-- Times are milliseconds since the Unix epoch. Ids are 16 bytes that begin with the time, so new rows are
+-- stored side by side. Numbers and codes are keyed digests; texts that are needed again are sealed.
+
+CREATE TABLE verification (
+    id              BLOB    PRIMARY KEY,
+    number          BLOB    NOT NULL,   -- digest
+    -- The verification whose code this one shares; NULL: it has its own.
+    code_of         BLOB,
+    key_id          INTEGER NOT NULL,   -- of code and number
+    code            BLOB,               -- digest; of a row with its own code
+    code_sealed     BLOB,               -- to send the same code again; gone once used or expired
+    code_used_at    INTEGER,
+    -- Of the code, over all verifications that share it.
+    failures        INTEGER NOT NULL DEFAULT 0,
+    sessions        INTEGER NOT NULL DEFAULT 1,
+    -- Of this verification alone.
+    attempts_left   INTEGER NOT NULL,
+    created_at      INTEGER NOT NULL,
+    expires_at      INTEGER NOT NULL,
+    verified_at     INTEGER,
+    delivery        TEXT    NOT NULL DEFAULT 'pending',  -- 'pending', 'sent', or a failure class
+    message_id      TEXT                                 -- the provider's
+) WITHOUT ROWID;
+
+-- The one code of a number that is still good. Rows leave when the code is used or expires, so this stays
+-- small however many verifications there were.
+CREATE TABLE pending (
+    number          BLOB    PRIMARY KEY,
+    verification    BLOB    NOT NULL,
+    expires_at      INTEGER NOT NULL
+) WITHOUT ROWID;
+
+-- What is to be sent. A row leaves when it is settled.
+CREATE TABLE outbox (
+    id              BLOB    PRIMARY KEY,
+    verification    BLOB    NOT NULL,
+    sealed          BLOB    NOT NULL,   -- number, language and text
+    leased_until    INTEGER NOT NULL,
+    leases          INTEGER NOT NULL DEFAULT 1
+) WITHOUT ROWID;
+
+CREATE TABLE bulk_job (
+    id              BLOB    PRIMARY KEY,
+    sealed          BLOB    NOT NULL,   -- the text
+    created_at      INTEGER NOT NULL
+) WITHOUT ROWID;
+
+CREATE TABLE bulk_item (
+    job             BLOB    NOT NULL REFERENCES bulk_job (id) ON DELETE CASCADE,
+    item            INTEGER NOT NULL,
+    sealed          BLOB    NOT NULL,   -- the number
+    -- 'waiting', 'leased', 'sent', or a failure class
+    state           TEXT    NOT NULL DEFAULT 'waiting',
+    leased_until    INTEGER,
+    failure_code    TEXT,
+    PRIMARY KEY (job, item)
+) WITHOUT ROWID;
+CREATE INDEX bulk_item_open ON bulk_item (job, state, item) WHERE state IN ('waiting', 'leased');

@@ -1,0 +1,396 @@
+//! The server's keys, and all that is done with them: digests of codes and numbers, session tokens, sealed
+//! texts.
+//!
+//! Invariants: keys never leave this module; a digest is bound to what it is for, so that one cannot stand
+//! for another; comparisons take the same time wherever the difference is.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{Read, Write},
+    path::Path,
+};
+
+use chacha20poly1305::{
+    KeyInit, XChaCha20Poly1305, XNonce,
+    aead::{Aead, Payload},
+};
+use data_encoding::{BASE64URL_NOPAD, HEXLOWER_PERMISSIVE};
+use hmac::{Hmac, Mac};
+use sha2::Sha256;
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
+use crate::{
+    entropy::{Entropy, NoEntropy},
+    model::{PhoneNumber, SecurityCode, SessionToken, VerificationId},
+};
+
+/// A keyed digest as it is stored.
+pub type Digest = [u8; 32];
+
+/// How many bytes of a session token are its MAC.
+const TOKEN_MAC_LENGTH: usize = 16;
+const NONCE_LENGTH: usize = 24;
+
+/// Why there is no keyring.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeyringError {
+    /// The file cannot be read or made.
+    #[error("the key file {path} cannot be {what}: {cause}")]
+    Io {
+        /// The file.
+        path: String,
+        /// "read" or "made".
+        what: &'static str,
+        /// The operating system's words.
+        cause: std::io::Error,
+    },
+    /// Others could read the keys.
+    #[error("the key file {path} has mode {mode:04o}, so others can read it; run: chmod 600 {path}")]
+    TooOpen {
+        /// The file.
+        path: String,
+        /// Its mode.
+        mode: u32,
+    },
+    /// A line that is not a key.
+    #[error(
+        "line {line} of the key file {path} is not a key; each line holds 64 hexadecimal digits, the current key first"
+    )]
+    NotAKey {
+        /// The file.
+        path: String,
+        /// Counted from 1.
+        line: usize,
+    },
+    /// No line at all.
+    #[error("the key file {path} holds no key; remove it to have one made, if no data depends on it")]
+    Empty {
+        /// The file.
+        path: String,
+    },
+    /// No randomness.
+    #[error(transparent)]
+    NoEntropy(#[from] NoEntropy),
+}
+
+/// The current key, and earlier ones that still open what they closed.
+pub struct Keyring {
+    /// Never empty; the first one is current.
+    keys: Vec<Key>,
+    entropy: Entropy,
+}
+
+struct Key {
+    /// Names the key in a row: the start of a digest of it.
+    id: u32,
+    code: Hmac<Sha256>,
+    number: Hmac<Sha256>,
+    token: Hmac<Sha256>,
+    seal: XChaCha20Poly1305,
+}
+
+impl Key {
+    fn new(master: &[u8; 32]) -> Self {
+        let derive = |label: &str| {
+            let mut mac = keyed(master);
+            mac.update(label.as_bytes());
+            Zeroizing::new(<[u8; 32]>::from(mac.finalize().into_bytes()))
+        };
+        let id = derive("phone-verify key id v1");
+        Self {
+            id: u32::from_be_bytes([id[0], id[1], id[2], id[3]]),
+            code: keyed(&derive("phone-verify security code v1")),
+            number: keyed(&derive("phone-verify phone number v1")),
+            token: keyed(&derive("phone-verify session token v1")),
+            seal: XChaCha20Poly1305::new((&*derive("phone-verify sealed text v1")).into()),
+        }
+    }
+
+    fn token_mac(&self, id: VerificationId, number: &PhoneNumber) -> [u8; TOKEN_MAC_LENGTH] {
+        let digest = digest(&self.token, &[&id.0, number.e164().as_bytes()]);
+        let mut mac = [0; TOKEN_MAC_LENGTH];
+        mac.copy_from_slice(&digest[..TOKEN_MAC_LENGTH]);
+        mac
+    }
+}
+
+fn keyed(key: &[u8; 32]) -> Hmac<Sha256> {
+    <Hmac<Sha256> as hmac::KeyInit>::new_from_slice(key).expect("HMAC takes keys of any length")
+}
+
+/// All parts but the last have a fixed length, so no two lists of parts run together.
+fn digest(keyed: &Hmac<Sha256>, parts: &[&[u8]]) -> Digest {
+    let mut mac = keyed.clone();
+    for part in parts {
+        mac.update(part);
+    }
+    mac.finalize().into_bytes().into()
+}
+
+impl Keyring {
+    /// Reads the key file; makes one with mode 0600 where there is none.
+    pub fn open(path: &Path, entropy: Entropy) -> Result<Self, KeyringError> {
+        let shown = path.display().to_string();
+        let io = |what| {
+            let path = shown.clone();
+            move |cause| KeyringError::Io { path, what, cause }
+        };
+        let file = match File::open(path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                make(path, &entropy)?.map_err(io("made"))?;
+                File::open(path)
+            }
+            other => other,
+        };
+        let mut file = file.map_err(io("read"))?;
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::MetadataExt;
+            let mode = file.metadata().map_err(io("read"))?.mode() & 0o7777;
+            if mode & 0o077 != 0 {
+                return Err(KeyringError::TooOpen { path: shown, mode });
+            }
+        }
+        let mut text = Zeroizing::new(String::new());
+        file.read_to_string(&mut text).map_err(io("read"))?;
+        let mut keys = Vec::new();
+        for (index, line) in text
+            .lines()
+            .enumerate()
+            .filter(|(_, line)| !line.trim().is_empty())
+        {
+            let master = HEXLOWER_PERMISSIVE
+                .decode(line.trim().as_bytes())
+                .map(Zeroizing::new)
+                .ok();
+            let master = master
+                .and_then(|bytes| <[u8; 32]>::try_from(bytes.as_slice()).ok())
+                .map(Zeroizing::new);
+            let master = master.ok_or_else(|| KeyringError::NotAKey {
+                path: shown.clone(),
+                line: index + 1,
+            })?;
+            keys.push(Key::new(&master));
+        }
+        if keys.is_empty() {
+            return Err(KeyringError::Empty { path: shown });
+        }
+        Ok(Self { keys, entropy })
+    }
+
+    /// A keyring with one random key, for a database that does not outlive the process.
+    pub fn ephemeral(entropy: Entropy) -> Result<Self, NoEntropy> {
+        let master = Zeroizing::new(entropy.array()?);
+        Ok(Self {
+            keys: vec![Key::new(&master)],
+            entropy,
+        })
+    }
+
+    /// Names the current key in a row.
+    pub fn current_key_id(&self) -> u32 {
+        self.keys[0].id
+    }
+
+    fn key(&self, id: u32) -> Option<&Key> {
+        self.keys.iter().find(|key| key.id == id)
+    }
+
+    /// The token for a verification: its id and a MAC over id and number, so that nothing secret of it needs
+    /// to be stored.
+    pub fn session_token(&self, id: VerificationId, number: &PhoneNumber) -> SessionToken {
+        let mac = self.keys[0].token_mac(id, number);
+        SessionToken::from_client(BASE64URL_NOPAD.encode(&[&id.0[..], &mac[..]].concat()))
+    }
+
+    /// The verification that a token names, if the token is ours and was made for this number.
+    pub fn open_session_token(&self, token: &SessionToken, number: &PhoneNumber) -> Option<VerificationId> {
+        let bytes = BASE64URL_NOPAD.decode(token.expose().as_bytes()).ok()?;
+        let (id, mac) = bytes.split_first_chunk::<16>()?;
+        let id = VerificationId(*id);
+        let ours = self
+            .keys
+            .iter()
+            .any(|key| bool::from(key.token_mac(id, number).ct_eq(mac)));
+        ours.then_some(id)
+    }
+
+    /// The digest of a code under the current key, bound to its verification.
+    pub fn code_digest(&self, id: VerificationId, code: &SecurityCode) -> Digest {
+        digest(&self.keys[0].code, &[&id.0, code.expose().as_bytes()])
+    }
+
+    /// Whether this is the code of that digest, made under the key of that id.
+    pub fn code_matches(&self, key_id: u32, id: VerificationId, code: &SecurityCode, stored: &[u8]) -> bool {
+        let Some(key) = self.key(key_id) else { return false };
+        digest(&key.code, &[&id.0, code.expose().as_bytes()])[..]
+            .ct_eq(stored)
+            .into()
+    }
+
+    /// What a number is found by: a digest under each key, the current one first.
+    pub fn number_digests(&self, number: &PhoneNumber) -> Vec<Digest> {
+        self.keys
+            .iter()
+            .map(|key| digest(&key.number, &[number.e164().as_bytes()]))
+            .collect()
+    }
+
+    /// Seals a text for a while in the database. `bound_to` must be given again to open it.
+    pub fn seal(&self, text: &str, bound_to: &[u8]) -> Result<Vec<u8>, NoEntropy> {
+        let key = &self.keys[0];
+        let nonce = self.entropy.array::<NONCE_LENGTH>()?;
+        let payload = Payload {
+            msg: text.as_bytes(),
+            aad: bound_to,
+        };
+        let sealed = key
+            .seal
+            .encrypt(&XNonce::from(nonce), payload)
+            .expect("a text of less than 256 GiB can be sealed");
+        Ok([&key.id.to_be_bytes()[..], &nonce[..], &sealed[..]].concat())
+    }
+
+    /// The text again; `None` if it was sealed under a key that is gone, for something else, or was changed.
+    pub fn open_sealed(&self, sealed: &[u8], bound_to: &[u8]) -> Option<Zeroizing<String>> {
+        let (id, rest) = sealed.split_first_chunk::<4>()?;
+        let (nonce, msg) = rest.split_first_chunk::<NONCE_LENGTH>()?;
+        let key = self.key(u32::from_be_bytes(*id))?;
+        let text = key
+            .seal
+            .decrypt(&XNonce::from(*nonce), Payload { msg, aad: bound_to })
+            .ok()?;
+        String::from_utf8(text).ok().map(Zeroizing::new)
+    }
+}
+
+/// Makes the key file. Another process may be doing the same: then its file is the one.
+fn make(path: &Path, entropy: &Entropy) -> Result<std::io::Result<()>, NoEntropy> {
+    let master = Zeroizing::new(entropy.array::<32>()?);
+    let line = Zeroizing::new(format!("{}\n", HEXLOWER_PERMISSIVE.encode(&*master)));
+    let unique = data_encoding::HEXLOWER.encode(&entropy.array::<8>()?);
+    let temporary = path.with_extension(format!("{unique}.new"));
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    Ok((|| {
+        let mut file = options.open(&temporary)?;
+        file.write_all(line.as_bytes())?;
+        file.sync_all()?;
+        // A link never replaces: of two processes that start at once, one wins, and both use its key.
+        let linked = std::fs::hard_link(&temporary, path);
+        std::fs::remove_file(&temporary)?;
+        match linked {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+            other => other,
+        }
+    })())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::{Clock, UnixMillis};
+
+    fn keyring() -> Keyring {
+        Keyring::ephemeral(Entropy::system()).unwrap()
+    }
+
+    fn number(text: &str) -> PhoneNumber {
+        PhoneNumber::parse(text, None).unwrap()
+    }
+
+    fn id() -> VerificationId {
+        VerificationId::generate(&Clock::manual(UnixMillis(1)), &Entropy::system()).unwrap()
+    }
+
+    #[test]
+    fn a_token_is_good_for_its_number_alone() {
+        let (keyring, id, number_of_token) = (keyring(), id(), number("+13478379634"));
+        let token = keyring.session_token(id, &number_of_token);
+        assert_eq!(keyring.open_session_token(&token, &number_of_token), Some(id));
+        assert_eq!(keyring.open_session_token(&token, &number("+13478379635")), None);
+        let mut changed = token.expose().to_owned().into_bytes();
+        changed[30] ^= 1;
+        let changed = SessionToken::from_client(String::from_utf8(changed).unwrap());
+        assert_eq!(keyring.open_session_token(&changed, &number_of_token), None);
+        for nonsense in ["", "a", "not base64 ✗", &"A".repeat(10_000)] {
+            assert_eq!(
+                keyring.open_session_token(&SessionToken::from_client(nonsense), &number_of_token),
+                None
+            );
+        }
+    }
+
+    #[test]
+    fn a_digest_of_a_code_is_good_for_its_verification_alone() {
+        let (keyring, first, second) = (keyring(), id(), id());
+        let code = SecurityCode::new("123456").unwrap();
+        let stored = keyring.code_digest(first, &code);
+        let key = keyring.current_key_id();
+        assert!(keyring.code_matches(key, first, &code, &stored));
+        assert!(!keyring.code_matches(key, second, &code, &stored));
+        assert!(!keyring.code_matches(key, first, &SecurityCode::new("123457").unwrap(), &stored));
+        assert!(!keyring.code_matches(key ^ 1, first, &code, &stored));
+    }
+
+    #[test]
+    fn a_sealed_text_opens_only_for_what_it_was_sealed_for() {
+        let keyring = keyring();
+        let sealed = keyring.seal("Your code is 123456", b"one").unwrap();
+        assert_eq!(
+            keyring.open_sealed(&sealed, b"one").unwrap().as_str(),
+            "Your code is 123456"
+        );
+        assert!(keyring.open_sealed(&sealed, b"two").is_none());
+        assert!(keyring.open_sealed(&sealed[..20], b"one").is_none());
+        assert!(!sealed.windows(6).any(|window| window == b"123456"));
+    }
+
+    #[test]
+    fn the_key_file_is_made_once_for_its_owner_alone_and_then_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("keys");
+        let first = Keyring::open(&path, Entropy::system()).unwrap();
+        let second = Keyring::open(&path, Entropy::system()).unwrap();
+        assert_eq!(first.current_key_id(), second.current_key_id());
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            assert_eq!(
+                std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+                0o600
+            );
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+            let error = Keyring::open(&path, Entropy::system()).err().unwrap().to_string();
+            assert!(
+                error.contains("mode 0644") && error.contains("chmod 600"),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_new_first_line_is_the_current_key_and_the_old_one_still_opens() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("keys");
+        let before = Keyring::open(&path, Entropy::system()).unwrap();
+        let (id, number) = (id(), number("+13478379634"));
+        let token = before.session_token(id, &number);
+        let rotated = format!("{}\n{}", "ab".repeat(32), std::fs::read_to_string(&path).unwrap());
+        std::fs::write(&path, rotated).unwrap();
+        let after = Keyring::open(&path, Entropy::system()).unwrap();
+        assert_ne!(after.current_key_id(), before.current_key_id());
+        assert_eq!(after.open_session_token(&token, &number), Some(id));
+        std::fs::write(&path, "nonsense\n").unwrap();
+        let error = Keyring::open(&path, Entropy::system()).err().unwrap().to_string();
+        assert!(
+            error.starts_with("line 1 of the key file") && !error.contains("nonsense"),
+            "{error}"
+        );
+    }
+}

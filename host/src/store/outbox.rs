@@ -1,0 +1,41 @@
+//! What is to be sent, and how it gets from the verifier to the dispatcher.
+
+use std::fmt;
+
+use tokio::sync::oneshot;
+use zeroize::Zeroizing;
+
+use crate::model::{Locale, Outcome, PhoneNumber, VerificationId};
+
+/// A message that this process alone may send, until its lease lapses.
+#[derive(Clone)]
+pub struct OutboxMessage {
+    /// Names it, also to a provider that drops duplicates.
+    pub id: VerificationId,
+    /// The verification that it belongs to.
+    pub verification: VerificationId,
+    /// Where it goes.
+    pub number: PhoneNumber,
+    /// What the caller's languages were.
+    pub locale: Locale,
+    /// The text, with the code in it.
+    pub text: Zeroizing<String>,
+}
+
+/// A message is named, never shown.
+impl fmt::Debug for OutboxMessage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OutboxMessage")
+            .field("id", &self.id)
+            .field("number", &self.number)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A message that is durable in the outbox and leased, on its way to the dispatcher.
+pub struct Order {
+    /// The message.
+    pub message: OutboxMessage,
+    /// Who waits for the outcome; nobody may be left.
+    pub answer: Option<oneshot::Sender<Outcome>>,
+}

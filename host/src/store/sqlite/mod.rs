@@ -1,0 +1,364 @@
+//! The embedded engine. All writes go through one thread that commits in groups ([`writer`]); reads have
+//! connections of their own beside it. Several processes may share the file.
+
+mod bulk;
+mod outbox;
+mod retention;
+mod verification;
+mod writer;
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+
+use super::{
+    Begun, BulkBatch, BulkFailure, BulkProgress, CheckRules, JobId, Keyring, NewVerification, OutboxMessage,
+    Store, StoreError,
+};
+use crate::{
+    clock::UnixMillis,
+    model::{Outcome, PhoneNumber, SecurityCode, Verdict, VerificationId},
+};
+
+/// In their order; the number of those that ran is the file's `user_version`. Frozen once released.
+const MIGRATIONS: [&str; 1] = [include_str!("../../../migrations/sqlite/0001_initial.sql")];
+
+/// How long to wait for another process that is writing.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Idle connections that are kept for reading.
+const MAX_IDLE_READERS: usize = 4;
+
+/// Why a database cannot be opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// No such folder, no right to it, not a database, …
+    #[error("the database {path} cannot be opened: {cause}; {hint}")]
+    Unusable {
+        /// The file.
+        path: String,
+        /// SQLite's words.
+        cause: String,
+        /// What to do.
+        hint: &'static str,
+    },
+    /// Written by a later version of this program.
+    #[error(
+        "the database {path} has schema version {found}, and this program knows up to {known}; run a newer phone-verify, or name another file in [store] url"
+    )]
+    TooNew {
+        /// The file.
+        path: String,
+        /// What it has.
+        found: usize,
+        /// What this program knows.
+        known: usize,
+    },
+}
+
+/// The embedded engine, open.
+pub struct Sqlite {
+    path: PathBuf,
+    keyring: Arc<Keyring>,
+    writer: writer::Writer,
+    readers: Arc<Mutex<Vec<Connection>>>,
+}
+
+impl Sqlite {
+    /// Opens the file, makes it where there is none, and brings its schema up to date.
+    pub fn open(path: &Path, keyring: Arc<Keyring>) -> Result<Self, OpenError> {
+        let unusable = |error: rusqlite::Error| OpenError::Unusable {
+            path: path.display().to_string(),
+            cause: error.to_string(),
+            hint: match error.sqlite_error_code() {
+                Some(rusqlite::ErrorCode::NotADatabase) => "name another file in [store] url",
+                Some(rusqlite::ErrorCode::ReadOnly) => "give this user the right to write it and its folder",
+                Some(rusqlite::ErrorCode::DatabaseBusy) => "another process holds it for long",
+                _ => "its folder must exist, and this user must have the right to write there",
+            },
+        };
+        make_private(path);
+        let mut connection = connect(path).map_err(unusable)?;
+        connection
+            .pragma_update(None, "journal_mode", "WAL")
+            .map_err(unusable)?;
+        let found = migrate(&mut connection).map_err(unusable)?;
+        if found > MIGRATIONS.len() {
+            let path = path.display().to_string();
+            return Err(OpenError::TooNew {
+                path,
+                found,
+                known: MIGRATIONS.len(),
+            });
+        }
+        Ok(Self {
+            path: path.to_owned(),
+            keyring,
+            writer: writer::Writer::start(connection),
+            readers: Arc::default(),
+        })
+    }
+
+    /// Runs a read on a thread that may block.
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (path, readers) = (self.path.clone(), Arc::clone(&self.readers));
+        let run = move || {
+            let idle = readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            let connection = idle.map_or_else(|| connect(&path), Ok)?;
+            let value = read(&connection)?;
+            let mut readers = readers.lock().unwrap_or_else(PoisonError::into_inner);
+            if readers.len() < MAX_IDLE_READERS {
+                readers.push(connection);
+            }
+            Ok(value)
+        };
+        tokio::task::spawn_blocking(run)
+            .await
+            .map_err(|_| StoreError::Unavailable("a read was broken off".into()))?
+            .map_err(Fault::into_error)
+    }
+
+    async fn write<T: Send + 'static>(
+        &self,
+        write: impl FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.writer.run(write).await
+    }
+}
+
+/// Others on the machine have no business in the file; SQLite gives its companions the same mode.
+fn make_private(path: &Path) {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt;
+        // An existing file keeps the mode that its owner gave it; any other trouble shows when it is opened.
+        let _ = std::fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path);
+    }
+}
+
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    connection.set_prepared_statement_cache_capacity(64);
+    Ok(connection)
+}
+
+/// Returns the schema version that the file now has.
+fn migrate(connection: &mut Connection) -> rusqlite::Result<usize> {
+    let version = |connection: &Connection| {
+        connection.pragma_query_value(None, "user_version", |row| {
+            row.get::<_, i64>(0)
+                .map(|version| usize::try_from(version).unwrap_or(usize::MAX))
+        })
+    };
+    if version(connection)? >= MIGRATIONS.len() {
+        return version(connection);
+    }
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    // Another process may have been faster.
+    for (index, migration) in MIGRATIONS.iter().enumerate().skip(version(&transaction)?) {
+        transaction.execute_batch(migration)?;
+        transaction.pragma_update(None, "user_version", index as i64 + 1)?;
+    }
+    transaction.commit()?;
+    version(connection)
+}
+
+/// Why an operation failed, inside this engine.
+#[derive(Debug)]
+enum Fault {
+    Driver(rusqlite::Error),
+    Store(StoreError),
+}
+
+impl Fault {
+    fn corrupt(what: &str) -> Self {
+        Self::Store(StoreError::Corrupt(what.to_owned()))
+    }
+
+    fn into_error(self) -> StoreError {
+        match self {
+            Self::Driver(error) => StoreError::Unavailable(error.to_string()),
+            Self::Store(error) => error,
+        }
+    }
+}
+
+impl From<rusqlite::Error> for Fault {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Driver(error)
+    }
+}
+
+impl From<StoreError> for Fault {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+fn millis(time: UnixMillis) -> i64 {
+    i64::try_from(time.0).unwrap_or(i64::MAX)
+}
+
+fn time(millis: i64) -> UnixMillis {
+    UnixMillis(u64::try_from(millis).unwrap_or(0))
+}
+
+#[async_trait]
+impl Store for Sqlite {
+    async fn begin_verification(&self, new: NewVerification) -> Result<Begun, StoreError> {
+        let row = verification::NewRow::prepare(new, &self.keyring)?;
+        let keyring = Arc::clone(&self.keyring);
+        self.write(move |connection| verification::begin(connection, &keyring, &row))
+            .await
+    }
+
+    async fn check_code(
+        &self,
+        id: VerificationId,
+        code: SecurityCode,
+        rules: CheckRules,
+    ) -> Result<Verdict, StoreError> {
+        let keyring = Arc::clone(&self.keyring);
+        self.write(move |connection| verification::check(connection, &keyring, id, &code, rules))
+            .await
+    }
+
+    async fn take_attempt(&self, id: VerificationId) -> Result<Option<Verdict>, StoreError> {
+        self.write(move |connection| Ok(verification::take_attempt(connection, id)?.err()))
+            .await
+    }
+
+    async fn compare_code(
+        &self,
+        id: VerificationId,
+        code: SecurityCode,
+        rules: CheckRules,
+    ) -> Result<Verdict, StoreError> {
+        let keyring = Arc::clone(&self.keyring);
+        self.read(move |connection| verification::compare(connection, &keyring, id, &code, rules))
+            .await
+    }
+
+    async fn settle_attempt(
+        &self,
+        id: VerificationId,
+        verdict: Option<Verdict>,
+        rules: CheckRules,
+    ) -> Result<Option<Verdict>, StoreError> {
+        self.write(move |connection| verification::settle_attempt(connection, id, verdict, rules))
+            .await
+    }
+
+    async fn settle_message(&self, message: &OutboxMessage, outcome: &Outcome) -> Result<(), StoreError> {
+        let settled = outbox::Settled::of(message, outcome);
+        self.write(move |connection| outbox::settle(connection, &settled))
+            .await
+    }
+
+    async fn lease_lapsed_messages(
+        &self,
+        now: UnixMillis,
+        lease: Duration,
+        limit: u32,
+    ) -> Result<Vec<OutboxMessage>, StoreError> {
+        let keyring = Arc::clone(&self.keyring);
+        self.write(move |connection| outbox::lease_lapsed(connection, &keyring, now, lease, limit))
+            .await
+    }
+
+    async fn expire_codes(&self, now: UnixMillis) -> Result<u64, StoreError> {
+        self.write(move |connection| retention::expire_codes(connection, now))
+            .await
+    }
+
+    async fn delete_before(&self, before: UnixMillis, dry_run: bool) -> Result<u64, StoreError> {
+        if dry_run {
+            return self
+                .read(move |connection| retention::count_before(connection, before))
+                .await;
+        }
+        let mut deleted = 0;
+        // In steps, so that registrations get in between.
+        loop {
+            let step = self
+                .write(move |connection| retention::delete_before(connection, before))
+                .await?;
+            deleted += step;
+            if step == 0 {
+                return Ok(deleted);
+            }
+        }
+    }
+
+    async fn begin_bulk(
+        &self,
+        job: JobId,
+        numbers: Vec<PhoneNumber>,
+        message: String,
+        now: UnixMillis,
+    ) -> Result<bool, StoreError> {
+        let rows = bulk::Rows::prepare(job, &numbers, &message, &self.keyring)?;
+        self.write(move |connection| bulk::begin(connection, &rows, now))
+            .await
+    }
+
+    async fn lease_bulk(
+        &self,
+        job: JobId,
+        now: UnixMillis,
+        lease: Duration,
+        limit: u32,
+    ) -> Result<Option<BulkBatch>, StoreError> {
+        let keyring = Arc::clone(&self.keyring);
+        self.write(move |connection| bulk::lease(connection, &keyring, job, now, lease, limit))
+            .await
+    }
+
+    async fn settle_bulk(&self, job: JobId, outcomes: Vec<(u64, Outcome)>) -> Result<(), StoreError> {
+        self.write(move |connection| bulk::settle(connection, job, &outcomes))
+            .await
+    }
+
+    async fn release_bulk(&self, job: JobId, items: Vec<u64>) -> Result<(), StoreError> {
+        self.write(move |connection| bulk::release(connection, job, &items))
+            .await
+    }
+
+    async fn bulk_progress(&self, job: JobId) -> Result<BulkProgress, StoreError> {
+        self.read(move |connection| bulk::progress(connection, job)).await
+    }
+
+    async fn bulk_failures(&self, job: JobId) -> Result<Vec<BulkFailure>, StoreError> {
+        let keyring = Arc::clone(&self.keyring);
+        self.read(move |connection| bulk::failures(connection, &keyring, job))
+            .await
+    }
+
+    async fn ready(&self) -> Result<(), StoreError> {
+        self.write(|connection| {
+            let now = verification::PROBE;
+            connection.execute("INSERT INTO pending VALUES (?1, ?1, 0)", [now])?;
+            connection.execute("DELETE FROM pending WHERE number = ?1", [now])?;
+            Ok(())
+        })
+        .await
+    }
+}

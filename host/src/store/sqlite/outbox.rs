@@ -1,0 +1,168 @@
+//! Messages that are to be sent.
+
+use std::time::Duration;
+
+use rusqlite::{Connection, params};
+use zeroize::Zeroizing;
+
+use super::{Fault, millis};
+use crate::{
+    clock::UnixMillis,
+    model::{FailureClass, Locale, Outcome, PhoneNumber, VerificationId},
+    store::{Keyring, OutboxMessage, StoreError},
+};
+
+/// A lease may lapse once: a message that two processes died over is not tried a third time.
+const MAX_LEASES: u32 = 2;
+
+/// Number, language and text, sealed together and bound to the message.
+pub(super) fn seal(message: &OutboxMessage, keyring: &Keyring) -> Result<Vec<u8>, StoreError> {
+    let plain = [
+        message.number.e164(),
+        message.locale.0.as_str(),
+        message.text.as_str(),
+    ]
+    .join("\n");
+    Ok(keyring.seal(&Zeroizing::new(plain), &message.id.0)?)
+}
+
+fn open(
+    sealed: &[u8],
+    id: VerificationId,
+    verification: VerificationId,
+    keyring: &Keyring,
+) -> Option<OutboxMessage> {
+    let plain = keyring.open_sealed(sealed, &id.0)?;
+    let mut parts = plain.splitn(3, '\n');
+    let number = PhoneNumber::parse(parts.next()?, None).ok()?;
+    let locale = Locale(parts.next()?.to_owned());
+    let text = Zeroizing::new(parts.next()?.to_owned());
+    Some(OutboxMessage {
+        id,
+        verification,
+        number,
+        locale,
+        text,
+    })
+}
+
+pub(super) fn insert(
+    connection: &Connection,
+    message: &OutboxMessage,
+    sealed: &[u8],
+    leased_until: UnixMillis,
+) -> Result<(), Fault> {
+    connection
+        .prepare_cached(
+            "INSERT INTO outbox (id, verification, sealed, leased_until) VALUES (?1, ?2, ?3, ?4)",
+        )?
+        .execute(params![
+            message.id.0,
+            message.verification.0,
+            sealed,
+            millis(leased_until)
+        ])?;
+    Ok(())
+}
+
+/// What there is to record about a message.
+pub(super) struct Settled {
+    id: VerificationId,
+    verification: VerificationId,
+    delivery: &'static str,
+    message_id: Option<String>,
+    certainly_not_sent: bool,
+}
+
+impl Settled {
+    pub(super) fn of(message: &OutboxMessage, outcome: &Outcome) -> Self {
+        let (delivery, message_id, certainly_not_sent) = match outcome {
+            Ok(receipt) => ("sent", receipt.message_id.clone(), false),
+            Err(failure) => (
+                failure.class.as_str(),
+                None,
+                failure.class != FailureClass::OutcomeUnknown,
+            ),
+        };
+        Self {
+            id: message.id,
+            verification: message.verification,
+            delivery,
+            message_id,
+            certainly_not_sent,
+        }
+    }
+
+    fn unknown(id: VerificationId, verification: VerificationId) -> Self {
+        let delivery = FailureClass::OutcomeUnknown.as_str();
+        Self {
+            id,
+            verification,
+            delivery,
+            message_id: None,
+            certainly_not_sent: false,
+        }
+    }
+}
+
+pub(super) fn settle(connection: &Connection, settled: &Settled) -> Result<(), Fault> {
+    connection
+        .prepare_cached("DELETE FROM outbox WHERE id = ?1")?
+        .execute([settled.id.0])?;
+    connection
+        .prepare_cached("UPDATE verification SET delivery = ?2, message_id = ?3 WHERE id = ?1")?
+        .execute(params![
+            settled.verification.0,
+            settled.delivery,
+            settled.message_id
+        ])?;
+    if settled.certainly_not_sent {
+        // Nobody got the code, so the next registration makes its own; unless another session sent it too.
+        connection
+            .prepare_cached(
+                "DELETE FROM pending WHERE verification = ?1 AND number =
+                     (SELECT number FROM verification WHERE id = ?1 AND sessions = 1)",
+            )?
+            .execute([settled.verification.0])?;
+    }
+    Ok(())
+}
+
+pub(super) fn lease_lapsed(
+    connection: &Connection,
+    keyring: &Keyring,
+    now: UnixMillis,
+    lease: Duration,
+    limit: u32,
+) -> Result<Vec<OutboxMessage>, Fault> {
+    let mut statement = connection.prepare_cached(
+        "SELECT o.id, o.verification, o.sealed, o.leases, v.expires_at IS NULL OR v.expires_at < ?1
+         FROM outbox o LEFT JOIN verification v ON v.id = o.verification
+         WHERE o.leased_until < ?1 LIMIT ?2",
+    )?;
+    let lapsed = statement
+        .query_map(params![millis(now), limit], |row| {
+            let (id, verification) = (VerificationId(row.get(0)?), VerificationId(row.get(1)?));
+            Ok((
+                id,
+                verification,
+                row.get::<_, Vec<u8>>(2)?,
+                row.get::<_, u32>(3)?,
+                row.get::<_, bool>(4)?,
+            ))
+        })?
+        .collect::<rusqlite::Result<Vec<_>>>()?;
+    let mut leased = Vec::new();
+    for (id, verification, sealed, leases, too_late) in lapsed {
+        let message = open(&sealed, id, verification, keyring).filter(|_| !too_late && leases < MAX_LEASES);
+        if let Some(message) = message {
+            connection
+                .prepare_cached("UPDATE outbox SET leased_until = ?2, leases = leases + 1 WHERE id = ?1")?
+                .execute(params![id.0, millis(now.plus(lease))])?;
+            leased.push(message);
+        } else {
+            settle(connection, &Settled::unknown(id, verification))?;
+        }
+    }
+    Ok(leased)
+}

@@ -1,0 +1,62 @@
+//! Forgets what is no longer needed, in steps that leave room for others.
+
+use rusqlite::{Connection, params};
+
+use super::{Fault, millis};
+use crate::clock::UnixMillis;
+
+/// Rows in one step.
+const STEP: u32 = 1000;
+
+pub(super) fn expire_codes(connection: &Connection, now: UnixMillis) -> Result<u64, Fault> {
+    connection
+        .prepare_cached(
+            "UPDATE verification SET code_sealed = NULL WHERE id IN
+                 (SELECT verification FROM pending WHERE expires_at < ?1 LIMIT ?2)",
+        )?
+        .execute(params![millis(now), STEP])?;
+    let forgotten = connection
+        .prepare_cached(
+            "DELETE FROM pending WHERE number IN (SELECT number FROM pending WHERE expires_at < ?1 LIMIT ?2)",
+        )?
+        .execute(params![millis(now), STEP])?;
+    Ok(forgotten as u64)
+}
+
+/// Ids begin with the time they were made, so age is a range of the primary key.
+fn first_id_at(time: UnixMillis) -> [u8; 16] {
+    let mut id = [0; 16];
+    id[..6].copy_from_slice(&time.0.to_be_bytes()[2..]);
+    id
+}
+
+pub(super) fn count_before(connection: &Connection, before: UnixMillis) -> Result<u64, Fault> {
+    let verifications: i64 = connection
+        .prepare_cached("SELECT count(*) FROM verification WHERE id < ?1")?
+        .query_row([first_id_at(before)], |row| row.get(0))?;
+    let jobs: i64 = connection
+        .prepare_cached("SELECT count(*) FROM bulk_job WHERE created_at < ?1")?
+        .query_row([millis(before)], |row| row.get(0))?;
+    Ok(u64::try_from(verifications + jobs).unwrap_or(0))
+}
+
+/// One step; zero when there is nothing left.
+pub(super) fn delete_before(connection: &Connection, before: UnixMillis) -> Result<u64, Fault> {
+    let first_kept = first_id_at(before);
+    for table in ["pending", "outbox"] {
+        connection
+            .prepare_cached(&format!("DELETE FROM {table} WHERE verification < ?1"))?
+            .execute([first_kept])?;
+    }
+    let verifications = connection
+        .prepare_cached(
+            "DELETE FROM verification WHERE id IN (SELECT id FROM verification WHERE id < ?1 LIMIT ?2)",
+        )?
+        .execute(params![first_kept, STEP])?;
+    let jobs = connection
+        .prepare_cached(
+            "DELETE FROM bulk_job WHERE id IN (SELECT id FROM bulk_job WHERE created_at < ?1 LIMIT 1)",
+        )?
+        .execute([millis(before)])?;
+    Ok((verifications + jobs) as u64)
+}

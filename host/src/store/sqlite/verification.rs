@@ -1,0 +1,320 @@
+//! Begins verifications and judges codes. The rules about what is counted when are here, because they hold
+//! only inside a transaction.
+
+use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
+
+use super::{Fault, millis, outbox, time};
+use crate::{
+    clock::UnixMillis,
+    model::{SecurityCode, Verdict, VerificationId, verification::Standing},
+    store::{Begun, CheckRules, Keyring, NewCode, NewVerification, PendingCode, StoreError, keyring::Digest},
+};
+
+/// A number digest that no number has.
+pub(super) const PROBE: &[u8] = b"readiness probe";
+
+/// A new verification with all digests and seals made: nothing slow is left for the writer.
+pub(super) struct NewRow {
+    new: NewVerification,
+    numbers: Vec<Digest>,
+    code: Option<Digest>,
+    code_sealed: Option<Vec<u8>>,
+    key_id: u32,
+    expires_at: UnixMillis,
+    message_sealed: Vec<u8>,
+}
+
+impl NewRow {
+    pub(super) fn prepare(new: NewVerification, keyring: &Keyring) -> Result<Self, StoreError> {
+        let (code, code_sealed, expires_at) = match &new.code {
+            NewCode::Fresh { code, lifetime } => (
+                Some(keyring.code_digest(new.id, code)),
+                Some(keyring.seal(code.expose(), &new.id.0)?),
+                new.now.plus(*lifetime),
+            ),
+            NewCode::Shared(pending) => (None, None, pending.expires_at),
+        };
+        Ok(Self {
+            numbers: keyring.number_digests(&new.number),
+            code,
+            code_sealed,
+            key_id: keyring.current_key_id(),
+            expires_at,
+            message_sealed: outbox::seal(&new.message, keyring)?,
+            new,
+        })
+    }
+}
+
+/// The code that is pending for a number, as it is stored.
+struct Pending {
+    verification: VerificationId,
+    expires_at: UnixMillis,
+    code_sealed: Vec<u8>,
+    failures: u32,
+    sessions: u32,
+}
+
+fn pending(connection: &Connection, row: &NewRow) -> Result<Option<Pending>, Fault> {
+    let mut statement = connection.prepare_cached(
+        "SELECT v.id, v.expires_at, v.code_sealed, v.failures, v.sessions
+         FROM pending p JOIN verification v ON v.id = p.verification
+         WHERE p.number = ?1 AND p.expires_at >= ?2 AND v.code_sealed IS NOT NULL",
+    )?;
+    for number in &row.numbers {
+        let found = statement
+            .query_row(params![number, millis(row.new.now)], |row| {
+                Ok(Pending {
+                    verification: VerificationId(row.get(0)?),
+                    expires_at: time(row.get(1)?),
+                    code_sealed: row.get(2)?,
+                    failures: row.get(3)?,
+                    sessions: row.get(4)?,
+                })
+            })
+            .optional()?;
+        if found.is_some() {
+            return Ok(found);
+        }
+    }
+    Ok(None)
+}
+
+pub(super) fn begin(connection: &Connection, keyring: &Keyring, row: &NewRow) -> Result<Begun, Fault> {
+    let new = &row.new;
+    let mut attempts_left = new.max_failed_attempts;
+    let mut code_of = None;
+    match (pending(connection, row)?, &new.code) {
+        (None, NewCode::Shared(_)) => return Ok(Begun::CodeIsGone),
+        (None, NewCode::Fresh { .. }) => {}
+        (Some(pending), code) => {
+            let until = pending.expires_at;
+            // What earlier sessions failed is not forgiven; what this one fails will not be theirs.
+            attempts_left = new.max_failed_attempts.saturating_sub(pending.failures);
+            if attempts_left == 0 {
+                return Ok(Begun::AttemptsUsedUp { until });
+            }
+            if pending.sessions >= new.max_sessions {
+                return Ok(Begun::TooManySessions { until });
+            }
+            match code {
+                NewCode::Shared(shared) if shared.verification == pending.verification => {
+                    code_of = Some(pending.verification.0);
+                }
+                _ => {
+                    let code = keyring
+                        .open_sealed(&pending.code_sealed, &pending.verification.0)
+                        .and_then(|code| SecurityCode::new(code.as_str()))
+                        .ok_or_else(|| {
+                            Fault::corrupt("a pending code cannot be opened with the keys given")
+                        })?;
+                    let verification = pending.verification;
+                    return Ok(Begun::CodeIsPending(PendingCode {
+                        verification,
+                        code,
+                        expires_at: until,
+                    }));
+                }
+            }
+        }
+    }
+    connection
+        .prepare_cached(
+            "INSERT INTO verification
+                 (id, number, code_of, key_id, code, code_sealed, attempts_left, created_at, expires_at)
+             VALUES (:id, :number, :code_of, :key_id, :code, :code_sealed, :attempts_left, :created_at, :expires_at)",
+        )?
+        .execute(named_params! {
+            ":id": new.id.0,
+            ":number": row.numbers[0],
+            ":code_of": code_of,
+            ":key_id": row.key_id,
+            ":code": row.code,
+            ":code_sealed": row.code_sealed,
+            ":attempts_left": attempts_left,
+            ":created_at": millis(new.now),
+            ":expires_at": millis(row.expires_at),
+        })?;
+    if let Some(first) = code_of {
+        connection
+            .prepare_cached("UPDATE verification SET sessions = sessions + 1 WHERE id = ?1")?
+            .execute([first])?;
+    } else {
+        connection
+            .prepare_cached(
+                "INSERT OR REPLACE INTO pending (number, verification, expires_at) VALUES (?1, ?2, ?3)",
+            )?
+            .execute(params![row.numbers[0], new.id.0, millis(row.expires_at)])?;
+    }
+    outbox::insert(
+        connection,
+        &new.message,
+        &row.message_sealed,
+        new.now.plus(new.lease),
+    )?;
+    Ok(Begun::Yes {
+        expires_at: row.expires_at,
+    })
+}
+
+/// What decides a check, of a verification that may share the code of another.
+struct Judged {
+    id: VerificationId,
+    /// The verification with the code: itself, or the one whose code it shares.
+    code_of: VerificationId,
+    number: Vec<u8>,
+    key_id: u32,
+    code: Vec<u8>,
+    standing: Standing,
+}
+
+const JUDGED: &str = "number, code_of, key_id, code, expires_at, code_used_at";
+
+impl Judged {
+    /// From a row of [`JUDGED`].
+    fn read(connection: &Connection, id: VerificationId, row: &Row<'_>) -> Result<Self, Fault> {
+        let number = row.get(0)?;
+        if let Some(first) = row.get::<_, Option<[u8; 16]>>(1)? {
+            return connection
+                .prepare_cached(&format!("SELECT {JUDGED} FROM verification WHERE id = ?1"))?
+                .query_row([first], |row| {
+                    Ok(Self {
+                        id,
+                        ..Self::of_row(VerificationId(first), number, row)?
+                    })
+                })
+                .optional()?
+                .ok_or_else(|| Fault::corrupt("a verification shares the code of one that is gone"));
+        }
+        Ok(Self::of_row(id, number, row)?)
+    }
+
+    fn of_row(id: VerificationId, number: Vec<u8>, row: &Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self {
+            id,
+            code_of: id,
+            number,
+            key_id: row.get(2)?,
+            code: row.get::<_, Option<_>>(3)?.unwrap_or_default(),
+            standing: Standing {
+                expires_at: time(row.get(4)?),
+                verified: row.get::<_, Option<i64>>(5)?.is_some(),
+            },
+        })
+    }
+
+    fn judge(&self, keyring: &Keyring, code: &SecurityCode, rules: CheckRules) -> Verdict {
+        let matches = keyring.code_matches(self.key_id, self.code_of, code, &self.code);
+        self.standing.judge(matches, rules.now, rules.only_once)
+    }
+
+    /// Records the verdict on an attempt that was taken.
+    fn record(&self, connection: &Connection, verdict: Verdict, rules: CheckRules) -> Result<(), Fault> {
+        if verdict != Verdict::Valid {
+            connection
+                .prepare_cached("UPDATE verification SET failures = failures + 1 WHERE id = ?1")?
+                .execute([self.code_of.0])?;
+            return Ok(());
+        }
+        connection
+            .prepare_cached("UPDATE verification SET verified_at = ?2, attempts_left = ?3 WHERE id = ?1")?
+            .execute(params![self.id.0, millis(rules.now), rules.max_failed_attempts])?;
+        connection
+            .prepare_cached("UPDATE verification SET code_used_at = ?2, code_sealed = NULL WHERE id = ?1")?
+            .execute(params![self.code_of.0, millis(rules.now)])?;
+        connection
+            .prepare_cached("DELETE FROM pending WHERE number = ?1 AND verification = ?2")?
+            .execute(params![self.number, self.code_of.0])?;
+        Ok(())
+    }
+}
+
+/// Takes an attempt, or says why there is none to take.
+pub(super) fn take_attempt(
+    connection: &Connection,
+    id: VerificationId,
+) -> Result<Result<(), Verdict>, Fault> {
+    Ok(with_attempt(connection, id)?.map(|_| ()))
+}
+
+fn with_attempt(connection: &Connection, id: VerificationId) -> Result<Result<Judged, Verdict>, Fault> {
+    let mut statement = connection.prepare_cached(&format!(
+        "UPDATE verification SET attempts_left = attempts_left - 1
+         WHERE id = ?1 AND attempts_left > 0 RETURNING {JUDGED}"
+    ))?;
+    let mut rows = statement.query([id.0])?;
+    if let Some(row) = rows.next()? {
+        return Judged::read(connection, id, row).map(Ok);
+    }
+    let exists = connection
+        .prepare_cached("SELECT 1 FROM verification WHERE id = ?1")?
+        .exists([id.0])?;
+    Ok(Err(if exists {
+        Verdict::TooManyAttempts
+    } else {
+        Verdict::SessionTokenInvalid
+    }))
+}
+
+pub(super) fn check(
+    connection: &Connection,
+    keyring: &Keyring,
+    id: VerificationId,
+    code: &SecurityCode,
+    rules: CheckRules,
+) -> Result<Verdict, Fault> {
+    let judged = match with_attempt(connection, id)? {
+        Ok(judged) => judged,
+        Err(verdict) => return Ok(verdict),
+    };
+    let verdict = judged.judge(keyring, code, rules);
+    judged.record(connection, verdict, rules)?;
+    Ok(verdict)
+}
+
+fn find(connection: &Connection, id: VerificationId) -> Result<Option<Judged>, Fault> {
+    let mut statement =
+        connection.prepare_cached(&format!("SELECT {JUDGED} FROM verification WHERE id = ?1"))?;
+    let mut rows = statement.query([id.0])?;
+    rows.next()?
+        .map(|row| Judged::read(connection, id, row))
+        .transpose()
+}
+
+pub(super) fn compare(
+    connection: &Connection,
+    keyring: &Keyring,
+    id: VerificationId,
+    code: &SecurityCode,
+    rules: CheckRules,
+) -> Result<Verdict, Fault> {
+    let judged = find(connection, id)?;
+    Ok(judged.map_or(Verdict::SessionTokenInvalid, |judged| {
+        judged.judge(keyring, code, rules)
+    }))
+}
+
+pub(super) fn settle_attempt(
+    connection: &Connection,
+    id: VerificationId,
+    verdict: Option<Verdict>,
+    rules: CheckRules,
+) -> Result<Option<Verdict>, Fault> {
+    let Some(judged) = find(connection, id)? else {
+        return Ok(Some(Verdict::SessionTokenInvalid));
+    };
+    let Some(verdict) = verdict else {
+        connection
+            .prepare_cached("UPDATE verification SET attempts_left = attempts_left + 1 WHERE id = ?1")?
+            .execute([id.0])?;
+        return Ok(None);
+    };
+    let used_before = verdict == Verdict::Valid && rules.only_once && judged.standing.verified;
+    let verdict = if used_before {
+        Verdict::AlreadyVerified
+    } else {
+        verdict
+    };
+    judged.record(connection, verdict, rules)?;
+    Ok(Some(verdict))
+}
