@@ -1,145 +1,95 @@
-//! The domain service.
+//! The domain service: registers numbers and judges the codes that come back. It owns the rules, and knows
+//! neither HTTP nor the command line, neither a database nor a backend.
+//!
+//! Invariants: it never sends an SMS, but puts it into the store's outbox and waits for what becomes of it;
+//! a registration is durable before its message can leave.
+
+mod check;
+mod overrides;
+mod register;
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::mpsc;
+
+pub use check::{CheckError, CheckRequest};
+pub use overrides::{BaseValidate, Overrides};
+pub use register::{RegisterError, RegisterRequest, Registered};
+
 use crate::{
     clock::{Clock, UnixMillis},
     entropy::Entropy,
-    model::*,
-    store::Store,
+    model::Messages,
+    store::{CheckRules, Keyring, Order, Store, StoreError},
 };
-use std::{sync::Arc, time::Duration};
 
-/// What a backend may decide in place of the base, behind a trait so that the verifier knows no backend.
-#[async_trait::async_trait]
-pub trait Overrides: Send + Sync {
-    /// `None`: not overridden.
-    async fn generate_security_code(&self, locale: &Locale) -> Option<Result<SecurityCode, SendFailure>>;
-    /// `None`: not overridden, or the template is wanted.
-    async fn generate_message(
-        &self,
-        code: &SecurityCode,
-        locale: &Locale,
-        context: &serde_json::Map<String, serde_json::Value>,
-    ) -> Option<Result<String, SendFailure>>;
-    /// Whether `validate_security_code` is overridden.
-    fn validates(&self) -> bool;
-    /// Asked only when `validates`; `base` answers with the host's own comparison.
-    async fn validate_security_code(
-        &self,
-        check: &CheckRequest,
-        base: Arc<dyn BaseValidate>,
-    ) -> Result<Verdict, SendFailure>;
-}
-/// The host's own comparison for one attempt that is already counted.
-#[async_trait::async_trait]
-pub trait BaseValidate: Send + Sync {
-    /// Compares.
-    async fn validate(&self, code: &SecurityCode) -> Result<Verdict, SendFailure>;
-}
+/// How many verifications may share a code before the number's next one must wait for its end.
+const MAX_SESSIONS_PER_CODE: u32 = 5;
 
-/// The rules, from `[phone_verification]`.
+/// The rules that the settings give.
+#[derive(Clone, Debug)]
 pub struct Policy {
-    /// 4..=10 digits
+    /// Digits of a code, 4 to 10.
     pub token_length: usize,
-    /// …
+    /// How long a code is good.
     pub expiration: Duration,
-    /// …
+    /// Whether a code is good for one use.
     pub only_once: bool,
-    /// …
+    /// How many wrong codes a code survives, at least 1.
     pub max_failed_attempts: u32,
-    /// …
-    pub messages: Messages,
-}
-/// One registration.
-pub struct RegisterRequest {
-    /** … */
-    pub number: PhoneNumber,
-    /** … */
-    pub locale: Locale,
-    /** … */
-    pub context: serde_json::Map<String, serde_json::Value>,
-}
-/// Sent.
-pub struct Registered {
-    /** … */
-    pub id: VerificationId,
-    /** … */
-    pub session_token: SessionToken,
-    /** … */
-    pub expires_at: UnixMillis,
-}
-/// One check.
-pub struct CheckRequest {
-    /** … */
-    pub number: PhoneNumber,
-    /** … */
-    pub session_token: SessionToken,
-    /** … */
-    pub code: SecurityCode,
+    /// The texts.
+    pub messages: Arc<Messages>,
+    /// How long a message is this process's alone: longer than the dispatcher can take over it.
+    pub lease: Duration,
 }
 
-/// Why a registration was not carried out.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum RegisterError {
-    /// The attempts for the number's pending code are used up (429).
-    #[error("too many failed attempts; wait {0:?}")]
-    AttemptsUsedUp(Duration),
-    /// Too many sessions share the number's pending code (429).
-    #[error("too many registrations of one number; wait {0:?}")]
-    TooManySessions(Duration),
-    /// The queue to the backend is full (503).
-    #[error("the outbox is full")]
-    Busy,
-    /// The backend refused or could not send (400 for a number it refuses, 502/503 otherwise).
-    #[error("the SMS was not sent: {0}")]
-    NotSent(SendFailure),
-    /// The store failed (503).
-    #[error("the store failed: {0}")]
-    Store(#[from] crate::store::StoreError),
-    /// no randomness (503)
-    #[error(transparent)]
-    NoEntropy(#[from] crate::entropy::NoEntropy),
-}
-/// Why a check could not be made (a wrong code is a [`Verdict`], not an error).
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum CheckError {
-    /// 503
-    #[error("the store failed: {0}")]
-    Store(#[from] crate::store::StoreError),
-    /// The backend's override failed (502).
-    #[error("the backend could not judge the code: {0}")]
-    Backend(SendFailure),
+/// The service. Cheap to clone.
+#[derive(Clone)]
+pub struct Verifier {
+    policy: Policy,
+    store: Arc<dyn Store>,
+    keyring: Arc<Keyring>,
+    overrides: Arc<dyn Overrides>,
+    outbox: mpsc::Sender<Order>,
+    clock: Clock,
+    entropy: Entropy,
 }
 
-/// The service.
-pub struct Verifier {}
 impl Verifier {
-    /// `outbox`: where orders to send go (the dispatcher has the other end).
+    /// Puts the service together. The dispatcher has the other end of `outbox`.
     pub fn new(
-        _policy: Policy,
-        _store: Arc<dyn Store>,
-        _keyring: Arc<crate::store::Keyring>,
-        _overrides: Arc<dyn Overrides>,
-        _outbox: tokio::sync::mpsc::Sender<crate::store::Order>,
-        _clock: Clock,
-        _entropy: Entropy,
+        policy: Policy,
+        store: Arc<dyn Store>,
+        keyring: Arc<Keyring>,
+        overrides: Arc<dyn Overrides>,
+        outbox: mpsc::Sender<Order>,
+        clock: Clock,
+        entropy: Entropy,
     ) -> Self {
-        todo!()
+        Self {
+            policy,
+            store,
+            keyring,
+            overrides,
+            outbox,
+            clock,
+            entropy,
+        }
     }
-    /// Sends a code, waits for the outcome.
-    pub async fn register(&self, _request: RegisterRequest) -> Result<Registered, RegisterError> {
-        todo!()
+
+    /// Deletes what began longer ago than `age`; with `dry_run` it is only counted. Returns how many.
+    pub async fn cleanup(&self, age: Duration, dry_run: bool) -> Result<u64, StoreError> {
+        let age = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
+        self.store
+            .delete_before(UnixMillis(self.clock.now().0.saturating_sub(age)), dry_run)
+            .await
     }
-    /// Judges a code.
-    pub async fn check(&self, _request: CheckRequest) -> Result<Verdict, CheckError> {
-        todo!()
-    }
-    /// Deletes what is older than `older_than`; with `dry_run` only counts.
-    pub async fn cleanup(
-        &self,
-        _older_than: Duration,
-        _dry_run: bool,
-    ) -> Result<u64, crate::store::StoreError> {
-        todo!()
+
+    fn check_rules(&self) -> CheckRules {
+        CheckRules {
+            now: self.clock.now(),
+            only_once: self.policy.only_once,
+            max_failed_attempts: self.policy.max_failed_attempts,
+        }
     }
 }

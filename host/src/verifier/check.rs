@@ -1,0 +1,83 @@
+//! Judges a code.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::{BaseValidate, Verifier};
+use crate::{
+    model::{FailureClass, PhoneNumber, SecurityCode, SendFailure, SessionToken, Verdict, VerificationId},
+    store::{CheckRules, Store, StoreError},
+};
+
+/// A code that came back.
+#[derive(Clone, Debug)]
+pub struct CheckRequest {
+    /// The number that it was sent to.
+    pub number: PhoneNumber,
+    /// What the client got when it registered.
+    pub session_token: SessionToken,
+    /// What the user typed.
+    pub code: SecurityCode,
+}
+
+/// Why there is no verdict. (A wrong code is a [`Verdict`], not an error.)
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CheckError {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The backend judges codes itself, and failed. The attempt was given back.
+    #[error("the backend gave no verdict: {0}")]
+    Backend(SendFailure),
+}
+
+impl Verifier {
+    /// Judges a code. The verdict is durable when this returns.
+    pub async fn check(&self, request: CheckRequest) -> Result<Verdict, CheckError> {
+        let Some(id) = self
+            .keyring
+            .open_session_token(&request.session_token, &request.number)
+        else {
+            return Ok(Verdict::SessionTokenInvalid);
+        };
+        let rules = self.check_rules();
+        if !self.overrides.validates() {
+            return Ok(self.store.check_code(id, request.code, rules).await?);
+        }
+        if let Some(refused) = self.store.take_attempt(id).await? {
+            return Ok(refused);
+        }
+        let base = Arc::new(Compare {
+            store: Arc::clone(&self.store),
+            id,
+            rules,
+        });
+        match self.overrides.validate_security_code(&request, base).await {
+            Ok(verdict) => {
+                let holds = self.store.settle_attempt(id, Some(verdict), rules).await?;
+                Ok(holds.unwrap_or(verdict))
+            }
+            Err(failure) => {
+                self.store.settle_attempt(id, None, rules).await?;
+                Err(CheckError::Backend(failure))
+            }
+        }
+    }
+}
+
+/// The base comparison for one attempt that was taken.
+struct Compare {
+    store: Arc<dyn Store>,
+    id: VerificationId,
+    rules: CheckRules,
+}
+
+#[async_trait]
+impl BaseValidate for Compare {
+    async fn validate(&self, code: &SecurityCode) -> Result<Verdict, SendFailure> {
+        let verdict = self.store.compare_code(self.id, code.clone(), self.rules).await;
+        verdict.map_err(|error| SendFailure::new(FailureClass::Internal, "store", error.to_string()))
+    }
+}

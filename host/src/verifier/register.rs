@@ -1,0 +1,179 @@
+//! Registers a number: a code is made, put into words, made durable, and sent.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+use tokio::sync::oneshot;
+use zeroize::Zeroizing;
+
+use super::{MAX_SESSIONS_PER_CODE, Verifier};
+use crate::{
+    clock::UnixMillis,
+    entropy::NoEntropy,
+    model::{FailureClass, Locale, PhoneNumber, SecurityCode, SendFailure, SessionToken, VerificationId},
+    store::{Begun, NewCode, NewVerification, Order, OutboxMessage, StoreError},
+};
+
+/// How often another registration of the same number may come in between.
+const MAX_TRIES: usize = 4;
+
+/// A registration.
+#[derive(Debug)]
+pub struct RegisterRequest {
+    /// The number to verify.
+    pub number: PhoneNumber,
+    /// The languages that the SMS should be in.
+    pub locale: Locale,
+    /// What the caller says beside, for a backend that words the SMS itself.
+    pub context: Map<String, Value>,
+}
+
+/// The SMS was taken by the provider.
+#[derive(Debug)]
+pub struct Registered {
+    /// Names the verification.
+    pub id: VerificationId,
+    /// What the client must show together with the code.
+    pub session_token: SessionToken,
+    /// When the code stops being good.
+    pub expires_at: UnixMillis,
+}
+
+/// Why no SMS was sent.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RegisterError {
+    /// A code is pending for the number, and all attempts on it are used up.
+    #[error("all attempts on the pending code of this number are used up")]
+    AttemptsUsedUp {
+        /// Until that code expires.
+        retry_after: Duration,
+    },
+    /// A code is pending for the number, and too many sessions share it.
+    #[error("too many sessions wait for the pending code of this number")]
+    TooManySessions {
+        /// Until that code expires.
+        retry_after: Duration,
+    },
+    /// More is waiting to be sent than this server is set up for.
+    #[error("the queue to the backend is full")]
+    Busy,
+    /// The backend refused the SMS or could not send it.
+    #[error("the SMS was not sent: {0}")]
+    NotSent(SendFailure),
+    /// Nothing can be stored.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// No code can be made.
+    #[error(transparent)]
+    NoEntropy(#[from] NoEntropy),
+}
+
+impl Verifier {
+    /// Sends a code to a number. Returns when the provider has taken the SMS.
+    ///
+    /// While a code is pending for the number, that code is sent again: registering resets no attempts,
+    /// cancels no code and lengthens no life.
+    pub async fn register(&self, request: RegisterRequest) -> Result<Registered, RegisterError> {
+        // What cannot be sent is not begun.
+        let place = self.outbox.try_reserve().map_err(|_| RegisterError::Busy)?;
+        let mut pending = None;
+        for _ in 0..MAX_TRIES {
+            let code = match pending.take() {
+                Some(pending) => NewCode::Shared(pending),
+                None => NewCode::Fresh {
+                    code: self.new_code(&request.locale).await?,
+                    lifetime: self.policy.expiration,
+                },
+            };
+            let now = self.clock.now();
+            let new = self.new_verification(&request, code, now).await?;
+            let (id, message) = (new.id, new.message.clone());
+            match self.store.begin_verification(new).await? {
+                Begun::Yes { expires_at } => {
+                    let (answer, outcome) = oneshot::channel();
+                    place.send(Order {
+                        message,
+                        answer: Some(answer),
+                    });
+                    outcome
+                        .await
+                        .map_err(|_| RegisterError::NotSent(stopped()))?
+                        .map_err(RegisterError::NotSent)?;
+                    let session_token = self.keyring.session_token(id, &request.number);
+                    return Ok(Registered {
+                        id,
+                        session_token,
+                        expires_at,
+                    });
+                }
+                Begun::CodeIsPending(code) => pending = Some(code),
+                Begun::CodeIsGone => {}
+                Begun::AttemptsUsedUp { until } => {
+                    return Err(RegisterError::AttemptsUsedUp {
+                        retry_after: now.until(until),
+                    });
+                }
+                Begun::TooManySessions { until } => {
+                    return Err(RegisterError::TooManySessions {
+                        retry_after: now.until(until),
+                    });
+                }
+            }
+        }
+        Err(RegisterError::Busy)
+    }
+
+    async fn new_code(&self, locale: &Locale) -> Result<SecurityCode, RegisterError> {
+        match self.overrides.generate_security_code(locale).await {
+            Some(code) => code.map_err(RegisterError::NotSent),
+            None => Ok(SecurityCode::generate(self.policy.token_length, &self.entropy)?),
+        }
+    }
+
+    async fn new_verification(
+        &self,
+        request: &RegisterRequest,
+        code: NewCode,
+        now: UnixMillis,
+    ) -> Result<NewVerification, RegisterError> {
+        let wording = match &code {
+            NewCode::Fresh { code, .. } => code,
+            NewCode::Shared(pending) => &pending.code,
+        };
+        let text = match self
+            .overrides
+            .generate_message(wording, &request.locale, &request.context)
+            .await
+        {
+            Some(text) => text.map_err(RegisterError::NotSent)?,
+            None => self.policy.messages.render(&request.locale, wording),
+        };
+        let id = VerificationId::generate(&self.clock, &self.entropy)?;
+        let message = OutboxMessage {
+            id,
+            verification: id,
+            number: request.number.clone(),
+            locale: Locale(request.locale.first_tag()),
+            text: Zeroizing::new(text),
+        };
+        Ok(NewVerification {
+            id,
+            number: request.number.clone(),
+            code,
+            message,
+            now,
+            lease: self.policy.lease,
+            max_failed_attempts: self.policy.max_failed_attempts,
+            max_sessions: MAX_SESSIONS_PER_CODE,
+        })
+    }
+}
+
+fn stopped() -> SendFailure {
+    SendFailure::new(
+        FailureClass::OutcomeUnknown,
+        "stopping",
+        "the server stopped before the outcome was known",
+    )
+}
