@@ -1,0 +1,294 @@
+//! The server that every gateway is: it binds a loopback port, hands each request to the [`Provider`], and does to the
+//! answer (or the connection) what the script says. It ends with the value that holds it.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    body::{Body, Bytes},
+    extract::{ConnectInfo, DefaultBodyLimit, State},
+    http::{HeaderMap, Uri, header},
+    response::Response,
+    routing::post,
+};
+use serde_json::{Map, Value};
+use tokio::{
+    net::TcpListener,
+    sync::{Semaphore, oneshot},
+    task::JoinHandle,
+};
+
+use super::{
+    behaviour::{Behaviour, Script},
+    inbox::{Inbox, Sms},
+    line::{Cut, Entrance},
+};
+
+/// How many bytes [`Behaviour::HugeBody`] answers with.
+const HUGE_BYTES: usize = 8 << 20;
+
+/// The rules and the words of one provider.
+pub trait Provider: Default + Send + Sync + 'static {
+    /// The route of a send, in axum's notation.
+    const ROUTE: &'static str;
+
+    /// The `OPTIONS` that a backend needs to be let in.
+    fn options(&self, base_url: &str) -> Map<String, Value>;
+
+    /// Checks a request as the provider does: the SMS, or the refusal.
+    fn judge(&self, request: &Request) -> Result<Sms, Answer>;
+
+    /// The answer to a request whose SMS was taken.
+    fn accepted(&self, sms: &Sms, request: &Request) -> Answer;
+
+    /// The answer when the last of several parts was refused.
+    fn accepted_but_last(&self, sms: &Sms, code: u32, request: &Request) -> Answer {
+        let _ = sms;
+        self.refused(code, request)
+    }
+
+    /// The refusal with a documented status or code.
+    fn refused(&self, code: u32, request: &Request) -> Answer;
+
+    /// The refusal of a client that is too fast.
+    fn throttled(&self, wait: Duration, request: &Request) -> Answer;
+}
+
+/// What a provider looks at.
+#[derive(Debug)]
+pub struct Request {
+    /// The path of the URL.
+    pub path: String,
+    /// The `Authorization` header.
+    pub authorization: Option<String>,
+    /// The form-encoded body; empty if the body is anything else.
+    pub form: Vec<(String, String)>,
+}
+
+impl Request {
+    /// The first field of that name, if it is not empty.
+    pub fn field(&self, name: &str) -> Option<&str> {
+        let (_, value) = self.form.iter().find(|(known, _)| known == name)?;
+        Some(value.as_str()).filter(|value| !value.is_empty())
+    }
+}
+
+/// What a provider answers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// `Retry-After`, in seconds.
+    pub retry_after_s: Option<u64>,
+    /// The body.
+    pub body: Value,
+}
+
+/// A provider's stand-in, until it is dropped.
+pub struct Gateway<P> {
+    desk: Arc<Desk<P>>,
+    address: SocketAddr,
+    /// Dropped: the server stops.
+    open: oneshot::Sender<()>,
+    server: JoinHandle<()>,
+}
+
+impl<P: Provider> Gateway<P> {
+    /// Binds a free loopback port; when this returns, requests are answered.
+    ///
+    /// # Panics
+    /// When there is no loopback port to bind.
+    pub async fn start() -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0))
+            .await
+            .expect("a free loopback port");
+        let address = listener.local_addr().expect("a bound listener has an address");
+        let desk = Arc::new(Desk::default());
+        let service = Router::new()
+            .route(P::ROUTE, post(serve::<P>))
+            .layer(DefaultBodyLimit::max(1 << 20))
+            .with_state(desk.clone())
+            .into_make_service_with_connect_info::<Cut>();
+        let entrance = Entrance {
+            listener,
+            script: desk.script.clone(),
+        };
+        let (open, closed) = oneshot::channel::<()>();
+        let server = tokio::spawn(async move {
+            let stopped = axum::serve(entrance, service).with_graceful_shutdown(async {
+                let _ = closed.await;
+            });
+            // Its accept loop never ends in an error.
+            let _ = stopped.await;
+        });
+        Self {
+            desk,
+            address,
+            open,
+            server,
+        }
+    }
+
+    /// Stops listening and returns when the port is closed: from then on connections are refused.
+    pub async fn shut_down(self) {
+        drop(self.open);
+        let _ = self.server.await;
+    }
+
+    /// `http://127.0.0.1:<port>`
+    pub fn base_url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// The `OPTIONS` with which a backend sends through this gateway, in the spelling of the settings.
+    pub fn options(&self) -> Map<String, Value> {
+        self.desk.provider.options(&self.base_url())
+    }
+
+    /// What to do with the next request that nothing was said about yet.
+    pub fn next(&self, behaviour: Behaviour) {
+        self.desk.script.push(behaviour);
+    }
+
+    /// From now on, refuses this number (E.164 with its plus sign) with this status or code.
+    pub fn refuse_number(&self, number: &str, code: u32) {
+        self.desk.script.refuse_number(number, code);
+    }
+
+    /// Answers one request that is held, or the next one that would be ([`Behaviour::Hold`]).
+    pub fn release(&self) {
+        self.desk.releases.add_permits(1);
+    }
+
+    /// Every SMS taken so far, oldest first.
+    pub fn inbox(&self) -> Vec<Sms> {
+        self.desk.inbox.all()
+    }
+
+    /// The oldest SMS to this number (E.164 with its plus sign) that was not asked for yet; waits up to 10 s for it.
+    ///
+    /// # Panics
+    /// When none comes.
+    pub async fn sms_to(&self, number: &str) -> Sms {
+        self.desk.inbox.next_to(number).await
+    }
+
+    /// How many requests have arrived, whatever became of them.
+    pub fn requests(&self) -> usize {
+        self.desk.requests.load(Ordering::SeqCst)
+    }
+}
+
+/// What the requests share.
+#[derive(Default)]
+struct Desk<P> {
+    provider: P,
+    inbox: Inbox,
+    script: Arc<Script>,
+    releases: Releases,
+    requests: AtomicUsize,
+}
+
+/// A semaphore that starts closed.
+struct Releases(Semaphore);
+
+impl Default for Releases {
+    fn default() -> Self {
+        Self(Semaphore::new(0))
+    }
+}
+
+impl std::ops::Deref for Releases {
+    type Target = Semaphore;
+
+    fn deref(&self) -> &Semaphore {
+        &self.0
+    }
+}
+
+impl<P: Provider> Desk<P> {
+    fn answer(&self, request: &Request, behaviour: Behaviour) -> Answer {
+        match behaviour {
+            Behaviour::Throttle(wait) => return self.provider.throttled(wait, request),
+            Behaviour::Refuse(code) => return self.provider.refused(code, request),
+            Behaviour::HttpStatus(status) => {
+                return Answer {
+                    status,
+                    retry_after_s: (status == 429).then_some(1),
+                    body: Value::String("a proxy on the way says so".to_owned()),
+                };
+            }
+            _ => {}
+        }
+        let sms = match self.provider.judge(request) {
+            Ok(sms) => sms,
+            Err(refusal) => return refusal,
+        };
+        if let Some(code) = self.script.refusal_of(&sms.to) {
+            return self.provider.refused(code, request);
+        }
+        if let Behaviour::RefuseLastPart(code) = behaviour {
+            return self.provider.accepted_but_last(&sms, code, request);
+        }
+        let answer = self.provider.accepted(&sms, request);
+        self.inbox.put(sms);
+        answer
+    }
+}
+
+async fn serve<P: Provider>(
+    State(desk): State<Arc<Desk<P>>>,
+    ConnectInfo(cut): ConnectInfo<Cut>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    desk.requests.fetch_add(1, Ordering::SeqCst);
+    let text = |name| {
+        headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .map(ToOwned::to_owned)
+    };
+    let is_form = text(header::CONTENT_TYPE)
+        .is_some_and(|media_type| media_type.starts_with("application/x-www-form-urlencoded"));
+    let form = if is_form { body } else { Bytes::new() };
+    let request = Request {
+        path: uri.path().to_owned(),
+        authorization: text(header::AUTHORIZATION),
+        form: form_urlencoded::parse(&form).into_owned().collect(),
+    };
+
+    let behaviour = desk.script.pop();
+    let answer = desk.answer(&request, behaviour);
+    let mut body = answer.body.to_string();
+    match behaviour {
+        Behaviour::DropAfterReading => cut.now(),
+        Behaviour::AnswerAfter(wait) => tokio::time::sleep(wait).await,
+        Behaviour::Hold => {
+            // The semaphore is never closed.
+            if let Ok(permit) = desk.releases.acquire().await {
+                permit.forget();
+            }
+        }
+        Behaviour::BrokenJson => body.truncate(body.len() / 2),
+        Behaviour::HugeBody => body.extend(std::iter::repeat_n(' ', HUGE_BYTES)),
+        _ => {}
+    }
+    let mut response = Response::builder()
+        .status(answer.status)
+        .header(header::CONTENT_TYPE, "application/json");
+    if let Some(seconds) = answer.retry_after_s {
+        response = response.header(header::RETRY_AFTER, seconds);
+    }
+    response
+        .body(Body::from(body))
+        .expect("the status and both headers are valid")
+}
