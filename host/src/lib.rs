@@ -5,5 +5,6 @@ pub mod clock;
 pub mod dispatch;
 pub mod entropy;
 pub mod model;
+pub mod settings;
 pub mod store;
 pub mod verifier;

@@ -1,0 +1,213 @@
+//! A settings file as it was written: keys with their lines, references replaced, nothing judged yet.
+
+use std::path::{Path, PathBuf};
+
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
+
+use super::{DEFAULTS, Problem, reference};
+
+/// A file.
+pub(super) struct Document {
+    pub(super) file: String,
+    pub(super) folder: PathBuf,
+    pub(super) entries: Vec<Entry>,
+}
+
+/// A key with its value.
+#[derive(Clone)]
+pub(super) struct Entry {
+    pub(super) key: String,
+    pub(super) line: usize,
+    pub(super) value: Value,
+}
+
+/// A value.
+#[derive(Clone)]
+pub(super) enum Value {
+    Text {
+        text: String,
+        referred: bool,
+    },
+    Integer(i64),
+    Flag(bool),
+    List(Vec<Value>),
+    Table(Vec<Entry>),
+    /// A number with a point, a date.
+    Other(&'static str),
+}
+
+impl Value {
+    /// What it is, for a person.
+    pub(super) fn kind(&self) -> &'static str {
+        match self {
+            Self::Text { .. } => "a text",
+            Self::Integer(_) => "a whole number",
+            Self::Flag(_) => "true or false",
+            Self::List(_) => "a list",
+            Self::Table(_) => "a table",
+            Self::Other(kind) => kind,
+        }
+    }
+
+    /// Whether part of it came from outside the file.
+    pub(super) fn referred(&self) -> bool {
+        match self {
+            Self::Text { referred, .. } => *referred,
+            Self::List(items) => items.iter().any(Self::referred),
+            Self::Table(entries) => entries.iter().any(|entry| entry.value.referred()),
+            _ => false,
+        }
+    }
+
+    /// For the options of a backend.
+    pub(super) fn to_json(&self) -> serde_json::Value {
+        match self {
+            Self::Text { text, .. } => text.clone().into(),
+            Self::Integer(number) => (*number).into(),
+            Self::Flag(flag) => (*flag).into(),
+            Self::List(items) => items.iter().map(Self::to_json).collect(),
+            Self::Table(entries) => entries
+                .iter()
+                .map(|entry| (entry.key.clone(), entry.value.to_json()))
+                .collect(),
+            Self::Other(_) => serde_json::Value::Null,
+        }
+    }
+
+    /// As TOML.
+    pub(super) fn to_toml(&self) -> String {
+        match self {
+            Self::Text { text, .. } => toml::Value::String(text.clone()).to_string(),
+            Self::Integer(number) => number.to_string(),
+            Self::Flag(flag) => flag.to_string(),
+            Self::List(items) => {
+                format!(
+                    "[{}]",
+                    items.iter().map(Self::to_toml).collect::<Vec<_>>().join(", ")
+                )
+            }
+            Self::Table(entries) => {
+                let entries = entries
+                    .iter()
+                    .map(|entry| format!("{} = {}", entry.key, entry.value.to_toml()));
+                format!("{{ {} }}", entries.collect::<Vec<_>>().join(", "))
+            }
+            Self::Other(kind) => format!("\"{kind}\""),
+        }
+    }
+}
+
+impl Document {
+    /// `default.toml`.
+    pub(super) fn defaults() -> Self {
+        Self::parse("default.toml", DEFAULTS.as_bytes(), Path::new(""))
+            .unwrap_or_else(|_| unreachable!("a test holds that the defaults are valid"))
+    }
+
+    pub(super) fn parse(file: &str, bytes: &[u8], folder: &Path) -> Result<Self, Vec<Problem>> {
+        let problem = |line, message| Problem {
+            file: file.to_owned(),
+            line: Some(line),
+            message,
+        };
+        let text = std::str::from_utf8(bytes).map_err(|error| {
+            let before = &bytes[..error.valid_up_to()];
+            vec![problem(
+                1 + before.iter().filter(|byte| **byte == b'\n').count(),
+                "this is not UTF-8".into(),
+            )]
+        })?;
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let (table, errors) = DeTable::parse_recoverable(text);
+        if !errors.is_empty() {
+            // Only the parser's words: the line itself may hold a secret.
+            let told = errors.iter().map(|error| {
+                let line = error.span().map_or(1, |span| line_at(text, span.start));
+                problem(
+                    line,
+                    format!("this is not TOML: {}", error.message().replace('\n', ", ")),
+                )
+            });
+            return Err(told.collect());
+        }
+        let mut convert = Convert {
+            text,
+            file,
+            folder,
+            problems: Vec::new(),
+        };
+        let entries = convert.table(table.get_ref());
+        if convert.problems.is_empty() {
+            Ok(Self {
+                file: file.to_owned(),
+                folder: folder.to_owned(),
+                entries,
+            })
+        } else {
+            Err(convert.problems)
+        }
+    }
+}
+
+fn line_at(text: &str, at: usize) -> usize {
+    1 + text.bytes().take(at).filter(|byte| *byte == b'\n').count()
+}
+
+struct Convert<'a> {
+    text: &'a str,
+    file: &'a str,
+    folder: &'a Path,
+    problems: Vec<Problem>,
+}
+
+impl Convert<'_> {
+    fn table(&mut self, table: &DeTable<'_>) -> Vec<Entry> {
+        let mut entries: Vec<Entry> = table
+            .iter()
+            .map(|(key, value)| {
+                let (name, line) = (key.get_ref().to_string(), line_at(self.text, key.span().start));
+                let value = self.value(&name, line, value);
+                Entry {
+                    key: name,
+                    line,
+                    value,
+                }
+            })
+            .collect();
+        entries.sort_by_key(|entry| entry.line);
+        entries
+    }
+
+    fn value(&mut self, key: &str, line: usize, value: &Spanned<DeValue<'_>>) -> Value {
+        match value.get_ref() {
+            DeValue::String(text) => match reference::replace(text, self.folder) {
+                Ok((text, referred)) => Value::Text { text, referred },
+                Err(told) => {
+                    self.problems.extend(told.into_iter().map(|told| Problem {
+                        file: self.file.to_owned(),
+                        line: Some(line),
+                        message: format!("{key} {told}"),
+                    }));
+                    Value::Text {
+                        text: String::new(),
+                        referred: true,
+                    }
+                }
+            },
+            DeValue::Integer(number) => match i64::from_str_radix(number.as_str(), number.radix()) {
+                Ok(number) => Value::Integer(number),
+                Err(_) => Value::Other("a number with more than 63 bits"),
+            },
+            DeValue::Boolean(flag) => Value::Flag(*flag),
+            DeValue::Array(items) => {
+                Value::List(items.iter().map(|item| self.value(key, line, item)).collect())
+            }
+            DeValue::Table(table) => Value::Table(self.table(table)),
+            DeValue::Float(_) => Value::Other("a number with a point"),
+            DeValue::Datetime(_) => Value::Other("a date"),
+        }
+    }
+}

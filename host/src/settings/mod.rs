@@ -1,0 +1,315 @@
+//! The settings: where the file is found, how it is layered over the defaults, and what comes out.
+//!
+//! `default.toml` is the lowest layer, so a default stands in one place. Invariants: all problems are gathered
+//! and told at once, each with its file, line and key; no value of an option is ever repeated in a problem.
+
+mod dispatch;
+mod document;
+mod log;
+mod phone_verification;
+mod plugins;
+mod reader;
+mod reference;
+mod server;
+mod store;
+
+use std::path::{Path, PathBuf};
+
+pub use dispatch::Dispatch;
+pub use log::{Log, LogFormat};
+pub use phone_verification::PhoneVerification;
+pub use plugins::Plugins;
+pub use server::Server;
+pub use store::Store;
+
+use document::Document;
+use reader::Reader;
+
+/// The documented defaults, as `phone-verify settings --defaults` prints them.
+pub const DEFAULTS: &str = include_str!("../../default.toml");
+
+/// The environment variable that names the settings file.
+pub const SETTINGS_VARIABLE: &str = "PHONE_VERIFY_SETTINGS";
+
+/// Where the file is looked for when nobody names one.
+const PLACES: [&str; 2] = ["phone-verify.toml", "/etc/phone-verify/phone-verify.toml"];
+
+/// All settings.
+#[derive(Debug)]
+pub struct Settings {
+    /// Codes, messages, backend.
+    pub phone_verification: PhoneVerification,
+    /// HTTP.
+    pub server: Server,
+    /// The database.
+    pub store: Store,
+    /// Libraries.
+    pub plugins: Plugins,
+    /// Bounds of sending.
+    pub dispatch: Dispatch,
+    /// Logging.
+    pub log: Log,
+    /// What works but should be looked at.
+    pub warnings: Vec<Problem>,
+    /// The effective settings as TOML, with secrets masked.
+    pub effective: String,
+}
+
+/// Something about the settings that a person must look at.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Problem {
+    /// The file.
+    pub file: String,
+    /// The line, counted from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub line: Option<usize>,
+    /// What was found, what was needed, what to do.
+    pub message: String,
+}
+
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.line {
+            Some(line) => write!(f, "{}:{line}: {}", self.file, self.message),
+            None => write!(f, "{}: {}", self.file, self.message),
+        }
+    }
+}
+
+/// The file that is to be read: the one named, else that of the environment, else the first that exists.
+pub fn find(named: Option<&Path>) -> Result<PathBuf, Problem> {
+    if let Some(path) = named {
+        return Ok(path.to_owned());
+    }
+    if let Some(path) = std::env::var_os(SETTINGS_VARIABLE).filter(|path| !path.is_empty()) {
+        return Ok(path.into());
+    }
+    PLACES
+        .iter()
+        .map(PathBuf::from)
+        .find(|path| path.exists())
+        .ok_or_else(|| Problem {
+            file: PLACES[0].to_owned(),
+            line: None,
+            message: format!(
+                "there is no settings file; looked at --settings, ${SETTINGS_VARIABLE}, ./{} and {}. \
+             To try without one, run: phone-verify serve --demo",
+                PLACES[0], PLACES[1]
+            ),
+        })
+}
+
+impl Settings {
+    /// Reads a settings file over the defaults.
+    pub fn load(path: &Path) -> Result<Self, Vec<Problem>> {
+        let text = std::fs::read(path).map_err(|error| {
+            vec![Problem {
+                file: path.display().to_string(),
+                line: None,
+                message: format!("the settings file cannot be read: {error}"),
+            }]
+        })?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        Self::parse(&path.display().to_string(), &text, folder)
+    }
+
+    /// The defaults alone: what `serve --demo` runs on.
+    pub fn defaults() -> Self {
+        Self::read(Reader::new(None, Document::defaults())).expect("a test holds that the defaults are valid")
+    }
+
+    fn parse(file: &str, text: &[u8], folder: &Path) -> Result<Self, Vec<Problem>> {
+        let document = Document::parse(file, text, folder)?;
+        Self::read(Reader::new(Some(document), Document::defaults()))
+    }
+
+    fn read(mut reader: Reader) -> Result<Self, Vec<Problem>> {
+        let phone_verification = PhoneVerification::read(&mut reader);
+        let server = Server::read(&mut reader);
+        let store = Store::read(&mut reader);
+        let plugins = Plugins::read(&mut reader);
+        let dispatch = Dispatch::read(&mut reader);
+        let log = Log::read(&mut reader);
+        let (warnings, effective) = reader.finish()?;
+        // Every section notes a problem where it gives up, so all of them are there.
+        Ok(Self {
+            phone_verification: phone_verification.ok_or_else(Vec::new)?,
+            server,
+            store,
+            plugins,
+            dispatch,
+            log,
+            warnings,
+            effective,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REQUIRED: &str = r#"
+[phone_verification]
+BACKEND = "nexmo.NexmoBackend"
+TOKEN_LENGTH = 6
+MESSAGE = "{app}: {security_code}"
+APP_NAME = "Acme"
+SECURITY_CODE_EXPIRATION_SECONDS = 600
+VERIFY_SECURITY_CODE_ONLY_ONCE = true
+[phone_verification.OPTIONS]
+KEY = "s3cret-value"
+"#;
+
+    fn parse(text: &str) -> Result<Settings, Vec<Problem>> {
+        Settings::parse("test.toml", text.as_bytes(), Path::new(""))
+    }
+
+    fn problems(text: &str) -> Vec<String> {
+        parse(text).unwrap_err().iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn the_defaults_hold_every_setting_and_nothing_else() {
+        let defaults = Settings::defaults();
+        assert_eq!(defaults.warnings, []);
+        assert_eq!(defaults.phone_verification.backend, "console.ConsoleBackend");
+    }
+
+    #[test]
+    fn a_settings_dict_is_carried_over_in_either_case() {
+        let settings = parse(&REQUIRED.to_lowercase().replace("nexmobackend", "NexmoBackend")).unwrap();
+        assert_eq!(settings.phone_verification.backend, "nexmo.NexmoBackend");
+    }
+
+    #[test]
+    fn all_problems_are_told_at_once() {
+        assert_eq!(
+            problems(
+                "[phone_verification]\nTOKEN_LENGHT = 6\nMESSAGE = 5\n[servr]\n[server]\nlisten = \"nowhere\"\n"
+            ),
+            [
+                "test.toml:1: [phone_verification] BACKEND is missing",
+                "test.toml:1: [phone_verification] OPTIONS is missing",
+                "test.toml:1: [phone_verification] TOKEN_LENGTH is missing",
+                "test.toml:3: [phone_verification] MESSAGE must be a text, not a whole number",
+                "test.toml:1: [phone_verification] APP_NAME is missing",
+                "test.toml:1: [phone_verification] SECURITY_CODE_EXPIRATION_SECONDS is missing",
+                "test.toml:1: [phone_verification] VERIFY_SECURITY_CODE_ONLY_ONCE is missing",
+                "test.toml:2: [phone_verification] TOKEN_LENGHT is not a setting; did you mean TOKEN_LENGTH?",
+                "test.toml:6: [server] listen must be an address and a port such as 127.0.0.1:8000",
+                "test.toml:4: [servr] is not a section; did you mean [server]?",
+            ]
+        );
+    }
+
+    #[test]
+    fn two_spellings_of_one_key_are_one_too_many() {
+        let text = REQUIRED.replace("TOKEN_LENGTH = 6", "TOKEN_LENGTH = 6\ntoken_length = 7");
+        assert_eq!(
+            problems(&text),
+            ["test.toml:5: [phone_verification] token_length stands there twice, in two spellings; keep one"]
+        );
+        let text = format!("{REQUIRED}key = \"other\"\n");
+        assert_eq!(
+            problems(&text),
+            ["test.toml:11: [phone_verification.OPTIONS] key stands there twice, in two spellings; keep one"]
+        );
+    }
+
+    #[test]
+    fn a_syntax_error_names_its_line_and_repeats_nothing() {
+        let problems = problems("[phone_verification.OPTIONS]\nSECRET = \"hunter2\nx = 1\n");
+        assert!(
+            problems[0].starts_with("test.toml:2: this is not TOML: "),
+            "{problems:?}"
+        );
+        assert!(!problems.concat().contains("hunter2"));
+        assert_eq!(
+            parse("\u{feff}").unwrap_err().len(),
+            7,
+            "an empty file lacks the seven required keys"
+        );
+        let error = Settings::parse("test.toml", b"a = \"\xff\"", Path::new("")).unwrap_err();
+        assert_eq!(error[0].to_string(), "test.toml:1: this is not UTF-8");
+    }
+
+    #[test]
+    fn values_out_of_bounds_are_refused_with_their_bounds() {
+        let refused = |from: &str, to: &str| problems(&REQUIRED.replace(from, to)).join("\n");
+        assert_eq!(
+            refused("TOKEN_LENGTH = 6", "TOKEN_LENGTH = 11"),
+            "test.toml:4: [phone_verification] TOKEN_LENGTH must be from 4 to 10, not 11"
+        );
+        assert_eq!(
+            refused("TOKEN_LENGTH = 6", "TOKEN_LENGTH = 5"),
+            "test.toml:4: [phone_verification] TOKEN_LENGTH is 5, which is less than MIN_TOKEN_LENGTH, 6"
+        );
+        assert_eq!(
+            refused("{app}: {security_code}", "{app}: {code}"),
+            "test.toml:5: [phone_verification] MESSAGE cannot be used: it has the placeholder {code}, but only {app} and \
+             {security_code} are filled in"
+        );
+        assert_eq!(
+            refused("nexmo.NexmoBackend", "NexmoBackend"),
+            "test.toml:3: [phone_verification] BACKEND must be <library>.<Backend>, such as nexmo.NexmoBackend, not \
+             NexmoBackend"
+        );
+    }
+
+    #[test]
+    fn the_older_name_of_the_expiration_works_and_warns() {
+        let settings =
+            parse(&REQUIRED.replace("EXPIRATION_SECONDS = 600", "EXPIRATION_TIME = 3600")).unwrap();
+        assert_eq!(settings.phone_verification.expiration.as_secs(), 3600);
+        assert_eq!(settings.warnings.len(), 2, "{:?}", settings.warnings);
+        let both = REQUIRED.replace(
+            "TOKEN_LENGTH = 6",
+            "TOKEN_LENGTH = 6\nSECURITY_CODE_EXPIRATION_TIME = 60",
+        );
+        assert_eq!(
+            problems(&both),
+            [
+                "test.toml:5: [phone_verification] SECURITY_CODE_EXPIRATION_TIME is the older name of \
+              SECURITY_CODE_EXPIRATION_SECONDS, which is there too; keep that one"
+            ]
+        );
+    }
+
+    #[test]
+    fn references_are_replaced_and_masked() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("secret"), "hunter2\n").unwrap();
+        let text = REQUIRED.replace("s3cret-value", "${file:secret}") + "FROM = \"Acme\"\n";
+        let settings = Settings::parse("test.toml", text.as_bytes(), folder.path()).unwrap();
+        assert_eq!(settings.phone_verification.options["KEY"], "hunter2");
+        assert!(!settings.effective.contains("hunter2"), "{}", settings.effective);
+        assert!(
+            settings.effective.contains("KEY = \"***\""),
+            "{}",
+            settings.effective
+        );
+        assert!(
+            settings.effective.contains("FROM = \"Acme\""),
+            "{}",
+            settings.effective
+        );
+        assert!(!format!("{settings:?}").contains("hunter2"));
+
+        let missing = REQUIRED.replace("s3cret-value", "${file:gone}${env:PHONE_VERIFY_NOT_SET}");
+        let problems = Settings::parse("test.toml", missing.as_bytes(), folder.path()).unwrap_err();
+        let shown: Vec<_> = problems.iter().map(ToString::to_string).collect();
+        assert!(
+            shown[0].starts_with("test.toml:10: KEY refers to the file "),
+            "{shown:?}"
+        );
+        assert!(
+            shown[0].ends_with("gone, which cannot be read: No such file or directory (os error 2)"),
+            "{shown:?}"
+        );
+        assert_eq!(
+            shown[1],
+            "test.toml:10: KEY refers to the environment variable PHONE_VERIFY_NOT_SET, which is not set"
+        );
+    }
+}

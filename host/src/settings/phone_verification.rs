@@ -1,0 +1,177 @@
+//! `[phone_verification]`: the ancestor's settings dict.
+
+use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
+
+use serde_json::{Map, Value};
+
+use super::reader::{Reader, Section, flag, number, text};
+use crate::model::{Messages, Region};
+
+/// Above this, warn: NIST SP 800-63B, section 5.1.3.2, lets a code live for 10 minutes.
+const ADVISED_EXPIRATION_SECONDS: u32 = 600;
+
+/// Codes, messages, backend.
+pub struct PhoneVerification {
+    /// `<library>.<Backend>`, perhaps with more before it.
+    pub backend: String,
+    /// What the backend is given.
+    pub options: Map<String, Value>,
+    /// Keys of options whose value must not be shown.
+    pub secret_options: BTreeSet<String>,
+    /// Digits of a code, 4 to 10.
+    pub token_length: usize,
+    /// How long a code is good.
+    pub expiration: Duration,
+    /// Whether a code is good for one use.
+    pub only_once: bool,
+    /// How many wrong codes a code survives.
+    pub max_failed_attempts: u32,
+    /// What `cleanup` deletes.
+    pub record_retention_days: u32,
+    /// Whose national numbers are accepted.
+    pub default_region: Option<Region>,
+    /// The texts.
+    pub messages: Arc<Messages>,
+}
+
+/// Without the options' values.
+impl fmt::Debug for PhoneVerification {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PhoneVerification")
+            .field("backend", &self.backend)
+            .finish_non_exhaustive()
+    }
+}
+
+impl PhoneVerification {
+    /// `None`: something is wrong, and the reader has it.
+    pub(super) fn read(reader: &mut Reader) -> Option<Self> {
+        let mut section = reader.section("phone_verification", true);
+        let (backend, _) = section.required("BACKEND", |value| {
+            let path = text(value)?;
+            let parts: Vec<_> = path.split('.').collect();
+            let whole = parts.len() >= 2 && parts.iter().all(|part| !part.is_empty());
+            whole
+                .then_some(path.clone())
+                .ok_or_else(|| format!("must be <library>.<Backend>, such as nexmo.NexmoBackend, not {path}"))
+        });
+        let rows = section.table("OPTIONS", true, "phone_verification.OPTIONS");
+        let mut options = Map::new();
+        let mut secret_options = BTreeSet::new();
+        let mut shown_options = Vec::new();
+        for row in rows {
+            let secret = row.value.referred() || looks_secret(&row.key);
+            let shown = if secret {
+                "\"***\"".into()
+            } else {
+                row.value.to_toml()
+            };
+            if secret {
+                secret_options.insert(row.key.clone());
+            }
+            shown_options.push((row.key.clone(), shown));
+            options.insert(row.key, row.value.to_json());
+        }
+        let (token_length, line) = section.required("TOKEN_LENGTH", number(4..=10));
+        let min_token_length = section.get("MIN_TOKEN_LENGTH", number(4..=10));
+        if token_length < min_token_length {
+            let message = format!(
+                "TOKEN_LENGTH is {token_length}, which is less than MIN_TOKEN_LENGTH, {min_token_length}"
+            );
+            section.problem(line, &message);
+        }
+        let (message, message_line) = section.required("MESSAGE", text);
+        let (app_name, _) = section.required("APP_NAME", text);
+        let mut messages = Messages::new(&message, &app_name)
+            .map_err(|bad| section.problem(message_line, &format!("MESSAGE cannot be used: {bad}")))
+            .ok();
+        let expiration = expiration(&mut section);
+        let (only_once, _) = section.required("VERIFY_SECURITY_CODE_ONLY_ONCE", flag);
+        let max_failed_attempts = section.get("MAX_FAILED_ATTEMPTS", number(1..=100));
+        let record_retention_days = section.get("RECORD_RETENTION_DAYS", number(1..=3650));
+        let default_region = section.get("DEFAULT_REGION", |value| {
+            let region = text(value)?;
+            if region.is_empty() {
+                return Ok(None);
+            }
+            Region::parse(&region)
+                .map(Some)
+                .ok_or_else(|| format!("must be an ISO 3166 country code such as US, not {region}"))
+        });
+        let mut shown_messages = Vec::new();
+        for row in section.table("MESSAGES", false, "phone_verification.MESSAGES") {
+            shown_messages.push((row.key.clone(), row.value.to_toml()));
+            let added = text(&row.value).and_then(|template| match &mut messages {
+                Some(messages) => messages
+                    .add_language(&row.key, &template)
+                    .map_err(|bad| format!("cannot be used: {bad}")),
+                None => Ok(()),
+            });
+            if let Err(needed) = added {
+                section.problem(Some(row.line), &format!("MESSAGES {} {needed}", row.key));
+            }
+        }
+        section.show_table("phone_verification.OPTIONS", &shown_options);
+        section.show_table("phone_verification.MESSAGES", &shown_messages);
+        section.finish();
+        Some(Self {
+            backend,
+            options,
+            secret_options,
+            token_length: token_length as usize,
+            expiration,
+            only_once,
+            max_failed_attempts,
+            record_retention_days,
+            default_region,
+            messages: Arc::new(messages?),
+        })
+    }
+}
+
+fn expiration(section: &mut Section<'_>) -> Duration {
+    const OLDER: &str = "SECURITY_CODE_EXPIRATION_TIME";
+    const NAME: &str = "SECURITY_CODE_EXPIRATION_SECONDS";
+    let bounds = || number(30..=86_400);
+    let (seconds, line) = if section.has(OLDER) {
+        let both = section.has(NAME);
+        let (seconds, line) = section.older_name(OLDER, NAME, bounds());
+        if both {
+            section.problem(
+                line,
+                &format!("{OLDER} is the older name of {NAME}, which is there too; keep that one"),
+            );
+        } else {
+            section.warning(
+                line,
+                &format!("{OLDER} is the older name of {NAME}; use that one"),
+            );
+        }
+        (seconds, line)
+    } else {
+        section.required(NAME, bounds())
+    };
+    if seconds > ADVISED_EXPIRATION_SECONDS {
+        let message = format!(
+            "a code is good for {seconds} seconds; more than {ADVISED_EXPIRATION_SECONDS} is not advised"
+        );
+        section.warning(line, &message);
+    }
+    Duration::from_secs(u64::from(seconds))
+}
+
+/// Whether an option's name says that its value must not be shown.
+fn looks_secret(key: &str) -> bool {
+    let key = key.to_lowercase();
+    [
+        "secret",
+        "token",
+        "password",
+        "passwd",
+        "auth",
+        "key",
+        "credential",
+    ]
+    .iter()
+    .any(|word| key.contains(word))
+}

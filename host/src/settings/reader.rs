@@ -1,0 +1,351 @@
+//! Takes settings out of the file one by one, over the defaults, and gathers what is wrong.
+
+use std::{
+    ops::RangeInclusive,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    Problem,
+    document::{Document, Entry, Value},
+};
+
+/// Reads the file and the defaults section by section.
+pub(super) struct Reader {
+    user: Option<Document>,
+    defaults: Document,
+    problems: Vec<Problem>,
+    warnings: Vec<Problem>,
+    sections: Vec<&'static str>,
+    effective: String,
+}
+
+/// One section.
+pub(super) struct Section<'a> {
+    reader: &'a mut Reader,
+    name: &'static str,
+    /// The line of its head, if it is there.
+    line: Option<usize>,
+    user: Vec<Entry>,
+    defaults: Vec<Entry>,
+    any_case: bool,
+    known: Vec<&'static str>,
+}
+
+impl Reader {
+    pub(super) fn new(user: Option<Document>, defaults: Document) -> Self {
+        Self {
+            user,
+            defaults,
+            problems: Vec::new(),
+            warnings: Vec::new(),
+            sections: Vec::new(),
+            effective: String::new(),
+        }
+    }
+
+    /// Begins a section; `any_case`: its keys may be written in upper or lower case.
+    pub(super) fn section(&mut self, name: &'static str, any_case: bool) -> Section<'_> {
+        self.sections.push(name);
+        self.effective.push_str(&format!("[{name}]\n"));
+        let take = |document: &mut Document| {
+            let at = document.entries.iter().position(|entry| entry.key == name)?;
+            Some(document.entries.remove(at))
+        };
+        let (mut line, mut user) = (None, Vec::new());
+        if let Some(entry) = self.user.as_mut().and_then(take) {
+            line = Some(entry.line);
+            match entry.value {
+                Value::Table(entries) => user = entries,
+                other => self.problem(
+                    Some(entry.line),
+                    format!("{name} must be a section, not {}", other.kind()),
+                ),
+            }
+        }
+        let defaults = match take(&mut self.defaults).map(|entry| entry.value) {
+            Some(Value::Table(entries)) => entries,
+            _ => Vec::new(),
+        };
+        if any_case {
+            user = self.without_twins(name, user);
+        }
+        Section {
+            reader: self,
+            name,
+            line,
+            user,
+            defaults,
+            any_case,
+            known: Vec::new(),
+        }
+    }
+
+    /// Of two spellings of one key, the second is a problem.
+    fn without_twins(&mut self, section: &str, entries: Vec<Entry>) -> Vec<Entry> {
+        let mut kept: Vec<Entry> = Vec::new();
+        for entry in entries {
+            if kept.iter().any(|other| folded(&other.key) == folded(&entry.key)) {
+                let message = format!(
+                    "[{section}] {} stands there twice, in two spellings; keep one",
+                    entry.key
+                );
+                self.problem(Some(entry.line), message);
+            } else {
+                kept.push(entry);
+            }
+        }
+        kept
+    }
+
+    fn file(&self) -> String {
+        self.user
+            .as_ref()
+            .map_or_else(|| self.defaults.file.clone(), |user| user.file.clone())
+    }
+
+    fn problem(&mut self, line: Option<usize>, message: String) {
+        let file = self.file();
+        self.problems.push(Problem { file, line, message });
+    }
+
+    /// The warnings and the effective settings, or all problems.
+    pub(super) fn finish(mut self) -> Result<(Vec<Problem>, String), Vec<Problem>> {
+        let left: Vec<_> = self
+            .user
+            .iter_mut()
+            .flat_map(|user| std::mem::take(&mut user.entries))
+            .collect();
+        for entry in left {
+            let (open, close) = if matches!(entry.value, Value::Table(_)) {
+                ("[", "]")
+            } else {
+                ("", "")
+            };
+            let hint = nearest(&entry.key, &self.sections)
+                .map_or_else(String::new, |near| format!("; did you mean [{near}]?"));
+            self.problem(
+                Some(entry.line),
+                format!("{open}{}{close} is not a section{hint}", entry.key),
+            );
+        }
+        if self.problems.is_empty() {
+            Ok((self.warnings, self.effective))
+        } else {
+            Err(self.problems)
+        }
+    }
+}
+
+/// How two spellings of one key are told to be one.
+fn folded(key: &str) -> String {
+    key.to_lowercase().replace('-', "_")
+}
+
+fn nearest<'a>(key: &str, known: &[&'a str]) -> Option<&'a str> {
+    let distance = |near: &str| strsim::damerau_levenshtein(&folded(key), &folded(near));
+    known
+        .iter()
+        .copied()
+        .min_by_key(|near| distance(near))
+        .filter(|near| distance(near) <= 3)
+}
+
+impl Section<'_> {
+    fn position(entries: &[Entry], key: &str, any_case: bool) -> Option<usize> {
+        let is_it = |entry: &Entry| entry.key == key || (any_case && folded(&entry.key) == folded(key));
+        entries.iter().position(is_it)
+    }
+
+    /// The value in the file, if it is there.
+    fn given(&mut self, key: &'static str) -> Option<Entry> {
+        self.known.push(key);
+        Self::position(&self.user, key, self.any_case).map(|at| self.user.remove(at))
+    }
+
+    fn default(&mut self, key: &'static str) -> Value {
+        let at = Self::position(&self.defaults, key, false);
+        at.map_or(Value::Other("nothing"), |at| self.defaults.remove(at).value)
+    }
+
+    fn show(&mut self, key: &str, value: &str) {
+        self.reader.effective.push_str(&format!("{key} = {value}\n"));
+    }
+
+    pub(super) fn problem(&mut self, line: Option<usize>, message: &str) {
+        let message = format!("[{}] {message}", self.name);
+        self.reader.problem(line.or(self.line), message);
+    }
+
+    pub(super) fn warning(&mut self, line: Option<usize>, message: &str) {
+        let (file, message) = (self.reader.file(), format!("[{}] {message}", self.name));
+        self.reader.warnings.push(Problem {
+            file,
+            line: line.or(self.line),
+            message,
+        });
+    }
+
+    /// Paths in the file are relative to it.
+    pub(super) fn folder(&self) -> PathBuf {
+        self.reader
+            .user
+            .as_ref()
+            .map_or_else(PathBuf::new, |user| user.folder.clone())
+    }
+
+    /// A setting; where the file does not have it, its default. `read` says what was needed.
+    pub(super) fn get<T>(&mut self, key: &'static str, read: impl Fn(&Value) -> Result<T, String>) -> T {
+        self.get_with_line(key, read).0
+    }
+
+    /// The same with its line in the file.
+    pub(super) fn get_with_line<T>(
+        &mut self,
+        key: &'static str,
+        read: impl Fn(&Value) -> Result<T, String>,
+    ) -> (T, Option<usize>) {
+        let default = self.default(key);
+        let entry = self.given(key);
+        let line = entry.as_ref().map(|entry| entry.line);
+        if let Some(entry) = entry {
+            match read(&entry.value) {
+                Ok(value) => {
+                    let shown = if entry.value.referred() {
+                        "\"***\"".into()
+                    } else {
+                        entry.value.to_toml()
+                    };
+                    self.show(key, &shown);
+                    return (value, line);
+                }
+                Err(needed) => self.problem(line, &format!("{key} {needed}")),
+            }
+        } else {
+            self.show(key, &default.to_toml());
+        }
+        (
+            read(&default).expect("a test holds that default.toml has a valid default for every setting"),
+            line,
+        )
+    }
+
+    /// A setting that the file must have.
+    pub(super) fn required<T>(
+        &mut self,
+        key: &'static str,
+        read: impl Fn(&Value) -> Result<T, String>,
+    ) -> (T, Option<usize>) {
+        if self.reader.user.is_some() && Self::position(&self.user, key, self.any_case).is_none() {
+            self.problem(None, &format!("{key} is missing"));
+        }
+        self.get_with_line(key, read)
+    }
+
+    /// A setting under a name that it had before; its default is that of its present name.
+    pub(super) fn older_name<T>(
+        &mut self,
+        older: &'static str,
+        name: &'static str,
+        read: impl Fn(&Value) -> Result<T, String>,
+    ) -> (T, Option<usize>) {
+        let entry = self.given(older);
+        let line = entry.as_ref().map(|entry| entry.line);
+        if let Some(mut entry) = entry {
+            if Self::position(&self.user, name, self.any_case).is_none() {
+                entry.key = name.to_owned();
+                self.user.push(entry);
+            }
+        }
+        (self.get(name, read), line)
+    }
+
+    pub(super) fn has(&self, key: &str) -> bool {
+        Self::position(&self.user, key, self.any_case).is_some()
+    }
+
+    /// A table of its own below this section; its keys are free, and matched without regard to case.
+    pub(super) fn table(&mut self, key: &'static str, required: bool, name: &'static str) -> Vec<Entry> {
+        let _ = self.default(key);
+        let Some(entry) = self.given(key) else {
+            if required && self.reader.user.is_some() {
+                self.problem(None, &format!("{key} is missing"));
+            }
+            return Vec::new();
+        };
+        match entry.value {
+            Value::Table(entries) => self.reader.without_twins(name, entries),
+            other => {
+                self.problem(
+                    Some(entry.line),
+                    &format!("{key} must be a table, not {}", other.kind()),
+                );
+                Vec::new()
+            }
+        }
+    }
+
+    /// Shows a table among the effective settings.
+    pub(super) fn show_table(&mut self, name: &str, rows: &[(String, String)]) {
+        self.reader.effective.push_str(&format!("\n[{name}]\n"));
+        for (key, value) in rows {
+            self.show(key, value);
+        }
+    }
+
+    /// Ends the section: what is left in it is unknown.
+    pub(super) fn finish(mut self) {
+        for entry in std::mem::take(&mut self.user) {
+            let hint = nearest(&entry.key, &self.known)
+                .map_or_else(String::new, |near| format!("; did you mean {near}?"));
+            self.problem(Some(entry.line), &format!("{} is not a setting{hint}", entry.key));
+        }
+        self.reader.effective.push('\n');
+    }
+}
+
+pub(super) fn text(value: &Value) -> Result<String, String> {
+    match value {
+        Value::Text { text, .. } => Ok(text.clone()),
+        other => Err(format!("must be a text, not {}", other.kind())),
+    }
+}
+
+pub(super) fn flag(value: &Value) -> Result<bool, String> {
+    match value {
+        Value::Flag(flag) => Ok(*flag),
+        other => Err(format!("must be true or false, not {}", other.kind())),
+    }
+}
+
+pub(super) fn number(bounds: RangeInclusive<u32>) -> impl Fn(&Value) -> Result<u32, String> {
+    move |value| match value {
+        Value::Integer(number) => u32::try_from(*number)
+            .ok()
+            .filter(|number| bounds.contains(number))
+            .ok_or_else(|| {
+                format!(
+                    "must be from {} to {}, not {number}",
+                    bounds.start(),
+                    bounds.end()
+                )
+            }),
+        other => Err(format!("must be a whole number, not {}", other.kind())),
+    }
+}
+
+pub(super) fn texts(value: &Value) -> Result<Vec<String>, String> {
+    match value {
+        Value::List(items) => items
+            .iter()
+            .map(text)
+            .collect::<Result<_, _>>()
+            .map_err(|_| "must be a list of texts".into()),
+        other => Err(format!("must be a list of texts, not {}", other.kind())),
+    }
+}
+
+/// A path relative to the settings file; `None` when it is empty.
+pub(super) fn path(folder: &Path, text: &str) -> Option<PathBuf> {
+    (!text.is_empty()).then(|| folder.join(text))
+}
