@@ -1,0 +1,279 @@
+//! What the provider's answer means. The HTTP status is 200 for a refusal too; the truth is in the `status` of each part of
+//! the message. An SMS counts as taken only if every part of it was.
+//!
+//! Source: the provider's description of its SMS API, and its table of SMS API errors.
+
+use std::time::Duration;
+
+use phone_verify_plugin_api::{Error, ErrorKind, Receipt, serde_json};
+use serde_json::Value;
+
+/// How much of the provider's own words is kept for the operator.
+const MAX_TEXT_CHARS: usize = 160;
+
+/// The outcome of a send.
+pub(crate) fn read(http_status: u16, retry_after: Option<Duration>, body: &[u8]) -> Result<Receipt, Error> {
+    if !(200..300).contains(&http_status) {
+        let error = Error::from_http_status("nexmo", http_status);
+        return Err(match retry_after {
+            Some(wait) => error.with_retry_after(wait),
+            None => error,
+        });
+    }
+    // From here on the provider has dealt with the request: what cannot be read may have been sent.
+    let answer: Value = serde_json::from_slice(body).map_err(|_| unreadable("it is not JSON"))?;
+    let parts = answer
+        .get("messages")
+        .and_then(Value::as_array)
+        .filter(|parts| !parts.is_empty())
+        .ok_or_else(|| unreadable("it names no message"))?;
+    let mut taken = 0;
+    let mut refusal = None;
+    for part in parts {
+        match part.get("status").and_then(number) {
+            None => return Err(unreadable("a part of the message has no status")),
+            Some(0) => taken += 1,
+            Some(status) => refusal = refusal.or(Some((status, part))),
+        }
+    }
+    match refusal {
+        None => Ok(receipt(&parts[0])),
+        Some((status, part)) => Err(refused(status, text(part), taken, parts.len())),
+    }
+}
+
+fn receipt(part: &Value) -> Receipt {
+    match part.get("message-id").and_then(Value::as_str) {
+        Some(id) => Receipt::new(id),
+        None => Receipt::without_id(),
+    }
+}
+
+fn refused(status: u64, text: &str, taken: usize, parts: usize) -> Error {
+    let kind = match kind(status, text) {
+        // Sending it again would send again the parts that were taken.
+        ErrorKind::Transient | ErrorKind::Throttled if taken > 0 => ErrorKind::OutcomeUnknown,
+        kind => kind,
+    };
+    let after = match taken {
+        0 => String::new(),
+        _ => format!(", after it took {taken} of its {parts} parts"),
+    };
+    let words: String = match text {
+        "" => "it gives no reason".to_owned(),
+        _ => text.chars().take(MAX_TEXT_CHARS).collect(),
+    };
+    let message = format!("Nexmo refused the SMS with status {status}{after}: {words}");
+    let error = Error::new(kind, format!("nexmo_{status}"), message).with_http_status(200);
+    match wait(text) {
+        Some(wait) if kind == ErrorKind::Throttled => error.with_retry_after(wait),
+        _ => error,
+    }
+}
+
+fn kind(status: u64, text: &str) -> ErrorKind {
+    match status {
+        1 | 10 => ErrorKind::Throttled,
+        // One of the parameters is invalid; only the text tells which. Besides the number, the sender is what can be.
+        3 if names_sender(text) => ErrorKind::SenderRejected,
+        3 | 6 => ErrorKind::InvalidNumber,
+        4 | 8 | 11 | 14 | 32 => ErrorKind::AuthFailed,
+        5 => ErrorKind::Transient,
+        7 => ErrorKind::OptedOut,
+        9 => ErrorKind::NoCredit,
+        12 => ErrorKind::ContentRejected,
+        15 | 101 => ErrorKind::SenderRejected,
+        29 => ErrorKind::DestinationBlocked,
+        33 => ErrorKind::UnreachableNumber,
+        // 2, 22 and 23 speak of parameters that this backend always or never sends; others are not documented.
+        _ => ErrorKind::Internal,
+    }
+}
+
+fn names_sender(text: &str) -> bool {
+    text.split(|character: char| !character.is_ascii_alphanumeric())
+        .any(|word| word.eq_ignore_ascii_case("from") || word.eq_ignore_ascii_case("sender"))
+}
+
+/// The milliseconds in `Throughput Rate Exceeded - please wait [ 702 ] and retry`.
+fn wait(text: &str) -> Option<Duration> {
+    let (_, rest) = text.split_once('[')?;
+    let (milliseconds, _) = rest.split_once(']')?;
+    milliseconds.trim().parse().ok().map(Duration::from_millis)
+}
+
+fn text(part: &Value) -> &str {
+    part.get("error-text")
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+        .trim()
+}
+
+/// Documented as a text of digits; a number is as good.
+fn number(value: &Value) -> Option<u64> {
+    value.as_u64().or_else(|| value.as_str()?.trim().parse().ok())
+}
+
+fn unreadable(why: &str) -> Error {
+    Error::new(
+        ErrorKind::OutcomeUnknown,
+        "unreadable_answer",
+        format!("Nexmo's answer cannot be read: {why}"),
+    )
+    .with_http_status(200)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(items: &[(&str, &str)]) -> Result<Receipt, Error> {
+        let items: Vec<String> = items
+            .iter()
+            .map(|(status, text)| {
+                format!(r#"{{"status":"{status}","error-text":"{text}","message-id":"0A0{status}"}}"#)
+            })
+            .collect();
+        let body = format!(
+            r#"{{"message-count":"{}","messages":[{}]}}"#,
+            items.len(),
+            items.join(",")
+        );
+        read(200, None, body.as_bytes())
+    }
+
+    fn kind_of(items: &[(&str, &str)]) -> ErrorKind {
+        answer(items).unwrap_err().kind()
+    }
+
+    #[test]
+    fn a_message_whose_parts_were_all_taken_has_the_id_of_the_first() {
+        assert_eq!(answer(&[("0", "")]).unwrap().message_id(), "0A00");
+        assert_eq!(answer(&[("0", ""), ("0", "")]).unwrap().message_id(), "0A00");
+        let body = br#"{"messages":[{"status":0}]}"#;
+        assert_eq!(read(200, None, body).unwrap(), Receipt::without_id());
+    }
+
+    #[test]
+    fn every_documented_status_has_its_kind() {
+        for (status, kind) in [
+            ("1", ErrorKind::Throttled),
+            ("2", ErrorKind::Internal),
+            ("3", ErrorKind::InvalidNumber),
+            ("4", ErrorKind::AuthFailed),
+            ("5", ErrorKind::Transient),
+            ("6", ErrorKind::InvalidNumber),
+            ("7", ErrorKind::OptedOut),
+            ("8", ErrorKind::AuthFailed),
+            ("9", ErrorKind::NoCredit),
+            ("10", ErrorKind::Throttled),
+            ("11", ErrorKind::AuthFailed),
+            ("12", ErrorKind::ContentRejected),
+            ("14", ErrorKind::AuthFailed),
+            ("15", ErrorKind::SenderRejected),
+            ("22", ErrorKind::Internal),
+            ("23", ErrorKind::Internal),
+            ("29", ErrorKind::DestinationBlocked),
+            ("32", ErrorKind::AuthFailed),
+            ("33", ErrorKind::UnreachableNumber),
+            ("101", ErrorKind::SenderRejected),
+            ("4711", ErrorKind::Internal),
+        ] {
+            let error = answer(&[(status, "")]).unwrap_err();
+            assert_eq!(error.kind(), kind, "status {status}");
+            assert_eq!(error.code(), format!("nexmo_{status}"));
+        }
+    }
+
+    #[test]
+    fn an_invalid_parameter_is_the_number_unless_the_text_names_the_sender() {
+        assert_eq!(kind_of(&[("3", "Invalid to address")]), ErrorKind::InvalidNumber);
+        assert_eq!(
+            kind_of(&[("3", "Invalid value for param: from")]),
+            ErrorKind::SenderRejected
+        );
+        assert_eq!(
+            kind_of(&[("3", "Invalid Sender address")]),
+            ErrorKind::SenderRejected
+        );
+    }
+
+    #[test]
+    fn the_throttle_says_how_long_to_wait() {
+        let error = answer(&[("1", "Throughput Rate Exceeded - please wait [ 702 ] and retry")]).unwrap_err();
+        assert_eq!(
+            (error.kind(), error.retry_after()),
+            (ErrorKind::Throttled, Some(Duration::from_millis(702)))
+        );
+        let error = answer(&[("1", "Exceeded maximum MT throughput for account")]).unwrap_err();
+        assert_eq!((error.kind(), error.retry_after()), (ErrorKind::Throttled, None));
+        assert_eq!(wait("[ soon ]"), None);
+    }
+
+    #[test]
+    fn a_refused_part_refuses_the_message_and_what_was_taken_is_not_sent_twice() {
+        assert_eq!(kind_of(&[("0", ""), ("9", "")]), ErrorKind::NoCredit);
+        assert_eq!(kind_of(&[("9", ""), ("0", "")]), ErrorKind::NoCredit);
+        assert_eq!(kind_of(&[("5", ""), ("5", "")]), ErrorKind::Transient);
+        assert_eq!(kind_of(&[("0", ""), ("5", "")]), ErrorKind::OutcomeUnknown);
+        let error = answer(&[("0", ""), ("1", "please wait [ 5 ] and retry")]).unwrap_err();
+        assert_eq!(
+            (error.kind(), error.retry_after()),
+            (ErrorKind::OutcomeUnknown, None)
+        );
+        assert!(error.message().contains("took 1 of its 2 parts"), "{error}");
+    }
+
+    #[test]
+    fn an_answer_that_cannot_be_read_may_stand_for_a_sent_sms() {
+        for body in [
+            "",
+            "{\"messages\":[{\"sta",
+            "\"ok\"",
+            "{}",
+            "{\"messages\":[]}",
+            "{\"messages\":[{}]}",
+            "{\"messages\":[{\"status\":\"fine\"}]}",
+            "\u{0}",
+        ] {
+            assert_eq!(
+                read(200, None, body.as_bytes()).unwrap_err().kind(),
+                ErrorKind::OutcomeUnknown,
+                "{body}"
+            );
+        }
+        assert_eq!(
+            read(200, None, &[0xff, 0xfe]).unwrap_err().kind(),
+            ErrorKind::OutcomeUnknown
+        );
+    }
+
+    #[test]
+    fn an_http_error_speaks_for_itself() {
+        let wait = Duration::from_secs(3);
+        let error = read(429, Some(wait), b"slow down").unwrap_err();
+        assert_eq!(
+            (error.kind(), error.retry_after()),
+            (ErrorKind::Throttled, Some(wait))
+        );
+        for (status, kind) in [
+            (401, ErrorKind::AuthFailed),
+            (402, ErrorKind::NoCredit),
+            (420, ErrorKind::Internal),
+            (500, ErrorKind::Transient),
+            (503, ErrorKind::Transient),
+            (504, ErrorKind::OutcomeUnknown),
+            (302, ErrorKind::Internal),
+        ] {
+            let error = read(status, None, b"").unwrap_err();
+            assert_eq!((error.kind(), error.http_status()), (kind, Some(status)));
+        }
+    }
+
+    #[test]
+    fn the_words_of_the_provider_are_kept_short() {
+        let error = answer(&[("9", &"Quota ".repeat(200))]).unwrap_err();
+        assert!(error.message().len() < 250);
+        assert!(error.message().contains("status 9: Quota"), "{error}");
+    }
+}

@@ -1,0 +1,194 @@
+//! `twilio.TwilioBackend`: one form-encoded `POST …/Messages.json` for each SMS, with the account's SID and auth token.
+
+use phone_verify_plugin_api::{
+    Backend, Call, Error, ErrorKind, Host, Options, PhoneNumber, Receipt, Secret, backend,
+};
+
+use crate::reply;
+
+/// The `OPTIONS` of `twilio.TwilioBackend`.
+#[derive(Options)]
+pub struct TwilioOptions {
+    /// The SID of the account.
+    #[option(example = "AC0123456789abcdef0123456789abcdef")]
+    pub sid: String,
+    /// The auth token of the account.
+    #[option(alias = "AUTH_TOKEN")]
+    pub secret: Secret,
+    /// The sender: a number or short code of the account, or a name where the country allows names.
+    #[option(example = "+15005550006")]
+    pub from: Option<String>,
+    /// The messaging service that chooses the sender, instead of FROM.
+    #[option(example = "MG0123456789abcdef0123456789abcdef")]
+    pub messaging_service_sid: Option<String>,
+    /// Asks Twilio to keep neither the text nor the whole number. Needs Message Redaction, which Twilio enables by account.
+    #[option(default = false)]
+    pub redact: bool,
+    /// Where the provider listens; a proxy or a test names another address.
+    #[option(default = "https://api.twilio.com")]
+    pub base_url: String,
+    /// Not used here: accepted so that one table serves the sandbox too.
+    pub sandbox_token: Option<Secret>,
+}
+
+/// Sends each SMS through Twilio's Messages API.
+pub struct TwilioBackend {
+    sid: String,
+    secret: Secret,
+    sender: Sender,
+    redact: bool,
+    url: String,
+    host: Host,
+}
+
+impl TwilioBackend {
+    pub(crate) fn open(options: TwilioOptions, host: Host) -> Result<Self, Error> {
+        Ok(Self {
+            url: send_url(&options.base_url, &options.sid)?,
+            sender: Sender::choose(options.from, options.messaging_service_sid)?,
+            sid: options.sid,
+            secret: options.secret,
+            redact: options.redact,
+            host,
+        })
+    }
+
+    pub(crate) async fn send(&self, number: &PhoneNumber, message: &str) -> Result<Receipt, Error> {
+        let mut form = vec![("To", number.e164()), self.sender.field(), ("Body", message)];
+        if self.redact {
+            form.extend([("ContentRetention", "discard"), ("AddressRetention", "obfuscate")]);
+        }
+        let http = self.host.http();
+        let request = http.post(&self.url).basic_auth(&self.sid, self.secret.expose());
+        let response = request.form(&form).send().await?;
+        reply::read(response.status(), response.retry_after(), response.body())
+    }
+}
+
+#[backend(summary = "Sends through Twilio's Messages API", hosts = ["api.twilio.com"])]
+impl Backend for TwilioBackend {
+    type Options = TwilioOptions;
+
+    fn new(options: TwilioOptions, host: Host) -> Result<Self, Error> {
+        Self::open(options, host)
+    }
+
+    async fn send_sms(&self, number: &PhoneNumber, message: &str, _call: &Call) -> Result<Receipt, Error> {
+        self.send(number, message).await
+    }
+}
+
+#[derive(Debug, PartialEq)]
+enum Sender {
+    From(String),
+    Service(String),
+}
+
+impl Sender {
+    fn choose(from: Option<String>, service: Option<String>) -> Result<Self, Error> {
+        match (from, service) {
+            (_, Some(service)) => Ok(Self::Service(service)),
+            (Some(from), None) => Ok(Self::From(sender_number(from.trim()))),
+            (None, None) => Err(wrong(
+                "option FROM is missing (or MESSAGING_SERVICE_SID in its place)",
+            )),
+        }
+    }
+
+    fn field(&self) -> (&'static str, &str) {
+        match self {
+            Self::From(from) => ("From", from),
+            Self::Service(sid) => ("MessagingServiceSid", sid),
+        }
+    }
+}
+
+/// A number is sent as E.164: in a settings file the plus sign is easily left out. Up to eight digits are a short code.
+fn sender_number(from: &str) -> String {
+    if from.len() > 8 && from.bytes().all(|byte| byte.is_ascii_digit()) {
+        format!("+{from}")
+    } else {
+        from.to_owned()
+    }
+}
+
+fn send_url(base_url: &str, sid: &str) -> Result<String, Error> {
+    let address = base_url.trim_end_matches('/');
+    let host = address
+        .strip_prefix("https://")
+        .or_else(|| address.strip_prefix("http://"));
+    if host.is_none_or(|host| host.is_empty() || host.starts_with('/')) {
+        return Err(wrong(
+            "option BASE_URL must be an address that begins with https:// (or http://)",
+        ));
+    }
+    // It becomes a part of the path.
+    if !sid
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
+    {
+        return Err(wrong(
+            "option SID must be an account SID: AC and 32 letters and digits",
+        ));
+    }
+    Ok(format!("{address}/2010-04-01/Accounts/{sid}/Messages.json"))
+}
+
+fn wrong(sentence: &str) -> Error {
+    Error::new(ErrorKind::Config, "options", sentence)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sender_number_gets_its_plus_sign_and_codes_and_names_stay() {
+        for (given, sent) in [
+            ("+15005550006", "+15005550006"),
+            ("15005550006", "+15005550006"),
+            (" +15005550006 ", "+15005550006"),
+            ("12345", "12345"),
+            ("PhoneVerify", "PhoneVerify"),
+        ] {
+            let sender = Sender::choose(Some(given.to_owned()), None).unwrap();
+            assert_eq!(sender.field(), ("From", sent));
+        }
+    }
+
+    #[test]
+    fn a_messaging_service_goes_before_the_sender() {
+        let sender = Sender::choose(Some("+15005550006".into()), Some("MG1".into())).unwrap();
+        assert_eq!(sender.field(), ("MessagingServiceSid", "MG1"));
+    }
+
+    #[test]
+    fn one_of_the_two_is_needed() {
+        let error = Sender::choose(None, None).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config);
+        assert!(error.message().contains("FROM is missing"), "{error}");
+    }
+
+    #[test]
+    fn the_account_is_part_of_the_path() {
+        assert_eq!(
+            send_url("https://api.twilio.com/", "AC1").unwrap(),
+            "https://api.twilio.com/2010-04-01/Accounts/AC1/Messages.json"
+        );
+    }
+
+    #[test]
+    fn what_is_no_address_and_no_sid_is_refused_by_name() {
+        for (base_url, sid, option) in [
+            ("api.twilio.com", "AC1", "BASE_URL"),
+            ("https://", "AC1", "BASE_URL"),
+            ("https://api.twilio.com", "AC1/../AC2", "SID"),
+            ("https://api.twilio.com", "AC1?x", "SID"),
+            ("https://api.twilio.com", "your sid", "SID"),
+        ] {
+            let error = send_url(base_url, sid).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Config);
+            assert!(error.message().contains(option), "{error}");
+        }
+    }
+}

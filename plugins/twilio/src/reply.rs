@@ -1,0 +1,195 @@
+//! What Twilio's answer means: 201 with the message, or an HTTP error with `{code, message, more_info, status}`.
+//!
+//! The codes listed here are those whose meaning decides about the next step. Twilio splits codes further over time and advises
+//! against logic on them, so any other code means what its HTTP status means.
+//!
+//! Source: the provider's API description (`twilio_api_v2010`) and its error dictionary.
+
+use std::time::Duration;
+
+use phone_verify_plugin_api::{Error, ErrorKind, Receipt, serde_json};
+use serde_json::Value;
+
+/// How much of the provider's own words is kept for the operator.
+const MAX_TEXT_CHARS: usize = 160;
+
+/// The outcome of a send.
+pub(crate) fn read(http_status: u16, retry_after: Option<Duration>, body: &[u8]) -> Result<Receipt, Error> {
+    let answer: Option<Value> = serde_json::from_slice(body).ok();
+    let field = |name: &str| answer.as_ref()?.get(name);
+    if (200..300).contains(&http_status) {
+        // A message that failed at once is a 201 too; `error_code` is null unless it failed.
+        if let Some(code) = field("error_code").and_then(number) {
+            let text = field("error_message").and_then(Value::as_str);
+            return Err(refused(code, http_status, text));
+        }
+        return match field("sid").and_then(Value::as_str) {
+            Some(sid) if !sid.is_empty() => Ok(Receipt::new(sid)),
+            // Twilio has dealt with the request: what cannot be read may have been sent.
+            _ => Err(Error::new(
+                ErrorKind::OutcomeUnknown,
+                "unreadable_answer",
+                "Twilio's answer cannot be read: it names no message",
+            )
+            .with_http_status(http_status)),
+        };
+    }
+    let error = match field("code").and_then(number) {
+        Some(code) => refused(code, http_status, field("message").and_then(Value::as_str)),
+        None => Error::from_http_status("twilio", http_status),
+    };
+    Err(match retry_after {
+        Some(wait) if error.kind() == ErrorKind::Throttled => error.with_retry_after(wait),
+        _ => error,
+    })
+}
+
+fn refused(code: u64, http_status: u16, text: Option<&str>) -> Error {
+    let kind = kind(code).unwrap_or_else(|| match http_status {
+        // The message exists and has failed.
+        200..=299 => ErrorKind::Internal,
+        _ => Error::from_http_status("twilio", http_status).kind(),
+    });
+    let words: String = match text.map(str::trim) {
+        None | Some("") => "it gives no reason".to_owned(),
+        Some(text) => text.chars().take(MAX_TEXT_CHARS).collect(),
+    };
+    let message = format!("Twilio refused the SMS with error {code}: {words}");
+    Error::new(kind, format!("twilio_{code}"), message).with_http_status(http_status)
+}
+
+fn kind(code: u64) -> Option<ErrorKind> {
+    Some(match code {
+        20003 | 20404 | 30002 => ErrorKind::AuthFailed,
+        20429 | 30001 => ErrorKind::Throttled,
+        21211 | 21614 => ErrorKind::InvalidNumber,
+        21408 | 21608 | 60605 => ErrorKind::DestinationBlocked,
+        21606 | 21612 | 30034 => ErrorKind::SenderRejected,
+        21610 | 30004 => ErrorKind::OptedOut,
+        21617 | 30007 => ErrorKind::ContentRejected,
+        // A retention was asked for that the account does not have.
+        30029 => ErrorKind::Config,
+        30003 | 30008 => ErrorKind::Transient,
+        30005 | 30006 => ErrorKind::UnreachableNumber,
+        _ => return None,
+    })
+}
+
+/// Described as an integer; a text of digits is as good.
+fn number(value: &Value) -> Option<u64> {
+    value.as_u64().or_else(|| value.as_str()?.trim().parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failure(http_status: u16, body: &str) -> Error {
+        read(http_status, None, body.as_bytes()).unwrap_err()
+    }
+
+    #[test]
+    fn a_message_that_was_taken_has_its_sid() {
+        for body in [
+            r#"{"sid":"SM1","status":"queued","error_code":null,"price":null}"#,
+            r#"{"sid":"SM1","status":"accepted"}"#,
+        ] {
+            assert_eq!(read(201, None, body.as_bytes()).unwrap().message_id(), "SM1");
+        }
+    }
+
+    #[test]
+    fn a_message_that_failed_at_once_is_a_failure_whatever_the_type_of_its_code() {
+        for body in [
+            r#"{"sid":"SM1","status":"failed","error_code":30005,"error_message":"Unknown handset"}"#,
+            r#"{"sid":"SM1","status":"failed","error_code":"30005"}"#,
+        ] {
+            let error = failure(201, body);
+            assert_eq!(
+                (error.kind(), error.code()),
+                (ErrorKind::UnreachableNumber, "twilio_30005")
+            );
+        }
+        assert_eq!(
+            failure(201, r#"{"sid":"SM1","error_code":39999}"#).kind(),
+            ErrorKind::Internal
+        );
+    }
+
+    #[test]
+    fn every_listed_code_has_its_kind() {
+        for (code, http_status, kind) in [
+            (20003, 401, ErrorKind::AuthFailed),
+            (20404, 404, ErrorKind::AuthFailed),
+            (20429, 429, ErrorKind::Throttled),
+            (21211, 400, ErrorKind::InvalidNumber),
+            (21408, 403, ErrorKind::DestinationBlocked),
+            (21606, 400, ErrorKind::SenderRejected),
+            (21608, 403, ErrorKind::DestinationBlocked),
+            (21610, 400, ErrorKind::OptedOut),
+            (21612, 400, ErrorKind::SenderRejected),
+            (21614, 400, ErrorKind::InvalidNumber),
+            (21617, 400, ErrorKind::ContentRejected),
+            (30001, 400, ErrorKind::Throttled),
+            (30002, 403, ErrorKind::AuthFailed),
+            (30003, 400, ErrorKind::Transient),
+            (30004, 400, ErrorKind::OptedOut),
+            (30005, 400, ErrorKind::UnreachableNumber),
+            (30006, 400, ErrorKind::UnreachableNumber),
+            (30007, 400, ErrorKind::ContentRejected),
+            (30008, 400, ErrorKind::Transient),
+            (30029, 400, ErrorKind::Config),
+            (30034, 400, ErrorKind::SenderRejected),
+            (60605, 403, ErrorKind::DestinationBlocked),
+        ] {
+            let body = format!(r#"{{"code":{code},"message":"No","more_info":"","status":{http_status}}}"#);
+            let error = failure(http_status, &body);
+            assert_eq!(error.kind(), kind, "code {code}");
+            assert_eq!(error.code(), format!("twilio_{code}"));
+            assert_eq!(error.http_status(), Some(http_status));
+        }
+    }
+
+    #[test]
+    fn any_other_code_means_what_its_http_status_means() {
+        for (http_status, kind) in [
+            (400, ErrorKind::Internal),
+            (401, ErrorKind::AuthFailed),
+            (402, ErrorKind::NoCredit),
+            (429, ErrorKind::Throttled),
+            (500, ErrorKind::Transient),
+            (503, ErrorKind::Transient),
+            (504, ErrorKind::OutcomeUnknown),
+        ] {
+            let error = failure(http_status, r#"{"code":29999,"message":"New","status":0}"#);
+            assert_eq!(
+                (error.kind(), error.code()),
+                (kind, "twilio_29999"),
+                "{http_status}"
+            );
+            let error = failure(http_status, "<html>no</html>");
+            assert_eq!(
+                (error.kind(), error.code()),
+                (kind, format!("twilio_http_{http_status}").as_str())
+            );
+        }
+    }
+
+    #[test]
+    fn the_throttle_says_how_long_to_wait() {
+        let wait = Some(Duration::from_secs(2));
+        let error = read(429, wait, br#"{"code":20429,"status":429}"#).unwrap_err();
+        assert_eq!((error.kind(), error.retry_after()), (ErrorKind::Throttled, wait));
+        let error = read(429, wait, b"").unwrap_err();
+        assert_eq!((error.kind(), error.retry_after()), (ErrorKind::Throttled, wait));
+        let error = read(400, wait, br#"{"code":21610}"#).unwrap_err();
+        assert_eq!(error.retry_after(), None);
+    }
+
+    #[test]
+    fn a_success_that_cannot_be_read_may_stand_for_a_sent_sms() {
+        for body in ["", "{\"sid\":\"SM1", "{}", "[]", "{\"sid\":7}", "{\"sid\":\"\"}"] {
+            assert_eq!(failure(201, body).kind(), ErrorKind::OutcomeUnknown, "{body}");
+        }
+    }
+}
