@@ -1,10 +1,24 @@
-//! The phone-verify host.
-#![forbid(unsafe_code)]
+//! The phone-verify host: the daemon and its commands.
+//!
+//! What lives where, and who may call whom:
+//!
+//! ```text
+//! main → cli → daemon → { http, dispatch, backends, verifier, store, settings }
+//! http, cli → verifier → { store (trait), model, clock, entropy }
+//! dispatch → { store (trait), model, clock }
+//! store::sqlite → { store, model }      backends → model      model → nothing of ours
+//! ```
+#![deny(unsafe_code)]
+
 pub mod backends;
+pub mod cli;
 pub mod clock;
+pub mod daemon;
 pub mod dispatch;
 pub mod entropy;
+pub mod http;
 pub mod model;
 pub mod settings;
 pub mod store;
+pub mod telemetry;
 pub mod verifier;

@@ -164,3 +164,8 @@ pub struct LibraryReport {
     /** … */
     pub path: PathBuf,
 }
+impl std::fmt::Display for LibraryReport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.path.display())
+    }
+}

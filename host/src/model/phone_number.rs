@@ -34,13 +34,9 @@ impl PhoneNumber {
     /// sign it is a national number, and needs a default region.
     pub fn parse(text: &str, default_region: Option<Region>) -> Result<Self, NotAPhoneNumber> {
         let text = text.trim();
-        let digits = text.bytes().filter(u8::is_ascii_digit).count();
         // Cheap refusals first; the metadata is loaded at the first number that could be one.
-        let punctuated = |character: char| character.is_ascii_digit() || " +-.()/\u{a0}".contains(character);
-        if text.len() > MAX_TEXT_LENGTH || !(3..=17).contains(&digits) || !text.chars().all(punctuated) {
-            return Err(NotAPhoneNumber);
-        }
-        if default_region.is_none() && !text.starts_with('+') {
+        let international = text.starts_with(['+', '\u{ff0b}']) || text.starts_with("tel:+");
+        if text.len() > MAX_TEXT_LENGTH || (default_region.is_none() && !international) {
             return Err(NotAPhoneNumber);
         }
         let number =

@@ -1,0 +1,48 @@
+//! `phone-verify check`: whether all is well, without touching a network or a database.
+
+use clap::Args;
+use serde_json::json;
+
+use super::{Common, output::Failure};
+use crate::{clock::Clock, daemon, entropy::Entropy};
+
+#[derive(Args)]
+pub(super) struct Check {
+    #[command(flatten)]
+    pub(super) common: Common,
+}
+
+impl Check {
+    pub(super) fn run(&self) -> Result<(), Failure> {
+        let settings = self.common.load()?;
+        let loader = daemon::loader(&settings, &Clock::system(), &Entropy::system());
+        // Constructing a backend may use the host's services, which live in a runtime.
+        let runtime = super::runtime()?;
+        let _inside = runtime.enter();
+        let backend = daemon::load_backend(&settings, &loader)
+            .map_err(|refusals| Failure::wrong(refusals.iter().map(ToString::to_string)))?;
+        let warnings: Vec<_> = settings.warnings.iter().map(ToString::to_string).collect();
+        let result = json!({
+            "ok": true,
+            "backend": backend.name(),
+            "sandbox": backend.is_sandbox(),
+            "listen": settings.server.listen,
+            "database": settings.store.database,
+            "warnings": warnings,
+        });
+        self.common.output().result(&result, || {
+            let sandbox = if backend.is_sandbox() {
+                " (a sandbox: not for production)"
+            } else {
+                ""
+            };
+            format!(
+                "all is well\n  backend   {}{sandbox}\n  listen    {}\n  database  {}",
+                backend.name(),
+                settings.server.listen,
+                settings.store.database.display()
+            )
+        });
+        Ok(())
+    }
+}

@@ -1,0 +1,47 @@
+//! `phone-verify cleanup`: deletes old records.
+
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::json;
+
+use super::{Common, output::Failure};
+use crate::{clock::Clock, clock::UnixMillis, daemon, entropy::Entropy};
+
+#[derive(Args)]
+pub(super) struct Cleanup {
+    /// Delete what is older than this; else RECORD_RETENTION_DAYS
+    #[arg(long, value_parser = clap::value_parser!(u32).range(0..=36_500))]
+    days: Option<u32>,
+    /// Only say how many there are
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    pub(super) common: Common,
+}
+
+impl Cleanup {
+    pub(super) fn run(&self) -> Result<(), Failure> {
+        let settings = self.common.load()?;
+        let days = self
+            .days
+            .unwrap_or(settings.phone_verification.record_retention_days);
+        // Needs no backend: old records go even when its library is gone.
+        let (store, _) =
+            daemon::open_store(&settings, &Entropy::system()).map_err(|problem| Failure::wrong([problem]))?;
+        let age = Duration::from_secs(u64::from(days) * 24 * 60 * 60).as_millis();
+        let before = Clock::system()
+            .now()
+            .0
+            .saturating_sub(u64::try_from(age).unwrap_or(u64::MAX));
+        let records = super::runtime()?
+            .block_on(store.delete_before(UnixMillis(before), self.dry_run))
+            .map_err(|error| Failure::failed(error.to_string()))?;
+        let result = json!({ "records": records, "days": days, "dry_run": self.dry_run });
+        self.common.output().result(&result, || {
+            let did = if self.dry_run { "would delete" } else { "deleted" };
+            format!("{did} {records} records older than {days} days")
+        });
+        Ok(())
+    }
+}

@@ -1,0 +1,131 @@
+//! The commands, all on this page; each is a file. A command is a thin shell: it reads arguments and
+//! settings, asks the service, and prints.
+//!
+//! Exit codes: 0 done, 1 the operation failed, 2 the settings or arguments are wrong.
+
+mod backends;
+mod check;
+mod cleanup;
+mod output;
+mod register;
+mod send;
+mod serve;
+mod settings;
+mod verify;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::{daemon::Service, settings::Settings, telemetry};
+use output::{Failure, Output};
+
+/// Verifies phone numbers: sends a security code by SMS, and checks the code that comes back.
+#[derive(Parser)]
+#[command(
+    name = "phone-verify",
+    version,
+    propagate_version = true,
+    max_term_width = 100
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the daemon
+    Serve(serve::Serve),
+    /// Say whether the settings and the backend are all right, and what would run
+    Check(check::Check),
+    /// Print the documented defaults, or the settings in effect with secrets masked
+    Settings(settings::Show),
+    /// List the libraries in the plugin directories, read without running their code
+    Backends(backends::Backends),
+    /// Send a security code to a number
+    Register(register::Register),
+    /// Check a security code
+    Verify(verify::Verify),
+    /// Send one text to many numbers; the same command goes on where it was interrupted
+    Send(send::Send),
+    /// Delete old records
+    Cleanup(cleanup::Cleanup),
+}
+
+/// What every command takes.
+#[derive(Args)]
+struct Common {
+    /// The settings file; else $PHONE_VERIFY_SETTINGS, ./phone-verify.toml, /etc/phone-verify/phone-verify.toml
+    #[arg(long, value_name = "FILE")]
+    settings: Option<PathBuf>,
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Common {
+    fn output(&self) -> Output {
+        Output { json: self.json }
+    }
+
+    /// The settings, with their warnings told.
+    fn load(&self) -> Result<Settings, Failure> {
+        let path = crate::settings::find(self.settings.as_deref())
+            .map_err(|problem| Failure::wrong([problem.to_string()]))?;
+        let settings = Settings::load(&path)
+            .map_err(|problems| Failure::wrong(problems.iter().map(ToString::to_string)))?;
+        telemetry::start(&settings.log);
+        for warning in &settings.warnings {
+            tracing::warn!("{warning}");
+        }
+        Ok(settings)
+    }
+
+    /// The service, for a command that does one thing and ends.
+    fn with_service<T>(
+        &self,
+        run: impl AsyncFnOnce(&Service, &Settings) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let settings = self.load()?;
+        runtime()?.block_on(async {
+            let service = Service::start(&settings).map_err(Failure::wrong)?;
+            let outcome = run(&service, &settings).await;
+            service.stop().await;
+            outcome
+        })
+    }
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Runtime::new()
+        .map_err(|error| Failure::failed(format!("no threads can be started: {error}")))
+}
+
+/// Reads the command line and runs the command.
+pub fn main() -> ExitCode {
+    let (outcome, json) = match Cli::parse().command {
+        Command::Serve(command) => (command.run(), false),
+        Command::Check(command) => (command.run(), command.common.json),
+        Command::Settings(command) => (command.run(), command.common.json),
+        Command::Backends(command) => (command.run(), command.common.json),
+        Command::Register(command) => (command.run(), command.common.json),
+        Command::Verify(command) => (command.run(), command.common.json),
+        Command::Send(command) => (command.run(), command.common.json),
+        Command::Cleanup(command) => (command.run(), command.common.json),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(json),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

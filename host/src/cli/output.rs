@@ -1,0 +1,76 @@
+//! How a command ends: a result on standard output, problems on standard error, an exit code.
+
+use std::{
+    io::{Write, stderr, stdout},
+    process::ExitCode,
+};
+
+use serde::Serialize;
+use serde_json::json;
+
+/// Prints results.
+pub(super) struct Output {
+    pub(super) json: bool,
+}
+
+impl Output {
+    /// The result: as JSON if asked for, else as `text` puts it.
+    pub(super) fn result(&self, value: &impl Serialize, text: impl FnOnce() -> String) {
+        let shown = if self.json {
+            serde_json::to_string_pretty(value).unwrap_or_else(|error| format!("{{\"error\": \"{error}\"}}"))
+        } else {
+            text()
+        };
+        // A reader that has gone away has seen enough.
+        let _ = writeln!(stdout().lock(), "{}", shown.trim_end());
+    }
+}
+
+/// Why a command did not do its work.
+#[derive(Debug)]
+pub(super) struct Failure {
+    code: u8,
+    problems: Vec<String>,
+}
+
+impl Failure {
+    /// The operation failed: exit code 1.
+    pub(super) fn failed(problem: impl Into<String>) -> Self {
+        Self {
+            code: 1,
+            problems: vec![problem.into()],
+        }
+    }
+
+    /// The settings or arguments are wrong: exit code 2.
+    pub(super) fn wrong(problems: impl IntoIterator<Item = String>) -> Self {
+        Self {
+            code: 2,
+            problems: problems.into_iter().collect(),
+        }
+    }
+
+    /// The result was told already.
+    pub(super) fn told() -> Self {
+        Self {
+            code: 1,
+            problems: Vec::new(),
+        }
+    }
+
+    pub(super) fn report(self, as_json: bool) -> ExitCode {
+        let mut stderr = stderr().lock();
+        if as_json && !self.problems.is_empty() {
+            let _ = writeln!(
+                stdout().lock(),
+                "{:#}",
+                json!({ "ok": false, "problems": self.problems })
+            );
+        } else {
+            for problem in &self.problems {
+                let _ = writeln!(stderr, "error: {problem}");
+            }
+        }
+        ExitCode::from(self.code)
+    }
+}

@@ -1,0 +1,62 @@
+//! `phone-verify register`: one registration from the terminal, through the same service.
+
+use clap::Args;
+use serde_json::{Map, json};
+
+use super::{Common, output::Failure};
+use crate::{
+    model::{Locale, PhoneNumber},
+    settings::Settings,
+    verifier::RegisterRequest,
+};
+
+#[derive(Args)]
+pub(super) struct Register {
+    /// The number to verify
+    number: String,
+    /// The language of the SMS, as in Accept-Language
+    #[arg(long, default_value = "", value_name = "TAG")]
+    locale: String,
+    #[command(flatten)]
+    pub(super) common: Common,
+}
+
+/// A number from the command line.
+pub(super) fn parse_number(text: &str, settings: &Settings) -> Result<PhoneNumber, Failure> {
+    let region = settings.phone_verification.default_region;
+    PhoneNumber::parse(text, region).map_err(|_| {
+        let hint = if region.is_some() {
+            ""
+        } else {
+            "; write it with its country code, such as +13478379634"
+        };
+        Failure::wrong([format!("this is not a valid phone number{hint}")])
+    })
+}
+
+impl Register {
+    pub(super) fn run(&self) -> Result<(), Failure> {
+        let registered = self.common.with_service(async |service, settings| {
+            let number = parse_number(&self.number, settings)?;
+            let request = RegisterRequest {
+                number,
+                locale: Locale(self.locale.clone()),
+                context: Map::new(),
+            };
+            service
+                .verifier
+                .register(request)
+                .await
+                .map_err(|error| Failure::failed(error.to_string()))
+        })?;
+        let token = registered.session_token.expose();
+        let result = json!({ "session_token": token, "expires_at_unix_ms": registered.expires_at.0 });
+        self.common.output().result(&result, || {
+            format!(
+                "sent. To check the code:\n  phone-verify verify '{}' --session-token {token} --code CODE",
+                self.number
+            )
+        });
+        Ok(())
+    }
+}

@@ -1,0 +1,222 @@
+//! `phone-verify send`: one text to many numbers. The job is in the store, named by its text and numbers, so
+//! the same command goes on where it was interrupted, and never sends to a number twice.
+
+use std::{
+    collections::HashSet,
+    fs,
+    io::{IsTerminal, Write, stderr},
+    path::{Path, PathBuf},
+};
+
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use super::{Common, output::Failure, register::parse_number};
+use crate::{
+    daemon::Service,
+    dispatch::bulk,
+    model::PhoneNumber,
+    settings::Settings,
+    store::{BulkFailure, BulkProgress, JobId},
+};
+
+#[derive(Args)]
+pub(super) struct Send {
+    /// The text to send
+    #[arg(long)]
+    message: String,
+    /// The numbers to send it to
+    #[arg(
+        required_unless_present = "numbers_file",
+        conflicts_with = "numbers_file",
+        value_name = "NUMBER"
+    )]
+    numbers: Vec<String>,
+    /// A file with a number a line; empty lines and lines that begin with # are skipped
+    #[arg(long, value_name = "FILE")]
+    numbers_file: Option<PathBuf>,
+    /// Where the numbers that failed are written, with the reason; else phone-verify-failed.tsv if any fail
+    #[arg(long, value_name = "FILE", default_value = "phone-verify-failed.tsv")]
+    failed_file: PathBuf,
+    /// Send a text again that was sent to the same numbers before; any word tells repetitions apart
+    #[arg(long, default_value = "", value_name = "WORD")]
+    again: String,
+    #[command(flatten)]
+    pub(super) common: Common,
+}
+
+impl Send {
+    pub(super) fn run(&self) -> Result<(), Failure> {
+        let outcome = self.common.with_service(async |service, settings| {
+            let numbers = self.numbers(settings)?;
+            if self.message.trim().is_empty() {
+                return Err(Failure::wrong(["the message is empty".to_owned()]));
+            }
+            self.send(service, &numbers).await
+        })?;
+        self.report(&outcome)
+    }
+
+    /// Every number once, or every line that is none.
+    fn numbers(&self, settings: &Settings) -> Result<Vec<PhoneNumber>, Failure> {
+        let mut lines = Vec::new();
+        if let Some(path) = &self.numbers_file {
+            let text = fs::read_to_string(path)
+                .map_err(|error| Failure::wrong([format!("{} cannot be read: {error}", path.display())]))?;
+            for (index, line) in text.lines().enumerate() {
+                if !line.trim().is_empty() && !line.trim_start().starts_with('#') {
+                    lines.push((format!("{}:{}", path.display(), index + 1), line.to_owned()));
+                }
+            }
+        } else {
+            lines.extend(
+                self.numbers
+                    .iter()
+                    .enumerate()
+                    .map(|(at, text)| (format!("number {}", at + 1), text.clone())),
+            );
+        }
+        let (mut numbers, mut problems, mut seen) = (Vec::new(), Vec::new(), HashSet::new());
+        for (place, text) in lines {
+            match parse_number(&text, settings) {
+                Ok(number) if seen.insert(number.clone()) => numbers.push(number),
+                Ok(_) => {}
+                Err(_) => problems.push(format!("{place}: this is not a valid phone number")),
+            }
+        }
+        if problems.is_empty() && numbers.is_empty() {
+            problems.push("there is no number to send to".to_owned());
+        }
+        if problems.is_empty() {
+            Ok(numbers)
+        } else {
+            Err(Failure::wrong(problems))
+        }
+    }
+
+    async fn send(&self, service: &Service, numbers: &[PhoneNumber]) -> Result<Outcome, Failure> {
+        let store = |error: crate::store::StoreError| Failure::failed(error.to_string());
+        let job = JobId::of(numbers, &self.message, &self.again);
+        let now = service.clock.now();
+        let new = service
+            .store
+            .begin_bulk(job, numbers.to_vec(), self.message.clone(), now)
+            .await
+            .map_err(store)?;
+        let before = service.store.bulk_progress(job).await.map_err(store)?;
+        let bar = progress_bar(before);
+        if !new {
+            bar.println(format!(
+                "going on with job {job}: {} of {} are settled",
+                before.settled(),
+                before.total
+            ));
+        }
+        let stop = stop_on_interrupt(&bar);
+        let progress = bulk::run(
+            job,
+            &service.store,
+            &service.sender,
+            service.limits,
+            &service.clock,
+            &stop,
+            |progress| bar.set_position(progress.settled()),
+        )
+        .await
+        .map_err(store)?;
+        bar.finish_and_clear();
+        let failures = service.store.bulk_failures(job).await.map_err(store)?;
+        Ok(Outcome {
+            job,
+            progress,
+            failures,
+            had_nothing_to_do: !new && before.waiting == 0,
+        })
+    }
+
+    fn report(&self, outcome: &Outcome) -> Result<(), Failure> {
+        let Outcome {
+            job,
+            progress,
+            failures,
+            had_nothing_to_do,
+        } = outcome;
+        if !failures.is_empty() {
+            write_failures(&self.failed_file, failures)?;
+        }
+        let failed_file = (!failures.is_empty()).then_some(&self.failed_file);
+        let result = json!({ "job": job.to_string(), "progress": progress, "failed_file": failed_file });
+        self.common.output().result(&result, || {
+            let mut text = format!(
+                "{} sent, {} failed, {} unknown, {} waiting, of {}",
+                progress.sent, progress.failed, progress.unknown, progress.waiting, progress.total
+            );
+            if let Some(path) = failed_file {
+                text.push_str(&format!("\nthe numbers that failed are in {}", path.display()));
+            }
+            if *had_nothing_to_do {
+                text.push_str(
+                    "\nthis text was sent to these numbers before; to send it again, add --again WORD",
+                );
+            }
+            if progress.waiting > 0 {
+                text.push_str("\ninterrupted; the same command goes on from here");
+            }
+            text
+        });
+        if progress.sent == progress.total {
+            Ok(())
+        } else {
+            Err(Failure::told())
+        }
+    }
+}
+
+struct Outcome {
+    job: JobId,
+    progress: BulkProgress,
+    failures: Vec<BulkFailure>,
+    had_nothing_to_do: bool,
+}
+
+fn progress_bar(before: BulkProgress) -> ProgressBar {
+    if !stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} {per_sec} {eta}")
+        .unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(before.total)
+        .with_style(style)
+        .with_position(before.settled())
+}
+
+/// Ctrl-C finishes what is under way; the job waits for the next time.
+fn stop_on_interrupt(bar: &ProgressBar) -> CancellationToken {
+    let stop = CancellationToken::new();
+    let (cancel, bar) = (stop.clone(), bar.clone());
+    tokio::spawn(async move {
+        if tokio::signal::ctrl_c().await.is_ok() {
+            bar.println("finishing what is under way; the same command goes on from there");
+            cancel.cancel();
+        }
+    });
+    stop
+}
+
+/// The numbers in full, for the next try: so the file is for its owner alone.
+fn write_failures(path: &Path, failures: &[BulkFailure]) -> Result<(), Failure> {
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let text: String = failures
+        .iter()
+        .map(|failure| format!("{}\t{}\t{}\n", failure.number.e164(), failure.class, failure.code))
+        .collect();
+    options
+        .open(path)
+        .and_then(|mut file| file.write_all(text.as_bytes()))
+        .map_err(|error| Failure::failed(format!("{} cannot be written: {error}", path.display())))
+}

@@ -1,0 +1,89 @@
+//! `phone-verify serve`: the daemon.
+
+use std::{
+    io::{Write, stdout},
+    net::SocketAddr,
+    path::PathBuf,
+};
+
+use clap::Args;
+
+use super::{Common, output::Failure, runtime};
+use crate::{daemon, settings::Settings, telemetry};
+
+#[derive(Args)]
+pub(super) struct Serve {
+    /// The settings file; else $PHONE_VERIFY_SETTINGS, ./phone-verify.toml, /etc/phone-verify/phone-verify.toml
+    #[arg(long, value_name = "FILE", conflicts_with = "demo")]
+    settings: Option<PathBuf>,
+    /// Run without settings: print each SMS to the terminal, keep nothing after the end
+    #[arg(long)]
+    demo: bool,
+    /// Listen here instead of where the settings say
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Option<SocketAddr>,
+}
+
+impl Serve {
+    pub(super) fn run(&self) -> Result<(), Failure> {
+        let (mut settings, demo_folder) = if self.demo {
+            let (settings, folder) = demo()?;
+            (settings, Some(folder))
+        } else {
+            (
+                Common {
+                    settings: self.settings.clone(),
+                    json: false,
+                }
+                .load()?,
+                None,
+            )
+        };
+        if let Some(listen) = self.listen {
+            settings.server.listen = listen;
+        }
+        let demo = demo_folder.is_some();
+        let ran = runtime()?.block_on(daemon::run(&settings, |address| announce(address, demo)));
+        drop(demo_folder);
+        ran.map_err(|error| Failure::wrong(error.to_string().lines().map(str::to_owned)))
+    }
+}
+
+/// What a user, or a test that took port 0, waits for.
+fn announce(address: SocketAddr, demo: bool) {
+    let mut text = format!("listening on http://{address}\n");
+    if demo {
+        text.push_str(&format!(
+            "\nThis is a demo: each SMS is printed here, and nothing is kept. Try:\n\n  \
+             curl -s http://{address}/api/phone/register -H 'content-type: application/json' \\\n       \
+             -d '{{\"phone_number\": \"+13478379634\"}}'\n\n"
+        ));
+    }
+    let mut stdout = stdout().lock();
+    let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+}
+
+/// The defaults, on a database that ends with the process, and the libraries that came with the program.
+fn demo() -> Result<(Settings, tempfile::TempDir), Failure> {
+    let mut settings = Settings::defaults();
+    telemetry::start(&settings.log);
+    let folder = tempfile::Builder::new()
+        .prefix("phone-verify-demo-")
+        .tempdir()
+        .map_err(|error| Failure::failed(format!("no temporary folder can be made: {error}")))?;
+    settings.store.database = folder.path().join("phone-verify.db");
+    settings.store.key_file = folder.path().join("phone-verify.key");
+    settings.plugins.staging_directory = Some(folder.path().join("plugins"));
+    let program = std::env::current_exe()
+        .map_err(|error| Failure::failed(format!("this program cannot tell where it is: {error}")))?;
+    let beside = program.parent().map(PathBuf::from).unwrap_or_default();
+    settings.plugins.directories = [
+        beside.clone(),
+        beside.join("plugins"),
+        beside.join("../lib/phone-verify/plugins"),
+    ]
+    .into_iter()
+    .filter(|directory| directory.is_dir())
+    .collect();
+    Ok((settings, folder))
+}

@@ -1,0 +1,62 @@
+//! `phone-verify verify`: one check from the terminal, through the same service.
+
+use clap::Args;
+use serde_json::json;
+
+use super::{Common, output::Failure, register::parse_number};
+use crate::{
+    model::{SecurityCode, SessionToken, Verdict},
+    verifier::CheckRequest,
+};
+
+#[derive(Args)]
+pub(super) struct Verify {
+    /// The number that the code was sent to
+    number: String,
+    /// What `register` printed
+    #[arg(long, value_name = "TOKEN")]
+    session_token: String,
+    /// The code from the SMS
+    #[arg(long)]
+    code: String,
+    #[command(flatten)]
+    pub(super) common: Common,
+}
+
+impl Verify {
+    pub(super) fn run(&self) -> Result<(), Failure> {
+        let verdict = self.common.with_service(async |service, settings| {
+            let number = parse_number(&self.number, settings)?;
+            let code = SecurityCode::new(self.code.trim())
+                .ok_or_else(|| Failure::wrong(["a security code has 1 to 64 characters".to_owned()]))?;
+            let session_token = SessionToken::from_client(self.session_token.trim());
+            let checked = service
+                .verifier
+                .check(CheckRequest {
+                    number,
+                    session_token,
+                    code,
+                })
+                .await;
+            checked.map_err(|error| Failure::failed(error.to_string()))
+        })?;
+        let (status, text) = match verdict {
+            Verdict::Valid => ("verified", "verified"),
+            Verdict::Expired => ("expired", "the code has expired; register again"),
+            Verdict::AlreadyVerified => ("already_verified", "the code was used before; register again"),
+            Verdict::TooManyAttempts => (
+                "too_many_attempts",
+                "no attempts are left; register again once the code has expired",
+            ),
+            Verdict::Invalid | Verdict::SessionTokenInvalid => ("invalid", "the code is not valid"),
+        };
+        self.common
+            .output()
+            .result(&json!({ "status": status }), || text.to_owned());
+        if verdict == Verdict::Valid {
+            Ok(())
+        } else {
+            Err(Failure::told())
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! The fields of a request: from JSON, a form or multipart, by the rules of the ancestor's framework
+//! (Django REST framework 3.16).
+//!
+//! Invariant: a body is at most [`MAX_BODY_BYTES`], and arrives in time or not at all.
+
+use std::{collections::HashMap, time::Duration};
+
+use axum::{
+    body::{Body, Bytes, to_bytes},
+    extract::{FromRequest, Multipart, Request},
+    http::{HeaderMap, header},
+};
+use serde_json::Value;
+
+use super::{
+    error::{ApiError, BLANK, FieldError, NOT_A_STRING, NULL, NULL_CHARACTER, REQUIRED},
+    python_json,
+};
+
+/// The most that is read.
+pub(super) const MAX_BODY_BYTES: usize = 64 * 1024;
+
+/// The fields that came.
+#[derive(Debug)]
+pub(super) struct Fields(HashMap<String, Value>);
+
+impl Fields {
+    /// Reads the body of a request.
+    pub(super) async fn read(request: Request, limit: Duration) -> Result<Self, ApiError> {
+        let (parts, body) = request.into_parts();
+        let announced = parts
+            .headers
+            .get(header::CONTENT_LENGTH)
+            .and_then(|length| length.to_str().ok()?.parse().ok());
+        if announced.is_some_and(|length: u64| length > MAX_BODY_BYTES as u64) {
+            return Err(ApiError::TooLarge);
+        }
+        let bytes = tokio::time::timeout(limit, to_bytes(body, MAX_BODY_BYTES))
+            .await
+            .map_err(|_| ApiError::TooSlow)?
+            .map_err(|_| ApiError::TooLarge)?;
+        if bytes.is_empty() {
+            return Ok(Self(HashMap::new()));
+        }
+        match media_type(&parts.headers).as_str() {
+            "application/json" => Self::from_json(&bytes),
+            "application/x-www-form-urlencoded" => Ok(Self::from_form(&bytes)),
+            "multipart/form-data" => {
+                Self::from_multipart(Request::from_parts(parts, Body::from(bytes))).await
+            }
+            _ => {
+                let found = parts
+                    .headers
+                    .get(header::CONTENT_TYPE)
+                    .and_then(|value| value.to_str().ok());
+                Err(ApiError::UnsupportedMediaType(
+                    found.unwrap_or_default().to_owned(),
+                ))
+            }
+        }
+    }
+
+    fn from_json(bytes: &Bytes) -> Result<Self, ApiError> {
+        let value = serde_json::from_slice(bytes).map_err(|error| {
+            let reason = python_json::explain(bytes, &error);
+            ApiError::Unparsable(format!("JSON parse error - {reason}"))
+        })?;
+        let found = match value {
+            Value::Object(fields) => return Ok(Self(fields.into_iter().collect())),
+            Value::Null => {
+                return Err(ApiError::NonField {
+                    message: "No data provided".into(),
+                });
+            }
+            Value::Array(_) => "list",
+            Value::String(_) => "str",
+            Value::Bool(_) => "bool",
+            Value::Number(number) if number.is_f64() => "float",
+            Value::Number(_) => "int",
+        };
+        let message = format!("Invalid data. Expected a dictionary, but got {found}.");
+        Err(ApiError::NonField { message })
+    }
+
+    /// Of a field that comes twice, the last counts.
+    fn from_form(bytes: &Bytes) -> Self {
+        Self(
+            form_urlencoded::parse(bytes)
+                .map(|(name, value)| (name.into_owned(), Value::String(value.into_owned())))
+                .collect(),
+        )
+    }
+
+    async fn from_multipart(request: Request) -> Result<Self, ApiError> {
+        let unparsable =
+            |reason: &str| ApiError::Unparsable(format!("Multipart form parse error - {reason}"));
+        let mut multipart = Multipart::from_request(request, &())
+            .await
+            .map_err(|_| unparsable("Invalid boundary in multipart: None"))?;
+        let mut fields = HashMap::new();
+        while let Some(field) = multipart
+            .next_field()
+            .await
+            .map_err(|error| unparsable(&error.body_text()))?
+        {
+            let Some(name) = field.name().map(str::to_owned) else {
+                continue;
+            };
+            let is_file = field.file_name().is_some();
+            let bytes = field
+                .bytes()
+                .await
+                .map_err(|error| unparsable(&error.body_text()))?;
+            // A file is no text, whatever it holds.
+            let value = if is_file {
+                Value::Array(Vec::new())
+            } else {
+                String::from_utf8_lossy(&bytes).into()
+            };
+            fields.insert(name, value);
+        }
+        Ok(Self(fields))
+    }
+
+    /// A text, trimmed. Numbers count as texts; the error goes to `errors`.
+    pub(super) fn text(&mut self, name: &'static str, errors: &mut Vec<FieldError>) -> Option<String> {
+        let problem = match self.0.remove(name) {
+            None => REQUIRED,
+            Some(Value::Null) => NULL,
+            Some(Value::String(text)) => match text.trim() {
+                "" => BLANK,
+                trimmed if trimmed.contains('\0') => NULL_CHARACTER,
+                trimmed => return Some(trimmed.to_owned()),
+            },
+            Some(Value::Number(number)) => return Some(number.to_string()),
+            Some(Value::Bool(_) | Value::Array(_) | Value::Object(_)) => NOT_A_STRING,
+        };
+        errors.push((name, problem));
+        None
+    }
+}
+
+/// Without parameters, in lower case.
+fn media_type(headers: &HeaderMap) -> String {
+    let value = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    value
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase()
+}

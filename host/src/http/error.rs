@@ -1,0 +1,284 @@
+//! From what went wrong to what the client is told: a status, a stable machine code, and the ancestor's words
+//! where it had any. The cause goes to the log, never to the client.
+
+use std::time::Duration;
+
+use axum::{
+    Json,
+    http::{HeaderValue, Method, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde_json::{Map, Value, json};
+
+use crate::{
+    model::{FailureClass, SendFailure, Verdict},
+    verifier::{CheckError, RegisterError},
+};
+
+/// A field's name and what is wrong with it.
+pub(super) type FieldError = (&'static str, &'static str);
+
+/// What a client did wrong, or what happened to its request.
+#[derive(Debug)]
+pub(super) enum ApiError {
+    /// Every faulty field.
+    Fields(Vec<FieldError>),
+    /// Something about the body as a whole.
+    NonField {
+        message: String,
+    },
+    /// The body is not what its media type says.
+    Unparsable(String),
+    UnsupportedMediaType(String),
+    TooLarge,
+    TooSlow,
+    NotFound,
+    /// The method, and those that are allowed.
+    Method(Method, &'static str),
+    /// Not [`Verdict::Valid`].
+    Verdict(Verdict),
+    Register(RegisterError),
+    Check(CheckError),
+    /// A panic in a route.
+    Defect,
+}
+
+pub(super) const REQUIRED: &str = "This field is required.";
+pub(super) const BLANK: &str = "This field may not be blank.";
+pub(super) const NULL: &str = "This field may not be null.";
+pub(super) const NOT_A_STRING: &str = "Not a valid string.";
+pub(super) const NULL_CHARACTER: &str = "Null characters are not allowed.";
+pub(super) const NOT_A_PHONE_NUMBER: &str = "Enter a valid phone number.";
+
+/// An answer in the making.
+struct Answer {
+    status: StatusCode,
+    code: &'static str,
+    body: Map<String, Value>,
+    retry_after: Option<Duration>,
+    allow: Option<&'static str>,
+}
+
+fn answer(status: StatusCode, code: &'static str, name: &str, value: impl Into<Value>) -> Answer {
+    let body = Map::from_iter([(name.to_owned(), value.into())]);
+    Answer {
+        status,
+        code,
+        body,
+        retry_after: None,
+        allow: None,
+    }
+}
+
+fn detail(status: StatusCode, code: &'static str, text: impl Into<String>) -> Answer {
+    answer(status, code, "detail", text.into())
+}
+
+impl ApiError {
+    fn into_answer(self) -> Answer {
+        use StatusCode as S;
+        match self {
+            Self::Fields(fields) => {
+                let code = match fields[..] {
+                    [(_, NOT_A_PHONE_NUMBER)] => "phone_number_invalid",
+                    _ => "fields_invalid",
+                };
+                let mut made = answer(S::BAD_REQUEST, code, "", Value::Null);
+                made.body = fields
+                    .into_iter()
+                    .map(|(name, what)| (name.to_owned(), json!([what])))
+                    .collect();
+                made
+            }
+            Self::NonField { message } => answer(
+                S::BAD_REQUEST,
+                "fields_invalid",
+                "non_field_errors",
+                json!([message]),
+            ),
+            Self::Unparsable(text) => detail(S::BAD_REQUEST, "body_unparsable", text),
+            Self::UnsupportedMediaType(found) => detail(
+                S::UNSUPPORTED_MEDIA_TYPE,
+                "media_type_unsupported",
+                format!("Unsupported media type \"{found}\" in request."),
+            ),
+            Self::TooLarge => detail(
+                S::PAYLOAD_TOO_LARGE,
+                "body_too_large",
+                format!(
+                    "The request body is larger than {} bytes.",
+                    super::body::MAX_BODY_BYTES
+                ),
+            ),
+            Self::TooSlow => detail(
+                S::REQUEST_TIMEOUT,
+                "body_too_slow",
+                "The request body did not arrive in time.",
+            ),
+            Self::NotFound => detail(S::NOT_FOUND, "not_found", "Not found."),
+            Self::Method(method, allow) => {
+                let text = format!("Method \"{method}\" not allowed.");
+                Answer {
+                    allow: Some(allow),
+                    ..detail(S::METHOD_NOT_ALLOWED, "method_not_allowed", text)
+                }
+            }
+            Self::Verdict(verdict) => of_verdict(verdict),
+            Self::Register(error) => of_register(error),
+            Self::Check(CheckError::Store(error)) => {
+                tracing::error!(%error, "a code could not be checked");
+                unavailable()
+            }
+            Self::Check(CheckError::Backend(failure)) => {
+                tracing::warn!(
+                    code = failure.code,
+                    reason = failure.message,
+                    "the backend gave no verdict"
+                );
+                detail(
+                    S::BAD_GATEWAY,
+                    "backend_failed",
+                    "The security code could not be checked. Please try again.",
+                )
+            }
+            Self::Defect => detail(
+                S::INTERNAL_SERVER_ERROR,
+                "internal_error",
+                "Internal server error.",
+            ),
+        }
+    }
+}
+
+fn of_verdict(verdict: Verdict) -> Answer {
+    let (code, text) = match verdict {
+        Verdict::Expired => ("security_code_expired", "Security code has expired"),
+        Verdict::AlreadyVerified => (
+            "security_code_already_verified",
+            "Security code is already verified",
+        ),
+        Verdict::TooManyAttempts => (
+            "too_many_attempts",
+            "Too many failed verification attempts. Please request a new code.",
+        ),
+        // An unknown session is not told from a wrong code, so that nobody learns which sessions exist.
+        Verdict::Invalid | Verdict::SessionTokenInvalid | Verdict::Valid => {
+            ("security_code_invalid", "Security code is not valid")
+        }
+    };
+    answer(StatusCode::BAD_REQUEST, code, "non_field_errors", json!([text]))
+}
+
+fn of_register(error: RegisterError) -> Answer {
+    let limited = |code, retry_after, text: &str| Answer {
+        retry_after: Some(retry_after),
+        ..detail(StatusCode::TOO_MANY_REQUESTS, code, text)
+    };
+    match error {
+        RegisterError::AttemptsUsedUp { retry_after } => limited(
+            "attempts_used_up",
+            retry_after,
+            "Too many failed verification attempts for this number. Please wait for the code to expire.",
+        ),
+        RegisterError::TooManySessions { retry_after } => limited(
+            "too_many_sessions",
+            retry_after,
+            "Too many registrations of this number. Please wait for the code to expire.",
+        ),
+        RegisterError::Busy => {
+            let text = "Too many messages are waiting to be sent. Please try again.";
+            let made = detail(StatusCode::SERVICE_UNAVAILABLE, "busy", text);
+            Answer {
+                retry_after: Some(Duration::from_secs(1)),
+                ..made
+            }
+        }
+        RegisterError::NotSent(failure) => of_failure(&failure),
+        RegisterError::Store(error) => {
+            tracing::error!(%error, "a registration could not be stored");
+            unavailable()
+        }
+        RegisterError::NoEntropy(error) => {
+            tracing::error!(%error, "a registration could not be begun");
+            unavailable()
+        }
+    }
+}
+
+fn unavailable() -> Answer {
+    let text = "The service cannot do this at the moment. Please try again.";
+    detail(StatusCode::SERVICE_UNAVAILABLE, "unavailable", text)
+}
+
+/// The dispatcher has logged the failure; the provider's words are not for the client.
+fn of_failure(failure: &SendFailure) -> Answer {
+    use StatusCode as S;
+    let number = |code, text: &str| answer(S::BAD_REQUEST, code, "phone_number", json!([text]));
+    match failure.class {
+        FailureClass::InvalidNumber => number("phone_number_refused", NOT_A_PHONE_NUMBER),
+        FailureClass::UnreachableNumber => number(
+            "phone_number_unreachable",
+            "This phone number cannot receive text messages.",
+        ),
+        FailureClass::OptedOut => number(
+            "phone_number_opted_out",
+            "This phone number does not accept text messages from us.",
+        ),
+        FailureClass::DestinationBlocked => number(
+            "destination_blocked",
+            "Text messages cannot be sent to this phone number.",
+        ),
+        FailureClass::Throttled
+        | FailureClass::Transient
+        | FailureClass::AuthFailed
+        | FailureClass::NoCredit
+        | FailureClass::Config => {
+            let text = "The text message could not be sent at the moment. Please try again.";
+            let made = detail(S::SERVICE_UNAVAILABLE, "sms_not_sent", text);
+            Answer {
+                retry_after: failure.retry_after,
+                ..made
+            }
+        }
+        FailureClass::OutcomeUnknown => detail(
+            S::BAD_GATEWAY,
+            "sms_outcome_unknown",
+            "It is not known whether the text message was sent. Please wait a moment before trying again.",
+        ),
+        FailureClass::ContentRejected
+        | FailureClass::SenderRejected
+        | FailureClass::Internal
+        | FailureClass::Unsupported => detail(
+            S::BAD_GATEWAY,
+            "sms_not_sent",
+            "The text message could not be sent.",
+        ),
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let Answer {
+            status,
+            code,
+            mut body,
+            retry_after,
+            allow,
+        } = self.into_answer();
+        body.insert("code".into(), code.into());
+        let mut response = (status, Json(Value::Object(body))).into_response();
+        let headers = response.headers_mut();
+        if let Some(wait) = retry_after {
+            // Rounded up: whoever waits that long is not refused for the rest of a second.
+            let seconds = wait.as_millis().div_ceil(1000).max(1);
+            headers.insert(
+                header::RETRY_AFTER,
+                HeaderValue::from(u64::try_from(seconds).unwrap_or(u64::MAX)),
+            );
+        }
+        if let Some(allow) = allow {
+            headers.insert(header::ALLOW, HeaderValue::from_static(allow));
+        }
+        response
+    }
+}

@@ -1,0 +1,53 @@
+//! HTTP: a thin shell over the verifier. All routes are on this page; a route is a file in `routes`, errors
+//! become answers in `error` alone.
+
+mod access;
+mod body;
+mod error;
+mod python_json;
+mod routes;
+mod serve;
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{Router, routing::any};
+
+pub use serve::serve;
+
+use crate::{
+    backends::Backend, clock::Clock, dispatch::Breaker, model::Region, store::Store, verifier::Verifier,
+};
+
+/// What the routes need.
+pub struct App {
+    /// The rules.
+    pub verifier: Verifier,
+    /// For the readiness probe.
+    pub store: Arc<dyn Store>,
+    /// For the readiness probe.
+    pub backend: Arc<Backend>,
+    /// For the readiness probe.
+    pub breaker: Arc<Breaker>,
+    /// Whose national numbers are accepted.
+    pub default_region: Option<Region>,
+    /// How long a body may take to arrive.
+    pub read_timeout: Duration,
+    /// For the access log.
+    pub clock: Clock,
+}
+
+/// All routes. Each one answers every method, so that a wrong one gets the answer that it should.
+pub fn router(app: Arc<App>) -> Router {
+    let clock = app.clock.clone();
+    Router::new()
+        // The ancestor's endpoints, also with a trailing slash.
+        .route("/api/phone/register", any(routes::phone_register::answer))
+        .route("/api/phone/register/", any(routes::phone_register::answer))
+        .route("/api/phone/verify", any(routes::phone_verify::answer))
+        .route("/api/phone/verify/", any(routes::phone_verify::answer))
+        .route("/healthz", any(routes::healthz::answer))
+        .route("/readyz", any(routes::readyz::answer))
+        .fallback(routes::not_found)
+        .layer(axum::middleware::from_fn_with_state(clock, access::log))
+        .with_state(app)
+}

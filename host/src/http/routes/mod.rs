@@ -1,0 +1,62 @@
+//! One file a route, named as its URL.
+
+pub(super) mod healthz;
+pub(super) mod phone_register;
+pub(super) mod phone_verify;
+pub(super) mod readyz;
+
+use axum::{
+    Json,
+    http::{HeaderMap, Method, header},
+    response::{IntoResponse, Response},
+};
+use serde_json::json;
+
+use super::error::{ApiError, FieldError, NOT_A_PHONE_NUMBER, NOT_A_STRING, NULL_CHARACTER};
+use crate::model::{Locale, PhoneNumber, Region};
+
+/// The methods of the ancestor's endpoints.
+const ALLOW: &str = "POST, OPTIONS";
+
+pub(super) async fn not_found() -> ApiError {
+    ApiError::NotFound
+}
+
+/// Answers everything but POST, as the ancestor's framework does.
+fn other_method(method: Method, name: &str) -> Response {
+    if method != Method::OPTIONS {
+        return ApiError::Method(method, ALLOW).into_response();
+    }
+    let description = json!({
+        "name": name,
+        "description": "",
+        "renders": ["application/json"],
+        "parses": ["application/json", "application/x-www-form-urlencoded", "multipart/form-data"],
+    });
+    ([(header::ALLOW, ALLOW)], Json(description)).into_response()
+}
+
+/// What came as a phone number; the error goes to `errors`.
+fn phone_number(
+    text: Option<String>,
+    region: Option<Region>,
+    errors: &mut Vec<FieldError>,
+) -> Option<PhoneNumber> {
+    // The ancestor takes whatever is not a text for a number that is not valid.
+    for (name, what) in errors.iter_mut() {
+        if *name == "phone_number" && [NOT_A_STRING, NULL_CHARACTER].contains(what) {
+            *what = NOT_A_PHONE_NUMBER;
+        }
+    }
+    let number = PhoneNumber::parse(&text?, region);
+    number
+        .map_err(|_| errors.push(("phone_number", NOT_A_PHONE_NUMBER)))
+        .ok()
+}
+
+fn locale(headers: &HeaderMap) -> Locale {
+    let header = headers
+        .get(header::ACCEPT_LANGUAGE)
+        .and_then(|value| value.to_str().ok());
+    Locale(header.unwrap_or_default().to_owned())
+}

@@ -1,0 +1,50 @@
+//! `POST /api/phone/register`: sends a security code.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::{Request, State},
+    http::Method,
+    response::{IntoResponse, Response},
+};
+use serde_json::{Map, json};
+
+use super::{locale, other_method, phone_number};
+use crate::{
+    http::{App, body::Fields, error::ApiError},
+    verifier::RegisterRequest,
+};
+
+pub(in crate::http) async fn answer(State(app): State<Arc<App>>, request: Request) -> Response {
+    if request.method() != Method::POST {
+        return other_method(request.method().clone(), "Register");
+    }
+    register(&app, request)
+        .await
+        .unwrap_or_else(IntoResponse::into_response)
+}
+
+async fn register(app: &App, request: Request) -> Result<Response, ApiError> {
+    let locale = locale(request.headers());
+    let mut fields = Fields::read(request, app.read_timeout).await?;
+    let mut errors = Vec::new();
+    let text = fields.text("phone_number", &mut errors);
+    let number = phone_number(text, app.default_region, &mut errors);
+    let Some(number) = number else {
+        return Err(ApiError::Fields(errors));
+    };
+    let request = RegisterRequest {
+        number,
+        locale,
+        context: Map::new(),
+    };
+    let verifier = app.verifier.clone();
+    // In a task of its own: a client that goes away does not leave a half-done registration.
+    let registered = tokio::spawn(async move { verifier.register(request).await });
+    let registered = registered
+        .await
+        .map_err(|_| ApiError::Defect)?
+        .map_err(ApiError::Register)?;
+    Ok(Json(json!({ "session_token": registered.session_token.expose() })).into_response())
+}

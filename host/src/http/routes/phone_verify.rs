@@ -1,0 +1,59 @@
+//! `POST /api/phone/verify`: judges the code that came back.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::{Request, State},
+    http::Method,
+    response::{IntoResponse, Response},
+};
+use serde_json::json;
+
+use super::{other_method, phone_number};
+use crate::{
+    http::{App, body::Fields, error::ApiError},
+    model::{SecurityCode, SessionToken, Verdict},
+    verifier::CheckRequest,
+};
+
+pub(in crate::http) async fn answer(State(app): State<Arc<App>>, request: Request) -> Response {
+    if request.method() != Method::POST {
+        return other_method(request.method().clone(), "Verify");
+    }
+    verify(&app, request)
+        .await
+        .unwrap_or_else(IntoResponse::into_response)
+}
+
+async fn verify(app: &App, request: Request) -> Result<Response, ApiError> {
+    let mut fields = Fields::read(request, app.read_timeout).await?;
+    let mut errors = Vec::new();
+    let number_text = fields.text("phone_number", &mut errors);
+    let number = phone_number(number_text, app.default_region, &mut errors);
+    let session_token = fields.text("session_token", &mut errors);
+    let code = fields.text("security_code", &mut errors);
+    let (Some(number), Some(session_token), Some(code)) = (number, session_token, code) else {
+        return Err(ApiError::Fields(errors));
+    };
+    // What no code can be is wrong like any wrong code, and needs no attempt.
+    let Some(code) = SecurityCode::new(code) else {
+        return Err(ApiError::Verdict(Verdict::Invalid));
+    };
+    let check = CheckRequest {
+        number,
+        session_token: SessionToken::from_client(session_token),
+        code,
+    };
+    let verifier = app.verifier.clone();
+    // In a task of its own: a client that goes away does not leave a half-done check.
+    let verdict = tokio::spawn(async move { verifier.check(check).await });
+    match verdict
+        .await
+        .map_err(|_| ApiError::Defect)?
+        .map_err(ApiError::Check)?
+    {
+        Verdict::Valid => Ok(Json(json!({ "message": "Security code is valid." })).into_response()),
+        refused => Err(ApiError::Verdict(refused)),
+    }
+}

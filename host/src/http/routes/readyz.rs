@@ -1,0 +1,48 @@
+//! `GET /readyz`: whether the process can do its work: the store takes writes, the backend is loaded and its
+//! breaker lets messages through. 503 when not. Warns while a sandbox backend is in use.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::State,
+    http::{Method, StatusCode},
+    response::{IntoResponse, Response},
+};
+use serde_json::json;
+
+use crate::{
+    dispatch::BreakerState,
+    http::{App, error::ApiError},
+};
+
+pub(in crate::http) async fn answer(State(app): State<Arc<App>>, method: Method) -> Response {
+    if !matches!(method, Method::GET | Method::HEAD) {
+        return ApiError::Method(method, "GET, HEAD").into_response();
+    }
+    let store = app.store.ready().await;
+    if let Err(error) = &store {
+        tracing::error!(%error, "the store takes no writes");
+    }
+    let breaker = app.breaker.state();
+    let ready = store.is_ok() && breaker != BreakerState::Open;
+    let mut warnings = Vec::new();
+    if app.backend.is_sandbox() {
+        warnings.push(format!(
+            "{} is a sandbox backend: it is not for production",
+            app.backend.name()
+        ));
+    }
+    let body = json!({
+        "status": if ready { "ready" } else { "unready" },
+        "store": { "writable": store.is_ok() },
+        "backend": { "name": app.backend.name(), "breaker": breaker, "sandbox": app.backend.is_sandbox() },
+        "warnings": warnings,
+    });
+    let status = if ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    (status, Json(body)).into_response()
+}
