@@ -107,13 +107,14 @@ impl OptionReader {
         });
         let value = match values.len() {
             0 if !field.default.is_empty() => serde_json::from_str(field.default).ok(),
-            0 => match T::absent() {
-                Some(absent) => return Some(absent),
-                None => {
+            0 => {
+                if let Some(absent) = T::absent() {
+                    return Some(absent);
+                } else {
                     self.problems.push(format!("option {} is missing", field.name));
                     return None;
                 }
-            },
+            }
             1 => values.pop(),
             _ => {
                 self.problems
@@ -124,7 +125,7 @@ impl OptionReader {
         T::from_json(&value)
             .map_err(|needed| {
                 self.problems
-                    .push(format!("option {} must be {needed}", field.name))
+                    .push(format!("option {} must be {needed}", field.name));
             })
             .ok()
     }

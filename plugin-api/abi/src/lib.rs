@@ -355,10 +355,7 @@ pub trait ReportV1: Send + Sync + 'static {
     fn settle(&self, index: u64, outcome: RResult<RawReceipt, RawError>);
 }
 
-fn unsupported<'a, T: 'a>(method: &str) -> BorrowingFfiFuture<'a, RResult<T, RawError>>
-where
-    T: Send,
-{
+fn unsupported<'a, T: Send + 'a>(method: &str) -> BorrowingFfiFuture<'a, RResult<T, RawError>> {
     let error = RawError {
         kind: kind::UNSUPPORTED,
         http_status: 0,

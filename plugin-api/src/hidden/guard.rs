@@ -36,7 +36,12 @@ pub(super) fn install_hook() {
             let place = panic
                 .location()
                 .map_or_else(String::new, |at| format!(" at {at}"));
-            let text = panic.payload_as_str().unwrap_or("no message").to_owned();
+            let payload = panic.payload();
+            let text = payload
+                .downcast_ref::<&str>()
+                .copied()
+                .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+                .unwrap_or("no message");
             let _ = LAST_PANIC.try_with(|last| *last.borrow_mut() = Some(format!("panicked{place}: {text}")));
         }));
     });

@@ -1,0 +1,98 @@
+//! Sends an SMS through Acme: `POST {base_url}/messages` with JSON, answered by 202 with an id.
+
+use phone_verify_plugin_api::{
+    Backend, Call, Context, Error, ErrorKind, Host, Options, PhoneNumber, Receipt, Report, Secret, backend,
+    send_to_each,
+    serde_json::{Value, json},
+};
+
+/// The `OPTIONS` of the settings, typed. Keys are matched without regard to case; what is missing or wrong is
+/// told at start, by name.
+#[derive(Options)]
+pub struct AcmeOptions {
+    /// The API key of the account.
+    key: Secret,
+    /// The sender id.
+    #[option(example = "+1232328372987")]
+    from: String,
+    /// Where Acme listens.
+    #[option(default = "https://api.acme.example")]
+    base_url: String,
+    /// What the sandbox takes for every security code; here so that one table serves both backends.
+    sandbox_token: Option<String>,
+}
+
+impl AcmeOptions {
+    pub(crate) fn sandbox_token(&self) -> Option<&str> {
+        self.sandbox_token.as_deref()
+    }
+}
+
+/// Sends through Acme.
+pub struct AcmeBackend {
+    options: AcmeOptions,
+    host: Host,
+}
+
+#[backend(summary = "Sends through Acme", hosts = ["api.acme.example"])]
+impl Backend for AcmeBackend {
+    type Options = AcmeOptions;
+
+    fn new(options: AcmeOptions, host: Host) -> Result<Self, Error> {
+        Ok(Self { options, host })
+    }
+
+    async fn send_sms(&self, number: &PhoneNumber, message: &str, _call: &Call) -> Result<Receipt, Error> {
+        let response = self
+            .host
+            .http()
+            .post(&format!(
+                "{}/messages",
+                self.options.base_url.trim_end_matches('/')
+            ))
+            .bearer(self.options.key.expose())
+            .json(&json!({ "from": self.options.from, "to": number.e164(), "text": message }))
+            .send()
+            .await?;
+        match response.status() {
+            202 => {
+                let answer: Value = response.json()?;
+                Ok(Receipt::new(answer["id"].as_str().unwrap_or_default()))
+            }
+            422 => Err(Error::new(
+                ErrorKind::InvalidNumber,
+                "acme_422",
+                "Acme does not take this number",
+            )),
+            429 => {
+                let wait = response.retry_after().unwrap_or_default();
+                Err(Error::from_http_status("acme", 429).with_retry_after(wait))
+            }
+            status => Err(Error::from_http_status("acme", status)),
+        }
+    }
+
+    /// Acme has no call for many numbers, so this is what the base does, and could be left out.
+    async fn send_bulk_sms(
+        &self,
+        numbers: &[PhoneNumber],
+        message: &str,
+        report: &Report,
+        call: &Call,
+    ) -> Result<(), Error> {
+        send_to_each(self, numbers, message, report, call).await;
+        Ok(())
+    }
+
+    /// Optional: without it, or with `None`, the text is the `MESSAGE` of the settings.
+    async fn generate_message(
+        &self,
+        security_code: &str,
+        context: &Context,
+        _call: &Call,
+    ) -> Result<Option<String>, Error> {
+        Ok(context
+            .get("username")
+            .map(|user| format!("Hi {user}, your code is {security_code}.")))
+    }
+}
