@@ -110,10 +110,9 @@ impl OptionReader {
             0 => {
                 if let Some(absent) = T::absent() {
                     return Some(absent);
-                } else {
-                    self.problems.push(format!("option {} is missing", field.name));
-                    return None;
                 }
+                self.problems.push(format!("option {} is missing", field.name));
+                return None;
             }
             1 => values.pop(),
             _ => {

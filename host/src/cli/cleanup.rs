@@ -10,7 +10,7 @@ use crate::{clock::Clock, clock::UnixMillis, daemon, entropy::Entropy};
 
 #[derive(Args)]
 pub(super) struct Cleanup {
-    /// Delete what is older than this; else RECORD_RETENTION_DAYS
+    /// Delete what is older than this; else `RECORD_RETENTION_DAYS`
     #[arg(long, value_parser = clap::value_parser!(u32).range(0..=36_500))]
     days: Option<u32>,
     /// Only say how many there are

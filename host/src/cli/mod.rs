@@ -56,7 +56,7 @@ enum Command {
 /// What every command takes.
 #[derive(Args)]
 struct Common {
-    /// The settings file; else $PHONE_VERIFY_SETTINGS, ./phone-verify.toml, /etc/phone-verify/phone-verify.toml
+    /// The settings file; else that of `$PHONE_VERIFY_SETTINGS`, ./phone-verify.toml, /etc/phone-verify/phone-verify.toml
     #[arg(long, value_name = "FILE")]
     settings: Option<PathBuf>,
     /// Print the result as JSON

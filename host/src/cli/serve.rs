@@ -13,7 +13,7 @@ use crate::{daemon, settings::Settings, telemetry};
 
 #[derive(Args)]
 pub(super) struct Serve {
-    /// The settings file; else $PHONE_VERIFY_SETTINGS, ./phone-verify.toml, /etc/phone-verify/phone-verify.toml
+    /// The settings file; else that of `$PHONE_VERIFY_SETTINGS`, ./phone-verify.toml, /etc/phone-verify/phone-verify.toml
     #[arg(long, value_name = "FILE", conflicts_with = "demo")]
     settings: Option<PathBuf>,
     /// Run without settings: print each SMS to the terminal, keep nothing after the end

@@ -85,7 +85,7 @@ impl Breaker {
             OPEN,
             "the backend failed several times in a row and is left alone for a while",
         );
-        refusal.retry_after = Some(until - now);
+        refusal.retry_after = Some(until.saturating_sub(now));
         Err(refusal)
     }
 

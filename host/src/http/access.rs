@@ -25,7 +25,7 @@ pub(super) async fn log(State(clock): State<Clock>, request: Request, next: Next
         %method,
         route = route.as_ref().map_or("none", MatchedPath::as_str),
         status = response.status().as_u16(),
-        duration_us = u64::try_from((clock.elapsed() - begin).as_micros()).unwrap_or(u64::MAX),
+        duration_us = u64::try_from(clock.elapsed().saturating_sub(begin).as_micros()).unwrap_or(u64::MAX),
         "request"
     );
     response

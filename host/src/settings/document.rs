@@ -116,7 +116,7 @@ impl Document {
         let text = std::str::from_utf8(bytes).map_err(|error| {
             let before = &bytes[..error.valid_up_to()];
             vec![problem(
-                1 + before.iter().filter(|byte| **byte == b'\n').count(),
+                before.split(|byte| *byte == b'\n').count(),
                 "this is not UTF-8".into(),
             )]
         })?;

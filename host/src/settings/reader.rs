@@ -253,7 +253,7 @@ impl Section<'_> {
         let line = entry.as_ref().map(|entry| entry.line);
         if let Some(mut entry) = entry {
             if Self::position(&self.user, name, self.any_case).is_none() {
-                entry.key = name.to_owned();
+                name.clone_into(&mut entry.key);
                 self.user.push(entry);
             }
         }

@@ -46,8 +46,8 @@ pub(super) fn begin(connection: &Connection, rows: &Rows, now: UnixMillis) -> Re
     }
     let mut insert =
         connection.prepare_cached("INSERT INTO bulk_item (job, item, sealed) VALUES (?1, ?2, ?3)")?;
-    for (item, number) in rows.numbers.iter().enumerate() {
-        insert.execute(params![rows.job.0, item as i64, number])?;
+    for (item, number) in (0_i64..).zip(&rows.numbers) {
+        insert.execute(params![rows.job.0, item, number])?;
     }
     Ok(true)
 }

@@ -26,7 +26,10 @@ use crate::{
 };
 
 /// In their order; the number of those that ran is the file's `user_version`. Frozen once released.
-const MIGRATIONS: [&str; 1] = [include_str!("../../../migrations/sqlite/0001_initial.sql")];
+const MIGRATIONS: [&str; NEWEST as usize] = [include_str!("../../../migrations/sqlite/0001_initial.sql")];
+
+/// The schema version that this program writes.
+const NEWEST: u32 = 1;
 
 /// How long to wait for another process that is writing.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -56,9 +59,9 @@ pub enum OpenError {
         /// The file.
         path: String,
         /// What it has.
-        found: usize,
+        found: u32,
         /// What this program knows.
-        known: usize,
+        known: u32,
     },
 }
 
@@ -89,12 +92,12 @@ impl Sqlite {
             .pragma_update(None, "journal_mode", "WAL")
             .map_err(unusable)?;
         let found = migrate(&mut connection).map_err(unusable)?;
-        if found > MIGRATIONS.len() {
+        if found > NEWEST {
             let path = path.display().to_string();
             return Err(OpenError::TooNew {
                 path,
                 found,
-                known: MIGRATIONS.len(),
+                known: NEWEST,
             });
         }
         Ok(Self {
@@ -161,24 +164,22 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
 }
 
 /// Returns the schema version that the file now has.
-fn migrate(connection: &mut Connection) -> rusqlite::Result<usize> {
+fn migrate(connection: &mut Connection) -> rusqlite::Result<u32> {
     let version = |connection: &Connection| {
-        connection.pragma_query_value(None, "user_version", |row| {
-            row.get::<_, i64>(0)
-                .map(|version| usize::try_from(version).unwrap_or(usize::MAX))
-        })
+        connection.pragma_query_value(None, "user_version", |row| row.get::<_, u32>(0))
     };
-    if version(connection)? >= MIGRATIONS.len() {
+    if version(connection)? >= NEWEST {
         return version(connection);
     }
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     // Another process may have been faster.
-    for (index, migration) in MIGRATIONS.iter().enumerate().skip(version(&transaction)?) {
+    let done = version(&transaction)?;
+    for (number, migration) in (1..=NEWEST).zip(MIGRATIONS).filter(|(number, _)| *number > done) {
         transaction.execute_batch(migration)?;
-        transaction.pragma_update(None, "user_version", index as i64 + 1)?;
+        transaction.pragma_update(None, "user_version", number)?;
     }
     transaction.commit()?;
-    version(connection)
+    Ok(NEWEST.max(done))
 }
 
 /// Why an operation failed, inside this engine.
