@@ -42,17 +42,18 @@ CREATE TABLE outbox (
 CREATE TABLE bulk_job (
     id              BLOB    PRIMARY KEY,
     sealed          BLOB    NOT NULL,   -- the text
-    created_at      INTEGER NOT NULL
+    created_at      INTEGER NOT NULL,
+    run             BLOB,               -- who has the job, NULL: nobody
+    run_until       INTEGER             -- unless renewed
 ) WITHOUT ROWID;
 
 CREATE TABLE bulk_item (
-    job             BLOB    NOT NULL REFERENCES bulk_job (id) ON DELETE CASCADE,
+    job             BLOB    NOT NULL,
     item            INTEGER NOT NULL,
     sealed          BLOB    NOT NULL,   -- the number
-    -- 'waiting', 'leased', 'sent', or a failure class
-    state           TEXT    NOT NULL DEFAULT 'waiting',
-    leased_until    INTEGER,
+    state           TEXT    NOT NULL DEFAULT 'waiting',  -- 'waiting', 'leased', 'sent', or a failure class
     failure_code    TEXT,
     PRIMARY KEY (job, item)
 ) WITHOUT ROWID;
-CREATE INDEX bulk_item_open ON bulk_item (job, state, item) WHERE state IN ('waiting', 'leased');
+CREATE INDEX bulk_item_waiting ON bulk_item (job, item) WHERE state = 'waiting';
+CREATE INDEX bulk_item_leased  ON bulk_item (job, item) WHERE state = 'leased';

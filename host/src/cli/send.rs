@@ -6,6 +6,7 @@ use std::{
     fs,
     io::{IsTerminal, Write, stderr},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use clap::Args;
@@ -16,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Common, output::Failure, register::parse_number};
 use crate::{
     daemon::Service,
-    dispatch::bulk,
+    dispatch::bulk::Bulk,
     model::PhoneNumber,
     settings::Settings,
     store::{BulkFailure, BulkProgress, JobId},
@@ -98,7 +99,7 @@ impl Send {
 
     async fn send(&self, service: &Service, numbers: &[PhoneNumber]) -> Result<Outcome, Failure> {
         let store = |error: crate::store::StoreError| Failure::failed(error.to_string());
-        let job = JobId::of(numbers, &self.message, &self.again);
+        let job = service.keyring.job_id(numbers, &self.message, &self.again);
         let now = service.clock.now();
         let new = service
             .store
@@ -115,23 +116,22 @@ impl Send {
             ));
         }
         let stop = stop_on_interrupt(&bar);
-        let progress = bulk::run(
-            job,
-            &service.store,
-            &service.sender,
-            service.limits,
-            &service.clock,
-            &stop,
-            |progress| bar.set_position(progress.settled()),
-        )
-        .await
-        .map_err(store)?;
+        let work = Bulk {
+            store: Arc::clone(&service.store),
+            sender: Arc::clone(&service.sender),
+            limits: service.limits,
+            clock: service.clock.clone(),
+            entropy: service.entropy.clone(),
+        };
+        let ended = work
+            .run(job, &stop, |progress| bar.set_position(progress.settled()))
+            .await;
         bar.finish_and_clear();
-        let failures = service.store.bulk_failures(job).await.map_err(store)?;
         Ok(Outcome {
             job,
-            progress,
-            failures,
+            progress: service.store.bulk_progress(job).await.map_err(store)?,
+            failures: service.store.bulk_failures(job).await.map_err(store)?,
+            ended_by: ended.err().map(|error| error.to_string()),
             had_nothing_to_do: !new && before.waiting == 0,
         })
     }
@@ -141,13 +141,19 @@ impl Send {
             job,
             progress,
             failures,
+            ended_by,
             had_nothing_to_do,
         } = outcome;
         if !failures.is_empty() {
             write_failures(&self.failed_file, failures)?;
         }
         let failed_file = (!failures.is_empty()).then_some(&self.failed_file);
-        let result = json!({ "job": job.to_string(), "progress": progress, "failed_file": failed_file });
+        let result = json!({
+            "job": job.to_string(),
+            "progress": progress,
+            "failed_file": failed_file,
+            "ended_by": ended_by,
+        });
         self.common.output().result(&result, || {
             let mut text = format!(
                 "{} sent, {} failed, {} unknown, {} waiting, of {}",
@@ -161,7 +167,9 @@ impl Send {
                     "\nthis text was sent to these numbers before; to send it again, add --again WORD",
                 );
             }
-            if progress.waiting > 0 {
+            if let Some(reason) = ended_by {
+                text.push_str(&format!("\n{reason}"));
+            } else if progress.waiting > 0 {
                 text.push_str("\ninterrupted; the same command goes on from here");
             }
             text
@@ -178,6 +186,8 @@ struct Outcome {
     job: JobId,
     progress: BulkProgress,
     failures: Vec<BulkFailure>,
+    /// What ended the run before the job was done, if not the user.
+    ended_by: Option<String>,
     had_nothing_to_do: bool,
 }
 

@@ -112,19 +112,13 @@ impl Sender for Bridge {
         self.backend.send_sms(&message.number, &message.text, call).await
     }
 
-    async fn send_bulk(
-        &self,
-        numbers: &[PhoneNumber],
-        text: &str,
-        time_limit: Duration,
-        settled: Settled,
-    ) -> bool {
-        if !self.backend.overrides_send_bulk_sms() {
-            return false;
-        }
+    fn sends_bulk(&self) -> bool {
+        self.backend.overrides_send_bulk_sms()
+    }
+
+    async fn send_bulk(&self, numbers: &[PhoneNumber], text: &str, time_limit: Duration, settled: Settled) {
         let call = self.call(String::new(), &Locale::default(), time_limit, None);
         self.backend.send_bulk_sms(numbers, text, call, settled).await;
-        true
     }
 
     async fn send_one(&self, number: &PhoneNumber, text: &str, key: &str, time_limit: Duration) -> Outcome {

@@ -26,6 +26,8 @@ pub struct Service {
     pub verifier: Verifier,
     /// The database.
     pub store: Arc<dyn Store>,
+    /// The keys to it.
+    pub keyring: Arc<Keyring>,
     /// Who sends.
     pub backend: Arc<Backend>,
     /// Who sends, as the dispatcher sees it.
@@ -36,6 +38,8 @@ pub struct Service {
     pub limits: Limits,
     /// The time.
     pub clock: Clock,
+    /// The randomness.
+    pub entropy: Entropy,
     dispatcher: Dispatcher,
 }
 
@@ -127,20 +131,22 @@ impl Service {
         let verifier = Verifier::new(
             policy,
             Arc::clone(&store),
-            keyring,
+            Arc::clone(&keyring),
             Arc::clone(&bridge) as Arc<_>,
             orders,
             clock.clone(),
-            entropy,
+            entropy.clone(),
         );
         Ok(Self {
             verifier,
             store,
+            keyring,
             backend,
             sender: bridge,
             breaker,
             limits,
             clock,
+            entropy,
             dispatcher,
         })
     }

@@ -1,121 +1,385 @@
-//! Runs a bulk job to its end, or until it is interrupted. The job is in the store, so it goes on where it
-//! stood.
+//! Runs a bulk job to its end, or until it is interrupted. The job is in the store, so that the next run goes
+//! on where this one stood.
+//!
+//! Invariants: one run at a time has a job; a number is leased before it is handed to the backend and settled
+//! as soon as its outcome is known, so that after a crash only what was under way is unknown; a number whose
+//! outcome is unknown is not texted again.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use futures_util::{StreamExt, stream};
+use tokio::{
+    sync::mpsc,
+    task::JoinSet,
+    time::{MissedTickBehavior, interval, sleep},
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{Limits, Sender, Settled};
 use crate::{
     clock::Clock,
+    entropy::{Entropy, NoEntropy},
     model::{FailureClass, Outcome, PhoneNumber, SendFailure},
-    store::{BulkBatch, BulkProgress, JobId, Store, StoreError},
+    store::{BulkBatch, BulkLease, BulkProgress, JobId, RunId, Store, StoreError},
 };
 
-/// Numbers in one batch, and the most that a backend's own bulk call gets.
+/// The most numbers that one call of a backend's own bulk method gets.
 const BATCH: u32 = 200;
+/// How long a run has the job without a sign of life: what the next run waits for after a crash.
+const LEASE: Duration = Duration::from_secs(15);
+const SIGN_OF_LIFE: Duration = Duration::from_secs(5);
+/// How often one number is tried while certainly nothing was sent.
+const MAX_TRIES: u32 = 5;
+/// The first pause between two tries, when the provider names none; it grows with each try.
+const PAUSE: Duration = Duration::from_millis(250);
+/// Failures in a row, none of them the number's, that end the run: the rest would fail as well.
+const MAX_FAILURES_IN_A_ROW: u32 = 50;
 
-/// Sends what is waiting in the job. `progress` hears how far it is after each batch. When `stop` is cancelled,
-/// calls under way finish, the rest goes back to waiting. Returns how far the job is.
-pub async fn run(
-    job: JobId,
-    store: &Arc<dyn Store>,
-    sender: &Arc<dyn Sender>,
-    limits: Limits,
-    clock: &Clock,
-    stop: &CancellationToken,
-    mut progress: impl FnMut(BulkProgress),
-) -> Result<BulkProgress, StoreError> {
-    let lease = limits.lease() + limits.send_timeout * BATCH;
-    while !stop.is_cancelled() {
-        let Some(batch) = store.lease_bulk(job, clock.now(), lease, BATCH).await? else {
-            break;
-        };
-        let (outcomes, untried) = send_batch(&batch, job, sender, limits, stop).await;
-        store.settle_bulk(job, outcomes).await?;
-        store.release_bulk(job, untried).await?;
-        progress(store.bulk_progress(job).await?);
-    }
-    store.bulk_progress(job).await
+/// Why a run ended before its job did.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BulkError {
+    /// Another process is sending the same.
+    #[error("another process is working on this job; wait for it, or stop it and run this again")]
+    HeldByAnother,
+    /// The backend refuses all, whatever the number. What was not sent waits for the next run.
+    #[error(
+        "the backend refuses every message: {0}; what was not sent waits, run this again when that is put right"
+    )]
+    BackendDown(SendFailure),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The run cannot be given a name.
+    #[error(transparent)]
+    NoEntropy(#[from] NoEntropy),
 }
 
-/// Returns the outcomes, and the items that were not tried.
-async fn send_batch(
-    batch: &BulkBatch,
+/// What runs bulk jobs.
+pub struct Bulk {
+    /// Where jobs are.
+    pub store: Arc<dyn Store>,
+    /// The backend.
+    pub sender: Arc<dyn Sender>,
+    /// `total_timeout` bounds one pause between two tries.
+    pub limits: Limits,
+    /// The time.
+    pub clock: Clock,
+    /// Names the runs.
+    pub entropy: Entropy,
+}
+
+/// A number that is under way, by its place in the job, and what became of it; `None`: it was not sent and
+/// waits again.
+type Item = (u64, Option<Outcome>);
+
+struct Run<'a, P> {
+    bulk: &'a Bulk,
     job: JobId,
-    sender: &Arc<dyn Sender>,
-    limits: Limits,
-    stop: &CancellationToken,
-) -> (Vec<(u64, Outcome)>, Vec<u64>) {
-    let numbers: Vec<PhoneNumber> = batch.items.iter().map(|(_, number)| number.clone()).collect();
-    let reported = Arc::new(Mutex::new(vec![None; numbers.len()]));
-    let settled: Settled = {
-        let reported = Arc::clone(&reported);
-        Arc::new(move |place: usize, outcome: Outcome| {
-            let mut reported = reported.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(entry @ None) = reported.get_mut(place) {
-                *entry = Some(outcome);
-            }
-        })
-    };
-    let items = || batch.items.iter().map(|(item, _)| *item);
-    let time_limit = limits.send_timeout * u32::try_from(numbers.len()).unwrap_or(u32::MAX);
-    if sender
-        .send_bulk(&numbers, &batch.message, time_limit, settled)
-        .await
-    {
-        let reported = std::mem::take(&mut *reported.lock().unwrap_or_else(PoisonError::into_inner));
-        let outcomes = reported
-            .into_iter()
-            .map(|outcome| outcome.unwrap_or_else(|| Err(not_reported())));
-        return (items().zip(outcomes).collect(), Vec::new());
+    id: RunId,
+    reached: BulkProgress,
+    progress: P,
+    failures_in_a_row: u32,
+    /// Set when no more numbers are to be leased.
+    end: Option<BulkError>,
+}
+
+impl Bulk {
+    /// Sends what waits in the job. `progress` hears how far it is, at first and after every change. When
+    /// `stop` is cancelled, what is under way finishes and the rest goes on waiting. Returns how far the job is.
+    pub async fn run(
+        &self,
+        job: JobId,
+        stop: &CancellationToken,
+        progress: impl FnMut(BulkProgress),
+    ) -> Result<BulkProgress, BulkError> {
+        let mut run = Run {
+            bulk: self,
+            job,
+            id: RunId::generate(&self.entropy)?,
+            reached: BulkProgress::default(),
+            progress,
+            failures_in_a_row: 0,
+            end: None,
+        };
+        let ended = run.send_all(stop).await;
+        self.store.end_bulk_run(job, run.id).await?;
+        ended?;
+        // What a run before left open counts too, so the store has the last word.
+        let reached = self.store.bulk_progress(job).await?;
+        (run.progress)(reached);
+        run.end.map_or(Ok(reached), Err)
     }
-    let (mut outcomes, mut untried) = (Vec::new(), Vec::new());
-    let mut sends = stream::iter(&batch.items)
-        .map(|(item, number)| async move {
-            if stop.is_cancelled() {
-                return (*item, None);
-            }
-            let key = format!("{job}-{item}");
-            (
-                *item,
-                Some(send_one(sender, number, &batch.message, &key, limits).await),
+}
+
+impl<P: FnMut(BulkProgress)> Run<'_, P> {
+    async fn send_all(&mut self, stop: &CancellationToken) -> Result<(), BulkError> {
+        let Bulk { sender, limits, .. } = self.bulk;
+        let whole_batches = sender.sends_bulk();
+        let mut first = self
+            .take_over(
+                if whole_batches {
+                    BATCH
+                } else {
+                    concurrency(*limits)
+                },
+                stop,
             )
-        })
-        .buffer_unordered(limits.concurrency);
-    while let Some((item, outcome)) = sends.next().await {
-        match outcome {
-            Some(outcome) => outcomes.push((item, outcome)),
-            None => untried.push(item),
+            .await?;
+        self.reached = self.bulk.store.bulk_progress(self.job).await?;
+        (self.progress)(self.reached);
+
+        let (report, mut reports) = mpsc::unbounded_channel();
+        let mut calls = JoinSet::new();
+        let mut signs_of_life = interval(SIGN_OF_LIFE);
+        signs_of_life.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut under_way: u32 = 0;
+        let mut waiting = true;
+        loop {
+            let room = match whole_batches {
+                true if under_way == 0 => BATCH,
+                true => 0,
+                false => concurrency(*limits) - under_way,
+            };
+            if room > 0 && waiting && self.end.is_none() && !stop.is_cancelled() {
+                let batch = match first.take() {
+                    Some(batch) => Some(batch),
+                    None => self.lease(room).await?,
+                };
+                waiting = batch.is_some();
+                if let Some(batch) = batch {
+                    under_way += u32::try_from(batch.items.len()).unwrap_or(u32::MAX);
+                    self.hand_over(batch, &mut calls, &report, stop);
+                }
+            }
+            if under_way == 0 {
+                return Ok(());
+            }
+            let mut settled = Vec::new();
+            tokio::select! {
+                _ = reports.recv_many(&mut settled, BATCH as usize) => {}
+                _ = signs_of_life.tick() => {
+                    let until = self.bulk.clock.now().plus(LEASE);
+                    if !self.bulk.store.renew_bulk(self.job, self.id, until).await? {
+                        self.end = Some(BulkError::HeldByAnother);
+                    }
+                }
+            }
+            while calls.try_join_next().is_some() {}
+            if !settled.is_empty() {
+                under_way -= u32::try_from(settled.len()).unwrap_or(u32::MAX);
+                self.settle(settled).await?;
+            }
         }
     }
-    (outcomes, untried)
+
+    /// The first numbers. A run that died has the job until its lease lapses; one that lives renews it.
+    async fn take_over(
+        &mut self,
+        limit: u32,
+        stop: &CancellationToken,
+    ) -> Result<Option<BulkBatch>, BulkError> {
+        let mut patience = LEASE + Duration::from_secs(1);
+        loop {
+            let Bulk { store, clock, .. } = self.bulk;
+            match store
+                .lease_bulk(self.job, self.id, clock.now(), LEASE, limit)
+                .await?
+            {
+                BulkLease::Batch(batch) => return Ok(Some(batch)),
+                BulkLease::NothingWaits => return Ok(None),
+                BulkLease::HeldByAnother { until } => {
+                    let pause = clock.now().until(until) + Duration::from_millis(1);
+                    if stop.is_cancelled() || pause > patience {
+                        return Err(BulkError::HeldByAnother);
+                    }
+                    patience -= pause;
+                    tokio::select! { () = sleep(pause) => {}, () = stop.cancelled() => {} }
+                }
+            }
+        }
+    }
+
+    async fn lease(&mut self, limit: u32) -> Result<Option<BulkBatch>, BulkError> {
+        let Bulk { store, clock, .. } = self.bulk;
+        Ok(
+            match store
+                .lease_bulk(self.job, self.id, clock.now(), LEASE, limit)
+                .await?
+            {
+                BulkLease::Batch(batch) => Some(batch),
+                BulkLease::NothingWaits => None,
+                BulkLease::HeldByAnother { .. } => {
+                    self.end = Some(BulkError::HeldByAnother);
+                    None
+                }
+            },
+        )
+    }
+
+    /// Every number of the batch is reported exactly once.
+    fn hand_over(
+        &self,
+        batch: BulkBatch,
+        calls: &mut JoinSet<()>,
+        report: &mpsc::UnboundedSender<Item>,
+        stop: &CancellationToken,
+    ) {
+        let text = Arc::new(batch.message);
+        let (sender, limits, job) = (Arc::clone(&self.bulk.sender), self.bulk.limits, self.job);
+        if sender.sends_bulk() {
+            let open = OpenReports::new(
+                batch.items.iter().map(|(item, _)| *item).collect(),
+                report.clone(),
+            );
+            let numbers: Vec<PhoneNumber> = batch.items.into_iter().map(|(_, number)| number).collect();
+            calls.spawn(async move {
+                let open = Arc::new(open);
+                let settled: Settled = {
+                    let open = Arc::clone(&open);
+                    Arc::new(move |place, outcome| open.report(place, outcome))
+                };
+                let time_limit = limits.send_timeout * u32::try_from(numbers.len()).unwrap_or(u32::MAX);
+                sender.send_bulk(&numbers, &text, time_limit, settled).await;
+                open.close();
+            });
+            return;
+        }
+        for (item, number) in batch.items {
+            let (sender, text, stop) = (Arc::clone(&sender), Arc::clone(&text), stop.clone());
+            let open = OpenReports::new(vec![item], report.clone());
+            calls.spawn(async move {
+                let key = format!("{job}-{item}");
+                match send_one(&*sender, &number, &text, &key, limits, &stop).await {
+                    Some(outcome) => open.report(0, outcome),
+                    None => open.give_back(0),
+                }
+            });
+        }
+    }
+
+    async fn settle(&mut self, mut settled: Vec<Item>) -> Result<(), BulkError> {
+        for (_, outcome) in &mut settled {
+            self.count(outcome);
+        }
+        self.bulk.store.settle_bulk(self.job, settled).await?;
+        (self.progress)(self.reached);
+        Ok(())
+    }
+
+    /// Counts an outcome; takes it back if it was the account that was refused and not the number.
+    fn count(&mut self, outcome: &mut Option<Outcome>) {
+        let counter = match outcome {
+            None => return,
+            Some(Ok(_)) => {
+                self.failures_in_a_row = 0;
+                &mut self.reached.sent
+            }
+            Some(Err(failure)) => {
+                let all_fail = matches!(
+                    failure.class,
+                    FailureClass::Config | FailureClass::AuthFailed | FailureClass::NoCredit
+                );
+                if failure.class.blames_backend() {
+                    self.failures_in_a_row += 1;
+                } else {
+                    self.failures_in_a_row = 0;
+                }
+                if all_fail || self.failures_in_a_row >= MAX_FAILURES_IN_A_ROW {
+                    self.end
+                        .get_or_insert_with(|| BulkError::BackendDown(failure.clone()));
+                }
+                if all_fail {
+                    *outcome = None;
+                    return;
+                }
+                match failure.class {
+                    FailureClass::OutcomeUnknown => &mut self.reached.unknown,
+                    _ => &mut self.reached.failed,
+                }
+            }
+        };
+        *counter += 1;
+        self.reached.waiting = self.reached.waiting.saturating_sub(1);
+    }
 }
 
-/// A bulk job has time: a throttling provider is waited for, a few times.
+fn concurrency(limits: Limits) -> u32 {
+    u32::try_from(limits.concurrency).unwrap_or(u32::MAX).max(1)
+}
+
+/// A bulk job has time: a provider that throttles is waited for, a few times. `None`: stopped before it was
+/// sent.
 async fn send_one(
-    sender: &Arc<dyn Sender>,
+    sender: &dyn Sender,
     number: &PhoneNumber,
     text: &str,
     key: &str,
     limits: Limits,
-) -> Outcome {
-    const MAX_TRIES: u32 = 5;
+    stop: &CancellationToken,
+) -> Option<Outcome> {
     let mut tries = 1;
     loop {
         let outcome = sender.send_one(number, text, key, limits.send_timeout).await;
-        match &outcome {
-            Err(failure) if failure.class.may_be_retried() && tries < MAX_TRIES => {
-                let pause = failure.retry_after.unwrap_or(Duration::from_millis(250) * tries);
-                tokio::time::sleep(pause.min(limits.total_timeout)).await;
-                tries += 1;
-            }
-            _ => return outcome,
+        let pause = match &outcome {
+            Err(failure) if failure.class.may_be_retried() && tries < MAX_TRIES => failure
+                .retry_after
+                .unwrap_or(PAUSE * tries)
+                .min(limits.total_timeout),
+            _ => return Some(outcome),
+        };
+        tries += 1;
+        tokio::select! {
+            () = sleep(pause) => {}
+            () = stop.cancelled() => return None,
         }
+    }
+}
+
+/// Sees to it that each number of a call is reported once, also if the call forgets it, names it twice, names
+/// one that it did not get, or panics.
+struct OpenReports {
+    open: Mutex<Vec<Option<u64>>>,
+    report: mpsc::UnboundedSender<Item>,
+}
+
+impl OpenReports {
+    fn new(items: Vec<u64>, report: mpsc::UnboundedSender<Item>) -> Self {
+        let open = Mutex::new(items.into_iter().map(Some).collect());
+        Self { open, report }
+    }
+
+    fn take(&self, place: usize) -> Option<u64> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.get_mut(place).and_then(Option::take)
+    }
+
+    fn report(&self, place: usize, outcome: Outcome) {
+        if let Some(item) = self.take(place) {
+            // The run hears until all is reported; if it ended with an error, there is nobody to tell.
+            let _ = self.report.send((item, Some(outcome)));
+        }
+    }
+
+    fn give_back(&self, place: usize) {
+        if let Some(item) = self.take(place) {
+            let _ = self.report.send((item, None));
+        }
+    }
+
+    fn close(&self) {
+        let places = self.open.lock().unwrap_or_else(PoisonError::into_inner).len();
+        for place in 0..places {
+            self.report(place, Err(not_reported()));
+        }
+    }
+}
+
+impl Drop for OpenReports {
+    fn drop(&mut self) {
+        self.close();
     }
 }
 

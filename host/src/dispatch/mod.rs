@@ -10,7 +10,7 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use tokio::{
-    sync::{Semaphore, mpsc},
+    sync::{Semaphore, mpsc, oneshot},
     time::{MissedTickBehavior, interval, sleep},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -29,15 +29,11 @@ pub trait Sender: Send + Sync {
     /// Sends one message, within the time limit.
     async fn send(&self, message: &OutboxMessage, time_limit: Duration) -> Outcome;
 
-    /// Sends one text to several numbers if the backend has a way of its own for that; `settled` hears each
-    /// outcome as it comes. `false`: it has none, and nothing was done.
-    async fn send_bulk(
-        &self,
-        numbers: &[PhoneNumber],
-        text: &str,
-        time_limit: Duration,
-        settled: Settled,
-    ) -> bool;
+    /// Whether the backend has a way of its own to send one text to several numbers.
+    fn sends_bulk(&self) -> bool;
+
+    /// Sends one text to several numbers in the backend's own way; `settled` hears each outcome as it comes.
+    async fn send_bulk(&self, numbers: &[PhoneNumber], text: &str, time_limit: Duration, settled: Settled);
 
     /// Sends one text to one number of a bulk job.
     async fn send_one(&self, number: &PhoneNumber, text: &str, key: &str, time_limit: Duration) -> Outcome;
@@ -53,7 +49,7 @@ pub struct Limits {
     pub concurrency: usize,
     /// How long one call may take.
     pub send_timeout: Duration,
-    /// How long all tries of one message may take together.
+    /// How long all tries of one message may take together, waiting for a slot included.
     pub total_timeout: Duration,
 }
 
@@ -138,9 +134,9 @@ impl Lane {
         };
         let lane = Arc::clone(self);
         self.tasks.spawn(async move {
-            let Order { message, answer } = order;
-            let outcome = lane.send(&message).await;
+            let outcome = lane.send(&order).await;
             drop(slot);
+            let Order { message, answer, .. } = order;
             match &outcome {
                 Ok(_) => tracing::debug!(message = %message.id, number = ?message.number, "sent"),
                 Err(failure) => tracing::warn!(
@@ -152,38 +148,48 @@ impl Lane {
                     "not sent"
                 ),
             }
-            // The request need not wait for this: the row is durable, and a crash before it is settled
-            // only means that the same code is sent again.
-            if let Some(answer) = answer {
-                let _ = answer.send(outcome.clone());
+            // A success need not wait until it is recorded: a crash before that only means that the same code
+            // is sent again. A failure waits, so that whoever tries again at once finds no trace of it.
+            let mut answer = answer;
+            if outcome.is_ok() {
+                reply(answer.take(), &outcome);
             }
             if let Err(error) = lane.store.settle_message(&message, &outcome).await {
                 tracing::error!(message = %message.id, %error, "a message could not be settled");
             }
+            reply(answer, &outcome);
         });
     }
 
     /// Sends, and once more if certainly nothing was sent and there is time.
-    async fn send(&self, message: &OutboxMessage) -> Outcome {
-        let begin = self.clock.elapsed();
-        let first = self.try_once(message, self.limits.send_timeout).await;
+    async fn send(&self, order: &Order) -> Outcome {
+        let time_left = || {
+            let waited = self.clock.elapsed().saturating_sub(order.since);
+            self.limits.total_timeout.saturating_sub(waited)
+        };
+        if time_left().is_zero() {
+            return Err(SendFailure::new(
+                FailureClass::Transient,
+                "queue_timeout",
+                "the queue to the backend moves too slowly; nothing was sent",
+            ));
+        }
+        let first = self.try_once(&order.message, time_left()).await;
         let Err(failure) = &first else { return first };
         let pause = failure.retry_after.unwrap_or(RETRY_PAUSE);
-        let left = self
-            .limits
-            .total_timeout
-            .saturating_sub(self.clock.elapsed().saturating_sub(begin));
-        if !failure.class.may_be_retried() || failure.code == breaker::OPEN || pause >= left {
+        if !failure.class.may_be_retried() || failure.code == breaker::OPEN || pause >= time_left() {
             return first;
         }
         sleep(pause).await;
-        self.try_once(message, self.limits.send_timeout.min(left.saturating_sub(pause)))
-            .await
+        self.try_once(&order.message, time_left()).await
     }
 
     async fn try_once(&self, message: &OutboxMessage, time_limit: Duration) -> Outcome {
         self.breaker.admit()?;
-        let outcome = self.sender.send(message, time_limit).await;
+        let outcome = self
+            .sender
+            .send(message, time_limit.min(self.limits.send_timeout))
+            .await;
         self.breaker.record(&outcome);
         outcome
     }
@@ -197,7 +203,7 @@ impl Lane {
                 _ = ticks.tick() => {}
                 () = stop.cancelled() => return,
             }
-            let lease = self.limits.lease();
+            let (lease, since) = (self.limits.lease(), self.clock.elapsed());
             match self
                 .store
                 .lease_lapsed_messages(self.clock.now(), lease, SWEEP_LIMIT)
@@ -208,6 +214,7 @@ impl Lane {
                         tracing::info!(message = %message.id, "sending again what another process left");
                         self.dispatch(Order {
                             message,
+                            since,
                             answer: None,
                         })
                         .await;
@@ -222,9 +229,16 @@ impl Lane {
     }
 }
 
+fn reply(answer: Option<oneshot::Sender<Outcome>>, outcome: &Outcome) {
+    if let Some(answer) = answer {
+        // Nobody may be waiting any more.
+        let _ = answer.send(outcome.clone());
+    }
+}
+
 impl Limits {
-    /// How long a message is one process's alone: longer than that process can take over it, waiting for a
-    /// slot included.
+    /// How long a message is one process's alone: longer than `total_timeout`, after which that process gives
+    /// it up, wherever it waits by then.
     pub fn lease(&self) -> Duration {
         self.total_timeout * 3
     }

@@ -2,28 +2,18 @@
 
 use std::fmt;
 
-use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use crate::model::PhoneNumber;
+use crate::{
+    clock::UnixMillis,
+    entropy::{Entropy, NoEntropy},
+    model::PhoneNumber,
+};
 
-/// Names a job by what it sends to whom, so that the same command finds it again.
+/// Names a job by what it sends to whom, so that the same command finds it again. It is a keyed digest
+/// ([`Keyring::job_id`](super::Keyring::job_id)): a short list of numbers cannot be guessed from it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct JobId(pub [u8; 16]);
-
-impl JobId {
-    /// The job that sends this text to these numbers. `again` tells repetitions apart.
-    pub fn of(numbers: &[PhoneNumber], message: &str, again: &str) -> Self {
-        let mut hash = Sha256::new();
-        for part in numbers.iter().map(PhoneNumber::e164).chain([message, again]) {
-            hash.update((part.len() as u64).to_be_bytes());
-            hash.update(part);
-        }
-        let mut id = [0; 16];
-        id.copy_from_slice(&hash.finalize()[..16]);
-        Self(id)
-    }
-}
 
 impl fmt::Display for JobId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -37,7 +27,31 @@ impl fmt::Debug for JobId {
     }
 }
 
-/// Numbers of a job that this process alone may text, until their lease lapses.
+/// Names one run of a job: one process, from its start to its end.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct RunId(pub [u8; 16]);
+
+impl RunId {
+    /// A new one.
+    pub fn generate(entropy: &Entropy) -> Result<Self, NoEntropy> {
+        entropy.array().map(Self)
+    }
+}
+
+/// What a run got when it asked for numbers.
+pub enum BulkLease {
+    /// Numbers that this run alone may text.
+    Batch(BulkBatch),
+    /// No number waits.
+    NothingWaits,
+    /// Another run has the job.
+    HeldByAnother {
+        /// Until then, if it does not renew its lease.
+        until: UnixMillis,
+    },
+}
+
+/// Numbers of a job that a run is to text.
 pub struct BulkBatch {
     /// The text.
     pub message: Zeroizing<String>,
@@ -56,7 +70,7 @@ pub struct BulkProgress {
     pub failed: u64,
     /// Perhaps sent.
     pub unknown: u64,
-    /// Not tried yet.
+    /// Not tried yet, or under way.
     pub waiting: u64,
 }
 

@@ -20,6 +20,7 @@ use sha2::Sha256;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
+use super::JobId;
 use crate::{
     entropy::{Entropy, NoEntropy},
     model::{PhoneNumber, SecurityCode, SessionToken, VerificationId},
@@ -88,6 +89,7 @@ struct Key {
     code: Hmac<Sha256>,
     number: Hmac<Sha256>,
     token: Hmac<Sha256>,
+    job: Hmac<Sha256>,
     seal: XChaCha20Poly1305,
 }
 
@@ -104,6 +106,7 @@ impl Key {
             code: keyed(&derive("phone-verify security code v1")),
             number: keyed(&derive("phone-verify phone number v1")),
             token: keyed(&derive("phone-verify session token v1")),
+            job: keyed(&derive("phone-verify bulk job v1")),
             seal: XChaCha20Poly1305::new((&*derive("phone-verify sealed text v1")).into()),
         }
     }
@@ -236,6 +239,19 @@ impl Keyring {
             .iter()
             .map(|key| digest(&key.number, &[number.e164().as_bytes()]))
             .collect()
+    }
+
+    /// The job that sends this text to these numbers. `again` tells repetitions apart.
+    pub fn job_id(&self, numbers: &[PhoneNumber], message: &str, again: &str) -> JobId {
+        // Under the oldest key, so that a job which was interrupted is found again when a key was added.
+        let mut mac = self.keys[self.keys.len() - 1].job.clone();
+        for part in numbers.iter().map(PhoneNumber::e164).chain([message, again]) {
+            mac.update(&(part.len() as u64).to_be_bytes());
+            mac.update(part.as_bytes());
+        }
+        let mut id = [0; 16];
+        id.copy_from_slice(&mac.finalize().into_bytes()[..16]);
+        JobId(id)
     }
 
     /// Seals a text for a while in the database. `bound_to` must be given again to open it.

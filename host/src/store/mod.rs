@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-pub use bulk::{BulkBatch, BulkFailure, BulkProgress, JobId};
+pub use bulk::{BulkBatch, BulkFailure, BulkLease, BulkProgress, JobId, RunId};
 pub use keyring::Keyring;
 pub use outbox::{Order, OutboxMessage};
 
@@ -169,7 +169,7 @@ pub trait Store: Send + Sync {
     /// Forgets codes that have expired. Returns how many.
     async fn expire_codes(&self, now: UnixMillis) -> Result<u64, StoreError>;
 
-    /// Deletes, or only counts, verifications and finished bulk jobs that began before `before`.
+    /// Deletes, or only counts, verifications and bulk jobs that began before `before`.
     async fn delete_before(&self, before: UnixMillis, dry_run: bool) -> Result<u64, StoreError>;
 
     /// Stores a bulk job, unless it is there already. Returns whether it was new.
@@ -181,21 +181,27 @@ pub trait Store: Send + Sync {
         now: UnixMillis,
     ) -> Result<bool, StoreError>;
 
-    /// Leases up to `limit` numbers of a job. Numbers whose lease lapsed are settled as unknown: whether their
-    /// SMS left cannot be known, and it is not sent twice.
+    /// Leases up to `limit` numbers to a run, and the job with them. One run at a time has a job. If the one
+    /// before let its lease lapse, what it had under way is settled as unknown: whether those SMS left cannot
+    /// be known, and they are not sent twice.
     async fn lease_bulk(
         &self,
         job: JobId,
+        run: RunId,
         now: UnixMillis,
         lease: Duration,
         limit: u32,
-    ) -> Result<Option<BulkBatch>, StoreError>;
+    ) -> Result<BulkLease, StoreError>;
 
-    /// Records the outcomes of leased numbers.
-    async fn settle_bulk(&self, job: JobId, outcomes: Vec<(u64, Outcome)>) -> Result<(), StoreError>;
+    /// Makes the lease of a run last until then. `false`: the job is another's by now.
+    async fn renew_bulk(&self, job: JobId, run: RunId, until: UnixMillis) -> Result<bool, StoreError>;
 
-    /// Gives back numbers that were leased and not handed to the backend.
-    async fn release_bulk(&self, job: JobId, items: Vec<u64>) -> Result<(), StoreError>;
+    /// Records the outcomes of leased numbers. `None`: it was certainly not sent, and waits again.
+    async fn settle_bulk(&self, job: JobId, outcomes: Vec<(u64, Option<Outcome>)>) -> Result<(), StoreError>;
+
+    /// Ends a run, so that the next need not wait for its lease to lapse. What it leased and did not settle
+    /// is settled as unknown.
+    async fn end_bulk_run(&self, job: JobId, run: RunId) -> Result<(), StoreError>;
 
     /// How far a job is.
     async fn bulk_progress(&self, job: JobId) -> Result<BulkProgress, StoreError>;

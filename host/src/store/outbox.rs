@@ -1,6 +1,6 @@
 //! What is to be sent, and how it gets from the verifier to the dispatcher.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use tokio::sync::oneshot;
 use zeroize::Zeroizing;
@@ -36,6 +36,8 @@ impl fmt::Debug for OutboxMessage {
 pub struct Order {
     /// The message.
     pub message: OutboxMessage,
+    /// When it was leased, on the clock's `elapsed`: it is not sent when that is too long ago.
+    pub since: Duration,
     /// Who waits for the outcome; nobody may be left.
     pub answer: Option<oneshot::Sender<Outcome>>,
 }

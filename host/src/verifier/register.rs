@@ -86,7 +86,7 @@ impl Verifier {
                     lifetime: self.policy.expiration,
                 },
             };
-            let now = self.clock.now();
+            let (now, since) = (self.clock.now(), self.clock.elapsed());
             let new = self.new_verification(&request, code, now).await?;
             let (id, message) = (new.id, new.message.clone());
             match self.store.begin_verification(new).await? {
@@ -94,16 +94,14 @@ impl Verifier {
                     let (answer, outcome) = oneshot::channel();
                     place.send(Order {
                         message,
+                        since,
                         answer: Some(answer),
                     });
-                    outcome
-                        .await
-                        .map_err(|_| RegisterError::NotSent(stopped()))?
-                        .map_err(RegisterError::NotSent)?;
-                    let session_token = self.keyring.session_token(id, &request.number);
+                    let outcome = outcome.await.unwrap_or_else(|_| Err(stopped()));
+                    outcome.map_err(RegisterError::NotSent)?;
                     return Ok(Registered {
                         id,
-                        session_token,
+                        session_token: self.keyring.session_token(id, &request.number),
                         expires_at,
                     });
                 }

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{Fault, millis};
+use super::{Fault, millis, time};
 use crate::{
     clock::UnixMillis,
     model::{FailureClass, Outcome, PhoneNumber},
-    store::{BulkBatch, BulkFailure, BulkProgress, JobId, Keyring, StoreError},
+    store::{BulkBatch, BulkFailure, BulkLease, BulkProgress, JobId, Keyring, RunId, StoreError},
 };
 
 /// A job with all that is sealed of it.
@@ -59,25 +59,43 @@ fn open_number(sealed: &[u8], job: JobId, keyring: &Keyring) -> Result<PhoneNumb
         .ok_or_else(|| Fault::corrupt("a number of a bulk job cannot be opened with the keys given"))
 }
 
+/// What a dead run had under way may or may not have been sent.
+fn give_up_leased(connection: &Connection, job: JobId) -> Result<(), Fault> {
+    connection
+        .prepare_cached(
+            "UPDATE bulk_item SET state = ?2, failure_code = 'interrupted' WHERE job = ?1 AND state = 'leased'",
+        )?
+        .execute(params![job.0, FailureClass::OutcomeUnknown.as_str()])?;
+    Ok(())
+}
+
 pub(super) fn lease(
     connection: &Connection,
     keyring: &Keyring,
     job: JobId,
+    run: RunId,
     now: UnixMillis,
     lease: Duration,
     limit: u32,
-) -> Result<Option<BulkBatch>, Fault> {
-    connection
-        .prepare_cached(
-            "UPDATE bulk_item SET state = ?3, failure_code = 'interrupted', leased_until = NULL
-             WHERE job = ?1 AND state = 'leased' AND leased_until < ?2",
-        )?
-        .execute(params![job.0, millis(now), FailureClass::OutcomeUnknown.as_str()])?;
-    let sealed: Option<Vec<u8>> = connection
-        .prepare_cached("SELECT sealed FROM bulk_job WHERE id = ?1")?
-        .query_row([job.0], |row| row.get(0))
+) -> Result<BulkLease, Fault> {
+    type Found = (Vec<u8>, Option<[u8; 16]>, Option<i64>);
+    let found: Option<Found> = connection
+        .prepare_cached("SELECT sealed, run, run_until FROM bulk_job WHERE id = ?1")?
+        .query_row([job.0], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
         .optional()?;
-    let Some(sealed) = sealed else { return Ok(None) };
+    let Some((sealed, holder, until)) = found else {
+        return Ok(BulkLease::NothingWaits);
+    };
+    if holder.is_some_and(|holder| holder != run.0) {
+        let until = time(until.unwrap_or(0));
+        if until >= now {
+            return Ok(BulkLease::HeldByAnother { until });
+        }
+        give_up_leased(connection, job)?;
+    }
+    connection
+        .prepare_cached("UPDATE bulk_job SET run = ?2, run_until = ?3 WHERE id = ?1")?
+        .execute(params![job.0, run.0, millis(now.plus(lease))])?;
     let waiting = connection
         .prepare_cached(
             "SELECT item, sealed FROM bulk_item WHERE job = ?1 AND state = 'waiting' ORDER BY item LIMIT ?2",
@@ -87,52 +105,64 @@ pub(super) fn lease(
         })?
         .collect::<rusqlite::Result<Vec<_>>>()?;
     if waiting.is_empty() {
-        return Ok(None);
+        return Ok(BulkLease::NothingWaits);
     }
     let message = keyring
         .open_sealed(&sealed, &job.0)
         .ok_or_else(|| Fault::corrupt("the text of a bulk job cannot be opened with the keys given"))?;
     let mut items = Vec::with_capacity(waiting.len());
-    let mut take = connection.prepare_cached(
-        "UPDATE bulk_item SET state = 'leased', leased_until = ?3 WHERE job = ?1 AND item = ?2",
-    )?;
+    let mut take =
+        connection.prepare_cached("UPDATE bulk_item SET state = 'leased' WHERE job = ?1 AND item = ?2")?;
     for (item, sealed) in waiting {
-        take.execute(params![job.0, item, millis(now.plus(lease))])?;
+        take.execute(params![job.0, item])?;
         items.push((
             u64::try_from(item).unwrap_or(0),
             open_number(&sealed, job, keyring)?,
         ));
     }
-    Ok(Some(BulkBatch { message, items }))
+    Ok(BulkLease::Batch(BulkBatch { message, items }))
 }
 
-pub(super) fn settle(connection: &Connection, job: JobId, outcomes: &[(u64, Outcome)]) -> Result<(), Fault> {
+pub(super) fn renew(
+    connection: &Connection,
+    job: JobId,
+    run: RunId,
+    until: UnixMillis,
+) -> Result<bool, Fault> {
+    let renewed = connection
+        .prepare_cached("UPDATE bulk_job SET run_until = ?3 WHERE id = ?1 AND run = ?2")?
+        .execute(params![job.0, run.0, millis(until)])?;
+    Ok(renewed > 0)
+}
+
+pub(super) fn settle(
+    connection: &Connection,
+    job: JobId,
+    outcomes: &[(u64, Option<Outcome>)],
+) -> Result<(), Fault> {
+    // A run that lost its lease may still learn what became of numbers that were given up since.
     let mut statement = connection.prepare_cached(
-        "UPDATE bulk_item SET state = ?3, failure_code = ?4, leased_until = NULL
-         WHERE job = ?1 AND item = ?2 AND state = 'leased'",
+        "UPDATE bulk_item SET state = ?3, failure_code = ?4
+         WHERE job = ?1 AND item = ?2 AND (state = 'leased' OR failure_code = 'interrupted')",
     )?;
     for (item, outcome) in outcomes {
         let (state, code) = match outcome {
-            Ok(_) => ("sent", None),
-            Err(failure) => (failure.class.as_str(), Some(&failure.code)),
+            None => ("waiting", None),
+            Some(Ok(_)) => ("sent", None),
+            Some(Err(failure)) => (failure.class.as_str(), Some(&failure.code)),
         };
-        statement.execute(params![
-            job.0,
-            i64::try_from(*item).unwrap_or(i64::MAX),
-            state,
-            code
-        ])?;
+        let item = i64::try_from(*item).unwrap_or(i64::MAX);
+        statement.execute(params![job.0, item, state, code])?;
     }
     Ok(())
 }
 
-pub(super) fn release(connection: &Connection, job: JobId, items: &[u64]) -> Result<(), Fault> {
-    let mut statement = connection.prepare_cached(
-        "UPDATE bulk_item SET state = 'waiting', leased_until = NULL
-         WHERE job = ?1 AND item = ?2 AND state = 'leased'",
-    )?;
-    for item in items {
-        statement.execute(params![job.0, i64::try_from(*item).unwrap_or(i64::MAX)])?;
+pub(super) fn end_run(connection: &Connection, job: JobId, run: RunId) -> Result<(), Fault> {
+    let ended = connection
+        .prepare_cached("UPDATE bulk_job SET run = NULL, run_until = NULL WHERE id = ?1 AND run = ?2")?
+        .execute(params![job.0, run.0])?;
+    if ended > 0 {
+        give_up_leased(connection, job)?;
     }
     Ok(())
 }

@@ -17,8 +17,8 @@ use async_trait::async_trait;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::{
-    Begun, BulkBatch, BulkFailure, BulkProgress, CheckRules, JobId, Keyring, NewVerification, OutboxMessage,
-    Store, StoreError,
+    Begun, BulkFailure, BulkLease, BulkProgress, CheckRules, JobId, Keyring, NewVerification, OutboxMessage,
+    RunId, Store, StoreError,
 };
 use crate::{
     clock::UnixMillis,
@@ -324,22 +324,28 @@ impl Store for Sqlite {
     async fn lease_bulk(
         &self,
         job: JobId,
+        run: RunId,
         now: UnixMillis,
         lease: Duration,
         limit: u32,
-    ) -> Result<Option<BulkBatch>, StoreError> {
+    ) -> Result<BulkLease, StoreError> {
         let keyring = Arc::clone(&self.keyring);
-        self.write(move |connection| bulk::lease(connection, &keyring, job, now, lease, limit))
+        self.write(move |connection| bulk::lease(connection, &keyring, job, run, now, lease, limit))
             .await
     }
 
-    async fn settle_bulk(&self, job: JobId, outcomes: Vec<(u64, Outcome)>) -> Result<(), StoreError> {
+    async fn renew_bulk(&self, job: JobId, run: RunId, until: UnixMillis) -> Result<bool, StoreError> {
+        self.write(move |connection| bulk::renew(connection, job, run, until))
+            .await
+    }
+
+    async fn settle_bulk(&self, job: JobId, outcomes: Vec<(u64, Option<Outcome>)>) -> Result<(), StoreError> {
         self.write(move |connection| bulk::settle(connection, job, &outcomes))
             .await
     }
 
-    async fn release_bulk(&self, job: JobId, items: Vec<u64>) -> Result<(), StoreError> {
-        self.write(move |connection| bulk::release(connection, job, &items))
+    async fn end_bulk_run(&self, job: JobId, run: RunId) -> Result<(), StoreError> {
+        self.write(move |connection| bulk::end_run(connection, job, run))
             .await
     }
 
