@@ -1,0 +1,340 @@
+//! A loaded backend: its calls, through the ABI and back.
+//!
+//! Invariant: a backend that panics, hangs or answers nonsense costs that call, never the caller.
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::StreamExt;
+use phone_verify_plugin_abi::{
+    BackendObj, RawBulk, RawCheck, RawError, RawMessageRequest, RawSms,
+    abi_stable::std_types::{RResult, RString, RVec},
+    error_flag, overrides,
+};
+use serde_json::{Map, Value};
+
+use super::{
+    BackendName, Call, Settled,
+    bounded::{Ended, bounded},
+    convert,
+    instance::{CONSTRUCTION_LIMIT, Instance},
+    preflight::BackendInfo,
+    services::{Services, call::CallInfo, report::Reported},
+};
+use crate::model::{FailureClass, PhoneNumber, Receipt, SecurityCode, SendFailure, SessionToken, Verdict};
+
+/// The ABI's bound on the numbers of one bulk call.
+const MAX_BULK_NUMBERS: usize = 1000;
+/// How many numbers are sent to at once when the backend does not do it itself.
+const BULK_CONCURRENCY: usize = 8;
+
+/// A loaded, constructed backend.
+pub struct Backend {
+    name: String,
+    version: String,
+    sha256: String,
+    info: BackendInfo,
+    instance: Arc<Instance>,
+    services: Arc<Services>,
+}
+
+impl Backend {
+    pub(super) fn new(
+        name: &BackendName,
+        version: String,
+        sha256: String,
+        info: BackendInfo,
+        instance: Instance,
+        services: Arc<Services>,
+    ) -> Self {
+        Self {
+            name: name.to_string(),
+            version,
+            sha256,
+            info,
+            instance: Arc::new(instance),
+            services,
+        }
+    }
+
+    /// `nexmo.NexmoBackend`.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The version of its library.
+    pub fn library_version(&self) -> &str {
+        &self.version
+    }
+
+    /// The hash of its library, in lower-case hex.
+    pub fn library_sha256(&self) -> &str {
+        &self.sha256
+    }
+
+    /// Whether it is for tests and tutorials, by its manifest.
+    pub fn is_sandbox(&self) -> bool {
+        self.info.sandbox
+    }
+
+    /// Whether it makes the security codes itself.
+    pub fn overrides_generate_security_code(&self) -> bool {
+        self.overrides(overrides::GENERATE_SECURITY_CODE)
+    }
+
+    /// Whether it may write the message itself.
+    pub fn overrides_generate_message(&self) -> bool {
+        self.overrides(overrides::GENERATE_MESSAGE)
+    }
+
+    /// Whether it judges the codes that come back.
+    pub fn overrides_validate_security_code(&self) -> bool {
+        self.overrides(overrides::VALIDATE_SECURITY_CODE)
+    }
+
+    /// Whether it sends to several numbers in a way of its own.
+    pub fn overrides_send_bulk_sms(&self) -> bool {
+        self.overrides(overrides::SEND_BULK_SMS)
+    }
+
+    fn overrides(&self, bit: u64) -> bool {
+        self.info.overrides & bit != 0
+    }
+
+    /// Sends one SMS. `Ok` means that the provider took it.
+    pub async fn send_sms(
+        &self,
+        number: &PhoneNumber,
+        message: &str,
+        call: Call,
+    ) -> Result<Receipt, SendFailure> {
+        let call = self.info_of(call, vec![message.to_owned()]);
+        let sms = RawSms {
+            number: RString::from(number.e164()),
+            message: RString::from(message),
+            flags: 0,
+            ext: RVec::new(),
+        };
+        let backend = self.instance.current();
+        let ended = bounded(backend.send_sms(sms, call.object()), &call, &self.name).await;
+        let receipt = self
+            .answer(ended, &backend, &call, FailureClass::OutcomeUnknown)
+            .await?;
+        convert::receipt(&receipt)
+    }
+
+    /// Sends one text to several numbers. `settled` hears the outcome of each exactly once, by its index, before
+    /// this returns; it must not block. What the backend did not report fails with the error of the call, or as
+    /// `not_reported`, since it may have been sent.
+    pub async fn send_bulk_sms(&self, numbers: &[PhoneNumber], message: &str, call: Call, settled: Settled) {
+        if !self.overrides_send_bulk_sms() {
+            return self.send_to_each(numbers, message, &call, &settled).await;
+        }
+        for (at, numbers) in numbers.chunks(MAX_BULK_NUMBERS).enumerate() {
+            let offset = at * MAX_BULK_NUMBERS;
+            self.send_bulk(numbers, message, call.clone(), offset, Arc::clone(&settled))
+                .await;
+        }
+    }
+
+    async fn send_bulk(
+        &self,
+        numbers: &[PhoneNumber],
+        message: &str,
+        call: Call,
+        offset: usize,
+        settled: Settled,
+    ) {
+        let call = self.info_of(call, vec![message.to_owned()]);
+        let bulk = RawBulk {
+            numbers: numbers
+                .iter()
+                .map(|number| RString::from(number.e164()))
+                .collect(),
+            message: RString::from(message),
+            flags: 0,
+            ext: RVec::new(),
+        };
+        let scrubber = Arc::clone(&self.services.scrubber);
+        let reported = Reported::new(numbers.len(), offset, settled, scrubber, Arc::clone(&call));
+        // A caller that gives up drops this future, and must hear of what is open all the same.
+        let mut rest = CloseOnDrop {
+            reported: Arc::clone(&reported),
+            failure: not_reported(),
+        };
+        let backend = self.instance.current();
+        let future = backend.send_bulk_sms(bulk, reported.object(), call.object());
+        let ended = bounded(future, &call, &self.name).await;
+        if let Err(failure) = self
+            .answer(ended, &backend, &call, FailureClass::OutcomeUnknown)
+            .await
+        {
+            rest.failure = failure;
+        }
+    }
+
+    async fn send_to_each(&self, numbers: &[PhoneNumber], message: &str, call: &Call, settled: &Settled) {
+        futures_util::stream::iter(numbers.iter().enumerate())
+            .for_each_concurrent(BULK_CONCURRENCY, |(index, number)| async move {
+                let mut call = call.clone();
+                if !call.idempotency_key.is_empty() {
+                    call.idempotency_key = format!("{}-{index}", call.idempotency_key);
+                }
+                settled(index, self.send_sms(number, message, call).await);
+            })
+            .await;
+    }
+
+    /// Asks for a security code; only where it is overridden.
+    pub async fn generate_security_code(&self, call: Call) -> Result<SecurityCode, SendFailure> {
+        let call = self.info_of(call, Vec::new());
+        let backend = self.instance.current();
+        let ended = bounded(backend.generate_security_code(call.object()), &call, &self.name).await;
+        let code = self
+            .answer(ended, &backend, &call, FailureClass::Transient)
+            .await?;
+        convert::security_code(code)
+    }
+
+    /// Asks for the message with this code; only where it is overridden. `None`: the `MESSAGE` template is used.
+    pub async fn generate_message(
+        &self,
+        code: &SecurityCode,
+        context: &Map<String, Value>,
+        call: Call,
+    ) -> Result<Option<String>, SendFailure> {
+        let call = self.info_of(call, vec![code.expose().to_owned()]);
+        let request = RawMessageRequest {
+            security_code: RString::from(code.expose()),
+            context_json: RString::from(serde_json::to_string(context).unwrap_or_default()),
+            flags: 0,
+            ext: RVec::new(),
+        };
+        let backend = self.instance.current();
+        let ended = bounded(
+            backend.generate_message(request, call.object()),
+            &call,
+            &self.name,
+        )
+        .await;
+        let message = self
+            .answer(ended, &backend, &call, FailureClass::Transient)
+            .await?;
+        message.into_option().map(convert::message).transpose()
+    }
+
+    /// Asks for a verdict on a code that came back; only where it is overridden.
+    pub async fn validate_security_code(
+        &self,
+        code: &SecurityCode,
+        number: &PhoneNumber,
+        token: &SessionToken,
+        call: Call,
+    ) -> Result<Verdict, SendFailure> {
+        let private = vec![code.expose().to_owned(), token.expose().to_owned()];
+        let call = self.info_of(call, private);
+        let check = RawCheck {
+            security_code: RString::from(code.expose()),
+            phone_number: RString::from(number.e164()),
+            session_token: RString::from(token.expose()),
+            flags: 0,
+            ext: RVec::new(),
+        };
+        let backend = self.instance.current();
+        let ended = bounded(
+            backend.validate_security_code(check, call.object()),
+            &call,
+            &self.name,
+        )
+        .await;
+        let verdict = self
+            .answer(ended, &backend, &call, FailureClass::Transient)
+            .await?;
+        Ok(convert::verdict(verdict))
+    }
+
+    fn info_of(&self, call: Call, private: Vec<String>) -> Arc<CallInfo> {
+        CallInfo::new(call, &self.services.clock, private)
+    }
+
+    /// The library's answer, or why there is none; after a panic there is a fresh instance when this returns.
+    async fn answer<T>(
+        &self,
+        ended: Ended<RResult<T, RawError>>,
+        backend: &Arc<BackendObj>,
+        call: &CallInfo,
+        when_late: FailureClass,
+    ) -> Result<T, SendFailure> {
+        let error = match ended {
+            Ended::Answered(RResult::ROk(answer)) => return Ok(answer),
+            Ended::Answered(RResult::RErr(error)) => error,
+            Ended::TimedOut => {
+                let message = format!(
+                    "{} did not answer within {} ms",
+                    self.name,
+                    call.time_limit().as_millis()
+                );
+                return Err(SendFailure::new(when_late, "deadline", message));
+            }
+            Ended::Panicked => {
+                self.replace(backend).await;
+                let message = format!("{} panicked", self.name);
+                return Err(SendFailure::new(FailureClass::Internal, "plugin_panic", message));
+            }
+        };
+        let failure = convert::failure(&error, &self.services.scrubber, &call.private());
+        if error.flags & error_flag::PANIC != 0 {
+            tracing::error!(
+                plugin = self.name,
+                request_id = call.request_id(),
+                message = failure.message,
+                "the backend panicked and is constructed anew"
+            );
+            self.replace(backend).await;
+        }
+        Err(failure)
+    }
+
+    /// Constructs the backend anew, off the runtime's threads and within a bound, since it is foreign code.
+    async fn replace(&self, broken: &Arc<BackendObj>) {
+        let instance = Arc::clone(&self.instance);
+        let broken = Arc::clone(broken);
+        let replaced = tokio::task::spawn_blocking(move || instance.replace(&broken));
+        let problem = match tokio::time::timeout(CONSTRUCTION_LIMIT, replaced).await {
+            Ok(Ok(Ok(()))) => return,
+            Ok(Ok(Err(error))) => convert::failure(&error, &self.services.scrubber, &[]).to_string(),
+            Ok(Err(_)) => "it panicked".to_owned(),
+            Err(_) => format!("it took longer than {} s", Duration::as_secs(&CONSTRUCTION_LIMIT)),
+        };
+        tracing::error!(
+            plugin = self.name,
+            problem,
+            "the backend could not be constructed anew"
+        );
+    }
+}
+
+/// The name only: options are secret.
+impl std::fmt::Debug for Backend {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Backend").field(&self.name).finish()
+    }
+}
+
+fn not_reported() -> SendFailure {
+    SendFailure::new(
+        FailureClass::OutcomeUnknown,
+        "not_reported",
+        "the backend did not say what became of this number",
+    )
+}
+
+struct CloseOnDrop {
+    reported: Arc<Reported>,
+    failure: SendFailure,
+}
+
+impl Drop for CloseOnDrop {
+    fn drop(&mut self) {
+        self.reported.close(&self.failure);
+    }
+}

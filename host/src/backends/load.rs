@@ -1,0 +1,269 @@
+//! Opens a staged library and takes out its root module. The only unsafe code of the host is here.
+//!
+//! Invariant: a [`Library`] is had only after its major version, its `abi_stable` and the layout of every type of
+//! the ABI were found to fit; and what was opened once is never closed, since wakers, vtables and
+//! destructors of thread-locals point into it until the process ends.
+#![allow(unsafe_code)]
+
+use std::path::Path;
+
+use phone_verify_plugin_abi::{
+    ABI_MAJOR, ABI_MINOR, BackendObj, HostObj, RawError, RootRef,
+    abi_stable::{
+        StableAbi,
+        abi_stability::abi_checking::{
+            AbiInstability, AbiInstabilityErrors, CheckingGlobals, check_layout_compatibility_with_globals,
+        },
+        library::{
+            AbiHeader, AbiHeaderRef, LibHeader, LibraryError, ROOT_MODULE_LOADER_NAME_WITH_NUL, RootModule,
+        },
+        sabi_types::VersionNumber,
+        std_types::RStr,
+        type_layout::{TLFieldOrFunction, TypeLayout},
+    },
+};
+
+use super::refusal::{Refusal, code};
+
+/// An opened library that fits this host.
+#[derive(Clone, Copy)]
+pub(super) struct Library(RootRef);
+
+impl Library {
+    /// Opens the staged file at `path`; `file` names the library in a refusal.
+    ///
+    /// This runs the library's constructors.
+    pub(super) fn open(path: &Path, file: &str) -> Result<Self, Refusal> {
+        let header = header(path, file)?;
+        check_version(header, file)?;
+        check_layout(header, file)?;
+        // SAFETY: `check_layout` found the layout of the library's root module to be compatible with that of
+        // `RootRef`, in one direction or the other; every accessor of a prefix type looks at the fields that the
+        // object itself says it has, so that it does not matter which of the two is the older one.
+        unsafe { header.unchecked_layout::<RootRef>() }
+            .map(Self)
+            .map_err(|error| {
+                let why = error.to_string();
+                Refusal::new(
+                    code::NO_ROOT,
+                    format!(
+                        "{file} could not be started: {}; this is for the author of the library",
+                        why.trim()
+                    ),
+                )
+            })
+    }
+
+    /// Constructs the backend `name`.
+    pub(super) fn create(
+        self,
+        name: &str,
+        host: HostObj,
+        options_json: &str,
+    ) -> Result<BackendObj, RawError> {
+        self.0.create()(RStr::from(name), host, RStr::from(options_json)).into_result()
+    }
+}
+
+fn header(path: &Path, file: &str) -> Result<&'static LibHeader, Refusal> {
+    let handle = handle(path).map_err(|error| not_opened(file, path, &error))?;
+    // SAFETY: the symbol is the static `LibHeader` that export_backends! writes, and `AbiHeaderRef` is a reference to
+    // its first field. The library is never closed: see `forget` below.
+    let symbol = unsafe { handle.get::<AbiHeaderRef>(ROOT_MODULE_LOADER_NAME_WITH_NUL.as_bytes()) };
+    let header = symbol.map(|symbol| *symbol);
+    std::mem::forget(handle);
+    let header = header.map_err(|_| {
+        Refusal::new(
+            code::NO_HEADER,
+            format!("{file} exports no root module; rebuild it with export_backends!"),
+        )
+    })?;
+    header.upgrade().map_err(|error| {
+        let sentence = match error {
+            LibraryError::InvalidAbiHeader(found) => format!(
+                "{file} is built with abi_stable {}.{}, this host with {}.{}; rebuild it against \
+                 phone-verify-plugin-api {ABI_MAJOR}.x",
+                found.abi_major,
+                found.abi_minor,
+                AbiHeader::VALUE.abi_major,
+                AbiHeader::VALUE.abi_minor,
+            ),
+            _ => format!("the compiler of {file} calls C functions in another way than this host's; rebuild it with the \
+                 compiler of this host"),
+        };
+        Refusal::new(code::WRONG_HEADER, sentence)
+    })
+}
+
+/// All symbols are bound now, so that a missing one is told here; and they stay the library's own, so that two
+/// libraries with the same dependency do not meet.
+#[cfg(unix)]
+fn handle(path: &Path) -> Result<libloading::Library, libloading::Error> {
+    use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
+
+    // SAFETY: running foreign constructors is what loading a backend means. The path is absolute, and the file is a
+    // private copy of bytes that were judged before.
+    unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) }.map(Into::into)
+}
+
+#[cfg(not(unix))]
+fn handle(path: &Path) -> Result<libloading::Library, libloading::Error> {
+    // SAFETY: as above.
+    unsafe { libloading::Library::new(path) }
+}
+
+fn not_opened(file: &str, staged: &Path, error: &libloading::Error) -> Refusal {
+    // The system names the private copy; the operator knows the library by its own name.
+    let mut source: &dyn std::error::Error = error;
+    while let Some(deeper) = source.source() {
+        source = deeper;
+    }
+    let staged = staged.display().to_string();
+    let why = source.to_string();
+    let why = why
+        .strip_prefix(&format!("{staged}: "))
+        .unwrap_or(&why)
+        .replace(&staged, file);
+    if let Some((library, _)) = why.split_once(": cannot open shared object file") {
+        return Refusal::new(
+            code::MISSING_DEPENDENCY,
+            format!(
+                "{file} needs {library}, which this system does not have; install it, or link it statically into the \
+                 library"
+            ),
+        );
+    }
+    let hint = if why.contains("failed to map segment") {
+        "; the directory for private copies must not be mounted noexec"
+    } else {
+        "; rebuild the library on this system"
+    };
+    Refusal::new(
+        code::NOT_OPENED,
+        format!("the system could not open {file}: {why}{hint}"),
+    )
+}
+
+/// The gate that the layout check does not make: it takes any two versions with the same shape.
+fn check_version(header: &LibHeader, file: &str) -> Result<(), Refusal> {
+    let found = VersionNumber::new(header.version_strings()).map(|version| (version.major, version.minor));
+    let own = VersionNumber::new(RootRef::VERSION_STRINGS).map(|version| version.major);
+    match (found, own) {
+        (Ok((major, _)), Ok(own)) if major == own => Ok(()),
+        (Ok((major, minor)), _) => Err(Refusal::new(
+            code::ABI_MAJOR,
+            format!(
+                "{file} speaks version {major}.{minor} of the backend ABI, this host speaks {ABI_MAJOR}.{ABI_MINOR}; \
+                 rebuild the library against plugin-api {ABI_MAJOR}.x"
+            ),
+        )),
+        (Err(_), _) => Err(Refusal::new(
+            code::ABI_MAJOR,
+            format!(
+                "{file} does not say which version of the backend ABI it speaks; rebuild it with export_backends!"
+            ),
+        )),
+    }
+}
+
+/// Compares the layout of all types of the ABI. The check is meant for a caller that is older than the
+/// library; a newer one fits as well when the check passes the other way round.
+fn check_layout(header: &'static LibHeader, file: &str) -> Result<(), Refusal> {
+    let Some(plugin) = header.layout() else {
+        return Err(Refusal::new(
+            code::WRONG_LAYOUT,
+            format!(
+                "{file} hides the layout of its types, so that it cannot be checked; rebuild it with export_backends!"
+            ),
+        ));
+    };
+    let host = <RootRef as StableAbi>::LAYOUT;
+    // Fresh globals for each check: what one library says must not count against the next.
+    let check = |interface: &'static TypeLayout, implementation: &'static TypeLayout| {
+        check_layout_compatibility_with_globals(interface, implementation, &CheckingGlobals::new())
+    };
+    let Err(errors) = check(host, plugin) else {
+        return Ok(());
+    };
+    check(plugin, host).map_err(|_| {
+        Refusal::new(
+            code::WRONG_LAYOUT,
+            format!(
+                "{file} was built against a changed copy of the backend ABI {ABI_MAJOR}.x: {}; rebuild it against an \
+                 unchanged phone-verify-plugin-api",
+                summary(&errors)
+            ),
+        )
+    })
+}
+
+/// The first difference, in a few words: the full text is tens of kilobytes.
+fn summary(errors: &AbiInstabilityErrors) -> String {
+    let Some(first) = errors.errors.iter().find(|error| !error.errs.is_empty()) else {
+        return "its types differ".to_owned();
+    };
+    let place = first
+        .stack_trace
+        .iter()
+        .map(|step| match step.found {
+            TLFieldOrFunction::Field(field) => field.name(),
+            TLFieldOrFunction::Function(function) => function.name.as_str(),
+        })
+        .collect::<Vec<_>>()
+        .join(".");
+    let what = match first.errs.first() {
+        Some(AbiInstability::PackageVersion(versions)) => {
+            format!("version {} instead of {}", versions.found, versions.expected)
+        }
+        Some(AbiInstability::FieldCountMismatch(counts)) => {
+            format!("{} fields instead of {}", counts.found, counts.expected)
+        }
+        Some(AbiInstability::UnexpectedField(fields)) => {
+            format!(
+                "the field {} instead of {}",
+                fields.found.name(),
+                fields.expected.name()
+            )
+        }
+        Some(AbiInstability::Size(sizes)) => format!("{} bytes instead of {}", sizes.found, sizes.expected),
+        Some(AbiInstability::Name(types)) => {
+            format!("the type {} instead of {}", types.found, types.expected)
+        }
+        _ => "another shape".to_owned(),
+    };
+    if place.is_empty() {
+        what
+    } else {
+        format!("{place} has {what}")
+    }
+}
+
+/// The version of the C library that this process runs on, where it is glibc.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+pub(super) fn glibc_version() -> Option<(u32, u32)> {
+    use std::ffi::{CStr, c_char};
+
+    unsafe extern "C" {
+        safe fn gnu_get_libc_version() -> *const c_char;
+    }
+    // SAFETY: glibc returns a pointer to a static, nul-terminated text.
+    let version = unsafe { CStr::from_ptr(gnu_get_libc_version()) };
+    let (major, minor) = version.to_str().ok()?.split_once('.')?;
+    let minor = minor.split('.').next()?;
+    Some((major.parse().ok()?, minor.parse().ok()?))
+}
+
+/// Not glibc.
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+pub(super) fn glibc_version() -> Option<(u32, u32)> {
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    fn the_version_of_glibc_is_known() {
+        assert!(super::glibc_version() >= Some((2, 17)));
+    }
+}

@@ -1,0 +1,275 @@
+//! The manifest: what a library says about itself, as a JSON text in the file.
+//!
+//! Invariant: a [`Manifest`] has schema 1, the host's ABI major, and at least one backend; every list is bounded.
+
+use phone_verify_plugin_abi::{ABI_MAJOR, ABI_MINOR};
+use serde::{Deserialize, Serialize};
+
+use crate::backends::refusal::{Refusal, code, hint, list};
+
+/// A manifest is a page of text; more is a mistake or an attack.
+pub(super) const MAX_LENGTH: usize = 256 * 1024;
+const SCHEMA: u32 = 1;
+const MAX_BACKENDS: usize = 64;
+const MAX_OPTIONS: usize = 256;
+
+/// What a library says about itself.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Manifest {
+    pub(crate) version: String,
+    #[serde(default)]
+    pub(crate) license: String,
+    #[serde(default)]
+    pub(crate) repository: String,
+    pub(crate) abi: AbiVersion,
+    pub(crate) plugin_api: String,
+    pub(crate) backends: Vec<BackendInfo>,
+}
+
+/// The version of the ABI that a library was built against.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub(crate) struct AbiVersion {
+    pub(crate) major: u16,
+    pub(crate) minor: u16,
+}
+
+/// One backend of a library.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct BackendInfo {
+    pub(crate) name: String,
+    #[serde(default)]
+    pub(crate) summary: String,
+    #[serde(default)]
+    pub(crate) sandbox: bool,
+    /// Bits of the ABI's `overrides`; unknown bits are ignored.
+    #[serde(default)]
+    pub(crate) overrides: u64,
+    /// The hosts that it calls.
+    #[serde(default)]
+    pub(crate) hosts: Vec<String>,
+    #[serde(default)]
+    pub(crate) options: Vec<OptionInfo>,
+}
+
+/// One option of a backend.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct OptionInfo {
+    /// Its name; settings may write it in any case.
+    pub name: String,
+    /// Another name that is accepted, or empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub alias: String,
+    /// `string`, `integer`, `bool`, `seconds`, `list`, or one that a later host knows.
+    #[serde(rename = "type")]
+    pub value_type: String,
+    /// Whether it must be given.
+    #[serde(default)]
+    pub required: bool,
+    /// Whether its value is masked everywhere.
+    #[serde(default)]
+    pub secret: bool,
+    /// What it is when left out.
+    #[serde(default)]
+    pub default: serde_json::Value,
+    /// One sentence.
+    #[serde(default)]
+    pub help: String,
+    /// A value as it may look.
+    #[serde(default)]
+    pub example: String,
+}
+
+/// What can be told from a manifest of any schema and ABI.
+#[derive(Deserialize)]
+struct Envelope {
+    schema: u32,
+    abi: AbiVersion,
+    #[serde(default)]
+    plugin_api: String,
+    #[serde(default)]
+    panic: String,
+}
+
+impl Manifest {
+    /// Reads a manifest; `file` names the library in a refusal.
+    pub(super) fn parse(file: &str, text: &[u8]) -> Result<Self, Refusal> {
+        let unreadable = |why: String| {
+            let sentence = format!(
+                "the manifest of {file} cannot be read: {why}; rebuild the library with phone-verify-plugin-api"
+            );
+            Refusal::new(code::BAD_MANIFEST, sentence)
+        };
+        if text.len() > MAX_LENGTH {
+            return Err(unreadable(format!(
+                "it has {} bytes, and {MAX_LENGTH} are allowed",
+                text.len()
+            )));
+        }
+        let envelope: Envelope =
+            serde_json::from_slice(text).map_err(|error| unreadable(error.to_string()))?;
+        if envelope.abi.major != ABI_MAJOR {
+            return Err(Refusal::new(
+                code::ABI_MAJOR,
+                format!(
+                    "{file} speaks version {}.{} of the backend ABI (phone-verify-plugin-api {}), this host speaks \
+                     {ABI_MAJOR}.{ABI_MINOR}; rebuild the library against plugin-api {ABI_MAJOR}.x or use a host of its \
+                     version",
+                    envelope.abi.major,
+                    envelope.abi.minor,
+                    short(&envelope.plugin_api),
+                ),
+            ));
+        }
+        if envelope.schema != SCHEMA {
+            return Err(unreadable(format!(
+                "its schema is {}, this host reads {SCHEMA}",
+                envelope.schema
+            )));
+        }
+        if envelope.panic == "abort" {
+            return Err(Refusal::new(
+                code::PANIC_ABORT,
+                format!(
+                    "{file} is built with panic = \"abort\", so that a panic in it would end the host; rebuild it \
+                     without that line in its Cargo.toml"
+                ),
+            ));
+        }
+        let manifest: Self = serde_json::from_slice(text).map_err(|error| unreadable(error.to_string()))?;
+        if manifest.backends.is_empty() {
+            return Err(unreadable("it names no backend".to_owned()));
+        }
+        let options = manifest
+            .backends
+            .iter()
+            .map(|backend| backend.options.len())
+            .max();
+        if manifest.backends.len() > MAX_BACKENDS || options > Some(MAX_OPTIONS) {
+            return Err(unreadable(format!(
+                "it names more than {MAX_BACKENDS} backends or {MAX_OPTIONS} options"
+            )));
+        }
+        Ok(manifest)
+    }
+
+    /// The row of one backend.
+    pub(crate) fn backend(&self, file: &str, name: &str) -> Result<&BackendInfo, Refusal> {
+        self.backends
+            .iter()
+            .find(|backend| backend.name == name)
+            .ok_or_else(|| {
+                let names: Vec<String> = self.backends.iter().map(|backend| backend.name.clone()).collect();
+                Refusal::new(
+                    code::UNKNOWN_BACKEND,
+                    format!(
+                        "{file} has no backend {name}, only {}{}; correct BACKEND",
+                        list(&names),
+                        hint(name, names.iter().map(String::as_str)),
+                    ),
+                )
+            })
+    }
+}
+
+/// A text of a foreign file, fit for a sentence.
+fn short(text: &str) -> String {
+    let text: String = text
+        .chars()
+        .filter(|character| !character.is_control())
+        .take(32)
+        .collect();
+    if text.is_empty() {
+        "unknown".to_owned()
+    } else {
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn parse(manifest: &serde_json::Value) -> Result<Manifest, Refusal> {
+        Manifest::parse("libacme.so", manifest.to_string().as_bytes())
+    }
+
+    fn manifest() -> serde_json::Value {
+        json!({
+            "schema": 1, "library": "acme", "version": "1.2.3", "license": "MIT", "repository": "",
+            "abi": {"major": 1, "minor": 7}, "plugin_api": "1.7.0", "panic": "unwind", "later": true,
+            "backends": [{"name": "AcmeBackend", "options": [{"name": "KEY", "type": "string", "later": 1}]}],
+        })
+    }
+
+    #[test]
+    fn what_a_later_library_adds_is_ignored() {
+        let manifest = parse(&manifest()).unwrap();
+        assert_eq!(manifest.abi.minor, 7);
+        assert_eq!(
+            manifest
+                .backend("libacme.so", "AcmeBackend")
+                .unwrap()
+                .options
+                .len(),
+            1
+        );
+    }
+
+    #[test]
+    fn another_abi_is_refused_whatever_else_changed() {
+        let refusal =
+            parse(&json!({"schema": 9, "abi": {"major": 2, "minor": 1}, "plugin_api": "2.1.0"})).unwrap_err();
+        assert_eq!(refusal.code, code::ABI_MAJOR);
+        assert_eq!(
+            refusal.sentence,
+            "libacme.so speaks version 2.1 of the backend ABI (phone-verify-plugin-api 2.1.0), this host speaks 1.0; \
+             rebuild the library against plugin-api 1.x or use a host of its version"
+        );
+    }
+
+    #[test]
+    fn a_manifest_that_cannot_be_is_refused() {
+        let mut schema = manifest();
+        schema["schema"] = 2.into();
+        let mut empty = manifest();
+        empty["backends"] = json!([]);
+        let mut wrong = manifest();
+        wrong["backends"][0]["name"] = 1.into();
+        let mut abort = manifest();
+        abort["panic"] = "abort".into();
+        for (manifest, code, found) in [
+            (
+                schema,
+                code::BAD_MANIFEST,
+                "its schema is 2, this host reads 1; rebuild",
+            ),
+            (empty, code::BAD_MANIFEST, "it names no backend; rebuild"),
+            (wrong, code::BAD_MANIFEST, "invalid type: integer `1`"),
+            (abort, code::PANIC_ABORT, "is built with panic = \"abort\""),
+            (json!("text"), code::BAD_MANIFEST, "invalid type: string"),
+        ] {
+            let refusal = parse(&manifest).unwrap_err();
+            assert_eq!(refusal.code, code);
+            assert!(refusal.sentence.contains(found), "{refusal}");
+        }
+        let refusal = Manifest::parse("libacme.so", &vec![b' '; MAX_LENGTH + 1]).unwrap_err();
+        assert!(
+            refusal
+                .sentence
+                .contains("it has 262145 bytes, and 262144 are allowed")
+        );
+    }
+
+    #[test]
+    fn an_unknown_backend_is_refused_with_those_that_are_there() {
+        let manifest = parse(&manifest()).unwrap();
+        let refusal = manifest.backend("libacme.so", "AcmeBackends").unwrap_err();
+        assert_eq!(refusal.code, code::UNKNOWN_BACKEND);
+        assert_eq!(
+            refusal.sentence,
+            "libacme.so has no backend AcmeBackends, only AcmeBackend; did you mean AcmeBackend?; correct BACKEND"
+        );
+    }
+}

@@ -1,0 +1,214 @@
+//! Reads a library's file and judges it before any of its code runs: opening a library runs its
+//! constructors, and a wrong one fails there late or ends the process.
+//!
+//! Invariant: any file at all leads to a verdict, never to a panic; at most 64 MiB of it are read.
+
+mod elf;
+mod manifest;
+
+use std::{fs::File, io::Read, path::Path};
+
+use object::{FileKind, Object, ObjectSection, ObjectSegment, ObjectSymbol};
+use phone_verify_plugin_abi::{
+    MANIFEST_SECTION, MANIFEST_SYMBOL, abi_stable::library::ROOT_MODULE_LOADER_NAME,
+};
+
+pub use self::manifest::OptionInfo;
+pub(super) use self::manifest::{BackendInfo, Manifest};
+use super::{
+    discover::Found,
+    load,
+    refusal::{Refusal, code},
+    stage,
+};
+
+/// A library is half a megabyte; this leaves room for those that carry a runtime, and bounds the memory.
+const MAX_SIZE_BYTES: u64 = 64 << 20;
+
+/// A file that looks as a backend library should.
+#[derive(Debug)]
+pub(super) struct Candidate {
+    /// Its name in a refusal: the path.
+    pub(super) file: String,
+    pub(super) bytes: Vec<u8>,
+    pub(super) sha256: String,
+    pub(super) manifest: Manifest,
+}
+
+/// What a library must fit.
+pub(super) struct Platform {
+    architecture: String,
+    /// `None`: another C library.
+    glibc: Option<(u32, u32)>,
+}
+
+impl Platform {
+    pub(super) fn here() -> Self {
+        Self {
+            architecture: elf::own_architecture(),
+            glibc: load::glibc_version(),
+        }
+    }
+}
+
+/// A refused file, with what could be told about it.
+pub(super) struct Refused {
+    pub(super) refusal: Refusal,
+    pub(super) size_bytes: Option<u64>,
+    pub(super) sha256: Option<String>,
+}
+
+/// Reads and judges one file.
+pub(super) fn check(found: &Found, platform: &Platform) -> Result<Candidate, Refused> {
+    let file = found.path.display().to_string();
+    let bytes = read(&found.path, &file).map_err(|refusal| Refused {
+        refusal,
+        size_bytes: None,
+        sha256: None,
+    })?;
+    let sha256 = stage::sha256(&bytes);
+    match judge(&file, &bytes, platform) {
+        Ok(manifest) => Ok(Candidate {
+            file,
+            bytes,
+            sha256,
+            manifest,
+        }),
+        Err(refusal) => Err(Refused {
+            refusal,
+            size_bytes: Some(bytes.len() as u64),
+            sha256: Some(sha256),
+        }),
+    }
+}
+
+fn read(path: &Path, file: &str) -> Result<Vec<u8>, Refusal> {
+    let unreadable = |error: std::io::Error| {
+        Refusal::new(
+            code::UNREADABLE_FILE,
+            format!("{file} cannot be read: {error}; make it readable for the user that runs phone-verify"),
+        )
+    };
+    let too_big = |size| {
+        Refusal::new(
+            code::TOO_BIG,
+            format!(
+                "{file} has {size} bytes, and a library may have {MAX_SIZE_BYTES}; strip it of debug information"
+            ),
+        )
+    };
+    let metadata = std::fs::metadata(path).map_err(unreadable)?;
+    if !metadata.is_file() {
+        return Err(Refusal::new(
+            code::NOT_A_FILE,
+            format!("{file} is not a file; put the library itself there"),
+        ));
+    }
+    if metadata.len() > MAX_SIZE_BYTES {
+        return Err(too_big(metadata.len()));
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0));
+    File::open(path)
+        .and_then(|file| file.take(MAX_SIZE_BYTES + 1).read_to_end(&mut bytes))
+        .map_err(unreadable)?;
+    // It may have grown meanwhile.
+    if bytes.len() as u64 > MAX_SIZE_BYTES {
+        return Err(too_big(bytes.len() as u64));
+    }
+    Ok(bytes)
+}
+
+/// Judges the content of a file.
+fn judge(file: &str, bytes: &[u8], platform: &Platform) -> Result<Manifest, Refusal> {
+    let kind = FileKind::parse(bytes).ok();
+    let is_native = match kind {
+        Some(FileKind::Elf32 | FileKind::Elf64) => cfg!(not(any(windows, target_vendor = "apple"))),
+        Some(FileKind::MachO32 | FileKind::MachO64) => cfg!(target_vendor = "apple"),
+        Some(FileKind::Pe32 | FileKind::Pe64) => cfg!(windows),
+        _ => false,
+    };
+    if !is_native {
+        return Err(Refusal::new(
+            code::NOT_AN_OBJECT,
+            format!(
+                "{file} is {}, and a shared library of this system was needed; put the built library there",
+                describe(kind, bytes)
+            ),
+        ));
+    }
+    if matches!(kind, Some(FileKind::Elf32 | FileKind::Elf64)) {
+        elf::check(file, bytes, platform)?;
+    }
+    let object = object::File::parse(bytes).map_err(|error| {
+        Refusal::new(
+            code::TRUNCATED,
+            format!("{file} is damaged or cut off: {error}; copy it there again"),
+        )
+    })?;
+    let text = manifest_text(&object).ok_or_else(|| {
+        Refusal::new(
+            code::NO_MANIFEST,
+            format!(
+                "{file} is a shared library but not a phone-verify backend: it exports no {MANIFEST_SYMBOL}; build it \
+                 against phone-verify-plugin-api, with export_backends!"
+            ),
+        )
+    })?;
+    let manifest = Manifest::parse(file, text)?;
+    if !exports(&object, ROOT_MODULE_LOADER_NAME) {
+        return Err(Refusal::new(
+            code::NO_HEADER,
+            format!(
+                "{file} has a manifest but exports no root module; rebuild it with export_backends!, and do not \
+                 hide its symbols"
+            ),
+        ));
+    }
+    Ok(manifest)
+}
+
+fn describe(kind: Option<FileKind>, bytes: &[u8]) -> &'static str {
+    match kind {
+        Some(FileKind::Elf32 | FileKind::Elf64) => "an ELF file",
+        Some(FileKind::Pe32 | FileKind::Pe64) => "a Windows library or program",
+        Some(FileKind::MachO32 | FileKind::MachO64 | FileKind::MachOFat32 | FileKind::MachOFat64) => {
+            "a macOS library or program"
+        }
+        Some(FileKind::Archive) => "an archive of object files",
+        _ if bytes.is_empty() => "empty",
+        _ if bytes.starts_with(b"\x7fELF") => "the beginning of an ELF file, cut off",
+        _ if std::str::from_utf8(bytes).is_ok() => "a text file",
+        _ => "not an object file",
+    }
+}
+
+/// The manifest as it lies in the file: in its section, or where the exported symbol points.
+fn manifest_text<'data>(object: &object::File<'data>) -> Option<&'data [u8]> {
+    let (_, section) = MANIFEST_SECTION
+        .rsplit_once(',')
+        .unwrap_or(("", MANIFEST_SECTION));
+    if let Some(section) = object.section_by_name(section) {
+        // Some linkers pad a section.
+        return section.data().ok().map(<[u8]>::trim_ascii_end).map(|data| {
+            let padding = data.iter().rev().take_while(|byte| **byte == 0).count();
+            &data[..data.len() - padding]
+        });
+    }
+    let symbol = object
+        .dynamic_symbols()
+        .find(|symbol| symbol.name() == Ok(MANIFEST_SYMBOL))?;
+    object
+        .segments()
+        .find_map(|segment| segment.data_range(symbol.address(), symbol.size()).ok().flatten())
+}
+
+fn exports(object: &object::File<'_>, name: &str) -> bool {
+    object.exports().is_ok_and(|exports| {
+        exports.flatten().any(|export| {
+            let export = export.name();
+            let found = export.name().unwrap_or_default();
+            // Mach-O puts an underscore before every name.
+            found == name.as_bytes() || found.strip_prefix(b"_") == Some(name.as_bytes())
+        })
+    })
+}

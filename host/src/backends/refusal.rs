@@ -1,0 +1,136 @@
+//! Why a library or a backend cannot be used.
+//!
+//! Invariant: a code keeps its meaning for ever, and a sentence holds no option's value.
+
+use serde::Serialize;
+
+/// A stable code, and one sentence with what was found, what was needed and what to do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
+#[error("{code}: {sentence}")]
+pub struct Refusal {
+    /// One of [`code`].
+    pub code: &'static str,
+    /// For the operator.
+    pub sentence: String,
+}
+
+impl Refusal {
+    pub(super) fn new(code: &'static str, sentence: impl Into<String>) -> Self {
+        Self {
+            code,
+            sentence: sentence.into(),
+        }
+    }
+}
+
+/// The codes: P1 finding the file, P2 the file, P3 its manifest, P4 staging, P5 loading and constructing, P6
+/// options.
+pub mod code {
+    /// Not a regular file.
+    pub const NOT_A_FILE: &str = "P102";
+    /// The file cannot be read.
+    pub const UNREADABLE_FILE: &str = "P103";
+    /// The file is too big.
+    pub const TOO_BIG: &str = "P106";
+    /// A plugin directory is missing or cannot be read.
+    pub const UNREADABLE_DIRECTORY: &str = "P107";
+    /// One directory holds a library under two file names.
+    pub const TWO_FILES: &str = "P108";
+    /// The directories hold no library at all.
+    pub const NO_LIBRARIES: &str = "P109";
+    /// The directories hold no library of that name.
+    pub const UNKNOWN_LIBRARY: &str = "P110";
+    /// Not an object file of this operating system.
+    pub const NOT_AN_OBJECT: &str = "P201";
+    /// Built for another processor.
+    pub const WRONG_ARCHITECTURE: &str = "P202";
+    /// Built for another C library.
+    pub const WRONG_LIBC: &str = "P203";
+    /// Needs a newer glibc.
+    pub const GLIBC_TOO_OLD: &str = "P204";
+    /// A library that it needs is not installed.
+    pub const MISSING_DEPENDENCY: &str = "P205";
+    /// Cut off, or damaged.
+    pub const TRUNCATED: &str = "P209";
+    /// An object file, but not a shared library.
+    pub const NOT_SHARED: &str = "P210";
+    /// No manifest: not a backend library.
+    pub const NO_MANIFEST: &str = "P301";
+    /// The manifest cannot be read.
+    pub const BAD_MANIFEST: &str = "P302";
+    /// Built for another major version of the ABI.
+    pub const ABI_MAJOR: &str = "P303";
+    /// Built so that a panic would end the host.
+    pub const PANIC_ABORT: &str = "P305";
+    /// The library has no backend of that name.
+    pub const UNKNOWN_BACKEND: &str = "P307";
+    /// The private copy cannot be made.
+    pub const NOT_STAGED: &str = "P405";
+    /// The system's loader refused it.
+    pub const NOT_OPENED: &str = "P501";
+    /// It exports no root module.
+    pub const NO_HEADER: &str = "P502";
+    /// Its `abi_stable` is another.
+    pub const WRONG_HEADER: &str = "P503";
+    /// Types of the ABI differ.
+    pub const WRONG_LAYOUT: &str = "P504";
+    /// Its root module could not be made.
+    pub const NO_ROOT: &str = "P505";
+    /// The backend refused to be constructed.
+    pub const NOT_CONSTRUCTED: &str = "P506";
+    /// Loading or constructing took too long.
+    pub const TOO_SLOW: &str = "P507";
+    /// A required option is missing.
+    pub const OPTION_MISSING: &str = "P601";
+    /// An option has the wrong type.
+    pub const OPTION_TYPE: &str = "P602";
+    /// An option that the backend does not know.
+    pub const OPTION_UNKNOWN: &str = "P603";
+    /// One option is written twice.
+    pub const OPTION_TWICE: &str = "P604";
+}
+
+/// `nexmo, noop and twilio`, quoted as given.
+pub(super) fn list(items: &[String]) -> String {
+    match items {
+        [] => String::new(),
+        [one] => one.clone(),
+        [rest @ .., last] => format!("{} and {last}", rest.join(", ")),
+    }
+}
+
+/// The known name that was probably meant.
+pub(super) fn nearest<'a>(found: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let found = found.to_lowercase();
+    known
+        .into_iter()
+        .map(|name| (strsim::damerau_levenshtein(&found, &name.to_lowercase()), name))
+        .filter(|(distance, name)| *distance <= (name.len() / 3).clamp(1, 3))
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, name)| name)
+}
+
+/// `; did you mean X?`, or nothing.
+pub(super) fn hint<'a>(found: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    nearest(found, known).map_or_else(String::new, |name| format!("; did you mean {name}?"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slip_is_near_and_another_word_is_not() {
+        let known = ["KEY", "SECRET", "FROM"];
+        assert_eq!(nearest("SECERT", known), Some("SECRET"));
+        assert_eq!(nearest("frm", known), Some("FROM"));
+        assert_eq!(nearest("PASSWORD", known), None);
+    }
+
+    #[test]
+    fn a_list_reads_as_a_sentence() {
+        let items = ["a", "b", "c"].map(String::from);
+        assert_eq!(list(&items), "a, b and c");
+        assert_eq!(list(&items[..1]), "a");
+    }
+}

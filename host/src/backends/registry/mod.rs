@@ -1,0 +1,138 @@
+//! From a name in the settings to a backend that can be called: find, judge, stage, open, construct.
+//!
+//! Invariant: everything that can be found wrong without running the library's code is found before any of it
+//! runs, and told at once.
+
+mod survey;
+
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use serde_json::{Map, Value};
+
+pub use self::survey::{BackendReport, LibraryAbout, LibraryReport};
+use super::{
+    Backend, BackendName, convert, discover,
+    instance::{CONSTRUCTION_LIMIT, Instance, Maker, within_limit},
+    load::Library,
+    options,
+    preflight::{self, Candidate, Platform},
+    refusal::{Refusal, code},
+    scrub::Scrubber,
+    services::{
+        Services,
+        http::{Clients, Egress, Http},
+    },
+    stage,
+};
+use crate::{clock::Clock, entropy::Entropy};
+
+/// What a [`Loader`] needs.
+pub struct LoaderConfig {
+    /// Searched in this order.
+    pub directories: Vec<PathBuf>,
+    /// Where the private copies lie that are opened; made with mode 0700 when missing.
+    pub staging: PathBuf,
+    /// The time that backends are told.
+    pub clock: Clock,
+    /// The randomness that backends are given.
+    pub entropy: Entropy,
+    /// Whether backends may call http:// and private addresses, for tests and for proxies.
+    pub allow_private_addresses: bool,
+}
+
+/// Loads backends out of the plugin directories. Several libraries, and several generations of one, live side
+/// by side in a process.
+pub struct Loader {
+    config: LoaderConfig,
+    platform: Platform,
+    clients: Arc<Clients>,
+    /// By hash: the same bytes are opened once.
+    opened: Mutex<HashMap<String, Library>>,
+}
+
+impl Loader {
+    /// Nothing is read or loaded yet.
+    pub fn new(config: LoaderConfig) -> Self {
+        Self {
+            config,
+            platform: Platform::here(),
+            clients: Arc::default(),
+            opened: Mutex::default(),
+        }
+    }
+
+    /// Finds, judges, opens and constructs a backend. Blocks for about a millisecond, at most for twenty
+    /// seconds when the library hangs. The error holds every problem that could be found.
+    pub fn load(&self, name: &BackendName, options: &Map<String, Value>) -> Result<Backend, Vec<Refusal>> {
+        let found = discover::one(&self.config.directories, &name.library)?;
+        let candidate = preflight::check(&found, &self.platform).map_err(|refused| vec![refused.refusal])?;
+        let info = candidate
+            .manifest
+            .backend(&candidate.file, &name.backend)
+            .map_err(|refusal| vec![refusal])?
+            .clone();
+        let options = options::check(name, &candidate.manifest, &info, options)?;
+
+        let library = self.open(&candidate).map_err(|refusal| vec![refusal])?;
+        let base_url = options.base_url.as_deref();
+        let egress = Egress::new(&info.hosts, base_url, self.config.allow_private_addresses);
+        let services = Arc::new(Services::new(
+            &name.to_string(),
+            Arc::new(Scrubber::new(&options.secrets)),
+            self.config.clock.clone(),
+            self.config.entropy.clone(),
+            Http {
+                clients: Arc::clone(&self.clients),
+                egress,
+            },
+        ));
+        let maker = Maker::new(library, &name.backend, options.json, Arc::clone(&services));
+        let instance = match Instance::construct(maker) {
+            Some(Ok(instance)) => instance,
+            Some(Err(error)) => {
+                let failure = convert::failure(&error, &services.scrubber, &[]);
+                return Err(vec![Refusal::new(
+                    code::NOT_CONSTRUCTED,
+                    format!("{name} could not be constructed: {}", failure.message),
+                )]);
+            }
+            None => return Err(vec![too_slow(&candidate.file, "be constructed")]),
+        };
+        let Candidate { manifest, sha256, .. } = candidate;
+        Ok(Backend::new(
+            name,
+            manifest.version,
+            sha256,
+            info,
+            instance,
+            services,
+        ))
+    }
+
+    fn open(&self, candidate: &Candidate) -> Result<Library, Refusal> {
+        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(library) = opened.get(&candidate.sha256) {
+            return Ok(*library);
+        }
+        let path = stage::stage(&self.config.staging, &candidate.sha256, &candidate.bytes)?;
+        let file = candidate.file.clone();
+        let library = within_limit(move || Library::open(&path, &file))
+            .ok_or_else(|| too_slow(&candidate.file, "be opened"))??;
+        opened.insert(candidate.sha256.clone(), library);
+        Ok(library)
+    }
+}
+
+fn too_slow(file: &str, what: &str) -> Refusal {
+    Refusal::new(
+        code::TOO_SLOW,
+        format!(
+            "{file} did not {what} within {} s; this is for the author of the library",
+            CONSTRUCTION_LIMIT.as_secs()
+        ),
+    )
+}

@@ -1,0 +1,178 @@
+//! What lies in the plugin directories, read without running any of it.
+
+use std::{fmt, path::PathBuf};
+
+use phone_verify_plugin_abi::overrides;
+use serde::Serialize;
+
+use super::Loader;
+use crate::backends::{
+    discover,
+    preflight::{self, BackendInfo, Manifest, OptionInfo},
+    refusal::Refusal,
+};
+
+/// One library in a plugin directory, or a directory that cannot be read.
+#[derive(Clone, Debug, Serialize)]
+pub struct LibraryReport {
+    /// The file, or the directory.
+    pub path: PathBuf,
+    /// `nexmo`; empty for a directory.
+    pub library: String,
+    /// Whether it would be opened.
+    pub is_loadable: bool,
+    /// Why not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refusal: Option<Refusal>,
+    /// The size of the file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub size_bytes: Option<u64>,
+    /// The hash of the file, in lower-case hex.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+    /// What it says about itself.
+    #[serde(flatten)]
+    pub about: Option<LibraryAbout>,
+}
+
+/// What a library says about itself.
+#[derive(Clone, Debug, Serialize)]
+pub struct LibraryAbout {
+    /// Its own version.
+    pub version: String,
+    /// Its licence.
+    pub license: String,
+    /// Where its source is.
+    pub repository: String,
+    /// The version of the ABI that it speaks: `1.0`.
+    pub abi: String,
+    /// The version of the author's crate that it was built with.
+    pub plugin_api: String,
+    /// The backends that it exports.
+    pub backends: Vec<BackendReport>,
+}
+
+/// One backend of a library.
+#[derive(Clone, Debug, Serialize)]
+pub struct BackendReport {
+    /// `nexmo.NexmoBackend`: what `BACKEND` would be.
+    pub name: String,
+    /// One sentence.
+    pub summary: String,
+    /// Whether it is for tests and tutorials.
+    pub sandbox: bool,
+    /// The methods that it overrides, beside `send_sms`.
+    pub overrides: Vec<&'static str>,
+    /// The hosts that it calls.
+    pub hosts: Vec<String>,
+    /// The options that it takes.
+    pub options: Vec<OptionInfo>,
+}
+
+impl Loader {
+    /// Every library in the directories, in their order.
+    pub fn survey(&self) -> Vec<LibraryReport> {
+        let (found, refused) = discover::all(&self.config.directories);
+        let refused = refused.into_iter().map(|(path, refusal)| LibraryReport {
+            path,
+            library: String::new(),
+            is_loadable: false,
+            refusal: Some(refusal),
+            size_bytes: None,
+            sha256: None,
+            about: None,
+        });
+        let found = found
+            .into_iter()
+            .map(|found| match preflight::check(&found, &self.platform) {
+                Ok(candidate) => LibraryReport {
+                    about: Some(about(&found.stem, candidate.manifest)),
+                    path: found.path,
+                    library: found.stem,
+                    is_loadable: true,
+                    refusal: None,
+                    size_bytes: Some(candidate.bytes.len() as u64),
+                    sha256: Some(candidate.sha256),
+                },
+                Err(refused) => LibraryReport {
+                    path: found.path,
+                    library: found.stem,
+                    is_loadable: false,
+                    refusal: Some(refused.refusal),
+                    size_bytes: refused.size_bytes,
+                    sha256: refused.sha256,
+                    about: None,
+                },
+            });
+        refused.chain(found).collect()
+    }
+}
+
+/// For the terminal.
+impl fmt::Display for LibraryReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.path.display())?;
+        if let (Some(sha256), Some(size)) = (&self.sha256, self.size_bytes) {
+            write!(f, "\n  sha256 {sha256}, {size} bytes")?;
+        }
+        if let Some(refusal) = &self.refusal {
+            write!(f, "\n  cannot be loaded: {refusal}")?;
+        }
+        let Some(about) = &self.about else {
+            return Ok(());
+        };
+        write!(
+            f,
+            "\n  version {}, ABI {}, built with phone-verify-plugin-api {}",
+            about.version, about.abi, about.plugin_api
+        )?;
+        for backend in &about.backends {
+            let sandbox = if backend.sandbox { " (sandbox)" } else { "" };
+            write!(f, "\n  {}{sandbox}: {}", backend.name, backend.summary)?;
+            if !backend.overrides.is_empty() {
+                write!(f, "\n    overrides {}", backend.overrides.join(", "))?;
+            }
+            for option in &backend.options {
+                let required = if option.required { " (required)" } else { "" };
+                write!(f, "\n    option {}{required}: {}", option.name, option.help)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn about(stem: &str, manifest: Manifest) -> LibraryAbout {
+    LibraryAbout {
+        abi: format!("{}.{}", manifest.abi.major, manifest.abi.minor),
+        backends: manifest
+            .backends
+            .into_iter()
+            .map(|backend| report(stem, backend))
+            .collect(),
+        version: manifest.version,
+        license: manifest.license,
+        repository: manifest.repository,
+        plugin_api: manifest.plugin_api,
+    }
+}
+
+fn report(stem: &str, backend: BackendInfo) -> BackendReport {
+    let overrides = [
+        (overrides::SEND_BULK_SMS, "send_bulk_sms"),
+        (overrides::GENERATE_SECURITY_CODE, "generate_security_code"),
+        (overrides::GENERATE_MESSAGE, "generate_message"),
+        (overrides::VALIDATE_SECURITY_CODE, "validate_security_code"),
+    ];
+    BackendReport {
+        name: format!("{stem}.{}", backend.name),
+        summary: backend.summary,
+        sandbox: backend.sandbox,
+        overrides: overrides
+            .into_iter()
+            .filter(|(bit, _)| backend.overrides & bit != 0)
+            .map(|(_, name)| name)
+            .collect(),
+        hosts: backend.hosts,
+        options: backend.options,
+    }
+}

@@ -1,0 +1,222 @@
+//! Makes a text from a library fit to be shown: secrets, codes and phone numbers are masked, control
+//! characters replaced, the length bounded.
+//!
+//! Invariant: what leaves [`Scrubber::clean`] holds no secret option's value, none of the texts that the call
+//! is about, and no full phone number.
+
+use std::borrow::Cow;
+
+/// A text from a library is cut here before anything else is done with it.
+const MAX_INPUT_BYTES: usize = 16 * 1024;
+/// Shorter values are not secrets, and masking them would make every sentence unreadable.
+const MIN_SECRET_LENGTH: usize = 4;
+const MASK: &str = "***";
+
+/// Masks the secrets of one backend.
+#[derive(Default)]
+pub(super) struct Scrubber {
+    /// Longest first, so that a secret that holds another is masked whole.
+    secrets: Vec<String>,
+}
+
+impl Scrubber {
+    pub(super) fn new(secrets: &[String]) -> Self {
+        let mut secrets: Vec<String> = secrets
+            .iter()
+            .filter(|secret| secret.len() >= MIN_SECRET_LENGTH)
+            .flat_map(|secret| {
+                let escaped = form_urlencoded::byte_serialize(secret.as_bytes()).collect();
+                [secret.clone(), escaped]
+            })
+            .collect();
+        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+        secrets.dedup();
+        Self { secrets }
+    }
+
+    /// The text as it may be shown, at most `max_characters` long. `private` is what the call is about: a
+    /// message with its code, a code, a token.
+    pub(super) fn clean(&self, text: &str, private: &[&str], max_characters: usize) -> String {
+        let mut clean = Cow::Borrowed(cut(text, MAX_INPUT_BYTES));
+        for secret in &self.secrets {
+            mask(&mut clean, secret);
+        }
+        for text in private {
+            if text.chars().count() >= MIN_SECRET_LENGTH {
+                mask(&mut clean, text);
+            }
+            for word in code_words(text) {
+                mask(&mut clean, word);
+            }
+        }
+        let mut clean: Vec<char> = mask_numbers(&clean)
+            .chars()
+            .map(|character| if character.is_control() { ' ' } else { character })
+            .collect();
+        if clean.len() > max_characters {
+            clean.truncate(max_characters.saturating_sub(1));
+            clean.push('…');
+        }
+        clean.into_iter().collect()
+    }
+}
+
+fn mask(text: &mut Cow<'_, str>, secret: &str) {
+    if text.contains(secret) {
+        *text = Cow::Owned(text.replace(secret, MASK));
+    }
+}
+
+/// The words of a private text that may be its code: a library could quote them alone.
+fn code_words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|character: char| !character.is_alphanumeric())
+        .filter(|word| {
+            word.len() >= MIN_SECRET_LENGTH && word.chars().any(|character| character.is_ascii_digit())
+        })
+}
+
+/// Masks what may be a phone number, as `+13****34`: a plus sign and 7 to 15 digits with the usual
+/// punctuation, or 8 to 15 digits that stand alone.
+fn mask_numbers(text: &str) -> String {
+    let mut clean = String::with_capacity(text.len());
+    let mut rest = text;
+    let mut after_word = false;
+    while let Some(first) = rest.chars().next() {
+        let length = if after_word && first != '+' {
+            0
+        } else {
+            number_length(rest)
+        };
+        if length > 0 {
+            let number: String = rest[..length].chars().filter(char::is_ascii_digit).collect();
+            let plus = if first == '+' { "+" } else { "" };
+            clean.push_str(&format!(
+                "{plus}{}****{}",
+                &number[..2],
+                &number[number.len() - 2..]
+            ));
+            rest = &rest[length..];
+            after_word = true;
+        } else {
+            clean.push(first);
+            rest = &rest[first.len_utf8()..];
+            after_word = first.is_alphanumeric();
+        }
+    }
+    clean
+}
+
+/// How many bytes at the start of `text` are a phone number; 0: none.
+fn number_length(text: &str) -> usize {
+    if let Some(rest) = text.strip_prefix('+') {
+        // Punctuation may lead into another number; then only the digits in one piece count.
+        return [punctuated(rest), plain(rest)]
+            .into_iter()
+            .find(|(digits, _)| (7..=15).contains(digits))
+            .map_or(0, |(_, length)| length + 1);
+    }
+    let (digits, length) = plain(text);
+    // A word that only begins with digits, such as a hash, is no number.
+    let is_word = text[length..].starts_with(char::is_alphabetic);
+    if (8..=15).contains(&digits) && !is_word {
+        length
+    } else {
+        0
+    }
+}
+
+/// The digits at the start of `text`: how many, and in how many bytes.
+fn plain(text: &str) -> (usize, usize) {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    (digits, digits)
+}
+
+/// The same across punctuation, of which at most two characters stand between two digits.
+fn punctuated(text: &str) -> (usize, usize) {
+    let (mut digits, mut length, mut gap) = (0, 0, 0);
+    for (at, character) in text.char_indices() {
+        if character.is_ascii_digit() {
+            (digits, length, gap) = (digits + 1, at + 1, 0);
+        } else if gap < 2 && " -.()/\u{a0}".contains(character) {
+            gap += 1;
+        } else {
+            break;
+        }
+    }
+    (digits, length)
+}
+
+fn cut(text: &str, max_bytes: usize) -> &str {
+    let mut end = text.len().min(max_bytes);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn clean(text: &str) -> String {
+        Scrubber::new(&["s3cret/key".to_owned(), "ab".to_owned()]).clean(text, &["Your code is 482913."], 200)
+    }
+
+    #[test]
+    fn a_secret_is_masked_as_written_and_as_sent() {
+        assert_eq!(
+            clean("GET /?api_secret=s3cret%2Fkey (s3cret/key)"),
+            "GET /?api_secret=*** (***)"
+        );
+        assert_eq!(
+            clean("ab is too short to be a secret"),
+            "ab is too short to be a secret"
+        );
+    }
+
+    #[test]
+    fn the_message_and_its_code_are_masked() {
+        assert_eq!(
+            clean("cannot send \"Your code is 482913.\""),
+            "cannot send \"***\""
+        );
+        assert_eq!(clean("code 482913 refused"), "code *** refused");
+    }
+
+    #[test]
+    fn a_phone_number_is_masked_however_it_is_written() {
+        for (text, expected) in [
+            ("to=+13478379634!", "to=+13****34!"),
+            ("to 13478379634, or so", "to 13****34, or so"),
+            ("to +1 (347) 837-9634.", "to +13****34."),
+            ("+44 20 7946 0018 and +13478379634", "+44****18 and +13****34"),
+            ("status 21211 after 1500 ms", "status 21211 after 1500 ms"),
+            (
+                "id 0C000000217B7F02 and 12345678ab",
+                "id 0C000000217B7F02 and 12345678ab",
+            ),
+            ("é+13478379634", "é+13****34"),
+            ("+13478379634 12345678", "+13****34 12****78"),
+        ] {
+            assert_eq!(clean(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_text_is_one_line_of_bounded_length() {
+        assert_eq!(clean("two\nlines\u{1b}[31m"), "two lines [31m");
+        let long = clean(&"é".repeat(20_000));
+        assert_eq!(long.chars().count(), 200);
+        assert!(long.ends_with('…'));
+    }
+
+    proptest! {
+        #[test]
+        fn a_number_never_comes_through(before in "\\PC{0,12}", number in "\\+[1-9][0-9]{6,14}", after in "[^0-9]{0,12}") {
+            let clean = clean(&format!("{before} {number}{after}"));
+            prop_assert!(!clean.contains(&number), "{clean}");
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! HTTP for backends, so that a library carries neither a runtime nor TLS.
+//!
+//! Invariant: an error tells rightly whether the request can have left: `TRANSIENT` only when it certainly did
+//! not. Redirects are not followed and nothing is tried twice. No error holds a URL, which may carry a key.
+
+mod client;
+mod egress;
+
+use std::{error::Error, sync::Arc, time::Duration};
+
+use phone_verify_plugin_abi::{
+    RawError, RawHttpRequest, RawHttpResponse,
+    abi_stable::std_types::{RString, RVec, Tuple2},
+    http_error, kind,
+};
+use reqwest::{
+    Client, Method, Request, Response, Url,
+    header::{HeaderMap, HeaderName, HeaderValue},
+};
+
+use self::client::PrivateOnly;
+pub(in crate::backends) use self::{client::Clients, egress::Egress};
+use crate::backends::convert::raw_error;
+
+const MAX_BODY_BYTES: usize = 1 << 20;
+const MAX_REQUEST_BYTES: usize = 1 << 20;
+const MAX_HEADERS: usize = 64;
+/// For a request outside of a call, such as in a constructor.
+const DEFAULT_TIME_LIMIT: Duration = Duration::from_secs(10);
+/// Kept back from the call's time, so that the backend can still say what happened.
+const REPORTING_TIME: Duration = Duration::from_millis(50);
+
+/// The headers that are the connection's business.
+const FORBIDDEN_HEADERS: [&str; 8] = [
+    "connection",
+    "content-length",
+    "expect",
+    "host",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// What one backend's requests go through.
+pub(in crate::backends) struct Http {
+    pub(in crate::backends) clients: Arc<Clients>,
+    pub(in crate::backends) egress: Egress,
+}
+
+impl Http {
+    /// Makes one request; `time_left` is that of the call, if there is one.
+    pub(super) async fn exchange(
+        &self,
+        raw: RawHttpRequest,
+        time_left: Option<Duration>,
+    ) -> Result<RawHttpResponse, RawError> {
+        if tokio::runtime::Handle::try_current().is_err() {
+            return Err(invalid("HTTP is offered inside of a call only"));
+        }
+        let limit = time_limit(raw.timeout_ms, time_left);
+        let request = request(raw)?;
+        let route = self.egress.admit(request.url()).map_err(|why| denied(&why))?;
+        let client = self.clients.get(route).await.map_err(|error| {
+            raw_error(
+                kind::TRANSIENT,
+                http_error::CONNECT,
+                &format!("the HTTP client cannot start: {error}"),
+            )
+        })?;
+        tokio::time::timeout(limit, send(client, request))
+            .await
+            .unwrap_or_else(|_| {
+                let message = format!("no answer within {} ms", limit.as_millis());
+                Err(raw_error(kind::OUTCOME_UNKNOWN, http_error::TIMEOUT, &message))
+            })
+    }
+}
+
+fn time_limit(timeout_ms: u64, time_left: Option<Duration>) -> Duration {
+    let left = time_left.unwrap_or(DEFAULT_TIME_LIMIT);
+    let left = left.saturating_sub(REPORTING_TIME.min(left / 4));
+    match timeout_ms {
+        0 => left,
+        asked => left.min(Duration::from_millis(asked)),
+    }
+}
+
+async fn send(client: &Client, request: Request) -> Result<RawHttpResponse, RawError> {
+    let mut response = client.execute(request).await.map_err(fault)?;
+    let status = response.status().as_u16();
+    let headers = headers(&response);
+    let too_large = || {
+        raw_error(
+            kind::OUTCOME_UNKNOWN,
+            http_error::TOO_LARGE,
+            &format!("the answer has more than {MAX_BODY_BYTES} bytes"),
+        )
+    };
+    if response
+        .content_length()
+        .is_some_and(|length| length > MAX_BODY_BYTES as u64)
+    {
+        return Err(too_large());
+    }
+    let mut body = RVec::new();
+    while let Some(chunk) = response.chunk().await.map_err(fault)? {
+        if body.len() + chunk.len() > MAX_BODY_BYTES {
+            return Err(too_large());
+        }
+        body.extend_from_copy_slice(&chunk);
+    }
+    Ok(RawHttpResponse {
+        status,
+        headers,
+        body,
+        flags: 0,
+        ext: RVec::new(),
+    })
+}
+
+fn headers(response: &Response) -> RVec<Tuple2<RString, RString>> {
+    response
+        .headers()
+        .iter()
+        .map(|(name, value)| {
+            let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
+            Tuple2(RString::from(name.as_str()), RString::from(value))
+        })
+        .collect()
+}
+
+/// Reads a library's request; what would break out of a header or of the protocol is refused.
+fn request(raw: RawHttpRequest) -> Result<Request, RawError> {
+    let url = Url::parse(&raw.url).map_err(|error| invalid(&format!("the URL cannot be read: {error}")))?;
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(invalid("the URL holds credentials; they belong into a header"));
+    }
+    let method = Method::from_bytes(raw.method.as_bytes())
+        .ok()
+        .filter(|method| !matches!(*method, Method::CONNECT | Method::TRACE))
+        .ok_or_else(|| invalid("the method is not one of HTTP's"))?;
+    if raw.headers.len() > MAX_HEADERS || raw.body.len() > MAX_REQUEST_BYTES {
+        return Err(invalid(&format!(
+            "a request has at most {MAX_HEADERS} headers and {MAX_REQUEST_BYTES} bytes"
+        )));
+    }
+    let mut headers = HeaderMap::with_capacity(raw.headers.len());
+    for Tuple2(name, value) in &raw.headers {
+        let known = HeaderName::from_bytes(name.as_bytes())
+            .ok()
+            .filter(|name| !FORBIDDEN_HEADERS.contains(&name.as_str()))
+            .ok_or_else(|| invalid(&format!("the header {name:?} cannot be set")))?;
+        let mut value = HeaderValue::from_bytes(value.as_bytes()).map_err(|_| {
+            invalid(&format!(
+                "the value of the header {known} holds control characters"
+            ))
+        })?;
+        // Most of them carry a key; the client must not log it.
+        value.set_sensitive(true);
+        headers.append(known, value);
+    }
+    let mut request = Request::new(method, url);
+    *request.headers_mut() = headers;
+    if !raw.body.is_empty() {
+        *request.body_mut() = Some(raw.body.into_vec().into());
+    }
+    Ok(request)
+}
+
+/// What went wrong with a request that was made.
+fn fault(error: reqwest::Error) -> RawError {
+    let error = error.without_url();
+    let mut cause: &dyn Error = &error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+        if cause.is::<PrivateOnly>() {
+            return denied(&cause.to_string());
+        }
+    }
+    let why = cause.to_string();
+    let (kind, code, what) = if error.is_builder() {
+        (kind::INTERNAL, http_error::INVALID, "the request cannot be made")
+    } else if error.is_connect() {
+        (kind::TRANSIENT, http_error::CONNECT, "no connection")
+    } else if error.is_timeout() {
+        (kind::OUTCOME_UNKNOWN, http_error::TIMEOUT, "no answer in time")
+    } else {
+        (
+            kind::OUTCOME_UNKNOWN,
+            http_error::RESET,
+            "the connection broke off before the answer was whole",
+        )
+    };
+    raw_error(kind, code, &format!("{what}: {why}"))
+}
+
+fn denied(why: &str) -> RawError {
+    raw_error(
+        kind::CONFIG,
+        http_error::DENIED,
+        &format!("the request was not made: {why}"),
+    )
+}
+
+fn invalid(why: &str) -> RawError {
+    raw_error(kind::INTERNAL, http_error::INVALID, why)
+}

@@ -1,0 +1,114 @@
+//! A library's log lines, in the host's log.
+//!
+//! Invariant: a line holds no secret, no code and no full phone number, is one line of bounded length, and a
+//! flood of them is cut off.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use phone_verify_plugin_abi::{
+    abi_stable::std_types::{RString, Tuple2},
+    level,
+};
+
+use super::call::CallInfo;
+use crate::{backends::scrub::Scrubber, clock::Clock};
+
+const MAX_LINE_CHARACTERS: usize = 2000;
+const MAX_FIELDS: usize = 16;
+const MAX_FIELD_CHARACTERS: usize = 256;
+/// More than this is a loop gone wild.
+const MAX_LINES_PER_SECOND: u64 = 200;
+
+/// Writes the lines of one backend.
+pub(super) struct Log {
+    backend: String,
+    scrubber: Arc<Scrubber>,
+    clock: Clock,
+    /// The second that is counted, and the lines in it.
+    second: AtomicU64,
+    lines: AtomicU64,
+}
+
+impl Log {
+    pub(super) fn new(backend: &str, scrubber: Arc<Scrubber>, clock: Clock) -> Self {
+        Self {
+            backend: backend.to_owned(),
+            scrubber,
+            clock,
+            second: AtomicU64::new(0),
+            lines: AtomicU64::new(0),
+        }
+    }
+
+    pub(super) fn write(
+        &self,
+        level: u16,
+        message: &str,
+        fields: &[Tuple2<RString, RString>],
+        call: Option<&CallInfo>,
+    ) {
+        macro_rules! write_at {
+            ($level:ident) => {
+                if tracing::enabled!(target: "phone_verify::plugin", tracing::Level::$level) && self.may_write() {
+                    let (message, fields) = self.line(message, fields, call);
+                    tracing::event!(
+                        target: "phone_verify::plugin",
+                        tracing::Level::$level,
+                        plugin = self.backend,
+                        request_id = call.map(CallInfo::request_id),
+                        fields,
+                        "{message}"
+                    );
+                }
+            };
+        }
+        match level {
+            level::ERROR => write_at!(ERROR),
+            level::WARN => write_at!(WARN),
+            level::INFO => write_at!(INFO),
+            level::DEBUG => write_at!(DEBUG),
+            _ => write_at!(TRACE),
+        }
+    }
+
+    fn line(
+        &self,
+        message: &str,
+        fields: &[Tuple2<RString, RString>],
+        call: Option<&CallInfo>,
+    ) -> (String, Option<String>) {
+        let private = call.map(CallInfo::private).unwrap_or_default();
+        let fields: Vec<String> = fields
+            .iter()
+            .take(MAX_FIELDS)
+            .map(|Tuple2(name, value)| {
+                self.scrubber
+                    .clean(&format!("{name}={value}"), &private, MAX_FIELD_CHARACTERS)
+            })
+            .collect();
+        let message = self.scrubber.clean(message, &private, MAX_LINE_CHARACTERS);
+        (message, (!fields.is_empty()).then(|| fields.join(" ")))
+    }
+
+    fn may_write(&self) -> bool {
+        let second = self.clock.elapsed().as_secs();
+        if self.second.swap(second, Ordering::Relaxed) != second {
+            self.lines.store(0, Ordering::Relaxed);
+        }
+        let line = self.lines.fetch_add(1, Ordering::Relaxed);
+        if line == MAX_LINES_PER_SECOND {
+            tracing::warn!(
+                plugin = self.backend,
+                "the backend logs more than {MAX_LINES_PER_SECOND} lines in {:?}; the rest of them is dropped",
+                Duration::from_secs(1)
+            );
+        }
+        line < MAX_LINES_PER_SECOND
+    }
+}
