@@ -339,6 +339,8 @@ play(
 )
 play("fewer attempts", register(), *[verify("000000")] * 3, verify(), settings_changed={"MAX_FAILED_ATTEMPTS": 2})
 play("the last second", register(), pass_time(599), verify())
+play("a code that no code can be", register(), *[verify("9" * 100)] * 3, *[verify("12\n34")] * 2, verify())
+play("white space that only Python knows", register("\x1c+13478379634\x1f"), verify(f"\x1d{CODE}\x1e"))
 play("too late", register(), pass_time(601), verify(), verify("000000"), *[verify()] * 5)
 play("too late for one that was used", register(), verify(), pass_time(601), verify())
 play("a short life", register(), pass_time(61), verify(), settings_changed={"SECURITY_CODE_EXPIRATION_SECONDS": 60})

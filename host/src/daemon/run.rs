@@ -37,7 +37,8 @@ pub async fn run(settings: &Settings, ready: impl FnOnce(SocketAddr)) -> Result<
     let app = Arc::new(App {
         verifier: service.verifier.clone(),
         store: Arc::clone(&service.store),
-        backend: Arc::clone(&service.backend),
+        backend: service.backend.name().to_owned(),
+        sandbox: service.backend.is_sandbox(),
         breaker: Arc::clone(&service.breaker),
         default_region: settings.phone_verification.default_region,
         read_timeout: settings.server.read_timeout,

@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::{
     error::{ApiError, BLANK, FieldError, NOT_A_STRING, NULL, NULL_CHARACTER, REQUIRED},
-    python_json,
+    media_type, python_json,
 };
 
 /// The most that is read.
@@ -38,25 +38,19 @@ impl Fields {
         let bytes = tokio::time::timeout(limit, to_bytes(body, MAX_BODY_BYTES))
             .await
             .map_err(|_| ApiError::TooSlow)?
-            .map_err(|_| ApiError::TooLarge)?;
+            .map_err(|error| not_read(&error))?;
         if bytes.is_empty() {
             return Ok(Self(HashMap::new()));
         }
-        match media_type(&parts.headers).as_str() {
-            "application/json" => Self::from_json(&bytes),
-            "application/x-www-form-urlencoded" => Ok(Self::from_form(&bytes)),
-            "multipart/form-data" => {
-                Self::from_multipart(Request::from_parts(parts, Body::from(bytes))).await
-            }
-            _ => {
-                let found = parts
-                    .headers
-                    .get(header::CONTENT_TYPE)
-                    .and_then(|value| value.to_str().ok());
-                Err(ApiError::UnsupportedMediaType(
-                    found.unwrap_or_default().to_owned(),
-                ))
-            }
+        let found = content_type(&parts.headers);
+        if media_type::fits(found, "application/json") {
+            Self::from_json(&bytes)
+        } else if media_type::fits(found, "application/x-www-form-urlencoded") {
+            Ok(Self::from_form(&bytes))
+        } else if media_type::fits(found, "multipart/form-data") {
+            Self::from_multipart(Request::from_parts(parts, Body::from(bytes))).await
+        } else {
+            Err(ApiError::UnsupportedMediaType(found.to_owned()))
         }
     }
 
@@ -127,7 +121,7 @@ impl Fields {
         let problem = match self.0.remove(name) {
             None => REQUIRED,
             Some(Value::Null) => NULL,
-            Some(Value::String(text)) => match text.trim() {
+            Some(Value::String(text)) => match text.trim_matches(is_space) {
                 "" => BLANK,
                 trimmed if trimmed.contains('\0') => NULL_CHARACTER,
                 trimmed => return Some(trimmed.to_owned()),
@@ -140,16 +134,21 @@ impl Fields {
     }
 }
 
-/// Without parameters, in lower case.
-fn media_type(headers: &HeaderMap) -> String {
-    let value = headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default();
-    value
-        .split(';')
-        .next()
-        .unwrap_or_default()
-        .trim()
-        .to_ascii_lowercase()
+fn content_type(headers: &HeaderMap) -> &str {
+    let value = headers.get(header::CONTENT_TYPE);
+    value.and_then(|value| value.to_str().ok()).unwrap_or_default()
+}
+
+/// Python counts four separators of ASCII as white space too.
+fn is_space(character: char) -> bool {
+    character.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&character)
+}
+
+fn not_read(error: &axum::Error) -> ApiError {
+    let cause = std::error::Error::source(error);
+    if cause.is_some_and(<dyn std::error::Error>::is::<http_body_util::LengthLimitError>) {
+        ApiError::TooLarge
+    } else {
+        ApiError::Broken
+    }
 }

@@ -30,6 +30,10 @@ pub(super) enum ApiError {
     /// The body is not what its media type says.
     Unparsable(String),
     UnsupportedMediaType(String),
+    /// The client takes no JSON.
+    NotAcceptable,
+    /// The connection broke, or what came is not HTTP.
+    Broken,
     TooLarge,
     TooSlow,
     NotFound,
@@ -101,6 +105,16 @@ impl ApiError {
                 S::UNSUPPORTED_MEDIA_TYPE,
                 "media_type_unsupported",
                 format!("Unsupported media type \"{found}\" in request."),
+            ),
+            Self::NotAcceptable => detail(
+                S::NOT_ACCEPTABLE,
+                "not_acceptable",
+                "Could not satisfy the request Accept header.",
+            ),
+            Self::Broken => detail(
+                S::BAD_REQUEST,
+                "body_unparsable",
+                "The request body did not arrive whole.",
             ),
             Self::TooLarge => detail(
                 S::PAYLOAD_TOO_LARGE,

@@ -4,19 +4,22 @@
 mod access;
 mod body;
 mod error;
+mod media_type;
 mod python_json;
 mod routes;
 mod serve;
 
 use std::{sync::Arc, time::Duration};
 
-use axum::{Router, routing::any};
+use axum::{
+    Router,
+    middleware::{from_fn, from_fn_with_state},
+    routing::any,
+};
 
 pub use serve::serve;
 
-use crate::{
-    backends::Backend, clock::Clock, dispatch::Breaker, model::Region, store::Store, verifier::Verifier,
-};
+use crate::{clock::Clock, dispatch::Breaker, model::Region, store::Store, verifier::Verifier};
 
 /// What the routes need.
 pub struct App {
@@ -24,8 +27,10 @@ pub struct App {
     pub verifier: Verifier,
     /// For the readiness probe.
     pub store: Arc<dyn Store>,
-    /// For the readiness probe.
-    pub backend: Arc<Backend>,
+    /// For the readiness probe: `nexmo.NexmoBackend`.
+    pub backend: String,
+    /// For the readiness probe: whether that is a sandbox backend.
+    pub sandbox: bool,
     /// For the readiness probe.
     pub breaker: Arc<Breaker>,
     /// Whose national numbers are accepted.
@@ -39,15 +44,18 @@ pub struct App {
 /// All routes. Each one answers every method, so that a wrong one gets the answer that it should.
 pub fn router(app: Arc<App>) -> Router {
     let clock = app.clock.clone();
+    let json_only = || from_fn(media_type::refuse_unacceptable);
+    let register = any(routes::phone_register::answer).layer(json_only());
+    let verify = any(routes::phone_verify::answer).layer(json_only());
     Router::new()
         // The ancestor's endpoints, also with a trailing slash.
-        .route("/api/phone/register", any(routes::phone_register::answer))
-        .route("/api/phone/register/", any(routes::phone_register::answer))
-        .route("/api/phone/verify", any(routes::phone_verify::answer))
-        .route("/api/phone/verify/", any(routes::phone_verify::answer))
+        .route("/api/phone/register", register.clone())
+        .route("/api/phone/register/", register)
+        .route("/api/phone/verify", verify.clone())
+        .route("/api/phone/verify/", verify)
         .route("/healthz", any(routes::healthz::answer))
         .route("/readyz", any(routes::readyz::answer))
         .fallback(routes::not_found)
-        .layer(axum::middleware::from_fn_with_state(clock, access::log))
+        .layer(from_fn_with_state(clock, access::log))
         .with_state(app)
 }

@@ -33,10 +33,12 @@ impl PhoneNumber {
     /// Reads a number as people write it: with spaces, dashes, dots and brackets. Without a leading plus
     /// sign it is a national number, and needs a default region.
     pub fn parse(text: &str, default_region: Option<Region>) -> Result<Self, NotAPhoneNumber> {
-        let text = text.trim();
         // Cheap refusals first; the metadata is loaded at the first number that could be one.
-        let international = text.starts_with(['+', '\u{ff0b}']) || text.starts_with("tel:+");
-        if text.len() > MAX_TEXT_LENGTH || (default_region.is_none() && !international) {
+        if text.len() > MAX_TEXT_LENGTH {
+            return Err(NotAPhoneNumber);
+        }
+        let text = plain(text);
+        if default_region.is_none() && !text.starts_with('+') && !text.starts_with("tel:+") {
             return Err(NotAPhoneNumber);
         }
         let number =
@@ -56,6 +58,36 @@ impl PhoneNumber {
     pub fn masked(&self) -> String {
         // A valid number is ASCII and has at least 7 characters after its plus sign.
         format!("{}****{}", &self.0[..3], &self.0[self.0.len() - 2..])
+    }
+}
+
+/// Digits of other scripts and the wide plus sign become ASCII; the marks that text carries along unseen when
+/// it is copied are dropped, and so is a bracket around the country code.
+fn plain(text: &str) -> String {
+    // Where the ten digits of a script begin: full-width, Arabic, Persian, Devanagari, Bengali.
+    const ZEROS: [u32; 5] = [0xff10, 0x0660, 0x06f0, 0x0966, 0x09e6];
+    let plain: String = text
+        .chars()
+        .filter(|character| {
+            !matches!(
+                character,
+                '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}'
+            )
+        })
+        .map(|character| match character {
+            '\u{ff0b}' => '+',
+            _ => ZEROS
+                .iter()
+                .find_map(|zero| {
+                    let digit = u32::from(character).checked_sub(*zero).filter(|digit| *digit < 10)?;
+                    char::from_digit(digit, 10)
+                })
+                .unwrap_or(character),
+        })
+        .collect();
+    match plain.trim().strip_prefix("(+") {
+        Some(rest) => format!("+{}", rest.replacen(')', "", 1)),
+        None => plain.trim().to_owned(),
     }
 }
 
@@ -83,6 +115,11 @@ mod tests {
             "+13478379634",
             "+1 347 837 9634",
             " +1 (347) 837-9634 ",
+            "(+1) 347 837 9634",
+            "＋１３４７８３７９６３４",
+            "\u{202a}+1 347 837 9634\u{202c}",
+            "tel:+1-347-837-9634",
+            "+1 347 837 9634 ext. 5",
             "+1.347.837.9634",
         ] {
             assert_eq!(e164(text).as_deref(), Some("+13478379634"), "{text}");

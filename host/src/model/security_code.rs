@@ -8,16 +8,22 @@ use zeroize::Zeroizing;
 
 use crate::entropy::{Entropy, NoEntropy};
 
-/// A security code: 1 to 64 characters, none of them a control character.
+/// A security code. One that was made has 1 to 64 characters, none of them a control character; one that a
+/// client sent back has any.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SecurityCode(Zeroizing<String>);
 
 impl SecurityCode {
-    /// Takes a code from a backend or a client.
+    /// Takes a code that a backend made.
     pub fn new(text: impl Into<String>) -> Option<Self> {
         let text = Zeroizing::new(text.into());
         let fits = (1..=64).contains(&text.chars().count()) && !text.chars().any(char::is_control);
         fits.then_some(Self(text))
+    }
+
+    /// As the client sent it: not necessarily one that could be right.
+    pub fn from_client(text: impl Into<String>) -> Self {
+        Self(Zeroizing::new(text.into()))
     }
 
     /// `length` digits, each as likely as any other, leading zeros kept.

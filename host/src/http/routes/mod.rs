@@ -10,7 +10,7 @@ use axum::{
     http::{HeaderMap, Method, header},
     response::{IntoResponse, Response},
 };
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use super::error::{ApiError, FieldError, NOT_A_PHONE_NUMBER, NOT_A_STRING, NULL_CHARACTER};
 use crate::model::{Locale, PhoneNumber, Region};
@@ -22,16 +22,24 @@ pub(super) async fn not_found() -> ApiError {
     ApiError::NotFound
 }
 
-/// Answers everything but POST, as the ancestor's framework does.
-fn other_method(method: Method, name: &str) -> Response {
+/// Answers everything but POST, as the ancestor's framework does. `fields` are a name and a label each.
+fn other_method(method: Method, name: &str, fields: &[(&str, &str)]) -> Response {
     if method != Method::OPTIONS {
         return ApiError::Method(method, ALLOW).into_response();
     }
+    let fields: Map<String, Value> = fields
+        .iter()
+        .map(|(field, label)| {
+            let about = json!({ "type": "string", "required": true, "read_only": false, "label": label });
+            ((*field).to_owned(), about)
+        })
+        .collect();
     let description = json!({
         "name": name,
         "description": "",
         "renders": ["application/json"],
         "parses": ["application/json", "application/x-www-form-urlencoded", "multipart/form-data"],
+        "actions": { "POST": fields },
     });
     ([(header::ALLOW, ALLOW)], Json(description)).into_response()
 }

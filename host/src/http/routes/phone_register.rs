@@ -16,9 +16,12 @@ use crate::{
     verifier::RegisterRequest,
 };
 
+/// With their labels.
+const FIELDS: [(&str, &str); 1] = [("phone_number", "Phone number")];
+
 pub(in crate::http) async fn answer(State(app): State<Arc<App>>, request: Request) -> Response {
     if request.method() != Method::POST {
-        return other_method(request.method().clone(), "Register");
+        return other_method(request.method().clone(), "Register", &FIELDS);
     }
     register(&app, request)
         .await

@@ -17,9 +17,16 @@ use crate::{
     verifier::CheckRequest,
 };
 
+/// With their labels.
+const FIELDS: [(&str, &str); 3] = [
+    ("phone_number", "Phone number"),
+    ("session_token", "Session token"),
+    ("security_code", "Security code"),
+];
+
 pub(in crate::http) async fn answer(State(app): State<Arc<App>>, request: Request) -> Response {
     if request.method() != Method::POST {
-        return other_method(request.method().clone(), "Verify");
+        return other_method(request.method().clone(), "Verify", &FIELDS);
     }
     verify(&app, request)
         .await
@@ -36,14 +43,11 @@ async fn verify(app: &App, request: Request) -> Result<Response, ApiError> {
     let (Some(number), Some(session_token), Some(code)) = (number, session_token, code) else {
         return Err(ApiError::Fields(errors));
     };
-    // What no code can be is wrong like any wrong code, and needs no attempt.
-    let Some(code) = SecurityCode::new(code) else {
-        return Err(ApiError::Verdict(Verdict::Invalid));
-    };
     let check = CheckRequest {
         number,
         session_token: SessionToken::from_client(session_token),
-        code,
+        // What no code can be is wrong like any wrong code, and costs an attempt.
+        code: SecurityCode::from_client(code),
     };
     let verifier = app.verifier.clone();
     // In a task of its own: a client that goes away does not leave a half-done check.

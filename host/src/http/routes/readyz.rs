@@ -27,16 +27,16 @@ pub(in crate::http) async fn answer(State(app): State<Arc<App>>, method: Method)
     let breaker = app.breaker.state();
     let ready = store.is_ok() && breaker != BreakerState::Open;
     let mut warnings = Vec::new();
-    if app.backend.is_sandbox() {
+    if app.sandbox {
         warnings.push(format!(
             "{} is a sandbox backend: it is not for production",
-            app.backend.name()
+            app.backend
         ));
     }
     let body = json!({
         "status": if ready { "ready" } else { "unready" },
         "store": { "writable": store.is_ok() },
-        "backend": { "name": app.backend.name(), "breaker": breaker, "sandbox": app.backend.is_sandbox() },
+        "backend": { "name": app.backend, "breaker": breaker, "sandbox": app.sandbox },
         "warnings": warnings,
     });
     let status = if ready {

@@ -1,0 +1,66 @@
+//! Which media types fit, by the rules of Django REST framework (`rest_framework/utils/mediatypes.py`).
+
+use axum::{
+    extract::Request,
+    http::{HeaderMap, header},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+
+use super::error::ApiError;
+
+/// Whether a media type, perhaps with wildcards and parameters, is this one. Parameters are ignored.
+pub(super) fn fits(given: &str, known: &str) -> bool {
+    let essence = given.split(';').next().unwrap_or_default().trim();
+    let (main, sub) = essence.split_once('/').unwrap_or((essence, ""));
+    let (known_main, known_sub) = known.split_once('/').unwrap_or((known, ""));
+    let fits = |given: &str, known: &str| given == "*" || given.trim().eq_ignore_ascii_case(known);
+    fits(main, known_main) && fits(sub, known_sub)
+}
+
+/// Refuses a request whose `Accept` lets no JSON through. A browser that asks for a page gets JSON too.
+pub(super) async fn refuse_unacceptable(request: Request, next: Next) -> Response {
+    if accepts_json(request.headers()) {
+        next.run(request).await
+    } else {
+        ApiError::NotAcceptable.into_response()
+    }
+}
+
+fn accepts_json(headers: &HeaderMap) -> bool {
+    let mut given = headers.get_all(header::ACCEPT).iter().peekable();
+    if given.peek().is_none() {
+        return true;
+    }
+    given
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|wanted| fits(wanted, "application/json") || fits(wanted, "text/html"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_case_and_wildcards_do_not_matter() {
+        for given in [
+            "application/json",
+            "Application/JSON ; charset=utf-8",
+            "application/*",
+            "*/*;q=0.1",
+        ] {
+            assert!(fits(given, "application/json"), "{given}");
+        }
+        for given in [
+            "",
+            "json",
+            "application",
+            "text/json",
+            "application/json5",
+            "application/",
+        ] {
+            assert!(!fits(given, "application/json"), "{given}");
+        }
+    }
+}

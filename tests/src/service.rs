@@ -1,0 +1,220 @@
+//! The service without a daemon around it: real router, verifier, store and dispatcher, a clock that the test
+//! moves, and a backend that does what the test says.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use axum::{
+    Router,
+    body::{Body, to_bytes},
+    http::{Request, Response},
+};
+use phone_verify::{
+    clock::{Clock, UnixMillis},
+    dispatch::{Breaker, Dispatcher, Limits, Sender, Settled},
+    entropy::Entropy,
+    http::{App, router},
+    model::{Locale, Messages, Outcome, PhoneNumber, Receipt, SecurityCode, SendFailure, Verdict},
+    store::{Keyring, OutboxMessage, Store, sqlite::Sqlite},
+    verifier::{BaseValidate, CheckRequest, Overrides, Policy, Verifier},
+};
+use serde_json::{Map, Value};
+use tokio::sync::mpsc;
+use tower::ServiceExt;
+
+/// Where a test's clock begins.
+const BEGIN: UnixMillis = UnixMillis(1_800_000_000_000);
+
+/// The rules of a test's service; the rest is as `default.toml` has it.
+#[derive(Clone)]
+pub struct Rules {
+    /// How long a code is good.
+    pub expiration: Duration,
+    /// Whether a code is good for one use.
+    pub only_once: bool,
+    /// How many wrong codes a code survives.
+    pub max_failed_attempts: u32,
+    /// The code that every SMS carries; `None`: the service makes it.
+    pub code: Option<String>,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self {
+            expiration: Duration::from_secs(600),
+            only_once: true,
+            max_failed_attempts: 5,
+            code: None,
+        }
+    }
+}
+
+/// A running service.
+pub struct Service {
+    /// Its routes.
+    pub router: Router,
+    /// Its time.
+    pub clock: Clock,
+    /// Its backend.
+    pub backend: Arc<ScriptedBackend>,
+    // In this order: the dispatcher ends before its database goes.
+    _dispatcher: Dispatcher,
+    _folder: tempfile::TempDir,
+}
+
+impl Service {
+    /// Starts one, with a database of its own. Call it inside a tokio runtime.
+    ///
+    /// # Panics
+    /// When the service cannot be started.
+    pub fn start(rules: &Rules) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let (clock, entropy) = (Clock::manual(BEGIN), Entropy::system());
+        let keyring = Arc::new(Keyring::ephemeral(entropy.clone()).expect("randomness"));
+        let database = folder.path().join("phone-verify.db");
+        let store = Sqlite::open(&database, Arc::clone(&keyring)).expect("a new database opens");
+        let store: Arc<dyn Store> = Arc::new(store);
+        let backend = Arc::new(ScriptedBackend {
+            code: rules.code.clone(),
+            outcome: Mutex::new(Ok(Receipt::default())),
+            sent: Mutex::default(),
+        });
+        let limits = Limits {
+            concurrency: 16,
+            send_timeout: Duration::from_secs(10),
+            total_timeout: Duration::from_secs(20),
+        };
+        let template = "Welcome to {app}! Please use security code {security_code} to proceed.";
+        let policy = Policy {
+            token_length: 6,
+            expiration: rules.expiration,
+            only_once: rules.only_once,
+            max_failed_attempts: rules.max_failed_attempts,
+            messages: Arc::new(Messages::new(template, "Phone Verify").expect("a good template")),
+            lease: limits.lease(),
+        };
+        let (orders, to_dispatch) = mpsc::channel(64);
+        let breaker = Arc::new(Breaker::new(clock.clone()));
+        let dispatcher = Dispatcher::start(
+            Arc::clone(&store),
+            Arc::clone(&backend) as Arc<dyn Sender>,
+            Arc::clone(&breaker),
+            limits,
+            to_dispatch,
+            clock.clone(),
+        );
+        let verifier = Verifier::new(
+            policy,
+            Arc::clone(&store),
+            keyring,
+            Arc::clone(&backend) as Arc<dyn Overrides>,
+            orders,
+            clock.clone(),
+            entropy,
+        );
+        let app = App {
+            verifier,
+            store,
+            backend: "scripted.ScriptedBackend".into(),
+            sandbox: false,
+            breaker,
+            default_region: None,
+            read_timeout: Duration::from_secs(10),
+            clock: clock.clone(),
+        };
+        Self {
+            router: router(Arc::new(app)),
+            clock,
+            backend,
+            _dispatcher: dispatcher,
+            _folder: folder,
+        }
+    }
+
+    /// Answers a request; the body as it went over the wire.
+    ///
+    /// # Panics
+    /// When the body of the answer breaks off.
+    pub async fn answer(&self, request: Request<Body>) -> Response<Vec<u8>> {
+        let Ok(answer) = self.router.clone().oneshot(request).await;
+        let (head, body) = answer.into_parts();
+        let body = to_bytes(body, usize::MAX).await.expect("a whole body");
+        Response::from_parts(head, body.to_vec())
+    }
+}
+
+/// Sends nothing, and answers what it is told to.
+pub struct ScriptedBackend {
+    code: Option<String>,
+    outcome: Mutex<Outcome>,
+    sent: Mutex<Vec<(PhoneNumber, String)>>,
+}
+
+impl ScriptedBackend {
+    /// What becomes of the next SMS.
+    pub fn answers(&self, outcome: Outcome) {
+        *self.outcome.lock().unwrap_or_else(PoisonError::into_inner) = outcome;
+    }
+
+    /// Every SMS that it was given.
+    pub fn sent(&self) -> Vec<(PhoneNumber, String)> {
+        self.sent.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn take(&self, number: &PhoneNumber, text: &str) -> Outcome {
+        let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
+        sent.push((number.clone(), text.to_owned()));
+        self.outcome
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
+
+#[async_trait]
+impl Sender for ScriptedBackend {
+    async fn send(&self, message: &OutboxMessage, _: Duration) -> Outcome {
+        self.take(&message.number, &message.text)
+    }
+
+    fn sends_bulk(&self) -> bool {
+        false
+    }
+
+    async fn send_bulk(&self, _: &[PhoneNumber], _: &str, _: Duration, _: Settled) {}
+
+    async fn send_one(&self, number: &PhoneNumber, text: &str, _: &str, _: Duration) -> Outcome {
+        self.take(number, text)
+    }
+}
+
+#[async_trait]
+impl Overrides for ScriptedBackend {
+    async fn generate_security_code(&self, _: &Locale) -> Option<Result<SecurityCode, SendFailure>> {
+        Some(Ok(SecurityCode::new(self.code.clone()?)?))
+    }
+
+    async fn generate_message(
+        &self,
+        _: &SecurityCode,
+        _: &Locale,
+        _: &Map<String, Value>,
+    ) -> Option<Result<String, SendFailure>> {
+        None
+    }
+
+    fn validates(&self) -> bool {
+        false
+    }
+
+    async fn validate_security_code(
+        &self,
+        check: &CheckRequest,
+        base: Arc<dyn BaseValidate>,
+    ) -> Result<Verdict, SendFailure> {
+        base.validate(&check.code).await
+    }
+}
