@@ -1,7 +1,7 @@
 //! What travels with each call: its deadline, its names, and the base behaviour to fall back on. All of
 //! it is bound to the one verification that the call is about.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use phone_verify_plugin_abi::{CallObj, abi_stable::std_types::RStr};
 
@@ -42,6 +42,14 @@ impl Call {
     /// The base behaviour of the method that is being overridden.
     pub fn base(&self) -> Base<'_> {
         Base { call: self }
+    }
+}
+
+impl fmt::Debug for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Call")
+            .field("request_id", &self.request_id())
+            .finish_non_exhaustive()
     }
 }
 

@@ -189,7 +189,8 @@ impl Error {
             message: raw.message.into_string(),
             http_status: (raw.http_status != 0).then_some(raw.http_status),
             retry_after: (raw.retry_after_ms != 0).then(|| Duration::from_millis(raw.retry_after_ms)),
-            flags: raw.flags,
+            // What another party's flags say about itself does not hold for the backend that passes them on.
+            flags: 0,
         }
     }
 }

@@ -2,6 +2,7 @@
 //! thread.
 
 use std::{
+    fmt,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -90,5 +91,11 @@ impl Host {
         self.0
             .sleep_ms(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
             .await;
+    }
+}
+
+impl fmt::Debug for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Host")
     }
 }

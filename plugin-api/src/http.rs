@@ -77,13 +77,19 @@ impl Request<'_> {
         self.header("authorization", &format!("Bearer {token}"))
     }
 
+    /// Adds to the query part of the address.
+    pub fn query(mut self, fields: &[(&str, &str)]) -> Self {
+        let joint = if self.raw.url.contains('?') { '&' } else { '?' };
+        let query = encoded(fields);
+        self.raw.url.push(joint);
+        self.raw.url.push_str(&query);
+        self
+    }
+
     /// A form-encoded body.
     pub fn form(self, fields: &[(&str, &str)]) -> Self {
-        let body = form_urlencoded::Serializer::new(String::new())
-            .extend_pairs(fields)
-            .finish();
         self.header("content-type", "application/x-www-form-urlencoded")
-            .body(body.into_bytes())
+            .body(encoded(fields))
     }
 
     /// A JSON body.
@@ -121,6 +127,12 @@ impl Request<'_> {
         let answer = self.host.raw().http(self.raw).await;
         answer.into_result().map(Response).map_err(HttpError::from)
     }
+}
+
+fn encoded(fields: &[(&str, &str)]) -> String {
+    form_urlencoded::Serializer::new(String::new())
+        .extend_pairs(fields)
+        .finish()
 }
 
 /// The provider's answer, whatever its status.
@@ -192,7 +204,11 @@ pub struct HttpError {
 impl HttpError {
     /// Whether the request certainly never reached the provider, so that it may be sent again.
     pub fn nothing_was_sent(&self) -> bool {
-        self.kind != kind::OUTCOME_UNKNOWN
+        // Not "other than OUTCOME_UNKNOWN": a later host may know kinds that this crate does not.
+        matches!(
+            self.kind,
+            kind::CONFIG | kind::TRANSIENT | kind::INTERNAL | kind::UNSUPPORTED
+        )
     }
 
     /// `http_connect`, `http_timeout`, `http_reset`, `http_denied`, …

@@ -1,11 +1,9 @@
 //! Options: from the settings' `OPTIONS` table into a typed struct. Keys are matched without regard to
 //! case, a `-` counts as `_`; every faulty option is told at once, by name.
 
-use std::time::Duration;
-
 use serde_json::{Map, Value};
 
-use crate::{Error, ErrorKind, Secret};
+use crate::{Error, ErrorKind, OptionValue};
 
 /// A struct that is filled from the `OPTIONS` table; `#[derive(Options)]` writes this.
 ///
@@ -32,24 +30,6 @@ impl Options for () {
     }
 }
 
-/// A type that an option can have.
-pub trait OptionValue: Sized {
-    /// Its name in the manifest: `string`, `integer`, …
-    const TYPE: &'static str;
-    /// Whether an option of this type must be given when it has no default.
-    const REQUIRED: bool = true;
-    /// Whether the value is to be masked.
-    const SECRET: bool = false;
-
-    /// Reads the value; the error says what was needed, without repeating the value.
-    fn from_json(value: &Value) -> Result<Self, String>;
-
-    /// The value of an option that was left out, for types that have one.
-    fn absent() -> Option<Self> {
-        None
-    }
-}
-
 /// One row of the option table.
 #[doc(hidden)]
 pub struct OptionField {
@@ -70,6 +50,43 @@ pub struct OptionReader {
     given: Vec<(String, Value)>,
     fields: &'static [OptionField],
     problems: Vec<String>,
+}
+
+impl OptionField {
+    /// For the derive: refuses, while compiling, a default that its own type would refuse at start. A type of
+    /// the author's own is left to its `from_json`.
+    ///
+    /// # Panics
+    /// While compiling, if the default does not fit.
+    #[must_use]
+    pub const fn checked(self, default_type: &str) -> Self {
+        assert!(
+            self.default.is_empty()
+                || !is_one_of(self.value_type, &["string", "integer", "seconds", "bool", "list"])
+                || is_one_of(self.value_type, &[default_type])
+                || is_one_of(self.value_type, &["seconds"]) && is_one_of(default_type, &["integer"]),
+            "the default of an option is not of the option's type"
+        );
+        self
+    }
+}
+
+/// `==` on texts, which is not const.
+const fn is_one_of(text: &str, others: &[&str]) -> bool {
+    let text = text.as_bytes();
+    let mut other = 0;
+    while other < others.len() {
+        let bytes = others[other].as_bytes();
+        let mut same = 0;
+        while same < text.len() && same < bytes.len() && text[same] == bytes[same] {
+            same += 1;
+        }
+        if same == text.len() && same == bytes.len() {
+            return true;
+        }
+        other += 1;
+    }
+    false
 }
 
 fn folded(key: &str) -> String {
@@ -96,37 +113,31 @@ impl OptionReader {
 
     #[doc(hidden)]
     pub fn take<T: OptionValue>(&mut self, field: &OptionField) -> Option<T> {
-        let names = [folded(field.name), folded(field.alias)];
+        let (name, alias) = (folded(field.name), folded(field.alias));
         let mut values = Vec::new();
         self.given.retain_mut(|(key, value)| {
-            let is_it = names.contains(key);
+            let is_it = *key == name || (!alias.is_empty() && *key == alias);
             if is_it {
                 values.push(value.take());
             }
             !is_it
         });
-        let value = match values.len() {
-            0 if !field.default.is_empty() => serde_json::from_str(field.default).ok(),
-            0 => {
-                if let Some(absent) = T::absent() {
-                    return Some(absent);
-                }
-                self.problems.push(format!("option {} is missing", field.name));
-                return None;
-            }
-            1 => values.pop(),
-            _ => {
-                self.problems
-                    .push(format!("option {} is given more than once", field.name));
-                return None;
-            }
-        }?;
-        T::from_json(&value)
-            .map_err(|needed| {
-                self.problems
-                    .push(format!("option {} must be {needed}", field.name));
-            })
-            .ok()
+        if values.len() > 1 {
+            return self.problem(format!("option {} is given more than once", field.name));
+        }
+        let default = || serde_json::from_str(field.default).ok();
+        let Some(value) = values.pop().or_else(default) else {
+            return T::absent().or_else(|| self.problem(format!("option {} is missing", field.name)));
+        };
+        match T::from_json(&value) {
+            Ok(value) => Some(value),
+            Err(needed) => self.problem(format!("option {} must be {needed}", field.name)),
+        }
+    }
+
+    fn problem<T>(&mut self, problem: String) -> Option<T> {
+        self.problems.push(problem);
+        None
     }
 
     /// The problems found, unknown options among them.
@@ -151,102 +162,5 @@ impl OptionReader {
     pub fn build<T>(self, built: Option<T>) -> Result<T, Error> {
         self.finish()?;
         built.ok_or_else(|| Error::new(ErrorKind::Config, "options", "an option has no value"))
-    }
-}
-
-impl OptionValue for String {
-    const TYPE: &'static str = "string";
-
-    /// Numbers are taken too: a sender id of digits is easily written without quotes.
-    fn from_json(value: &Value) -> Result<Self, String> {
-        match value {
-            Value::String(text) if !text.trim().is_empty() => Ok(text.clone()),
-            Value::Number(number) => Ok(number.to_string()),
-            Value::String(_) => Err("a text that is not empty".into()),
-            _ => Err("a text".into()),
-        }
-    }
-}
-
-impl OptionValue for Secret {
-    const TYPE: &'static str = "string";
-    const SECRET: bool = true;
-
-    fn from_json(value: &Value) -> Result<Self, String> {
-        String::from_json(value).map(Self::new)
-    }
-}
-
-impl OptionValue for bool {
-    const TYPE: &'static str = "bool";
-
-    fn from_json(value: &Value) -> Result<Self, String> {
-        match value {
-            Value::Bool(value) => Ok(*value),
-            Value::String(text) if text.eq_ignore_ascii_case("true") => Ok(true),
-            Value::String(text) if text.eq_ignore_ascii_case("false") => Ok(false),
-            _ => Err("true or false".into()),
-        }
-    }
-}
-
-/// Seconds.
-impl OptionValue for Duration {
-    const TYPE: &'static str = "seconds";
-
-    fn from_json(value: &Value) -> Result<Self, String> {
-        u32::from_json(value)
-            .map(|seconds| Self::from_secs(u64::from(seconds)))
-            .map_err(|_| "a whole number of seconds".into())
-    }
-}
-
-macro_rules! integers {
-    ($($integer:ty),+) => {$(
-        impl OptionValue for $integer {
-            const TYPE: &'static str = "integer";
-
-            /// Texts of digits are taken too: a value from the environment is a text.
-            fn from_json(value: &Value) -> Result<Self, String> {
-                let text = match value {
-                    Value::Number(number) => number.to_string(),
-                    Value::String(text) => text.trim().to_owned(),
-                    _ => String::new(),
-                };
-                text.parse()
-                    .map_err(|_| format!("a whole number from {} to {}", <$integer>::MIN, <$integer>::MAX))
-            }
-        }
-    )+};
-}
-integers!(u16, u32, u64, i32, i64);
-
-impl<T: OptionValue> OptionValue for Option<T> {
-    const TYPE: &'static str = T::TYPE;
-    const REQUIRED: bool = false;
-    const SECRET: bool = T::SECRET;
-
-    fn from_json(value: &Value) -> Result<Self, String> {
-        T::from_json(value).map(Some)
-    }
-
-    fn absent() -> Option<Self> {
-        Some(None)
-    }
-}
-
-impl<T: OptionValue> OptionValue for Vec<T> {
-    const TYPE: &'static str = "list";
-    const SECRET: bool = T::SECRET;
-
-    fn from_json(value: &Value) -> Result<Self, String> {
-        match value {
-            Value::Array(items) => items
-                .iter()
-                .map(T::from_json)
-                .collect::<Result<_, _>>()
-                .map_err(|needed| format!("a list, each item {needed}")),
-            _ => Err("a list".into()),
-        }
     }
 }

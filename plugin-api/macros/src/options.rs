@@ -1,7 +1,12 @@
 //! `#[derive(Options)]`: from a struct to its option table and its reader.
+//!
+//! Invariant: what can be seen to be wrong here (two options of one name, a default of another type) does not
+//! compile.
+
+use std::fmt::Write;
 
 use proc_macro2::TokenStream;
-use quote::{ToTokens, quote};
+use quote::quote;
 use syn::{Data, DeriveInput, Error, Expr, ExprLit, Field, Fields, Lit, LitStr, Meta, Result};
 
 pub(crate) fn expand(item: &DeriveInput) -> Result<TokenStream> {
@@ -17,7 +22,22 @@ pub(crate) fn expand(item: &DeriveInput) -> Result<TokenStream> {
             "options are a struct with named fields",
         ));
     };
-    let rows = fields.named.iter().map(row).collect::<Result<Vec<_>>>()?;
+    let mut rows = Vec::new();
+    let mut taken: Vec<String> = Vec::new();
+    for field in &fields.named {
+        let row = Row::of(field)?;
+        for name in [&row.name, &row.alias]
+            .into_iter()
+            .filter(|name| !name.is_empty())
+        {
+            let folded = name.to_lowercase().replace('-', "_");
+            if taken.contains(&folded) {
+                return Err(Error::new_spanned(field, format!("two options are named {name}")));
+            }
+            taken.push(folded);
+        }
+        rows.push(row.tokens(field));
+    }
     let names: Vec<_> = fields
         .named
         .iter()
@@ -41,49 +61,78 @@ pub(crate) fn expand(item: &DeriveInput) -> Result<TokenStream> {
 }
 
 /// One row of the option table.
-fn row(field: &Field) -> Result<TokenStream> {
-    let mut name = field.ident.as_ref().map(ToString::to_string).unwrap_or_default();
-    name = name.trim_start_matches("r#").to_uppercase();
-    let (mut alias, mut help, mut example) = (String::new(), doc_comment(field), String::new());
-    let (mut default, mut secret) = (String::new(), false);
-    for attribute in field
-        .attrs
-        .iter()
-        .filter(|attribute| attribute.path().is_ident("option"))
-    {
-        attribute.parse_nested_meta(|meta| {
-            let key = meta.path.get_ident().map(ToString::to_string).unwrap_or_default();
-            let text = || meta.value()?.parse::<LitStr>().map(|literal| literal.value());
-            match key.as_str() {
-                "name" => name = text()?,
-                "alias" => alias = text()?,
-                "help" => help = text()?,
-                "example" => example = text()?,
-                "secret" => secret = true,
-                "default" => default = json(&meta.value()?.parse::<Lit>()?)?,
-                _ => {
-                    return Err(
-                        meta.error("expected `name`, `alias`, `default`, `help`, `example` or `secret`")
-                    );
-                }
+#[derive(Default)]
+struct Row {
+    name: String,
+    alias: String,
+    help: String,
+    example: String,
+    /// A JSON text, empty = none; with the name of the type that it is for.
+    default: String,
+    default_type: &'static str,
+    secret: bool,
+}
+
+impl Row {
+    fn of(field: &Field) -> Result<Self> {
+        let name = field.ident.as_ref().map(ToString::to_string).unwrap_or_default();
+        let mut row = Self {
+            name: name.trim_start_matches("r#").to_uppercase(),
+            help: doc_comment(field),
+            ..Self::default()
+        };
+        for attribute in &field.attrs {
+            if !attribute.path().is_ident("option") {
+                continue;
             }
-            Ok(())
-        })?;
-    }
-    let value_type = &field.ty;
-    let no_default = default.is_empty();
-    Ok(quote! {
-        ::phone_verify_plugin_api::__private::OptionField {
-            name: #name,
-            alias: #alias,
-            value_type: <#value_type as ::phone_verify_plugin_api::OptionValue>::TYPE,
-            required: #no_default && <#value_type as ::phone_verify_plugin_api::OptionValue>::REQUIRED,
-            secret: #secret || <#value_type as ::phone_verify_plugin_api::OptionValue>::SECRET,
-            default: #default,
-            help: #help,
-            example: #example,
+            attribute.parse_nested_meta(|meta| {
+                let key = meta.path.get_ident().map(ToString::to_string).unwrap_or_default();
+                let text = || meta.value()?.parse::<LitStr>().map(|literal| literal.value());
+                match key.as_str() {
+                    "name" => row.name = text()?,
+                    "alias" => row.alias = text()?,
+                    "help" => row.help = text()?,
+                    "example" => row.example = text()?,
+                    "secret" => row.secret = true,
+                    "default" => (row.default, row.default_type) = default(&meta.value()?.parse::<Lit>()?)?,
+                    _ => {
+                        return Err(
+                            meta.error("expected `name`, `alias`, `default`, `help`, `example` or `secret`")
+                        );
+                    }
+                }
+                Ok(())
+            })?;
         }
-    })
+        Ok(row)
+    }
+
+    fn tokens(&self, field: &Field) -> TokenStream {
+        let Self {
+            name,
+            alias,
+            help,
+            example,
+            default,
+            default_type,
+            secret,
+        } = self;
+        let value_type = &field.ty;
+        let no_default = default.is_empty();
+        quote! {
+            ::phone_verify_plugin_api::__private::OptionField {
+                name: #name,
+                alias: #alias,
+                value_type: <#value_type as ::phone_verify_plugin_api::OptionValue>::TYPE,
+                required: #no_default && <#value_type as ::phone_verify_plugin_api::OptionValue>::REQUIRED,
+                secret: #secret || <#value_type as ::phone_verify_plugin_api::OptionValue>::SECRET,
+                default: #default,
+                help: #help,
+                example: #example,
+            }
+            .checked(#default_type)
+        }
+    }
 }
 
 fn doc_comment(field: &Field) -> String {
@@ -99,22 +148,30 @@ fn doc_comment(field: &Field) -> String {
     lines.collect::<Vec<_>>().join(" ").trim().to_owned()
 }
 
-/// A literal as JSON, for the manifest and the reader alike.
-fn json(literal: &Lit) -> Result<String> {
+/// A literal as JSON, for the manifest and the reader alike, and the option type that it is for.
+fn default(literal: &Lit) -> Result<(String, &'static str)> {
     match literal {
+        Lit::Str(text) if text.value().trim().is_empty() => Err(Error::new_spanned(
+            literal,
+            "an option is never empty: leave `default` out and make the field an `Option<String>`",
+        )),
         Lit::Str(text) => {
             let mut json = String::from("\"");
             for character in text.value().chars() {
                 match character {
                     '"' | '\\' => json.extend(['\\', character]),
-                    '\u{0}'..'\u{20}' => json.push_str(&format!("\\u{:04x}", u32::from(character))),
+                    '\u{0}'..'\u{20}' => {
+                        // Writing to a `String` cannot fail.
+                        let _ = write!(json, "\\u{:04x}", u32::from(character));
+                    }
                     _ => json.push(character),
                 }
             }
             json.push('"');
-            Ok(json)
+            Ok((json, "string"))
         }
-        Lit::Int(_) | Lit::Bool(_) => Ok(literal.to_token_stream().to_string()),
+        Lit::Int(number) => Ok((number.base10_digits().to_owned(), "integer")),
+        Lit::Bool(flag) => Ok((flag.value.to_string(), "bool")),
         _ => Err(Error::new_spanned(
             literal,
             "a default is a text, a whole number, true or false",

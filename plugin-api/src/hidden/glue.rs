@@ -1,10 +1,6 @@
 //! Between the ABI's types and the author's: one wrapper around every backend.
 
-use std::{
-    future::Future,
-    mem::ManuallyDrop,
-    sync::atomic::{AtomicBool, Ordering},
-};
+use std::{future::Future, mem::ManuallyDrop};
 
 use async_ffi::BorrowingFfiFuture;
 use phone_verify_plugin_abi::{
@@ -16,15 +12,16 @@ use phone_verify_plugin_abi::{
         sabi_trait::TD_Opaque,
         std_types::{ROption, RResult, RStr, RString},
     },
-    async_ffi, error_flag,
+    async_ffi,
 };
 
 use super::{
     Exported,
-    guard::{Guarded, catch, drop_guarded, install_hook},
+    guard::{Guarded, Poison, catch, drop_guarded, install_hook},
 };
 use crate::{
-    Backend, Call, Context, Error, ErrorKind, Host, Options, PhoneNumber, Report, options::OptionReader,
+    Backend, Call, Context, Error, ErrorKind, Host, LogLevel, Options, PhoneNumber, Report,
+    options::OptionReader,
 };
 
 pub type CreateResult = RResult<BackendObj, RawError>;
@@ -42,7 +39,7 @@ pub fn create<B: Exported>(host: HostObj, options: RStr<'_>) -> CreateResult {
             let guarded = Instance {
                 backend: ManuallyDrop::new(backend),
                 host,
-                broken: AtomicBool::new(false),
+                poison: Poison::default(),
             };
             RResult::ROk(BackendV1_TO::from_value(guarded, TD_Opaque))
         }
@@ -88,7 +85,7 @@ pub const fn header(module: extern "C" fn() -> RootModuleResult) -> LibHeader {
 struct Instance<B> {
     backend: ManuallyDrop<B>,
     host: Host,
-    broken: AtomicBool,
+    poison: Poison,
 }
 
 impl<B: Backend> Instance<B> {
@@ -104,25 +101,12 @@ impl<B: Backend> Instance<B> {
         R: 'a,
     {
         BorrowingFfiFuture::new(async move {
-            if self.broken.load(Ordering::Relaxed) {
-                let error = Error::new(
-                    ErrorKind::Internal,
-                    "plugin_panic",
-                    "this instance panicked before",
-                );
-                return RResult::RErr(error.with_flags(error_flag::PANIC).into_raw());
+            if let Err(error) = self.poison.check() {
+                return RResult::RErr(error.into_raw());
             }
             let call = Call::new(call, self.host.clone());
-            match Guarded::new(code.run(&self.backend, call)).await {
-                Ok(value) => RResult::ROk(into_raw(value)),
-                Err(error) => {
-                    let raw = error.into_raw();
-                    if raw.flags & error_flag::PANIC != 0 {
-                        self.broken.store(true, Ordering::Relaxed);
-                    }
-                    RResult::RErr(raw)
-                }
-            }
+            let outcome = Guarded::new(code.run(&self.backend, call), &self.poison).await;
+            outcome.map(into_raw).map_err(Error::into_raw).into()
         })
     }
 }
@@ -214,7 +198,9 @@ impl<B: Backend> BackendV1 for Instance<B> {
 
 impl<B> Drop for Instance<B> {
     fn drop(&mut self) {
-        drop_guarded(&mut self.backend);
+        if let Err(error) = drop_guarded(&mut self.backend) {
+            self.host.log(LogLevel::Error, error.message());
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use std::{
     mem::ManuallyDrop,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
-    sync::Once,
+    sync::{Once, OnceLock},
     task::{Context, Poll},
 };
 
@@ -36,15 +36,18 @@ pub(super) fn install_hook() {
             let place = panic
                 .location()
                 .map_or_else(String::new, |at| format!(" at {at}"));
-            let payload = panic.payload();
-            let text = payload
-                .downcast_ref::<&str>()
-                .copied()
-                .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
-                .unwrap_or("no message");
-            let _ = LAST_PANIC.try_with(|last| *last.borrow_mut() = Some(format!("panicked{place}: {text}")));
+            let message = format!("panicked{place}: {}", text(panic.payload()));
+            let _ = LAST_PANIC.try_with(|last| *last.borrow_mut() = Some(message));
         }));
     });
+}
+
+fn text(payload: &dyn Any) -> &str {
+    match (payload.downcast_ref::<&str>(), payload.downcast_ref::<String>()) {
+        (Some(text), _) => text,
+        (None, Some(text)) => text,
+        (None, None) => "no message",
+    }
 }
 
 /// Runs the author's code; a panic becomes an error of kind `Internal` with the code `plugin_panic`.
@@ -54,11 +57,15 @@ pub(super) fn catch<T>(code: impl FnOnce() -> T) -> Result<T, Error> {
     GUARDED.with(|depth| depth.set(depth.get() - 1));
     outcome.map_err(|payload| {
         forget(payload);
-        let message = LAST_PANIC
-            .with(|last| last.borrow_mut().take())
-            .unwrap_or_else(|| "panicked".to_owned());
-        Error::new(ErrorKind::Internal, "plugin_panic", message).with_flags(error_flag::PANIC)
+        // A backend may be dropped while its thread ends, when the thread's own values are gone.
+        let message = LAST_PANIC.try_with(|last| last.borrow_mut().take());
+        let message = message.ok().flatten().unwrap_or_else(|| "panicked".to_owned());
+        panic_error(message)
     })
+}
+
+fn panic_error(message: impl Into<String>) -> Error {
+    Error::new(ErrorKind::Internal, "plugin_panic", message).with_flags(error_flag::PANIC)
 }
 
 /// A payload is the author's too: dropping it could panic again.
@@ -66,58 +73,83 @@ fn forget(payload: Box<dyn Any + Send>) {
     std::mem::forget(payload);
 }
 
-/// Drops the author's value; a panic there is swallowed, since nobody waits for an answer.
-pub(super) fn drop_guarded<T>(value: &mut ManuallyDrop<T>) {
+/// Drops the author's value. A panic there is the answer of nobody's call.
+pub(super) fn drop_guarded<T>(value: &mut ManuallyDrop<T>) -> Result<(), Error> {
     // SAFETY: called from `Drop` impls only, so the value is not used again.
-    let _ = catch(|| unsafe { ManuallyDrop::drop(value) });
+    catch(|| unsafe { ManuallyDrop::drop(value) })
 }
 
-/// A future of the author's whose panics, in `poll` and in `drop`, stay inside.
-pub(super) struct Guarded<F> {
+/// How an instance panicked first, if it did. Its state may be half-changed since, so it gets no new call; those
+/// under way go on, for theirs may be an SMS that has left already.
+#[derive(Default)]
+pub(super) struct Poison(OnceLock<String>);
+
+impl Poison {
+    /// An error if the instance has panicked.
+    pub(super) fn check(&self) -> Result<(), Error> {
+        self.0.get().map_or(Ok(()), |first| {
+            Err(panic_error(format!("not called again after it {first}")))
+        })
+    }
+
+    fn set(&self, error: &Error) {
+        let _ = self.0.set(error.message().to_owned());
+    }
+}
+
+/// A future of the author's whose panics, in `poll` and in `drop`, stay inside and poison the instance.
+pub(super) struct Guarded<'a, F> {
     future: ManuallyDrop<F>,
     panicked: bool,
+    poison: &'a Poison,
 }
 
-impl<F> Guarded<F> {
-    pub(super) fn new(future: F) -> Self {
+impl<'a, F> Guarded<'a, F> {
+    pub(super) fn new(future: F, poison: &'a Poison) -> Self {
         Self {
             future: ManuallyDrop::new(future),
             panicked: false,
+            poison,
         }
     }
 }
 
-impl<T, F: Future<Output = Result<T, Error>>> Future for Guarded<F> {
+impl<T, F: Future<Output = Result<T, Error>>> Future for Guarded<'_, F> {
     type Output = Result<T, Error>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         // SAFETY: `future` is structurally pinned: it is never moved out, and dropped in place by `drop`.
-        let (future, panicked) = unsafe {
+        let (future, panicked, poison) = unsafe {
             let this = self.get_unchecked_mut();
-            (Pin::new_unchecked(&mut *this.future), &mut this.panicked)
+            (
+                Pin::new_unchecked(&mut *this.future),
+                &mut this.panicked,
+                this.poison,
+            )
         };
         if *panicked {
-            return Poll::Ready(Err(Error::new(
-                ErrorKind::Internal,
-                "plugin_panic",
-                "polled after a panic",
-            )));
+            return Poll::Ready(Err(panic_error("polled after a panic")));
         }
         catch(|| future.poll(context)).unwrap_or_else(|error| {
             *panicked = true;
+            poison.set(&error);
             Poll::Ready(Err(error))
         })
     }
 }
 
-impl<F> Drop for Guarded<F> {
+impl<F> Drop for Guarded<'_, F> {
     fn drop(&mut self) {
-        drop_guarded(&mut self.future);
+        if let Err(error) = drop_guarded(&mut self.future) {
+            self.poison.set(&error);
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::task::Waker;
+
     use super::*;
 
     struct PanicsInDrop;
@@ -140,14 +172,44 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_in_a_drop_stays_inside() {
+    fn a_panic_in_a_drop_stays_inside_and_poisons() {
         install_hook();
-        drop(Guarded::new(async {
+        let poison = Poison::default();
+        let ready = async {
             let _held = PanicsInDrop;
             std::future::pending::<()>().await;
             Ok::<(), Error>(())
-        }));
-        drop_guarded(&mut ManuallyDrop::new(PanicsInDrop));
+        };
+        let mut guarded = Box::pin(Guarded::new(ready, &poison));
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(guarded.as_mut().poll(&mut context).is_pending());
+        assert!(poison.check().is_ok());
+
+        drop(guarded);
+        let error = poison.check().unwrap_err();
+        assert!(
+            error
+                .message()
+                .starts_with(concat!("not called again after it panicked at ", file!()))
+        );
+        assert!(error.message().ends_with(": in drop"), "{}", error.message());
+    }
+
+    #[test]
+    fn a_future_that_panicked_is_not_polled_into() {
+        install_hook();
+        let poison = Poison::default();
+        let mut guarded = Box::pin(Guarded::new(
+            async { panic!("once") as Result<(), Error> },
+            &poison,
+        ));
+        let mut context = Context::from_waker(Waker::noop());
+        for expected in [": once", "polled after a panic"] {
+            let Poll::Ready(Err(error)) = guarded.as_mut().poll(&mut context) else {
+                panic!("a panic is an outcome");
+            };
+            assert!(error.message().ends_with(expected), "{}", error.message());
+        }
     }
 
     #[test]

@@ -19,6 +19,10 @@ pub use phone_verify_plugin_abi::{
 pub use crate::options::{OptionField, OptionReader};
 
 /// A backend with its row of the manifest; the attribute macro writes this.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be exported as a backend",
+    note = "put the attribute `#[backend]` on its `impl Backend` block"
+)]
 pub trait Exported: crate::Backend {
     const INFO: BackendInfo;
 }

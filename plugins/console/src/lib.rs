@@ -38,10 +38,22 @@ impl Backend for ConsoleBackend {
 
 export_backends!(ConsoleBackend);
 
-/// The SMS as it is printed.
+/// The SMS as it is printed. What would move the cursor or recolour the terminal is shown, not obeyed.
 fn card(number: &str, message: &str) -> String {
-    let body: String = message.lines().map(|line| format!("│ {line}\n")).collect();
-    format!("┌─ SMS to {number}\n{body}└─\n")
+    let mut card = format!("┌─ SMS to {number}\n");
+    for line in message.lines() {
+        card.push_str("│ ");
+        for character in line.chars() {
+            if character.is_control() {
+                card.extend(character.escape_default());
+            } else {
+                card.push(character);
+            }
+        }
+        card.push('\n');
+    }
+    card.push_str("└─\n");
+    card
 }
 
 #[cfg(test)]
@@ -53,6 +65,14 @@ mod tests {
         assert_eq!(
             card("+13478379634", "Your code is 123456\n@example.com #123456"),
             "┌─ SMS to +13478379634\n│ Your code is 123456\n│ @example.com #123456\n└─\n"
+        );
+    }
+
+    #[test]
+    fn a_message_cannot_drive_the_terminal() {
+        assert_eq!(
+            card("+13478379634", "¡Hola!\u{1b}[2J\rx"),
+            "┌─ SMS to +13478379634\n│ ¡Hola!\\u{1b}[2J\\rx\n└─\n"
         );
     }
 }
