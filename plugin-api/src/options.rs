@@ -144,12 +144,13 @@ impl OptionReader {
     #[doc(hidden)]
     pub fn finish(mut self) -> Result<(), Error> {
         let known: Vec<&str> = self.fields.iter().map(|field| field.name).collect();
+        let known = match known.as_slice() {
+            [] => "there are none".to_owned(),
+            names => format!("there are {}", names.join(", ")),
+        };
         for (key, _) in &self.given {
-            self.problems.push(format!(
-                "option {} is unknown; known are {}",
-                key.to_uppercase(),
-                known.join(", ")
-            ));
+            let key = key.to_uppercase();
+            self.problems.push(format!("option {key} is unknown ({known})"));
         }
         if self.problems.is_empty() {
             return Ok(());
