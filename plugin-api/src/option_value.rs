@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Number, Value};
 
 use crate::Secret;
 
@@ -38,8 +38,10 @@ impl OptionValue for String {
     fn from_json(value: &Value) -> Result<Self, String> {
         match value {
             Value::String(text) if !text.trim().is_empty() => Ok(text.clone()),
-            Value::Number(number) => Ok(number.to_string()),
             Value::String(_) => Err("a text that is not empty".into()),
+            Value::Number(number) => whole_number(number)
+                .map(|number| number.to_string())
+                .ok_or_else(|| "a text".into()),
             _ => Err("a text".into()),
         }
     }
@@ -78,6 +80,12 @@ impl OptionValue for Duration {
     }
 }
 
+/// Not by way of the number's own text, which would bring the printing of fractions into every library (20 kB).
+fn whole_number(number: &Number) -> Option<i128> {
+    let signed = number.as_i64().map(i128::from);
+    signed.or_else(|| number.as_u64().map(i128::from))
+}
+
 macro_rules! integers {
     ($($integer:ty),+) => {$(
         impl OptionValue for $integer {
@@ -85,13 +93,12 @@ macro_rules! integers {
 
             /// Texts of digits are taken too: a value from the environment is a text.
             fn from_json(value: &Value) -> Result<Self, String> {
-                let text = match value {
-                    Value::Number(number) => number.to_string(),
-                    Value::String(text) => text.trim().to_owned(),
-                    _ => String::new(),
+                let number = match value {
+                    Value::Number(number) => whole_number(number).and_then(|number| Self::try_from(number).ok()),
+                    Value::String(text) => text.trim().parse().ok(),
+                    _ => None,
                 };
-                text.parse()
-                    .map_err(|_| format!("a whole number from {} to {}", <$integer>::MIN, <$integer>::MAX))
+                number.ok_or_else(|| format!("a whole number from {} to {}", <$integer>::MIN, <$integer>::MAX))
             }
         }
     )+};

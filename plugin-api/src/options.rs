@@ -90,14 +90,22 @@ const fn is_one_of(text: &str, others: &[&str]) -> bool {
 }
 
 fn folded(key: &str) -> String {
-    key.to_lowercase().replace('-', "_")
+    key.to_ascii_lowercase().replace('-', "_")
+}
+
+/// A JSON object. Read as any value, since that reader is in every library anyway: another one costs 10 kB.
+pub(crate) fn table(json: &str) -> Option<Map<String, Value>> {
+    match serde_json::from_str(json) {
+        Ok(Value::Object(table)) => Some(table),
+        _ => None,
+    }
 }
 
 impl OptionReader {
     #[doc(hidden)]
     pub fn new(json: &str, fields: &'static [OptionField]) -> Self {
         let mut problems = Vec::new();
-        let given: Map<String, Value> = serde_json::from_str(json).unwrap_or_else(|_| {
+        let given = table(json).unwrap_or_else(|| {
             problems.push("the options are not a table".to_owned());
             Map::new()
         });
@@ -113,6 +121,21 @@ impl OptionReader {
 
     #[doc(hidden)]
     pub fn take<T: OptionValue>(&mut self, field: &OptionField) -> Option<T> {
+        let mut values = self.values_of(field);
+        if values.len() > 1 {
+            return self.problem(format!("option {} is given more than once", field.name));
+        }
+        let Some(value) = values.pop() else {
+            return T::absent().or_else(|| self.problem(format!("option {} is missing", field.name)));
+        };
+        match T::from_json(&value) {
+            Ok(value) => Some(value),
+            Err(needed) => self.problem(format!("option {} must be {needed}", field.name)),
+        }
+    }
+
+    /// What is given for the field under its name or its alias, else its default.
+    fn values_of(&mut self, field: &OptionField) -> Vec<Value> {
         let (name, alias) = (folded(field.name), folded(field.alias));
         let mut values = Vec::new();
         self.given.retain_mut(|(key, value)| {
@@ -122,17 +145,10 @@ impl OptionReader {
             }
             !is_it
         });
-        if values.len() > 1 {
-            return self.problem(format!("option {} is given more than once", field.name));
+        if values.is_empty() {
+            values.extend(serde_json::from_str::<Value>(field.default));
         }
-        let default = || serde_json::from_str(field.default).ok();
-        let Some(value) = values.pop().or_else(default) else {
-            return T::absent().or_else(|| self.problem(format!("option {} is missing", field.name)));
-        };
-        match T::from_json(&value) {
-            Ok(value) => Some(value),
-            Err(needed) => self.problem(format!("option {} must be {needed}", field.name)),
-        }
+        values
     }
 
     fn problem<T>(&mut self, problem: String) -> Option<T> {
@@ -149,7 +165,7 @@ impl OptionReader {
             names => format!("there are {}", names.join(", ")),
         };
         for (key, _) in &self.given {
-            let key = key.to_uppercase();
+            let key = key.to_ascii_uppercase();
             self.problems.push(format!("option {key} is unknown ({known})"));
         }
         if self.problems.is_empty() {

@@ -9,6 +9,8 @@ use phone_verify_plugin_abi::{
 };
 use serde_json::{Map, Value};
 
+use crate::options::table;
+
 /// A valid phone number.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct PhoneNumber(RString);
@@ -82,7 +84,7 @@ pub struct Context(Map<String, Value>);
 
 impl Context {
     pub(crate) fn from_json(json: &str) -> Self {
-        Self(serde_json::from_str(json).unwrap_or_default())
+        Self(table(json).unwrap_or_default())
     }
 
     /// The value of that name, if it is a text.

@@ -12,7 +12,7 @@ use phone_verify_plugin_abi::{
         sabi_trait::TD_Opaque,
         std_types::{ROption, RResult, RStr, RString},
     },
-    async_ffi,
+    async_ffi, overrides,
 };
 
 use super::{
@@ -20,8 +20,7 @@ use super::{
     guard::{Guarded, Poison, catch, drop_guarded, install_hook},
 };
 use crate::{
-    Backend, Call, Context, Error, ErrorKind, Host, LogLevel, Options, PhoneNumber, Report,
-    options::OptionReader,
+    Call, Context, Error, ErrorKind, Host, LogLevel, Options, PhoneNumber, Report, options::OptionReader,
 };
 
 pub type CreateResult = RResult<BackendObj, RawError>;
@@ -88,7 +87,12 @@ struct Instance<B> {
     poison: Poison,
 }
 
-impl<B: Backend> Instance<B> {
+impl<B: Exported> Instance<B> {
+    /// Known when the library is compiled: what is not overridden leaves no code in it.
+    const fn overrides(bit: u64) -> bool {
+        B::INFO.overrides & bit != 0
+    }
+
     /// Runs one call of the author's code and turns its outcome into the ABI's.
     fn run<'a, T, R>(
         &'a self,
@@ -111,6 +115,14 @@ impl<B: Backend> Instance<B> {
     }
 }
 
+/// The answer of a method that the host has no reason to call: the manifest says that the base is meant.
+fn not_overridden<'a, R: 'a>() -> BorrowingFfiFuture<'a, RResult<R, RawError>> {
+    BorrowingFfiFuture::new(async {
+        let sentence = "the backend leaves this to the base: the host must not call it";
+        RResult::RErr(Error::new(ErrorKind::Unsupported, "not_overridden", sentence).into_raw())
+    })
+}
+
 /// The author's part of one call. (A closure that borrows what it is given cannot be named as a bound with
 /// a `Send` future, so the bound is this trait.)
 trait AsyncCode<'a, B: 'a, T>: Send + 'a {
@@ -127,7 +139,7 @@ where
     }
 }
 
-impl<B: Backend> BackendV1 for Instance<B> {
+impl<B: Exported> BackendV1 for Instance<B> {
     fn send_sms<'a>(
         &'a self,
         sms: RawSms,
@@ -146,6 +158,9 @@ impl<B: Backend> BackendV1 for Instance<B> {
         report: ReportObj,
         call: CallObj,
     ) -> BorrowingFfiFuture<'a, RResult<(), RawError>> {
+        if !Self::overrides(overrides::SEND_BULK_SMS) {
+            return not_overridden();
+        }
         let code = move |backend: &'a B, call: Call| async move {
             let numbers: Vec<_> = bulk.numbers.into_iter().map(PhoneNumber::from_raw).collect();
             let report = Report::new(report);
@@ -160,6 +175,9 @@ impl<B: Backend> BackendV1 for Instance<B> {
         &'a self,
         call: CallObj,
     ) -> BorrowingFfiFuture<'a, RResult<RString, RawError>> {
+        if !Self::overrides(overrides::GENERATE_SECURITY_CODE) {
+            return not_overridden();
+        }
         let code =
             move |backend: &'a B, call: Call| async move { backend.generate_security_code(&call).await };
         self.run(call, code, RString::from)
@@ -170,6 +188,9 @@ impl<B: Backend> BackendV1 for Instance<B> {
         request: RawMessageRequest,
         call: CallObj,
     ) -> BorrowingFfiFuture<'a, RResult<ROption<RString>, RawError>> {
+        if !Self::overrides(overrides::GENERATE_MESSAGE) {
+            return not_overridden();
+        }
         let code = move |backend: &'a B, call: Call| async move {
             let context = Context::from_json(&request.context_json);
             backend
@@ -186,6 +207,9 @@ impl<B: Backend> BackendV1 for Instance<B> {
         check: RawCheck,
         call: CallObj,
     ) -> BorrowingFfiFuture<'a, RResult<u16, RawError>> {
+        if !Self::overrides(overrides::VALIDATE_SECURITY_CODE) {
+            return not_overridden();
+        }
         let code = move |backend: &'a B, call: Call| async move {
             let number = PhoneNumber::from_raw(check.phone_number);
             backend

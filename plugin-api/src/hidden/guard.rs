@@ -55,16 +55,23 @@ pub(super) fn catch<T>(code: impl FnOnce() -> T) -> Result<T, Error> {
     GUARDED.with(|depth| depth.set(depth.get() + 1));
     let outcome = catch_unwind(AssertUnwindSafe(code));
     GUARDED.with(|depth| depth.set(depth.get() - 1));
-    outcome.map_err(|payload| {
-        forget(payload);
-        // A backend may be dropped while its thread ends, when the thread's own values are gone.
-        let message = LAST_PANIC.try_with(|last| last.borrow_mut().take());
-        let message = message.ok().flatten().unwrap_or_else(|| "panicked".to_owned());
-        panic_error(message)
-    })
+    outcome.map_err(what_panicked)
 }
 
-fn panic_error(message: impl Into<String>) -> Error {
+/// Apart from `catch`, so that each method of each backend does not carry a copy.
+#[cold]
+#[inline(never)]
+fn what_panicked(payload: Box<dyn Any + Send>) -> Error {
+    forget(payload);
+    // A backend may be dropped while its thread ends, when the thread's own values are gone.
+    let message = LAST_PANIC.try_with(|last| last.borrow_mut().take());
+    let message = message.ok().flatten().unwrap_or_else(|| "panicked".to_owned());
+    panic_error(message)
+}
+
+#[cold]
+#[inline(never)]
+fn panic_error(message: String) -> Error {
     Error::new(ErrorKind::Internal, "plugin_panic", message).with_flags(error_flag::PANIC)
 }
 
@@ -128,7 +135,7 @@ impl<T, F: Future<Output = Result<T, Error>>> Future for Guarded<'_, F> {
             )
         };
         if *panicked {
-            return Poll::Ready(Err(panic_error("polled after a panic")));
+            return Poll::Ready(Err(panic_error("polled after a panic".to_owned())));
         }
         catch(|| future.poll(context)).unwrap_or_else(|error| {
             *panicked = true;

@@ -9,7 +9,7 @@ use phone_verify_plugin_abi::{
 };
 use phone_verify_plugin_api::{
     __private::Exported, Backend, Call, Context, Error, ErrorKind, Host, LogLevel, PhoneNumber, Receipt,
-    Report, Verdict, backend,
+    Report, Verdict, backend, send_to_each,
 };
 
 use crate::host::{Reports, TestHost, call, finished, refusal, send, sms};
@@ -41,6 +41,33 @@ impl Backend for Plain {
         }
         self.0.log(LogLevel::Debug, &format!("{number:?}"));
         Ok(Receipt::new(format!("{}: {message}", number.e164())))
+    }
+}
+
+/// Overrides the bulk send with the base's way.
+struct OneByOne(Plain);
+
+#[backend]
+impl Backend for OneByOne {
+    type Options = ();
+
+    fn new((): (), host: Host) -> Result<Self, Error> {
+        Plain::new((), host).map(Self)
+    }
+
+    async fn send_sms(&self, number: &PhoneNumber, message: &str, call: &Call) -> Result<Receipt, Error> {
+        self.0.send_sms(number, message, call).await
+    }
+
+    async fn send_bulk_sms(
+        &self,
+        numbers: &[PhoneNumber],
+        message: &str,
+        report: &Report,
+        call: &Call,
+    ) -> Result<(), Error> {
+        send_to_each(self, numbers, message, report, call).await;
+        Ok(())
     }
 }
 
@@ -151,7 +178,7 @@ fn an_error_keeps_all_that_the_backend_said() {
 
 #[test]
 fn in_bulk_the_failure_of_one_number_never_stops_the_rest() {
-    let backend = TestHost::default().construct::<Plain>("{}").unwrap();
+    let backend = TestHost::default().construct::<OneByOne>("{}").unwrap();
     let reports = Reports::default();
     let numbers = bulk(&["+13478379634", "+13478379600", "+13478379635"]);
     finished(backend.send_bulk_sms(numbers, reports.object(), call()))
@@ -178,23 +205,28 @@ fn in_bulk_what_was_reported_stays_when_the_call_fails() {
 }
 
 #[test]
-fn what_is_not_overridden_is_the_base() {
+fn what_is_not_overridden_is_the_hosts_own_business() {
     let backend = TestHost::default().construct::<Plain>("{}").unwrap();
-    let code = finished(backend.generate_security_code(call()))
-        .into_result()
-        .unwrap();
-    assert_eq!(code.as_str(), "424242");
-    let message = finished(backend.generate_message(words("{}"), call()))
-        .into_result()
-        .unwrap();
-    assert_eq!(message, ROption::RNone);
-    let judged = |code| {
-        finished(backend.validate_security_code(check(code, "token"), call()))
+    let bulk = backend.send_bulk_sms(bulk(&["+13478379634"]), Reports::default().object(), call());
+    let refusals = [
+        finished(bulk).into_result().err(),
+        finished(backend.generate_security_code(call()))
             .into_result()
-            .unwrap()
-    };
-    assert_eq!(judged("424242"), verdict::VALID);
-    assert_eq!(judged("000000"), verdict::INVALID);
+            .err(),
+        finished(backend.generate_message(words("{}"), call()))
+            .into_result()
+            .err(),
+        finished(backend.validate_security_code(check("424242", "token"), call()))
+            .into_result()
+            .err(),
+    ];
+    for refusal in refusals {
+        let refusal = refusal.unwrap();
+        assert_eq!(
+            (refusal.kind, refusal.code.as_str()),
+            (kind::UNSUPPORTED, "not_overridden")
+        );
+    }
 }
 
 #[test]

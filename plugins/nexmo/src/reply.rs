@@ -21,7 +21,10 @@ pub(crate) fn read(http_status: u16, retry_after: Option<Duration>, body: &[u8])
         });
     }
     // From here on the provider has dealt with the request: what cannot be read may have been sent.
-    let answer: Value = serde_json::from_slice(body).map_err(|_| unreadable("it is not JSON"))?;
+    let answer: Value = std::str::from_utf8(body)
+        .ok()
+        .and_then(|text| serde_json::from_str(text).ok())
+        .ok_or_else(|| unreadable("it is not JSON"))?;
     let parts = answer
         .get("messages")
         .and_then(Value::as_array)

@@ -15,7 +15,9 @@ const MAX_TEXT_CHARS: usize = 160;
 
 /// The outcome of a send.
 pub(crate) fn read(http_status: u16, retry_after: Option<Duration>, body: &[u8]) -> Result<Receipt, Error> {
-    let answer: Option<Value> = serde_json::from_slice(body).ok();
+    let answer: Option<Value> = std::str::from_utf8(body)
+        .ok()
+        .and_then(|text| serde_json::from_str(text).ok());
     let field = |name: &str| answer.as_ref()?.get(name);
     if (200..300).contains(&http_status) {
         // A message that failed at once is a 201 too; `error_code` is null unless it failed.
