@@ -33,7 +33,7 @@ struct Story {
 #[serde(untagged)]
 enum Step {
     Pass { seconds: u64 },
-    Ask { request: Asked, answer: Answer },
+    Ask { request: Box<Asked>, answer: Answer },
 }
 
 #[derive(Deserialize)]

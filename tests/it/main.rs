@@ -1,3 +1,13 @@
 //! The end-to-end tests, in one binary: a module for each thing that is promised.
+#![allow(
+    clippy::unwrap_used,
+    reason = "all of it is tests, also what is not marked as one"
+)]
 
+mod bad_input;
+mod commands;
 mod drop_in;
+mod refusals;
+mod send;
+mod settings;
+mod shutdown;

@@ -1,5 +1,8 @@
 //! The harness of the end-to-end tests: stand-ins for what phone-verify talks to.
 
+pub mod artifacts;
 pub mod client;
+pub mod daemon;
 pub mod gateways;
 pub mod service;
+pub mod site;

@@ -14,6 +14,8 @@ pub(super) struct Document {
     pub(super) file: String,
     pub(super) folder: PathBuf,
     pub(super) entries: Vec<Entry>,
+    /// References that lead nowhere.
+    pub(super) problems: Vec<Problem>,
 }
 
 /// A key with its value.
@@ -37,13 +39,15 @@ pub(super) enum Value {
     Table(Vec<Entry>),
     /// A number with a point, a date.
     Other(&'static str),
+    /// Refers to what is not there; told already.
+    Unresolved,
 }
 
 impl Value {
     /// What it is, for a person.
     pub(super) fn kind(&self) -> &'static str {
         match self {
-            Self::Text { .. } => "a text",
+            Self::Text { .. } | Self::Unresolved => "a text",
             Self::Integer(_) => "a whole number",
             Self::Flag(_) => "true or false",
             Self::List(_) => "a list",
@@ -62,6 +66,15 @@ impl Value {
         }
     }
 
+    /// Whether all of it is known.
+    pub(super) fn is_resolved(&self) -> bool {
+        match self {
+            Self::Unresolved => false,
+            Self::List(items) => items.iter().all(Self::is_resolved),
+            _ => true,
+        }
+    }
+
     /// For the options of a backend.
     pub(super) fn to_json(&self) -> serde_json::Value {
         match self {
@@ -73,7 +86,7 @@ impl Value {
                 .iter()
                 .map(|entry| (entry.key.clone(), entry.value.to_json()))
                 .collect(),
-            Self::Other(_) => serde_json::Value::Null,
+            Self::Other(_) | Self::Unresolved => serde_json::Value::Null,
         }
     }
 
@@ -96,6 +109,7 @@ impl Value {
                 format!("{{ {} }}", entries.collect::<Vec<_>>().join(", "))
             }
             Self::Other(kind) => format!("\"{kind}\""),
+            Self::Unresolved => "\"***\"".into(),
         }
     }
 }
@@ -140,15 +154,12 @@ impl Document {
             problems: Vec::new(),
         };
         let entries = convert.table(table.get_ref());
-        if convert.problems.is_empty() {
-            Ok(Self {
-                file: file.to_owned(),
-                folder: folder.to_owned(),
-                entries,
-            })
-        } else {
-            Err(convert.problems)
-        }
+        Ok(Self {
+            file: file.to_owned(),
+            folder: folder.to_owned(),
+            entries,
+            problems: convert.problems,
+        })
     }
 }
 
@@ -191,10 +202,7 @@ impl Convert<'_> {
                         line: Some(line),
                         message: format!("{key} {told}"),
                     }));
-                    Value::Text {
-                        text: String::new(),
-                        referred: true,
-                    }
+                    Value::Unresolved
                 }
             },
             DeValue::Integer(number) => match i64::from_str_radix(number.as_str(), number.radix()) {

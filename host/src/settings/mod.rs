@@ -297,8 +297,8 @@ KEY = "s3cret-value"
         assert!(!format!("{settings:?}").contains("hunter2"));
 
         let missing = REQUIRED.replace("s3cret-value", "${file:gone}${env:PHONE_VERIFY_NOT_SET}");
-        let problems = Settings::parse("test.toml", missing.as_bytes(), folder.path()).unwrap_err();
-        let shown: Vec<_> = problems.iter().map(ToString::to_string).collect();
+        let missing = Settings::parse("test.toml", missing.as_bytes(), folder.path()).unwrap_err();
+        let shown: Vec<_> = missing.iter().map(ToString::to_string).collect();
         assert!(
             shown[0].starts_with("test.toml:10: KEY refers to the file "),
             "{shown:?}"
@@ -310,6 +310,11 @@ KEY = "s3cret-value"
         assert_eq!(
             shown[1],
             "test.toml:10: KEY refers to the environment variable PHONE_VERIFY_NOT_SET, which is not set"
+        );
+        let misspelt = problems(&REQUIRED.replace("s3cret-value", "${evn:KEY}"));
+        assert_eq!(
+            misspelt,
+            ["test.toml:10: KEY refers to evn:KEY, but only ${env:NAME} and ${file:PATH} are known"]
         );
     }
 }

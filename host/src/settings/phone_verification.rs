@@ -60,7 +60,7 @@ impl PhoneVerification {
         let mut secret_options = BTreeSet::new();
         let mut shown_options = Vec::new();
         for row in rows {
-            let secret = row.value.referred() || looks_secret(&row.key);
+            let secret = row.value.referred() || looks_secret(&row.key) || holds_credentials(&row.value);
             let shown = if secret {
                 "\"***\"".into()
             } else {
@@ -99,7 +99,8 @@ impl PhoneVerification {
                 .ok_or_else(|| format!("must be an ISO 3166 country code such as US, not {region}"))
         });
         let mut shown_messages = Vec::new();
-        for row in section.table("MESSAGES", false, "phone_verification.MESSAGES") {
+        let rows = section.table("MESSAGES", false, "phone_verification.MESSAGES");
+        for row in rows.into_iter().filter(|row| row.value.is_resolved()) {
             shown_messages.push((row.key.clone(), row.value.to_toml()));
             let added = text(&row.value).and_then(|template| match &mut messages {
                 Some(messages) => messages
@@ -160,18 +161,21 @@ fn expiration(section: &mut Section<'_>) -> Duration {
     Duration::from_secs(u64::from(seconds))
 }
 
+/// Whether a value is a URL with a user's name and password in it.
+fn holds_credentials(value: &super::document::Value) -> bool {
+    text(value).is_ok_and(|text| {
+        text.split_once("://").is_some_and(|(_, rest)| {
+            rest.split('/')
+                .next()
+                .is_some_and(|authority| authority.contains('@'))
+        })
+    })
+}
+
 /// Whether an option's name says that its value must not be shown.
 fn looks_secret(key: &str) -> bool {
     let key = key.to_lowercase();
-    [
-        "secret",
-        "token",
-        "password",
-        "passwd",
-        "auth",
-        "key",
-        "credential",
-    ]
-    .iter()
-    .any(|word| key.contains(word))
+    ["secret", "token", "pass", "pwd", "auth", "key", "credential"]
+        .iter()
+        .any(|word| key.contains(word))
 }

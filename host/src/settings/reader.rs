@@ -33,11 +33,14 @@ pub(super) struct Section<'a> {
 }
 
 impl Reader {
-    pub(super) fn new(user: Option<Document>, defaults: Document) -> Self {
+    pub(super) fn new(mut user: Option<Document>, defaults: Document) -> Self {
+        let problems = user
+            .as_mut()
+            .map_or_else(Vec::new, |user| std::mem::take(&mut user.problems));
         Self {
             user,
             defaults,
-            problems: Vec::new(),
+            problems,
             warnings: Vec::new(),
             sections: Vec::new(),
             effective: String::new(),
@@ -208,7 +211,7 @@ impl Section<'_> {
         let default = self.default(key);
         let entry = self.given(key);
         let line = entry.as_ref().map(|entry| entry.line);
-        if let Some(entry) = entry {
+        if let Some(entry) = entry.filter(|entry| entry.value.is_resolved()) {
             match read(&entry.value) {
                 Ok(value) => {
                     let shown = if entry.value.referred() {

@@ -28,7 +28,10 @@ pub(super) fn replace(text: &str, folder: &Path) -> Result<(String, bool), Vec<S
                         }),
                 )
             }
-            _ => None,
+            Some((scheme, name)) => Some(Err(format!(
+                "refers to {scheme}:{name}, but only ${{env:NAME}} and ${{file:PATH}} are known"
+            ))),
+            None => None,
         };
         replaced.push_str(&rest[..begin]);
         match value {

@@ -72,7 +72,7 @@ fn run(connection: &Connection, op: &Op) -> bool {
 }
 
 /// Serves on a free port of the loopback interface until the process is killed.
-pub fn serve(database: &Path) {
+pub(crate) fn serve(database: &Path) {
     let runtime = tokio::runtime::Runtime::new().expect("the runtime starts");
     runtime.block_on(async {
         let app = Router::new()

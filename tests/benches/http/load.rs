@@ -16,7 +16,7 @@ use tokio::{
 };
 
 /// Pairs of register and verify per second over `connections` connections in `duration`.
-pub async fn pairs_per_second(
+pub(crate) async fn pairs_per_second(
     server: SocketAddr,
     connections: u64,
     duration: Duration,
@@ -49,13 +49,13 @@ pub async fn pairs_per_second(
 
 /// Valid numbers, each given out once.
 #[derive(Clone, Default)]
-pub struct Numbers(Arc<AtomicU64>);
+pub(crate) struct Numbers(Arc<AtomicU64>);
 
 impl Numbers {
     fn next(&self) -> String {
-        let n = self.0.fetch_add(1, Ordering::Relaxed);
         const AREAS: [u64; 8] = [201, 202, 212, 213, 312, 415, 617, 718];
         const PER_AREA: u64 = 7_000_000;
+        let n = self.0.fetch_add(1, Ordering::Relaxed);
         let area = AREAS[usize::try_from(n / PER_AREA).expect("small") % AREAS.len()];
         format!("+1{area}{}", 2_000_000 + (n * 7_919) % PER_AREA)
     }

@@ -1,0 +1,213 @@
+//! The commands, as a user or a script runs them.
+
+use phone_verify_tests::site::{Site, ran};
+use serde_json::{Value, json};
+
+const NUMBER: &str = "+13478379634";
+
+fn fixed_code() -> Site {
+    Site::with_backend("noop.FixedCodeBackend", &json!({}))
+}
+
+#[test]
+fn a_number_is_verified_from_the_terminal() {
+    let site = fixed_code();
+    let registered = site.run(&["register", NUMBER, "--json"]);
+    assert_eq!(registered.code, Some(0), "{registered:#?}");
+    let result = registered.json();
+    let token = result["session_token"].as_str().unwrap();
+    let verify = |code: &str| {
+        site.run(&[
+            "verify",
+            NUMBER,
+            "--session-token",
+            token,
+            "--code",
+            code,
+            "--json",
+        ])
+    };
+    let wrong = verify("000000");
+    assert_eq!(
+        (wrong.code, wrong.json()["status"].as_str()),
+        (Some(1), Some("invalid")),
+        "{wrong:#?}"
+    );
+    let right = verify("123456");
+    assert_eq!(
+        (right.code, right.json()["status"].as_str()),
+        (Some(0), Some("verified")),
+        "{right:#?}"
+    );
+    let again = verify("123456");
+    assert_eq!(
+        (again.code, again.json()["status"].as_str()),
+        (Some(1), Some("already_verified")),
+        "{again:#?}"
+    );
+}
+
+#[test]
+fn what_register_prints_can_be_pasted() {
+    let site = Site::new();
+    let registered = site.run(&["register", "+1 (347) 837-9634"]);
+    assert_eq!(registered.code, Some(0), "{registered:#?}");
+    let printed = format!("{}{}", registered.stdout, registered.stderr);
+    let sms = printed
+        .lines()
+        .find(|line| line.contains("security code"))
+        .unwrap();
+    let code: String = sms.chars().filter(char::is_ascii_digit).collect();
+    let command = registered
+        .stdout
+        .lines()
+        .find(|line| line.contains("phone-verify verify"))
+        .unwrap();
+    let token = command
+        .split_whitespace()
+        .skip_while(|word| *word != "--session-token")
+        .nth(1)
+        .unwrap();
+    let verified = site.run(&["verify", NUMBER, "--session-token", token, "--code", &code]);
+    assert_eq!(
+        (verified.code, verified.stdout.as_str()),
+        (Some(0), "verified\n"),
+        "{verified:#?}"
+    );
+}
+
+#[test]
+fn wrong_arguments_end_with_2() {
+    let site = fixed_code();
+    for arguments in [
+        &["register", "12"][..],
+        &["register"],
+        &["verify", NUMBER],
+        &["send", "--message", "hello"],
+        &["send", "--message", " ", NUMBER],
+        &["send", "--message", "hello", "--numbers-file", "gone"],
+        &["send", "--message", "hello", NUMBER, "nonsense", "+12"],
+        &["cleanup", "--days", "-1"],
+        &["check", "--settings", "gone.toml"],
+        &["serve", "--demo", "--settings", "phone-verify.toml"],
+        &["nonsense"],
+    ] {
+        let ran = site.run(arguments);
+        assert_eq!(ran.code, Some(2), "{arguments:?}: {ran:#?}");
+        assert_eq!(ran.stdout, "", "{arguments:?}");
+        assert!(!ran.stderr.is_empty(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn check_says_what_would_run() {
+    let site = fixed_code();
+    let checked = site.run(&["check", "--json"]);
+    assert_eq!(checked.code, Some(0), "{checked:#?}");
+    let result = checked.json();
+    assert_eq!(result["ok"], true);
+    assert_eq!(result["backend"], "noop.FixedCodeBackend");
+    assert_eq!(result["sandbox"], true);
+    assert!(!site.path("phone-verify.db").exists(), "it only looks");
+    let told = site.run(&["check"]);
+    assert!(told.stdout.starts_with("all is well\n") && told.stdout.contains("noop.FixedCodeBackend"));
+}
+
+#[test]
+fn problems_are_json_too_when_asked_for() {
+    let mut site = fixed_code();
+    site.set("server", "listne", "127.0.0.1:0");
+    let ran = site.run(&["check", "--json"]);
+    assert_eq!(ran.code, Some(2), "{ran:#?}");
+    let problems = ran.json();
+    assert_eq!(problems["ok"], false);
+    let told = problems["problems"][0].as_str().unwrap();
+    assert!(
+        told.contains("listne") && told.contains("did you mean listen?"),
+        "{told}"
+    );
+}
+
+#[test]
+fn every_library_is_listed_loadable_or_not() {
+    let site = fixed_code();
+    site.install("console");
+    site.write("plugins/libbroken.so", "a text file");
+    let listed = site.run(&["backends", "--json"]);
+    assert_eq!(listed.code, Some(0), "{listed:#?}");
+    let libraries = listed.json();
+    let about = |name: &str| -> Value {
+        let named = |library: &&Value| library["path"].as_str().unwrap().contains(name);
+        libraries.as_array().unwrap().iter().find(named).unwrap().clone()
+    };
+    assert!(about("libconsole").to_string().contains("ConsoleBackend"));
+    assert!(about("libnoop").to_string().contains("FixedCodeBackend"));
+    assert!(
+        about("libbroken").to_string().contains("P2"),
+        "{}",
+        about("libbroken")
+    );
+    let told = site.run(&["backends"]).stdout;
+    assert!(
+        told.contains("console.ConsoleBackend") && told.contains("libbroken.so"),
+        "{told}"
+    );
+}
+
+#[test]
+fn old_records_are_counted_and_then_deleted() {
+    let site = fixed_code();
+    for number in ["+13478379634", "+13478379635"] {
+        assert_eq!(site.run(&["register", number]).code, Some(0));
+    }
+    let cleanup = |arguments: &[&str]| {
+        let arguments = [&["cleanup", "--json"], arguments].concat();
+        let ran = site.run(&arguments);
+        assert_eq!(ran.code, Some(0), "{ran:#?}");
+        ran.json()["records"].clone()
+    };
+    assert_eq!(cleanup(&[]), 0, "they are not 30 days old");
+    assert_eq!(cleanup(&["--days", "0", "--dry-run"]), 2);
+    assert_eq!(cleanup(&["--days", "0"]), 2);
+    assert_eq!(cleanup(&["--days", "0"]), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_demo_needs_nothing_but_itself() {
+    let site = Site::new();
+    // As it is installed: the libraries in a folder beside the program.
+    let program = site.path("phone-verify");
+    let built = phone_verify_tests::artifacts::program();
+    if std::fs::hard_link(&built, &program).is_err() {
+        std::fs::copy(&built, &program).unwrap();
+    }
+    let mut command = std::process::Command::new(&program);
+    command
+        .args(["serve", "--demo", "--listen", "127.0.0.1:0"])
+        .current_dir("/");
+    let daemon = phone_verify_tests::daemon::Daemon::start(&mut command);
+    let registered = daemon.register(NUMBER).await;
+    assert_eq!(registered.status, 200, "{registered:?}\n{}", daemon.log());
+    let checked = daemon
+        .verify(NUMBER, registered.session_token(), &daemon.code_on_console())
+        .await;
+    assert_eq!(checked.status, 200, "{checked:?}");
+    let ready = daemon.get("/readyz").await;
+    assert_eq!(ready.status, 200, "{ready:?}");
+    assert!(
+        ready.body.to_string().contains("console.ConsoleBackend"),
+        "{ready:?}"
+    );
+    assert!(daemon.printed().contains("curl"), "{}", daemon.printed());
+}
+
+#[test]
+fn colours_are_for_terminals() {
+    let mut site = fixed_code();
+    site.set("phone_verification", "SECURITY_CODE_EXPIRATION_SECONDS", 3600);
+    let warned = ran(&mut site.command(&["check"]));
+    assert!(
+        warned.stderr.contains("3600 seconds") && !warned.stderr.contains('\u{1b}'),
+        "{warned:#?}"
+    );
+}

@@ -1,0 +1,115 @@
+//! Builds what the tests run: the program and the backend libraries. Each is built once per process, with
+//! the profile that the tests themselves were built with, and found where cargo says that it put it.
+
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::OnceLock,
+};
+
+/// The libraries of the workspace.
+const LIBRARIES: [&str; 4] = ["console", "nexmo", "noop", "twilio"];
+
+/// The file of a backend library, such as `…/libnoop.so` for `noop`.
+///
+/// # Panics
+///
+/// When the workspace has no such library, or it does not build.
+pub fn library(name: &str) -> PathBuf {
+    static BUILT: OnceLock<HashMap<String, PathBuf>> = OnceLock::new();
+    let built = BUILT.get_or_init(|| {
+        // The version tells them from the packages of the same name that the workspace depends on.
+        let packages = LIBRARIES.map(|name| format!("{name}@{}", env!("CARGO_PKG_VERSION")));
+        let arguments: Vec<&str> = packages
+            .iter()
+            .flat_map(|package| ["--package", package])
+            .collect();
+        build(&workspace(), &arguments)
+    });
+    built
+        .get(name)
+        .unwrap_or_else(|| panic!("the workspace builds no library {name}, only {LIBRARIES:?}"))
+        .clone()
+}
+
+/// The `phone-verify` program.
+///
+/// # Panics
+///
+/// When it does not build.
+pub fn program() -> PathBuf {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT
+        .get_or_init(|| {
+            build(
+                &workspace(),
+                &["--package", "phone-verify", "--bin", "phone-verify"],
+            )
+            .remove("phone-verify")
+            .expect("the package has a program")
+        })
+        .clone()
+}
+
+/// Runs `cargo build` in `directory` and returns what it built by the name of the target.
+///
+/// # Panics
+///
+/// When the build fails; what cargo says is on the standard error.
+pub fn build(directory: &Path, arguments: &[&str]) -> HashMap<String, PathBuf> {
+    let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| env!("CARGO").into()))
+        .current_dir(directory)
+        .args([
+            "build",
+            "--quiet",
+            "--message-format=json",
+            "--profile",
+            &profile(),
+        ])
+        .args(arguments)
+        .stderr(Stdio::inherit())
+        .output()
+        .expect("cargo runs");
+    assert!(
+        output.status.success(),
+        "cargo build {arguments:?} failed in {}",
+        directory.display()
+    );
+    String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .filter(|message| message["reason"] == "compiler-artifact")
+        .filter_map(|artifact| {
+            let kinds = artifact["target"]["crate_types"].as_array()?;
+            let is_wanted = kinds.iter().any(|kind| kind == "cdylib" || kind == "bin");
+            let file = artifact["filenames"].as_array()?.first()?.as_str()?;
+            let name = artifact["target"]["name"].as_str()?;
+            is_wanted.then(|| (name.to_owned(), PathBuf::from(file)))
+        })
+        .collect()
+}
+
+/// The workspace's folder.
+pub fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("this package lies in the workspace's folder")
+        .to_owned()
+}
+
+/// The profile that this program was built with, by the folder that it lies in: `<profile>/deps/<program>`.
+fn profile() -> String {
+    let this = std::env::current_exe().expect("this program has a path");
+    let folder = this
+        .ancestors()
+        .skip(1)
+        .find(|folder| folder.file_name().is_some_and(|name| name != "deps"))
+        .and_then(Path::file_name)
+        .and_then(|name| name.to_str())
+        .expect("a built program lies in a folder named after its profile");
+    match folder {
+        "debug" => "dev".to_owned(),
+        profile => profile.to_owned(),
+    }
+}

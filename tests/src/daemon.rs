@@ -1,0 +1,278 @@
+//! A running daemon: the real program on a port that was free, killed when dropped.
+
+use std::{
+    io::{BufRead, BufReader, Read},
+    net::SocketAddr,
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{Arc, Condvar, Mutex, PoisonError},
+    thread,
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+
+use crate::client::http_client;
+
+/// How long a line may keep a test waiting before it fails.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A running daemon.
+pub struct Daemon {
+    process: Child,
+    address: SocketAddr,
+    stdout: Printed,
+    stderr: Printed,
+    client: reqwest::Client,
+}
+
+/// An answer over HTTP.
+#[derive(Debug)]
+pub struct Answer {
+    /// Its status.
+    pub status: u16,
+    /// Its headers.
+    pub headers: reqwest::header::HeaderMap,
+    /// Its body; null if it has none.
+    pub body: Value,
+}
+
+impl Answer {
+    /// The machine code of an error.
+    pub fn code(&self) -> &str {
+        self.body["code"].as_str().unwrap_or_default()
+    }
+
+    /// The session token of a registration.
+    ///
+    /// # Panics
+    /// When this is none.
+    pub fn session_token(&self) -> &str {
+        self.body["session_token"]
+            .as_str()
+            .unwrap_or_else(|| panic!("no session token in {self:?}"))
+    }
+}
+
+impl Daemon {
+    /// Starts it, and waits until it listens.
+    ///
+    /// # Panics
+    /// When it ends instead, with what it said.
+    pub fn start(command: &mut Command) -> Self {
+        let mut process = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let stdout = Printed::follow(process.stdout.take().expect("piped"));
+        let stderr = Printed::follow(process.stderr.take().expect("piped"));
+        let listening = stdout.wait_for(|line| line.strip_prefix("listening on http://")?.parse().ok());
+        let Some(address) = listening else {
+            let _ = process.kill();
+            panic!(
+                "the daemon does not listen; it says:\n{}{}",
+                stdout.text(),
+                stderr.text()
+            );
+        };
+        Self {
+            process,
+            address,
+            stdout,
+            stderr,
+            client: http_client(),
+        }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What it logged until now.
+    pub fn log(&self) -> String {
+        self.stderr.text()
+    }
+
+    /// What it printed until now.
+    pub fn printed(&self) -> String {
+        self.stdout.text()
+    }
+
+    /// Waits until it has logged a line with this text.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub fn wait_for_log(&self, text: &str) {
+        let found = self.stderr.wait_for(|line| line.contains(text).then_some(()));
+        assert!(found.is_some(), "{text:?} was not logged:\n{}", self.log());
+    }
+
+    /// Asks for a path.
+    ///
+    /// # Panics
+    /// When there is no answer.
+    pub async fn get(&self, path: &str) -> Answer {
+        self.send(self.client.get(self.url(path))).await
+    }
+
+    /// Posts JSON.
+    ///
+    /// # Panics
+    /// When there is no answer.
+    pub async fn post(&self, path: &str, body: &Value) -> Answer {
+        self.send(self.client.post(self.url(path)).json(body)).await
+    }
+
+    /// A request to build on, for [`Daemon::send`].
+    pub fn request(&self, method: &str, path: &str) -> reqwest::RequestBuilder {
+        let method = method.parse().expect("a method");
+        self.client.request(method, self.url(path))
+    }
+
+    /// Sends a request.
+    ///
+    /// # Panics
+    /// When there is no answer, or none that is JSON.
+    pub async fn send(&self, request: reqwest::RequestBuilder) -> Answer {
+        let answer = request.send().await.expect("the daemon answers");
+        let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
+        let bytes = answer.bytes().await.expect("a whole answer");
+        let body = if bytes.is_empty() {
+            Value::Null
+        } else {
+            serde_json::from_slice(&bytes).expect("every answer is JSON")
+        };
+        Answer {
+            status,
+            headers,
+            body,
+        }
+    }
+
+    /// Registers a number.
+    pub async fn register(&self, number: &str) -> Answer {
+        self.post("/api/phone/register", &json!({ "phone_number": number }))
+            .await
+    }
+
+    /// Checks a code.
+    pub async fn verify(&self, number: &str, session_token: &str, code: &str) -> Answer {
+        let body = json!({ "phone_number": number, "session_token": session_token, "security_code": code });
+        self.post("/api/phone/verify", &body).await
+    }
+
+    /// The code of the latest SMS that the console backend printed.
+    ///
+    /// # Panics
+    /// When it printed none.
+    pub fn code_on_console(&self) -> String {
+        let text = self.printed();
+        let line = text.lines().rev().find(|line| line.contains("security code"));
+        let line = line.unwrap_or_else(|| panic!("no SMS in {text:?}"));
+        line.chars().filter(char::is_ascii_digit).collect()
+    }
+
+    /// Sends it a signal, such as `TERM`.
+    ///
+    /// # Panics
+    /// When it cannot be sent.
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        let id = i32::try_from(self.process.id()).expect("a process id");
+        let id = rustix::process::Pid::from_raw(id).expect("a process id");
+        rustix::process::kill_process(id, signal).expect("the daemon runs");
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Panics
+    /// When it does not end.
+    pub fn wait(mut self) -> (ExitStatus, String) {
+        // Its output ends with it; what it printed is complete then.
+        let ended = self.stderr.wait_for_end() && self.stdout.wait_for_end();
+        assert!(ended, "the daemon does not end:\n{}", self.log());
+        let status = self.process.wait().expect("the daemon was started");
+        (status, self.log())
+    }
+
+    /// Ends it in order. Returns its exit status and its log.
+    pub fn stop(self) -> (ExitStatus, String) {
+        self.signal(rustix::process::Signal::TERM);
+        self.wait()
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Lines that a process prints, as they come.
+#[derive(Clone)]
+struct Printed(Arc<(Mutex<Lines>, Condvar)>);
+
+#[derive(Default)]
+struct Lines {
+    lines: Vec<String>,
+    ended: bool,
+}
+
+impl Printed {
+    fn follow(stream: impl Read + Send + 'static) -> Self {
+        let printed = Self(Arc::default());
+        let follower = printed.clone();
+        thread::spawn(move || {
+            let (lines, changed) = &*follower.0;
+            for line in BufReader::new(stream).lines().map_while(Result::ok) {
+                lines
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .lines
+                    .push(line);
+                changed.notify_all();
+            }
+            lines.lock().unwrap_or_else(PoisonError::into_inner).ended = true;
+            changed.notify_all();
+        });
+        printed
+    }
+
+    fn text(&self) -> String {
+        let lines = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.lines.iter().map(|line| format!("{line}\n")).collect()
+    }
+
+    /// What `find` makes of a line; `None` if the stream ends or patience does.
+    fn wait_for<T>(&self, find: impl Fn(&str) -> Option<T>) -> Option<T> {
+        let (lines, changed) = &*self.0;
+        let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if let Some(found) = lines.lines.iter().find_map(|line| find(line)) {
+                return Some(found);
+            }
+            if lines.ended {
+                return None;
+            }
+            let waited = changed
+                .wait_timeout(lines, PATIENCE)
+                .unwrap_or_else(PoisonError::into_inner);
+            if waited.1.timed_out() {
+                return None;
+            }
+            lines = waited.0;
+        }
+    }
+
+    fn wait_for_end(&self) -> bool {
+        let (lines, changed) = &*self.0;
+        let lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = changed.wait_timeout_while(lines, PATIENCE * 2, |lines| !lines.ended);
+        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
+    }
+}

@@ -1,0 +1,188 @@
+//! An installation of phone-verify in a folder of its own: settings, libraries, database. The program runs in
+//! it as a user would run it.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use serde_json::Value;
+use toml::Table;
+
+use crate::{artifacts, daemon::Daemon};
+
+/// What a test's settings file holds unless it says otherwise.
+const SETTINGS: &str = r#"
+[phone_verification]
+BACKEND = "console.ConsoleBackend"
+TOKEN_LENGTH = 6
+MESSAGE = "Welcome to {app}! Please use security code {security_code} to proceed."
+APP_NAME = "Phone Verify"
+SECURITY_CODE_EXPIRATION_SECONDS = 600
+VERIFY_SECURITY_CODE_ONLY_ONCE = true
+OPTIONS = {}
+
+[server]
+listen = "127.0.0.1:0"
+
+[plugins]
+directories = ["plugins"]
+staging_directory = "staging"
+"#;
+
+/// The file that the commands find by themselves.
+const SETTINGS_FILE: &str = "phone-verify.toml";
+
+/// A folder with an installation.
+pub struct Site {
+    folder: tempfile::TempDir,
+    settings: Table,
+}
+
+/// How a command ended.
+#[derive(Debug)]
+pub struct Ran {
+    /// Its exit code; `None` if a signal ended it.
+    pub code: Option<i32>,
+    /// Its standard output.
+    pub stdout: String,
+    /// Its standard error.
+    pub stderr: String,
+}
+
+impl Ran {
+    /// What it printed with `--json`.
+    ///
+    /// # Panics
+    /// When that is no JSON.
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error} in {self:#?}"))
+    }
+}
+
+impl Site {
+    /// An installation that prints each SMS.
+    pub fn new() -> Self {
+        Self::with_backend("console.ConsoleBackend", &Value::Object(serde_json::Map::new()))
+    }
+
+    /// An installation with this backend and these options.
+    ///
+    /// # Panics
+    /// When the library cannot be built, or the folder not written.
+    pub fn with_backend(backend: &str, options: &Value) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let mut site = Self {
+            folder,
+            settings: SETTINGS.parse().expect("good settings"),
+        };
+        let library = backend.rsplit('.').nth(1).expect("<library>.<Backend>");
+        site.install(library);
+        let options = Table::try_from(options).expect("options that TOML can hold");
+        site.set("phone_verification", "BACKEND", backend);
+        site.set("phone_verification", "OPTIONS", options);
+        site
+    }
+
+    /// Changes a setting.
+    ///
+    /// # Panics
+    /// When the file cannot be written.
+    pub fn set(&mut self, section: &str, key: &str, value: impl Into<toml::Value>) -> &mut Self {
+        let section = self
+            .settings
+            .entry(section)
+            .or_insert_with(|| Table::new().into());
+        let section = section.as_table_mut().expect("a section");
+        section.insert(key.to_owned(), value.into());
+        let text = toml::to_string(&self.settings).expect("settings can be written");
+        self.write(SETTINGS_FILE, text);
+        self
+    }
+
+    /// Puts a library of the workspace into the plugin directory.
+    ///
+    /// # Panics
+    /// When it cannot be built, or not be put there.
+    pub fn install(&self, library: &str) -> PathBuf {
+        let built = artifacts::library(library);
+        let file = self.plugins().join(built.file_name().expect("a file"));
+        fs::create_dir_all(self.plugins()).expect("the plugin directory can be made");
+        if fs::hard_link(&built, &file).is_err() {
+            fs::copy(&built, &file).expect("the library can be copied");
+        }
+        file
+    }
+
+    /// Writes a file.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path(name);
+        fs::write(&path, content).expect("the folder can be written");
+        path
+    }
+
+    /// A place in the folder.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// The plugin directory.
+    pub fn plugins(&self) -> PathBuf {
+        self.path("plugins")
+    }
+
+    /// The program with these arguments, in this folder, without settings from the test's own environment.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(artifacts::program());
+        command
+            .args(arguments)
+            .current_dir(self.folder.path())
+            .stdin(Stdio::null());
+        for variable in ["PHONE_VERIFY_SETTINGS", "RUST_LOG", "RUST_BACKTRACE", "NO_COLOR"] {
+            command.env_remove(variable);
+        }
+        command
+    }
+
+    /// Runs a command to its end.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn run(&self, arguments: &[&str]) -> Ran {
+        ran(&mut self.command(arguments))
+    }
+
+    /// Starts the daemon.
+    pub fn serve(&self) -> Daemon {
+        Daemon::start(&mut self.command(&["serve"]))
+    }
+
+    /// The folder.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+}
+
+impl Default for Site {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Runs a command to its end.
+///
+/// # Panics
+/// When it cannot be started.
+pub fn ran(command: &mut Command) -> Ran {
+    let output = command.output().expect("the program starts");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Ran {
+        code: output.status.code(),
+        stdout: text(&output.stdout),
+        stderr: text(&output.stderr),
+    }
+}
