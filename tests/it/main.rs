@@ -7,6 +7,7 @@
 mod bad_input;
 mod commands;
 mod drop_in;
+mod providers;
 mod refusals;
 mod send;
 mod settings;

@@ -21,8 +21,6 @@ pub struct NexmoOptions {
     /// Where the provider listens; a proxy or a test names another address.
     #[option(default = "https://rest.nexmo.com")]
     pub base_url: String,
-    /// Not used here: accepted so that one table serves the sandbox too.
-    pub sandbox_token: Option<Secret>,
 }
 
 /// Sends each SMS through the Nexmo SMS API.

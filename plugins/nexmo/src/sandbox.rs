@@ -61,7 +61,6 @@ impl Backend for NexmoSandboxBackend {
             secret,
             from,
             base_url: base_url.unwrap_or_else(|| NOWHERE.to_owned()),
-            sandbox_token: None,
         };
         Ok(Self {
             gateway: NexmoBackend::open(options, host.clone())?,

@@ -27,8 +27,6 @@ pub struct TwilioOptions {
     /// Where the provider listens; a proxy or a test names another address.
     #[option(default = "https://api.twilio.com")]
     pub base_url: String,
-    /// Not used here: accepted so that one table serves the sandbox too.
-    pub sandbox_token: Option<Secret>,
 }
 
 /// Sends each SMS through Twilio's Messages API.

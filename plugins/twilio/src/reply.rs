@@ -64,15 +64,15 @@ fn kind(code: u64) -> Option<ErrorKind> {
     Some(match code {
         20003 | 20404 | 30002 => ErrorKind::AuthFailed,
         20429 | 30001 => ErrorKind::Throttled,
-        21211 | 21614 => ErrorKind::InvalidNumber,
+        21211 | 21265 | 21266 | 21268 | 21614 => ErrorKind::InvalidNumber,
         21408 | 21608 | 60605 => ErrorKind::DestinationBlocked,
-        21606 | 21612 | 30034 => ErrorKind::SenderRejected,
+        21212 | 21606 | 21612 | 21659 | 30034 => ErrorKind::SenderRejected,
         21610 | 30004 => ErrorKind::OptedOut,
         21617 | 30007 => ErrorKind::ContentRejected,
         // A retention was asked for that the account does not have.
         30029 => ErrorKind::Config,
         30003 | 30008 => ErrorKind::Transient,
-        30005 | 30006 => ErrorKind::UnreachableNumber,
+        21635 | 30005 | 30006 => ErrorKind::UnreachableNumber,
         _ => return None,
     })
 }
@@ -125,6 +125,10 @@ mod tests {
             (20404, 404, ErrorKind::AuthFailed),
             (20429, 429, ErrorKind::Throttled),
             (21211, 400, ErrorKind::InvalidNumber),
+            (21212, 400, ErrorKind::SenderRejected),
+            (21265, 400, ErrorKind::InvalidNumber),
+            (21266, 400, ErrorKind::InvalidNumber),
+            (21268, 400, ErrorKind::InvalidNumber),
             (21408, 403, ErrorKind::DestinationBlocked),
             (21606, 400, ErrorKind::SenderRejected),
             (21608, 403, ErrorKind::DestinationBlocked),
@@ -132,6 +136,8 @@ mod tests {
             (21612, 400, ErrorKind::SenderRejected),
             (21614, 400, ErrorKind::InvalidNumber),
             (21617, 400, ErrorKind::ContentRejected),
+            (21635, 400, ErrorKind::UnreachableNumber),
+            (21659, 400, ErrorKind::SenderRejected),
             (30001, 400, ErrorKind::Throttled),
             (30002, 403, ErrorKind::AuthFailed),
             (30003, 400, ErrorKind::Transient),

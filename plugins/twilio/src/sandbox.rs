@@ -72,7 +72,6 @@ impl Backend for TwilioSandboxBackend {
             messaging_service_sid,
             redact,
             base_url: base_url.unwrap_or_else(|| NOWHERE.to_owned()),
-            sandbox_token: None,
         };
         Ok(Self {
             gateway: TwilioBackend::open(options, host.clone())?,

@@ -4,7 +4,7 @@
 use std::{
     net::SocketAddr,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -26,7 +26,7 @@ use tokio::{
 };
 
 use super::{
-    behaviour::{Behaviour, Script},
+    behaviour::{Behaviour, Script, unpoisoned},
     inbox::{Inbox, Sms},
     line::{Cut, Entrance},
 };
@@ -180,6 +180,11 @@ impl<P: Provider> Gateway<P> {
         self.desk.inbox.next_to(number).await
     }
 
+    /// The form of the latest request, whatever became of it.
+    pub fn last_request(&self) -> Vec<(String, String)> {
+        unpoisoned(&self.desk.latest).clone()
+    }
+
     /// How many requests have arrived, whatever became of them.
     pub fn requests(&self) -> usize {
         self.desk.requests.load(Ordering::SeqCst)
@@ -194,6 +199,7 @@ struct Desk<P> {
     script: Arc<Script>,
     releases: Releases,
     requests: AtomicUsize,
+    latest: Mutex<Vec<(String, String)>>,
 }
 
 /// A semaphore that starts closed.
@@ -266,6 +272,7 @@ async fn serve<P: Provider>(
         form: form_urlencoded::parse(&form).into_owned().collect(),
     };
 
+    unpoisoned(&desk.latest).clone_from(&request.form);
     let behaviour = desk.script.pop();
     let answer = desk.answer(&request, behaviour);
     let mut body = answer.body.to_string();

@@ -57,10 +57,7 @@ impl Provider for Twilio {
             .field("Body")
             .ok_or_else(|| error(21602, "Message body is required."))?;
         if !is_e164(to) {
-            return Err(error(
-                21211,
-                &format!("The 'To' number {to} is not a valid phone number."),
-            ));
+            return Err(not_a_number(to));
         }
         if text.chars().count() > MAX_BODY_CHARS {
             return Err(error(
@@ -108,8 +105,11 @@ impl Provider for Twilio {
         }
     }
 
-    fn refused(&self, code: u32, _request: &Request) -> Answer {
-        error(code, words(code))
+    fn refused(&self, code: u32, request: &Request) -> Answer {
+        match (code, request.field("To")) {
+            (21211, Some(to)) => not_a_number(to),
+            _ => error(code, words(code)),
+        }
     }
 
     fn throttled(&self, wait: Duration, _request: &Request) -> Answer {
@@ -156,6 +156,14 @@ fn is_e164(number: &str) -> bool {
     })
 }
 
+/// Twilio repeats the number.
+fn not_a_number(to: &str) -> Answer {
+    error(
+        21211,
+        &format!("The 'To' number {to} is not a valid phone number."),
+    )
+}
+
 fn error(code: u32, message: &str) -> Answer {
     let status = match code {
         20003 => 401,
@@ -182,7 +190,6 @@ fn words(code: u32) -> &'static str {
         20404 => "The requested resource was not found",
         20429 => "Too Many Requests",
         20500 => "Internal Server Error",
-        21211 => "Invalid 'To' Phone Number",
         21408 => "Permission to send an SMS has not been enabled for the region indicated by the 'To' number",
         21606 => "The 'From' phone number provided is not a valid message-capable Twilio phone number",
         21608 => "The number is unverified. Trial accounts cannot send messages to unverified numbers",

@@ -1,0 +1,8 @@
+//! The bundled provider backends: the real libraries, loaded as the daemon loads them, against the stand-ins for
+//! their providers.
+
+mod faults;
+mod nexmo;
+mod rig;
+mod sandbox;
+mod twilio;
