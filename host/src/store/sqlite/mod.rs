@@ -2,6 +2,7 @@
 //! connections of their own beside it. Several processes may share the file.
 
 mod bulk;
+mod open;
 mod outbox;
 mod retention;
 mod verification;
@@ -14,7 +15,8 @@ use std::{
 };
 
 use async_trait::async_trait;
-use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+pub use open::OpenError;
+use rusqlite::Connection;
 
 use super::{
     Begun, BulkFailure, BulkLease, BulkProgress, CheckRules, JobId, Keyring, NewVerification, OutboxMessage,
@@ -25,45 +27,8 @@ use crate::{
     model::{Outcome, PhoneNumber, SecurityCode, Verdict, VerificationId},
 };
 
-/// In their order; the number of those that ran is the file's `user_version`. Frozen once released.
-const MIGRATIONS: [&str; NEWEST as usize] = [include_str!("../../../migrations/sqlite/0001_initial.sql")];
-
-/// The schema version that this program writes.
-const NEWEST: u32 = 1;
-
-/// How long to wait for another process that is writing.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-
 /// Idle connections that are kept for reading.
 const MAX_IDLE_READERS: usize = 4;
-
-/// Why a database cannot be opened.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum OpenError {
-    /// No such folder, no right to it, not a database, …
-    #[error("the database {path} cannot be opened: {cause}; {hint}")]
-    Unusable {
-        /// The file.
-        path: String,
-        /// SQLite's words.
-        cause: String,
-        /// What to do.
-        hint: &'static str,
-    },
-    /// Written by a later version of this program.
-    #[error(
-        "the database {path} has schema version {found}, and this program knows up to {known}; run a newer phone-verify, or name another file in [store] url"
-    )]
-    TooNew {
-        /// The file.
-        path: String,
-        /// What it has.
-        found: u32,
-        /// What this program knows.
-        known: u32,
-    },
-}
 
 /// The embedded engine, open.
 pub struct Sqlite {
@@ -76,30 +41,7 @@ pub struct Sqlite {
 impl Sqlite {
     /// Opens the file, makes it where there is none, and brings its schema up to date.
     pub fn open(path: &Path, keyring: Arc<Keyring>) -> Result<Self, OpenError> {
-        let unusable = |error: rusqlite::Error| OpenError::Unusable {
-            path: path.display().to_string(),
-            cause: error.to_string(),
-            hint: match error.sqlite_error_code() {
-                Some(rusqlite::ErrorCode::NotADatabase) => "name another file in [store] url",
-                Some(rusqlite::ErrorCode::ReadOnly) => "give this user the right to write it and its folder",
-                Some(rusqlite::ErrorCode::DatabaseBusy) => "another process holds it for long",
-                _ => "its folder must exist, and this user must have the right to write there",
-            },
-        };
-        make_private(path);
-        let mut connection = connect(path).map_err(unusable)?;
-        connection
-            .pragma_update(None, "journal_mode", "WAL")
-            .map_err(unusable)?;
-        let found = migrate(&mut connection).map_err(unusable)?;
-        if found > NEWEST {
-            let path = path.display().to_string();
-            return Err(OpenError::TooNew {
-                path,
-                found,
-                known: NEWEST,
-            });
-        }
+        let connection = open::prepare(path)?;
         Ok(Self {
             path: path.to_owned(),
             keyring,
@@ -116,7 +58,7 @@ impl Sqlite {
         let (path, readers) = (self.path.clone(), Arc::clone(&self.readers));
         let run = move || {
             let idle = readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
-            let connection = idle.map_or_else(|| connect(&path), Ok)?;
+            let connection = idle.map_or_else(|| open::connect(&path), Ok)?;
             let value = read(&connection)?;
             let mut readers = readers.lock().unwrap_or_else(PoisonError::into_inner);
             if readers.len() < MAX_IDLE_READERS {
@@ -132,54 +74,10 @@ impl Sqlite {
 
     async fn write<T: Send + 'static>(
         &self,
-        write: impl FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
+        write: impl Fn(&Connection) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, StoreError> {
         self.writer.run(write).await
     }
-}
-
-/// Others on the machine have no business in the file; SQLite gives its companions the same mode.
-fn make_private(path: &Path) {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::OpenOptionsExt;
-        // An existing file keeps the mode that its owner gave it; any other trouble shows when it is opened.
-        let _ = std::fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(path);
-    }
-}
-
-fn connect(path: &Path) -> rusqlite::Result<Connection> {
-    let flags =
-        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags)?;
-    connection.busy_timeout(BUSY_TIMEOUT)?;
-    connection.pragma_update(None, "synchronous", "FULL")?;
-    connection.pragma_update(None, "foreign_keys", true)?;
-    connection.set_prepared_statement_cache_capacity(64);
-    Ok(connection)
-}
-
-/// Returns the schema version that the file now has.
-fn migrate(connection: &mut Connection) -> rusqlite::Result<u32> {
-    let version = |connection: &Connection| {
-        connection.pragma_query_value(None, "user_version", |row| row.get::<_, u32>(0))
-    };
-    if version(connection)? >= NEWEST {
-        return version(connection);
-    }
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    // Another process may have been faster.
-    let done = version(&transaction)?;
-    for (number, migration) in (1..=NEWEST).zip(MIGRATIONS).filter(|(number, _)| *number > done) {
-        transaction.execute_batch(migration)?;
-        transaction.pragma_update(None, "user_version", number)?;
-    }
-    transaction.commit()?;
-    Ok(NEWEST.max(done))
 }
 
 /// Why an operation failed, inside this engine.
@@ -302,8 +200,8 @@ impl Store for Sqlite {
             let step = self
                 .write(move |connection| retention::delete_before(connection, before))
                 .await?;
-            deleted += step;
-            if step == 0 {
+            deleted += step.deleted;
+            if step.all_done {
                 return Ok(deleted);
             }
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, params};
 use zeroize::Zeroizing;
 
 use super::{Fault, millis};
@@ -118,12 +118,18 @@ pub(super) fn settle(connection: &Connection, settled: &Settled) -> Result<(), F
         ])?;
     if settled.certainly_not_sent {
         // Nobody got the code, so the next registration makes its own; unless another session sent it too.
-        connection
+        let forgotten = connection
             .prepare_cached(
-                "DELETE FROM pending WHERE verification = ?1 AND number =
-                     (SELECT number FROM verification WHERE id = ?1 AND sessions = 1)",
+                "UPDATE verification SET code_sealed = NULL WHERE id = ?1 AND sessions = 1 AND code_of IS NULL
+                 RETURNING number",
             )?
-            .execute([settled.verification.0])?;
+            .query_row([settled.verification.0], |row| row.get::<_, Vec<u8>>(0))
+            .optional()?;
+        if let Some(number) = forgotten {
+            connection
+                .prepare_cached("DELETE FROM pending WHERE number = ?1 AND verification = ?2")?
+                .execute(params![number, settled.verification.0])?;
+        }
     }
     Ok(())
 }

@@ -40,8 +40,13 @@ pub(super) fn count_before(connection: &Connection, before: UnixMillis) -> Resul
     Ok(u64::try_from(verifications + jobs).unwrap_or(0))
 }
 
-/// One step; zero when there is nothing left.
-pub(super) fn delete_before(connection: &Connection, before: UnixMillis) -> Result<u64, Fault> {
+/// What one step did.
+pub(super) struct Step {
+    pub(super) deleted: u64,
+    pub(super) all_done: bool,
+}
+
+pub(super) fn delete_before(connection: &Connection, before: UnixMillis) -> Result<Step, Fault> {
     let first_kept = first_id_at(before);
     for table in ["pending", "outbox"] {
         connection
@@ -53,10 +58,19 @@ pub(super) fn delete_before(connection: &Connection, before: UnixMillis) -> Resu
             "DELETE FROM verification WHERE id IN (SELECT id FROM verification WHERE id < ?1 LIMIT ?2)",
         )?
         .execute(params![first_kept, STEP])?;
+    let items = connection
+        .prepare_cached(
+            "DELETE FROM bulk_item WHERE (job, item) IN
+                 (SELECT job, item FROM bulk_item JOIN bulk_job ON id = job WHERE created_at < ?1 LIMIT ?2)",
+        )?
+        .execute(params![millis(before), STEP])?;
     let jobs = connection
         .prepare_cached(
-            "DELETE FROM bulk_job WHERE id IN (SELECT id FROM bulk_job WHERE created_at < ?1 LIMIT 1)",
+            "DELETE FROM bulk_job WHERE created_at < ?1 AND NOT EXISTS (SELECT 1 FROM bulk_item WHERE job = id)",
         )?
         .execute([millis(before)])?;
-    Ok((verifications + jobs) as u64)
+    Ok(Step {
+        deleted: (verifications + jobs) as u64,
+        all_done: verifications + items == 0,
+    })
 }

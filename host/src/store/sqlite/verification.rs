@@ -55,15 +55,16 @@ struct Pending {
     sessions: u32,
 }
 
+/// The code that is pending for the number. One that expired since the last sweep is forgotten.
 fn pending(connection: &Connection, row: &NewRow) -> Result<Option<Pending>, Fault> {
     let mut statement = connection.prepare_cached(
         "SELECT v.id, v.expires_at, v.code_sealed, v.failures, v.sessions
          FROM pending p JOIN verification v ON v.id = p.verification
-         WHERE p.number = ?1 AND p.expires_at >= ?2 AND v.code_sealed IS NOT NULL",
+         WHERE p.number = ?1 AND v.code_sealed IS NOT NULL",
     )?;
     for number in &row.numbers {
         let found = statement
-            .query_row(params![number, millis(row.new.now)], |row| {
+            .query_row([number], |row| {
                 Ok(Pending {
                     verification: VerificationId(row.get(0)?),
                     expires_at: time(row.get(1)?),
@@ -73,8 +74,14 @@ fn pending(connection: &Connection, row: &NewRow) -> Result<Option<Pending>, Fau
                 })
             })
             .optional()?;
-        if found.is_some() {
-            return Ok(found);
+        match found {
+            Some(pending) if pending.expires_at >= row.new.now => return Ok(Some(pending)),
+            Some(expired) => {
+                connection
+                    .prepare_cached("UPDATE verification SET code_sealed = NULL WHERE id = ?1")?
+                    .execute([expired.verification.0])?;
+            }
+            None => {}
         }
     }
     Ok(None)
@@ -171,11 +178,11 @@ struct Judged {
 const JUDGED: &str = "number, code_of, key_id, code, expires_at, code_used_at";
 
 impl Judged {
-    /// From a row of [`JUDGED`].
-    fn read(connection: &Connection, id: VerificationId, row: &Row<'_>) -> Result<Self, Fault> {
+    /// From a row of [`JUDGED`]; `None`: the verification with its code was deleted.
+    fn read(connection: &Connection, id: VerificationId, row: &Row<'_>) -> Result<Option<Self>, Fault> {
         let number = row.get(0)?;
         if let Some(first) = row.get::<_, Option<[u8; 16]>>(1)? {
-            return connection
+            let judged = connection
                 .prepare_cached(&format!("SELECT {JUDGED} FROM verification WHERE id = ?1"))?
                 .query_row([first], |row| {
                     Ok(Self {
@@ -183,10 +190,10 @@ impl Judged {
                         ..Self::of_row(VerificationId(first), number, row)?
                     })
                 })
-                .optional()?
-                .ok_or_else(|| Fault::corrupt("a verification shares the code of one that is gone"));
+                .optional()?;
+            return Ok(judged);
         }
-        Ok(Self::of_row(id, number, row)?)
+        Ok(Some(Self::of_row(id, number, row)?))
     }
 
     fn of_row(id: VerificationId, number: Vec<u8>, row: &Row<'_>) -> rusqlite::Result<Self> {
@@ -244,7 +251,7 @@ fn with_attempt(connection: &Connection, id: VerificationId) -> Result<Result<Ju
     ))?;
     let mut rows = statement.query([id.0])?;
     if let Some(row) = rows.next()? {
-        return Judged::read(connection, id, row).map(Ok);
+        return Ok(Judged::read(connection, id, row)?.ok_or(Verdict::SessionTokenInvalid));
     }
     let exists = connection
         .prepare_cached("SELECT 1 FROM verification WHERE id = ?1")?
@@ -276,9 +283,10 @@ fn find(connection: &Connection, id: VerificationId) -> Result<Option<Judged>, F
     let mut statement =
         connection.prepare_cached(&format!("SELECT {JUDGED} FROM verification WHERE id = ?1"))?;
     let mut rows = statement.query([id.0])?;
-    rows.next()?
-        .map(|row| Judged::read(connection, id, row))
-        .transpose()
+    match rows.next()? {
+        Some(row) => Judged::read(connection, id, row),
+        None => Ok(None),
+    }
 }
 
 pub(super) fn compare(
@@ -305,8 +313,10 @@ pub(super) fn settle_attempt(
     };
     let Some(verdict) = verdict else {
         connection
-            .prepare_cached("UPDATE verification SET attempts_left = attempts_left + 1 WHERE id = ?1")?
-            .execute([id.0])?;
+            .prepare_cached(
+                "UPDATE verification SET attempts_left = min(attempts_left + 1, ?2) WHERE id = ?1",
+            )?
+            .execute(params![id.0, rules.max_failed_attempts])?;
         return Ok(None);
     };
     let used_before = verdict == Verdict::Valid && rules.only_once && judged.standing.verified;

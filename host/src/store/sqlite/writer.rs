@@ -1,5 +1,5 @@
-//! One thread writes. It takes every operation that waits, runs each in a savepoint of one transaction,
-//! commits once, and answers all: one flush to disk for all that waited.
+//! One thread writes. It takes every operation that waits, runs all of them in one transaction, commits once,
+//! and answers all: one flush to disk for all that waited.
 //!
 //! Invariants: nothing is answered before it is durable; an operation that fails leaves nothing behind and
 //! harms none of the others in its group.
@@ -17,17 +17,44 @@ const QUEUE_LENGTH: usize = 4096;
 /// Operations in one transaction: bounds how long the first of them waits.
 const MAX_GROUP: usize = 512;
 
-/// An operation that has run, and what to do when its group is durable, or is not.
-struct Ran {
-    succeeded: bool,
-    answer: Box<dyn FnOnce(Result<(), StoreError>) + Send>,
+/// An operation and who waits for it.
+trait Operation: Send {
+    /// Runs it, perhaps again after it was rolled back. Returns whether it succeeded.
+    fn run(&mut self, connection: &Connection) -> bool;
+
+    /// Tells who waits, when its group is durable, or is not.
+    fn answer(self: Box<Self>, committed: Result<(), StoreError>);
 }
 
-type Operation = Box<dyn FnOnce(&Connection) -> Ran + Send>;
+struct Waiting<F, T> {
+    operation: F,
+    outcome: Option<Result<T, Fault>>,
+    answer: oneshot::Sender<Result<T, StoreError>>,
+}
+
+impl<F, T> Operation for Waiting<F, T>
+where
+    F: Fn(&Connection) -> Result<T, Fault> + Send,
+    T: Send,
+{
+    fn run(&mut self, connection: &Connection) -> bool {
+        self.outcome.insert((self.operation)(connection)).is_ok()
+    }
+
+    fn answer(self: Box<Self>, committed: Result<(), StoreError>) {
+        let outcome = match (self.outcome, committed) {
+            (Some(outcome), Ok(())) => outcome.map_err(Fault::into_error),
+            (_, Err(error)) => Err(error),
+            (None, Ok(())) => Err(StoreError::Unavailable("the operation was not reached".into())),
+        };
+        // Nobody waits any more if the request was given up; the write stands all the same.
+        let _ = self.answer.send(outcome);
+    }
+}
 
 /// The way to the writing thread. The thread ends, and the database is closed, when this is dropped.
 pub(super) struct Writer {
-    operations: Option<mpsc::Sender<Operation>>,
+    operations: Option<mpsc::Sender<Box<dyn Operation>>>,
     thread: Option<thread::JoinHandle<()>>,
 }
 
@@ -47,19 +74,13 @@ impl Writer {
     /// Runs an operation; returns when it is durable.
     pub(super) async fn run<T: Send + 'static>(
         &self,
-        operation: impl FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
+        operation: impl Fn(&Connection) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (answer, answered) = oneshot::channel();
-        let operation: Operation = Box::new(move |connection| {
-            let outcome = operation(connection);
-            Ran {
-                succeeded: outcome.is_ok(),
-                answer: Box::new(move |committed| {
-                    let outcome = outcome.map_err(Fault::into_error);
-                    // Nobody waits any more if the request was given up; the write stands all the same.
-                    let _ = answer.send(outcome.and_then(|value| committed.map(|()| value)));
-                }),
-            }
+        let operation = Box::new(Waiting {
+            operation,
+            outcome: None,
+            answer,
         });
         let closed = || StoreError::Unavailable("the writer has stopped".into());
         let operations = self.operations.as_ref().ok_or_else(closed)?;
@@ -78,41 +99,130 @@ impl Drop for Writer {
     }
 }
 
-fn write(connection: &Connection, mut waiting: mpsc::Receiver<Operation>) {
+fn write(connection: &Connection, mut waiting: mpsc::Receiver<Box<dyn Operation>>) {
     let mut group = Vec::with_capacity(MAX_GROUP);
     while waiting.blocking_recv_many(&mut group, MAX_GROUP) > 0 {
-        let mut ran = Vec::with_capacity(group.len());
-        let committed = commit(connection, group.drain(..), &mut ran);
-        if committed.is_err() && !connection.is_autocommit() {
-            let _ = connection.execute_batch("ROLLBACK");
-        }
-        let committed = committed.map_err(|error| StoreError::Unavailable(error.to_string()));
-        for ran in ran {
-            (ran.answer)(committed.clone());
+        let committed = commit(connection, &mut group).map_err(|error| {
+            roll_back(connection);
+            StoreError::Unavailable(error.to_string())
+        });
+        for operation in group.drain(..) {
+            operation.answer(committed.clone());
         }
     }
     // Leaves one file behind instead of three.
     let _ = connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");
 }
 
-/// Runs a group. An operation that was not reached because the transaction is lost is dropped, which tells
-/// its caller that the writer gave it up.
-fn commit(
-    connection: &Connection,
-    group: impl Iterator<Item = Operation>,
-    ran: &mut Vec<Ran>,
-) -> rusqlite::Result<()> {
-    let run = |sql| connection.prepare_cached(sql)?.execute([]).map(|_| ());
-    run("BEGIN IMMEDIATE")?;
-    for operation in group {
-        run("SAVEPOINT operation")?;
-        let outcome = operation(connection);
-        let succeeded = outcome.succeeded;
-        ran.push(outcome);
-        if !succeeded {
-            run("ROLLBACK TO operation")?;
-        }
-        run("RELEASE operation")?;
+fn commit(connection: &Connection, group: &mut [Box<dyn Operation>]) -> rusqlite::Result<()> {
+    run(connection, "BEGIN IMMEDIATE")?;
+    if group.iter_mut().all(|operation| operation.run(connection)) {
+        return run(connection, "COMMIT");
     }
-    run("COMMIT")
+    // One failed, which is rare. All run again, each where it can be undone alone.
+    roll_back(connection);
+    run(connection, "BEGIN IMMEDIATE")?;
+    for operation in group {
+        run(connection, "SAVEPOINT operation")?;
+        if !operation.run(connection) {
+            run(connection, "ROLLBACK TO operation")?;
+        }
+        run(connection, "RELEASE operation")?;
+    }
+    run(connection, "COMMIT")
+}
+
+/// Some failures, such as a full disk, roll back by themselves.
+fn roll_back(connection: &Connection) {
+    if !connection.is_autocommit() {
+        let _ = run(connection, "ROLLBACK");
+    }
+}
+
+fn run(connection: &Connection, sql: &str) -> rusqlite::Result<()> {
+    connection.prepare_cached(sql)?.execute([]).map(|_| ())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn writer() -> (Writer, Connection, tempfile::TempDir) {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("test.db");
+        let connection = Connection::open(&path).unwrap();
+        connection.pragma_update(None, "journal_mode", "WAL").unwrap();
+        connection.busy_timeout(std::time::Duration::ZERO).unwrap();
+        connection
+            .execute_batch("CREATE TABLE number (n INTEGER PRIMARY KEY)")
+            .unwrap();
+        let reader = Connection::open(&path).unwrap();
+        (Writer::start(connection), reader, directory)
+    }
+
+    fn insert(connection: &Connection, n: i64) -> Result<(), Fault> {
+        connection.execute("INSERT INTO number VALUES (?1)", [n])?;
+        Ok(())
+    }
+
+    fn count(reader: &Connection) -> i64 {
+        reader
+            .query_row("SELECT count(*) FROM number", [], |row| row.get(0))
+            .unwrap()
+    }
+
+    #[tokio::test]
+    async fn one_that_fails_leaves_nothing_behind_and_harms_no_other() {
+        let (writer, reader, _directory) = writer();
+        let writes = (0..100).map(|n| {
+            writer.run(move |connection| {
+                insert(connection, n)?;
+                // Every tenth fails after it has written.
+                if n % 10 == 0 {
+                    insert(connection, n)
+                } else {
+                    Ok(())
+                }
+            })
+        });
+        let outcomes = futures_util::future::join_all(writes).await;
+        for (n, outcome) in outcomes.iter().enumerate() {
+            assert_eq!(outcome.is_err(), n % 10 == 0, "{n}: {outcome:?}");
+        }
+        assert_eq!(count(&reader), 90);
+    }
+
+    #[tokio::test]
+    async fn what_is_answered_is_there_for_others() {
+        let (writer, reader, _directory) = writer();
+        for n in 0..20 {
+            writer.run(move |connection| insert(connection, n)).await.unwrap();
+            assert_eq!(count(&reader), n + 1);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_write_that_nobody_waits_for_stands() {
+        let (writer, reader, _directory) = writer();
+        tokio::select! {
+            biased;
+            _ = writer.run(|connection| insert(connection, 1)) => {}
+            () = tokio::task::yield_now() => {}
+        }
+        drop(writer);
+        assert_eq!(count(&reader), 1);
+    }
+
+    #[tokio::test]
+    async fn a_group_that_cannot_begin_says_why() {
+        let (writer, reader, _directory) = writer();
+        reader.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let error = writer.run(|connection| insert(connection, 1)).await.unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the database cannot be used: database is locked"
+        );
+        reader.execute_batch("ROLLBACK").unwrap();
+        writer.run(|connection| insert(connection, 1)).await.unwrap();
+    }
 }

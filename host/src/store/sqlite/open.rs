@@ -1,0 +1,244 @@
+//! Opens a database file: makes it where there is none, refuses one that is not ours, and brings its schema
+//! up to date.
+
+use std::{path::Path, time::Duration};
+
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
+
+/// In their order; the number of those that ran is the file's `user_version`. Frozen once released.
+const MIGRATIONS: [&str; NEWEST as usize] = [include_str!("../../../migrations/sqlite/0001_initial.sql")];
+
+/// The schema version that this program writes.
+const NEWEST: i64 = 1;
+
+/// Marks a file as ours: "pver" in ASCII, in SQLite's `application_id`.
+const APPLICATION_ID: i64 = 0x7076_6572;
+
+/// How long to wait for another process that is writing.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Why a database cannot be opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// No such folder, no right to it, not a database, …
+    #[error("the database {path} cannot be opened: {cause}; {hint}")]
+    Unusable {
+        /// The file.
+        path: String,
+        /// `SQLite`'s words.
+        cause: String,
+        /// What to do.
+        hint: &'static str,
+    },
+    /// Another program's.
+    #[error("the database {path} was made by another program; name another file in [store] url")]
+    Foreign {
+        /// The file.
+        path: String,
+    },
+    /// Written by a later version of this program.
+    #[error(
+        "the database {path} has schema version {found}, and this program knows up to {known}; run a newer phone-verify, or name another file in [store] url"
+    )]
+    TooNew {
+        /// The file.
+        path: String,
+        /// What it has.
+        found: i64,
+        /// What this program knows.
+        known: i64,
+    },
+}
+
+/// A connection that may write, to a file with the newest schema.
+pub(super) fn prepare(path: &Path) -> Result<Connection, OpenError> {
+    let shown = || path.display().to_string();
+    let unusable = |error: rusqlite::Error| OpenError::Unusable {
+        path: shown(),
+        cause: error.to_string(),
+        hint: match error.sqlite_error_code() {
+            Some(ErrorCode::NotADatabase) => "name another file in [store] url",
+            Some(ErrorCode::ReadOnly) => "give this user the right to write it and its folder",
+            Some(ErrorCode::DatabaseBusy) => "another process keeps it locked; end that one",
+            Some(ErrorCode::DiskFull) => "make room on its disk",
+            _ => "its folder must exist, and this user must have the right to write there",
+        },
+    };
+    make_private(path);
+    let mut connection = connect(path).map_err(unusable)?;
+    // Before anything is changed in what may be somebody else's.
+    match Schema::of(&connection).map_err(unusable)? {
+        Schema::Ours(found) if found > NEWEST => {
+            return Err(OpenError::TooNew {
+                path: shown(),
+                found,
+                known: NEWEST,
+            });
+        }
+        Schema::Foreign => return Err(OpenError::Foreign { path: shown() }),
+        Schema::Ours(_) | Schema::None => {}
+    }
+    connection
+        .pragma_update(None, "journal_mode", "WAL")
+        .map_err(unusable)?;
+    migrate(&mut connection).map_err(unusable)?;
+    Ok(connection)
+}
+
+/// A connection as every part of the engine uses it.
+pub(super) fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.set_prepared_statement_cache_capacity(64);
+    Ok(connection)
+}
+
+/// Others on the machine have no business in the file; `SQLite` gives its companions the same mode.
+fn make_private(path: &Path) {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt;
+        // An existing file keeps the mode that its owner gave it; any other trouble shows when it is opened.
+        let _ = std::fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path);
+    }
+}
+
+/// What is in a file.
+enum Schema {
+    None,
+    /// Of this version.
+    Ours(i64),
+    Foreign,
+}
+
+impl Schema {
+    fn of(connection: &Connection) -> rusqlite::Result<Self> {
+        // One statement, so that another process which is making the schema shows all of it or nothing.
+        let (application_id, version, tables): (i64, i64, i64) = connection.query_row(
+            "SELECT (SELECT application_id FROM pragma_application_id),
+                    (SELECT user_version FROM pragma_user_version),
+                    (SELECT count(*) FROM sqlite_schema)",
+            [],
+            |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
+        )?;
+        Ok(match application_id {
+            APPLICATION_ID => Self::Ours(version),
+            0 if version == 0 && tables == 0 => Self::None,
+            _ => Self::Foreign,
+        })
+    }
+}
+
+fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
+    if matches!(Schema::of(connection)?, Schema::Ours(NEWEST)) {
+        return Ok(());
+    }
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    // Another process may have been faster.
+    let done = match Schema::of(&transaction)? {
+        Schema::Ours(version) => version,
+        Schema::None | Schema::Foreign => 0,
+    };
+    transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+    for (number, migration) in (1..=NEWEST).zip(MIGRATIONS).filter(|(number, _)| *number > done) {
+        transaction.execute_batch(migration)?;
+        transaction.pragma_update(None, "user_version", number)?;
+    }
+    transaction.commit()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What opening a file says that was made as `make` does.
+    fn refusal(make: impl FnOnce(&Path)) -> String {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("phone-verify.db");
+        make(&path);
+        prepare(&path).err().expect("refused").to_string()
+    }
+
+    #[test]
+    fn a_file_that_is_no_database_is_refused() {
+        let refusal = refusal(|path| std::fs::write(path, "phone numbers:\n".repeat(100)).unwrap());
+        assert!(
+            refusal.ends_with("file is not a database; name another file in [store] url"),
+            "{refusal}"
+        );
+    }
+
+    #[test]
+    fn a_database_of_another_program_is_refused_and_left_as_it_was() {
+        let directory = tempfile::tempdir().unwrap();
+        let theirs = directory.path().join("theirs.db");
+        let connection = Connection::open(&theirs).unwrap();
+        connection.execute_batch("CREATE TABLE account (id)").unwrap();
+        let before = std::fs::read(&theirs).unwrap();
+        let refusal = prepare(&theirs).err().expect("refused").to_string();
+        assert!(
+            refusal.ends_with("was made by another program; name another file in [store] url"),
+            "{refusal}"
+        );
+        assert_eq!(std::fs::read(&theirs).unwrap(), before);
+    }
+
+    #[test]
+    fn a_database_of_a_later_version_is_refused() {
+        let refusal = refusal(|path| {
+            let ours = prepare(path).unwrap();
+            ours.pragma_update(None, "user_version", NEWEST + 1).unwrap();
+        });
+        assert!(
+            refusal.contains("has schema version 2, and this program knows up to 1"),
+            "{refusal}"
+        );
+    }
+
+    #[test]
+    fn a_missing_folder_is_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("no/such/folder/phone-verify.db");
+        let refusal = prepare(&path).err().unwrap().to_string();
+        assert!(
+            refusal.contains("no/such/folder") && refusal.contains("its folder must exist"),
+            "{refusal}"
+        );
+    }
+
+    #[test]
+    fn many_processes_may_make_the_same_database_at_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("phone-verify.db");
+        std::thread::scope(|scope| {
+            let opened: Vec<_> = (0..8).map(|_| scope.spawn(|| prepare(&path).map(drop))).collect();
+            for opened in opened {
+                opened.join().unwrap().unwrap();
+            }
+        });
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn the_files_are_for_their_owner_alone() {
+        use std::os::unix::fs::PermissionsExt;
+        let directory = tempfile::tempdir().unwrap();
+        let open = prepare(&directory.path().join("phone-verify.db")).unwrap();
+        let mut files = 0;
+        for file in std::fs::read_dir(directory.path()).unwrap() {
+            let mode = file.unwrap().metadata().unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600);
+            files += 1;
+        }
+        assert_eq!(files, 3, "the database, its log and its index");
+        drop(open);
+    }
+}
