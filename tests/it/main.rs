@@ -7,6 +7,7 @@
 mod bad_input;
 mod commands;
 mod drop_in;
+mod loading;
 mod providers;
 mod refusals;
 mod send;

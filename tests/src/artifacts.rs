@@ -9,7 +9,7 @@ use std::{
 };
 
 /// The libraries of the workspace.
-const LIBRARIES: [&str; 4] = ["console", "nexmo", "noop", "twilio"];
+const LIBRARIES: [&str; 5] = ["console", "nexmo", "noop", "twilio", "villain"];
 
 /// The file of a backend library, such as `…/libnoop.so` for `noop`.
 ///

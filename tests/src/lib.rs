@@ -1,4 +1,4 @@
-//! The harness of the end-to-end tests: stand-ins for what phone-verify talks to.
+//! The harness of the end-to-end tests: what they build, and stand-ins for what phone-verify talks to.
 
 pub mod artifacts;
 pub mod client;

@@ -8,6 +8,7 @@ use futures_util::StreamExt;
 use phone_verify_plugin_abi::{
     BackendObj, RawBulk, RawCheck, RawError, RawMessageRequest, RawSms,
     abi_stable::std_types::{RResult, RString, RVec},
+    async_ffi::BorrowingFfiFuture,
     error_flag, overrides,
 };
 use serde_json::{Map, Value};
@@ -108,16 +109,16 @@ impl Backend {
         call: Call,
     ) -> Result<Receipt, SendFailure> {
         let call = self.info_of(call, vec![message.to_owned()]);
-        let sms = RawSms {
-            number: RString::from(number.e164()),
-            message: RString::from(message),
-            flags: 0,
-            ext: RVec::new(),
-        };
-        let backend = self.instance.current();
-        let ended = bounded(backend.send_sms(sms, call.object()), &call, &self.name).await;
         let receipt = self
-            .answer(ended, &backend, &call, FailureClass::OutcomeUnknown)
+            .run(&call, FailureClass::OutcomeUnknown, |backend| {
+                let sms = RawSms {
+                    number: RString::from(number.e164()),
+                    message: RString::from(message),
+                    flags: 0,
+                    ext: RVec::new(),
+                };
+                backend.send_sms(sms, call.object())
+            })
             .await?;
         convert::receipt(&receipt)
     }
@@ -145,15 +146,6 @@ impl Backend {
         settled: Settled,
     ) {
         let call = self.info_of(call, vec![message.to_owned()]);
-        let bulk = RawBulk {
-            numbers: numbers
-                .iter()
-                .map(|number| RString::from(number.e164()))
-                .collect(),
-            message: RString::from(message),
-            flags: 0,
-            ext: RVec::new(),
-        };
         let scrubber = Arc::clone(&self.services.scrubber);
         let reported = Reported::new(numbers.len(), offset, settled, scrubber, Arc::clone(&call));
         // A caller that gives up drops this future, and must hear of what is open all the same.
@@ -161,13 +153,19 @@ impl Backend {
             reported: Arc::clone(&reported),
             failure: not_reported(),
         };
-        let backend = self.instance.current();
-        let future = backend.send_bulk_sms(bulk, reported.object(), call.object());
-        let ended = bounded(future, &call, &self.name).await;
-        if let Err(failure) = self
-            .answer(ended, &backend, &call, FailureClass::OutcomeUnknown)
-            .await
-        {
+        let sent = self.run(&call, FailureClass::OutcomeUnknown, |backend| {
+            let bulk = RawBulk {
+                numbers: numbers
+                    .iter()
+                    .map(|number| RString::from(number.e164()))
+                    .collect(),
+                message: RString::from(message),
+                flags: 0,
+                ext: RVec::new(),
+            };
+            backend.send_bulk_sms(bulk, reported.object(), call.object())
+        });
+        if let Err(failure) = sent.await {
             rest.failure = failure;
         }
     }
@@ -187,10 +185,10 @@ impl Backend {
     /// Asks for a security code; only where it is overridden.
     pub async fn generate_security_code(&self, call: Call) -> Result<SecurityCode, SendFailure> {
         let call = self.info_of(call, Vec::new());
-        let backend = self.instance.current();
-        let ended = bounded(backend.generate_security_code(call.object()), &call, &self.name).await;
         let code = self
-            .answer(ended, &backend, &call, FailureClass::Transient)
+            .run(&call, FailureClass::Transient, |backend| {
+                backend.generate_security_code(call.object())
+            })
             .await?;
         convert::security_code(code)
     }
@@ -203,21 +201,16 @@ impl Backend {
         call: Call,
     ) -> Result<Option<String>, SendFailure> {
         let call = self.info_of(call, vec![code.expose().to_owned()]);
-        let request = RawMessageRequest {
-            security_code: RString::from(code.expose()),
-            context_json: RString::from(serde_json::to_string(context).unwrap_or_default()),
-            flags: 0,
-            ext: RVec::new(),
-        };
-        let backend = self.instance.current();
-        let ended = bounded(
-            backend.generate_message(request, call.object()),
-            &call,
-            &self.name,
-        )
-        .await;
         let message = self
-            .answer(ended, &backend, &call, FailureClass::Transient)
+            .run(&call, FailureClass::Transient, |backend| {
+                let request = RawMessageRequest {
+                    security_code: RString::from(code.expose()),
+                    context_json: RString::from(serde_json::to_string(context).unwrap_or_default()),
+                    flags: 0,
+                    ext: RVec::new(),
+                };
+                backend.generate_message(request, call.object())
+            })
             .await?;
         message.into_option().map(convert::message).transpose()
     }
@@ -232,22 +225,17 @@ impl Backend {
     ) -> Result<Verdict, SendFailure> {
         let private = vec![code.expose().to_owned(), token.expose().to_owned()];
         let call = self.info_of(call, private);
-        let check = RawCheck {
-            security_code: RString::from(code.expose()),
-            phone_number: RString::from(number.e164()),
-            session_token: RString::from(token.expose()),
-            flags: 0,
-            ext: RVec::new(),
-        };
-        let backend = self.instance.current();
-        let ended = bounded(
-            backend.validate_security_code(check, call.object()),
-            &call,
-            &self.name,
-        )
-        .await;
         let verdict = self
-            .answer(ended, &backend, &call, FailureClass::Transient)
+            .run(&call, FailureClass::Transient, |backend| {
+                let check = RawCheck {
+                    security_code: RString::from(code.expose()),
+                    phone_number: RString::from(number.e164()),
+                    session_token: RString::from(token.expose()),
+                    flags: 0,
+                    ext: RVec::new(),
+                };
+                backend.validate_security_code(check, call.object())
+            })
             .await?;
         Ok(convert::verdict(verdict))
     }
@@ -256,42 +244,47 @@ impl Backend {
         CallInfo::new(call, &self.services.clock, private)
     }
 
-    /// The library's answer, or why there is none; after a panic there is a fresh instance when this returns.
-    async fn answer<T>(
+    /// Runs one call in the library; `start` begins it on an instance. After a panic there is a fresh instance
+    /// when this returns; a call that met a broken one, in which nothing of the backend ran, is begun again there.
+    async fn run<T>(
         &self,
-        ended: Ended<RResult<T, RawError>>,
-        backend: &Arc<BackendObj>,
-        call: &CallInfo,
+        call: &Arc<CallInfo>,
         when_late: FailureClass,
+        start: impl for<'b> Fn(&'b BackendObj) -> BorrowingFfiFuture<'b, RResult<T, RawError>>,
     ) -> Result<T, SendFailure> {
-        let error = match ended {
-            Ended::Answered(RResult::ROk(answer)) => return Ok(answer),
-            Ended::Answered(RResult::RErr(error)) => error,
-            Ended::TimedOut => {
-                let message = format!(
-                    "{} did not answer within {} ms",
-                    self.name,
-                    call.time_limit().as_millis()
-                );
-                return Err(SendFailure::new(when_late, "deadline", message));
+        let mut is_again = false;
+        loop {
+            let backend = self.instance.current();
+            let error = match bounded(start(&backend), call, &self.name).await {
+                Ended::Answered(RResult::ROk(answer)) => return Ok(answer),
+                Ended::Answered(RResult::RErr(error)) => error,
+                Ended::TimedOut => {
+                    let limit = call.time_limit().as_millis();
+                    let message = format!("{} did not answer within {limit} ms", self.name);
+                    return Err(SendFailure::new(when_late, "deadline", message));
+                }
+                Ended::Panicked => {
+                    self.replace(&backend).await;
+                    let message = format!("{} panicked", self.name);
+                    return Err(SendFailure::new(FailureClass::Internal, "plugin_panic", message));
+                }
+            };
+            let failure = convert::failure(&error, &self.services.scrubber, &call.private());
+            if error.flags & error_flag::PANIC == 0 {
+                return Err(failure);
             }
-            Ended::Panicked => {
-                self.replace(backend).await;
-                let message = format!("{} panicked", self.name);
-                return Err(SendFailure::new(FailureClass::Internal, "plugin_panic", message));
-            }
-        };
-        let failure = convert::failure(&error, &self.services.scrubber, &call.private());
-        if error.flags & error_flag::PANIC != 0 {
             tracing::error!(
                 plugin = self.name,
                 request_id = call.request_id(),
-                message = failure.message,
+                panic = failure.message,
                 "the backend panicked and is constructed anew"
             );
-            self.replace(backend).await;
+            self.replace(&backend).await;
+            if is_again || error.flags & error_flag::NOT_RUN == 0 {
+                return Err(failure);
+            }
+            is_again = true;
         }
-        Err(failure)
     }
 
     /// Constructs the backend anew, off the runtime's threads and within a bound, since it is foreign code.

@@ -55,7 +55,7 @@ pub(super) async fn bounded<T>(
             Err(_) => Poll::Ready(Ended::Panicked),
             // A timer costs more than many a call takes, so that only those that wait have one.
             Ok(Poll::Pending) => sleep
-                .get_or_insert_with(|| Box::pin(tokio::time::sleep(call.time_limit().saturating_sub(took))))
+                .get_or_insert_with(|| Box::pin(tokio::time::sleep(call.time_left())))
                 .as_mut()
                 .poll(context)
                 .map(|()| Ended::TimedOut),

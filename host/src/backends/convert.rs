@@ -54,9 +54,15 @@ pub(super) fn failure(raw: &RawError, scrubber: &Scrubber, private: &[&str]) -> 
         .find(|(_, known)| *known == raw.kind)
         .map_or(FailureClass::Internal, |(class, _)| *class);
     let wait = Duration::from_millis(raw.retry_after_ms).min(MAX_RETRY_AFTER);
+    // A code is a word, and so may be a text without digits: that is no reason to mask it.
+    let numeric: Vec<&str> = private
+        .iter()
+        .copied()
+        .filter(|text| text.contains(|character: char| character.is_ascii_digit()))
+        .collect();
     SendFailure {
         class,
-        code: failure_code(&scrubber.clean(&raw.code, private, MAX_CODE_LENGTH)),
+        code: failure_code(&scrubber.clean(&raw.code, &numeric, MAX_CODE_LENGTH)),
         message: scrubber.clean(&raw.message, private, MAX_MESSAGE_CHARACTERS),
         http_status: (100..600).contains(&raw.http_status).then_some(raw.http_status),
         retry_after: (!wait.is_zero()).then_some(wait),

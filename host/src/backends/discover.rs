@@ -259,7 +259,7 @@ mod tests {
     #[test]
     fn a_missing_directory_and_none_at_all_are_refused() {
         let missing = tempfile::tempdir().unwrap().path().join("gone");
-        let refused = refusal(&[missing.clone()], "nexmo");
+        let refused = refusal(std::slice::from_ref(&missing), "nexmo");
         assert_eq!(refused.code, code::UNREADABLE_DIRECTORY);
         assert_eq!(
             refused.sentence,

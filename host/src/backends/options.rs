@@ -185,7 +185,7 @@ mod tests {
 
     use super::*;
 
-    fn check(given: Value) -> Result<Options, Vec<String>> {
+    fn check(given: &Value) -> Result<Options, Vec<String>> {
         let manifest: Manifest = serde_json::from_value(json!({
             "version": "1.0.0", "abi": {"major": 1, "minor": 0}, "plugin_api": "1.0.0",
             "backends": [
@@ -209,7 +209,7 @@ mod tests {
 
     #[test]
     fn options_go_to_the_library_under_lower_case_names() {
-        let options = check(json!({
+        let options = check(&json!({
             "Key": "k", "SECRET": "s3cret", "time-limit": 3, "base_url": "http://127.0.0.1:9", "TAGS": ["a1", 22],
         }))
         .unwrap();
@@ -226,13 +226,13 @@ mod tests {
 
     #[test]
     fn an_option_of_a_sibling_backend_is_passed_over() {
-        let options = check(json!({"KEY": "k", "SECRET": "s3cret", "SANDBOX_TOKEN": "123456"})).unwrap();
+        let options = check(&json!({"KEY": "k", "SECRET": "s3cret", "SANDBOX_TOKEN": "123456"})).unwrap();
         assert!(!options.json.contains("123456"));
     }
 
     #[test]
     fn every_faulty_option_is_told_at_once() {
-        let refusals = check(json!({
+        let refusals = check(&json!({
             "SECERT": "s3cret", "key": "a", "KEY": "b", "TIMEOUT": "soon", "FLASH": 1, "TAGS": "x", "BASE_URL": " ",
         }))
         .map(|_| ())
@@ -257,7 +257,7 @@ mod tests {
 
     #[test]
     fn a_missing_option_is_told_with_its_help() {
-        let refusals = check(json!({"SECRET": "s3cret"})).map(|_| ()).unwrap_err();
+        let refusals = check(&json!({"SECRET": "s3cret"})).map(|_| ()).unwrap_err();
         assert_eq!(
             refusals,
             ["P601: acme.AcmeBackend needs the option KEY (The API key), and OPTIONS has none; add it there"]

@@ -132,6 +132,8 @@ pub mod level {
 pub mod error_flag {
     /// The error is a panic that the library's glue caught; the instance must be replaced.
     pub const PANIC: u64 = 1 << 0;
+    /// Nothing of the backend ran in this call, which may be made again on the instance's successor.
+    pub const NOT_RUN: u64 = 1 << 1;
 }
 
 /// Why [`HostV1::http`] gave no response: the `code` of its [`RawError`]. The kind is already the

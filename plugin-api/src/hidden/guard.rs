@@ -95,7 +95,8 @@ impl Poison {
     /// An error if the instance has panicked.
     pub(super) fn check(&self) -> Result<(), Error> {
         self.0.get().map_or(Ok(()), |first| {
-            Err(panic_error(format!("not called again after it {first}")))
+            let error = panic_error(format!("not called again after it {first}"));
+            Err(error.with_flags(error_flag::NOT_RUN))
         })
     }
 

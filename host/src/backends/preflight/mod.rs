@@ -5,6 +5,8 @@
 
 mod elf;
 mod manifest;
+#[cfg(test)]
+mod tests;
 
 use std::{fs::File, io::Read, path::Path};
 

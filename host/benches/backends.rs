@@ -1,0 +1,218 @@
+//! What a backend costs because it is a library: loading it, and calling through the ABI beside a call of the
+//! same backend compiled in.
+//!
+//! `cargo bench -p phone-verify --bench backends`. The last lines are the figures to quote.
+
+#[path = "../../tests/src/artifacts.rs"]
+#[allow(
+    dead_code,
+    unreachable_pub,
+    reason = "the tests' harness has more than one user"
+)]
+mod artifacts;
+
+use std::{
+    hint::black_box,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use criterion::Criterion;
+use phone_verify::{
+    backends::{Backend, BackendName, BaseCalls, Call, Loader, LoaderConfig},
+    clock::Clock,
+    entropy::Entropy,
+    model::{PhoneNumber, Receipt, SecurityCode, SendFailure, Verdict},
+};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+const MESSAGE: &str = "Welcome to Phone Verify! Please use security code 123456 to proceed.";
+
+fn main() {
+    let mut criterion = Criterion::default().configure_from_args();
+    let bench = Bench::new();
+    bench.calls(&mut criterion);
+    bench.loads(&mut criterion);
+    criterion.final_summary();
+    if std::env::args().any(|argument| argument == "--bench") {
+        bench.figures();
+    }
+}
+
+/// The same as `noop.NoopBackend`, in the host.
+struct Native;
+
+#[async_trait::async_trait]
+trait Sender: Send + Sync {
+    async fn send_sms(&self, number: &PhoneNumber, message: &str, call: Call)
+    -> Result<Receipt, SendFailure>;
+}
+
+#[async_trait::async_trait]
+impl Sender for Native {
+    async fn send_sms(
+        &self,
+        number: &PhoneNumber,
+        message: &str,
+        call: Call,
+    ) -> Result<Receipt, SendFailure> {
+        black_box((number, message, call));
+        Ok(Receipt::default())
+    }
+}
+
+struct NoBase;
+
+#[async_trait::async_trait]
+impl BaseCalls for NoBase {
+    fn security_code(&self) -> Result<SecurityCode, SendFailure> {
+        unreachable!("the no-op backend calls no base")
+    }
+
+    fn message(&self, _code: &SecurityCode) -> String {
+        String::new()
+    }
+
+    async fn validate(&self, _code: &SecurityCode) -> Option<Result<Verdict, SendFailure>> {
+        None
+    }
+}
+
+struct Bench {
+    runtime: Runtime,
+    directory: TempDir,
+    base: Arc<dyn BaseCalls>,
+    number: PhoneNumber,
+    native: Arc<dyn Sender>,
+    loaded: Backend,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        std::fs::copy(artifacts::library("noop"), directory.path().join("libnoop.so"))
+            .expect("the library is copied");
+        let runtime = Runtime::new().expect("the runtime starts");
+        let loaded = load(&loader(&directory, 0));
+        Self {
+            runtime,
+            base: Arc::new(NoBase),
+            number: PhoneNumber::parse("+13478379634", None).expect("a valid number"),
+            native: Arc::new(Native),
+            loaded,
+            directory,
+        }
+    }
+
+    fn call(&self) -> Call {
+        Call {
+            time_limit: Duration::from_secs(10),
+            request_id: String::new(),
+            idempotency_key: String::new(),
+            locale: String::new(),
+            base: Arc::clone(&self.base),
+        }
+    }
+
+    async fn send_native(&self) {
+        let _ = black_box(self.native.send_sms(&self.number, MESSAGE, self.call()).await);
+    }
+
+    async fn send_loaded(&self) {
+        let _ = black_box(self.loaded.send_sms(&self.number, MESSAGE, self.call()).await);
+    }
+
+    fn calls(&self, criterion: &mut Criterion) {
+        let mut group = criterion.benchmark_group("call");
+        group.bench_function("native dyn", |bencher| {
+            bencher.to_async(&self.runtime).iter(|| self.send_native());
+        });
+        group.bench_function("through the library", |bencher| {
+            bencher.to_async(&self.runtime).iter(|| self.send_loaded());
+        });
+        group.finish();
+    }
+
+    fn loads(&self, criterion: &mut Criterion) {
+        let mut group = criterion.benchmark_group("load");
+        group.bench_function("read, judge and construct again", |bencher| {
+            let again = loader(&self.directory, 0);
+            bencher.iter(|| load(&again));
+        });
+        group.finish();
+    }
+
+    /// The two figures that are promised: what a call costs over a native one, and what loading a library that
+    /// was never seen before costs.
+    fn figures(&self) {
+        const CALLS: u32 = 200_000;
+        const ROUNDS: usize = 9;
+        let time = |native: bool| {
+            let start = now();
+            self.runtime.block_on(async {
+                for _ in 0..CALLS {
+                    if native {
+                        self.send_native().await;
+                    } else {
+                        self.send_loaded().await;
+                    }
+                }
+            });
+            start.elapsed() / CALLS
+        };
+        // Turn by turn, so that a drift of the machine's speed meets both.
+        let rounds: (Vec<_>, Vec<_>) = (0..ROUNDS).map(|_| (time(true), time(false))).unzip();
+        let (native, through) = (median(rounds.0), median(rounds.1));
+
+        let library = std::fs::read(self.directory.path().join("libnoop.so")).expect("the library");
+        let loads = (1..=32)
+            .map(|generation: u32| {
+                // Bytes at the end change nothing but the hash: each is a library of its own to the system.
+                let directory = tempfile::tempdir().expect("a temporary directory");
+                let bytes = [library.as_slice(), &generation.to_be_bytes()].concat();
+                std::fs::write(directory.path().join("libnoop.so"), bytes).expect("the copy is written");
+                let fresh = loader(&directory, generation);
+                let start = now();
+                black_box(load(&fresh));
+                start.elapsed()
+            })
+            .collect();
+        println!(
+            "\na call: native dyn {native:?}, through the library {through:?}: {:?} more, goal at most 200ns",
+            through.saturating_sub(native)
+        );
+        println!(
+            "loading a library of {} bytes: {:?}, goal at most 1ms",
+            library.len(),
+            median(loads)
+        );
+    }
+}
+
+fn loader(directory: &TempDir, generation: u32) -> Loader {
+    Loader::new(LoaderConfig {
+        directories: vec![directory.path().to_owned()],
+        staging: directory.path().join(format!("staged-{generation}")),
+        clock: Clock::system(),
+        entropy: Entropy::system(),
+        allow_private_addresses: false,
+    })
+}
+
+fn load(loader: &Loader) -> Backend {
+    let name = BackendName::parse("noop.NoopBackend").expect("a backend's name");
+    loader
+        .load(&name, &serde_json::Map::new())
+        .expect("the library loads")
+}
+
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort();
+    times[times.len() / 2]
+}
+
+#[expect(clippy::disallowed_methods, reason = "a bench measures with the real clock")]
+fn now() -> Instant {
+    Instant::now()
+}

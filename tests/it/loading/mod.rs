@@ -1,0 +1,9 @@
+//! Backends are loaded out of real library files, and whatever such a file holds or does, the host lives on.
+
+mod calls;
+mod egress;
+mod files;
+mod generations;
+mod options;
+mod shelf;
+mod versions;

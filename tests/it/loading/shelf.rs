@@ -1,0 +1,169 @@
+//! A plugin directory of a test's own, and what is loaded from it.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    sync::Arc,
+    time::Duration,
+};
+
+use phone_verify::{
+    backends::{Backend, BackendName, BaseCalls, Call, Loader, LoaderConfig, Refusal},
+    clock::Clock,
+    entropy::Entropy,
+    model::{PhoneNumber, SecurityCode, SendFailure, Verdict},
+};
+use phone_verify_tests::artifacts;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// A plugin directory.
+pub(crate) struct Shelf {
+    directory: TempDir,
+    pub(crate) loader: Loader,
+}
+
+impl Shelf {
+    pub(crate) fn empty() -> Self {
+        Self::made(false)
+    }
+
+    /// One whose backends may call http:// and this machine.
+    pub(crate) fn trusting() -> Self {
+        Self::made(true)
+    }
+
+    fn made(allow_private_addresses: bool) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let plugins = directory.path().join("plugins");
+        std::fs::create_dir(&plugins).unwrap();
+        let loader = Loader::new(LoaderConfig {
+            directories: vec![plugins],
+            staging: directory.path().join("staged"),
+            clock: Clock::system(),
+            entropy: Entropy::system(),
+            allow_private_addresses,
+        });
+        Self { directory, loader }
+    }
+
+    /// With these built libraries on it.
+    pub(crate) fn with(libraries: &[&str]) -> Self {
+        let shelf = Self::empty();
+        for library in libraries {
+            shelf.put(library, &built(library));
+        }
+        shelf
+    }
+
+    /// Where the library of that name lies.
+    pub(crate) fn path(&self, library: &str) -> PathBuf {
+        self.directory
+            .path()
+            .join("plugins")
+            .join(format!("lib{library}.so"))
+    }
+
+    pub(crate) fn staged(&self) -> PathBuf {
+        self.directory.path().join("staged")
+    }
+
+    /// Puts a file of these bytes on it.
+    pub(crate) fn put(&self, library: &str, bytes: &[u8]) {
+        std::fs::write(self.path(library), bytes).unwrap();
+    }
+
+    /// Puts what the C compiler makes of `source` on it.
+    pub(crate) fn compile(&self, library: &str, source: &str, arguments: &[&str]) {
+        let file = self.directory.path().join(format!("{library}.c"));
+        std::fs::write(&file, source).unwrap();
+        let status = Command::new("cc")
+            .arg("-o")
+            .arg(self.path(library))
+            .arg(&file)
+            .args(arguments)
+            .status()
+            .expect("a C compiler is installed");
+        assert!(status.success(), "cc {arguments:?} failed");
+    }
+
+    pub(crate) fn load(&self, name: &str, options: &Value) -> Result<Backend, Vec<Refusal>> {
+        let name = BackendName::parse(name).unwrap();
+        self.loader.load(&name, options.as_object().unwrap())
+    }
+
+    /// The one reason why the backend is not loaded, with the directory's name taken out of its sentence.
+    pub(crate) fn refusal(&self, name: &str) -> (&'static str, String) {
+        let mut refusals = self.load(name, &json!({})).unwrap_err();
+        assert_eq!(refusals.len(), 1, "{refusals:?}");
+        let refusal = refusals.remove(0);
+        let directory = format!("{}/plugins/", self.directory.path().display());
+        (refusal.code, refusal.sentence.replace(&directory, ""))
+    }
+}
+
+/// The bytes of a built library.
+pub(crate) fn built(library: &str) -> Vec<u8> {
+    std::fs::read(artifacts::library(library)).unwrap()
+}
+
+/// A villain, loaded.
+pub(crate) fn villain(options: &Value) -> Backend {
+    Shelf::with(&["villain"])
+        .load("villain.VillainBackend", options)
+        .unwrap()
+}
+
+/// What an override falls back on: one code, one message, one verdict.
+struct Base;
+
+#[async_trait::async_trait]
+impl BaseCalls for Base {
+    fn security_code(&self) -> Result<SecurityCode, SendFailure> {
+        Ok(code("424242"))
+    }
+
+    fn message(&self, code: &SecurityCode) -> String {
+        format!("Your code is {}.", code.expose())
+    }
+
+    async fn validate(&self, code: &SecurityCode) -> Option<Result<Verdict, SendFailure>> {
+        Some(Ok(if code.expose() == "424242" {
+            Verdict::Valid
+        } else {
+            Verdict::Expired
+        }))
+    }
+}
+
+pub(crate) fn code(text: &str) -> SecurityCode {
+    SecurityCode::new(text).unwrap()
+}
+
+pub(crate) fn number(text: &str) -> PhoneNumber {
+    PhoneNumber::parse(text, None).unwrap()
+}
+
+/// Somebody's number.
+pub(crate) fn alice() -> PhoneNumber {
+    number("+13478379634")
+}
+
+pub(crate) fn call() -> Call {
+    call_within(Duration::from_secs(10))
+}
+
+pub(crate) fn call_within(time_limit: Duration) -> Call {
+    Call {
+        time_limit,
+        request_id: "r-1".to_owned(),
+        idempotency_key: "i-1".to_owned(),
+        locale: "de-AT".to_owned(),
+        base: Arc::new(Base),
+    }
+}
+
+/// How many files lie in a directory.
+pub(crate) fn count(directory: &Path) -> usize {
+    std::fs::read_dir(directory).map_or(0, Iterator::count)
+}
