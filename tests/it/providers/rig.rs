@@ -1,6 +1,10 @@
 //! A backend loaded out of its library, and the gateway at its other end.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    path::Path,
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use phone_verify::{
     backends::{Backend, BackendName, BaseCalls, Call, Loader, LoaderConfig, Refusal},
@@ -54,23 +58,22 @@ impl<P: Provider> Rig<P> {
     }
 }
 
-/// Loads a backend from a directory that holds its library alone.
+/// Loads a backend through a loader that all stories share: its HTTP client reads the system's certificates once.
 pub(crate) fn load(backend: &str, options: &Map<String, Value>) -> Result<Backend, Vec<Refusal>> {
-    let name = BackendName::parse(backend).unwrap();
-    let library = artifacts::library(&name.library);
-    let folder = tempfile::tempdir().unwrap();
-    let plugins = folder.path().join("plugins");
-    std::fs::create_dir(&plugins).unwrap();
-    std::fs::copy(&library, plugins.join(library.file_name().unwrap())).unwrap();
-    let loader = Loader::new(LoaderConfig {
-        directories: vec![plugins],
-        staging: folder.path().join("staged"),
-        clock: Clock::system(),
-        entropy: Entropy::system(),
-        // A gateway's address is the operator's own BASE_URL, which needs no special word.
-        allow_private_addresses: false,
+    static LOADER: LazyLock<Loader> = LazyLock::new(|| {
+        Loader::new(LoaderConfig {
+            directories: ["nexmo", "twilio"]
+                .map(|library| artifacts::library(library).parent().unwrap().to_owned())
+                .to_vec(),
+            // Copies are named by their content, so that nothing piles up here.
+            staging: Path::new(env!("CARGO_TARGET_TMPDIR")).join("staged"),
+            clock: Clock::system(),
+            entropy: Entropy::system(),
+            // A gateway's address is the operator's own BASE_URL, which needs no special word.
+            allow_private_addresses: false,
+        })
     });
-    loader.load(&name, options)
+    LOADER.load(&BackendName::parse(backend).unwrap(), options)
 }
 
 pub(crate) fn phone(number: &str) -> PhoneNumber {
