@@ -254,11 +254,11 @@ impl Section<'_> {
     ) -> (T, Option<usize>) {
         let entry = self.given(older);
         let line = entry.as_ref().map(|entry| entry.line);
-        if let Some(mut entry) = entry {
-            if Self::position(&self.user, name, self.any_case).is_none() {
-                name.clone_into(&mut entry.key);
-                self.user.push(entry);
-            }
+        if let Some(mut entry) = entry
+            && Self::position(&self.user, name, self.any_case).is_none()
+        {
+            name.clone_into(&mut entry.key);
+            self.user.push(entry);
         }
         (self.get(name, read), line)
     }

@@ -68,11 +68,11 @@ impl Reported {
         let is_open = usize::try_from(index)
             .ok()
             .and_then(|index| open.get_mut(index).map(|is_open| (index, is_open)));
-        if let Some((index, is_open)) = is_open {
-            if std::mem::take(is_open) {
-                // Under the lock, so that nothing is heard after `close` has returned.
-                (self.settled)(self.offset + index, outcome);
-            }
+        if let Some((index, is_open)) = is_open
+            && std::mem::take(is_open)
+        {
+            // Under the lock, so that nothing is heard after `close` has returned.
+            (self.settled)(self.offset + index, outcome);
         }
     }
 }

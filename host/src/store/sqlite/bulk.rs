@@ -55,7 +55,7 @@ pub(super) fn begin(connection: &Connection, rows: &Rows, now: UnixMillis) -> Re
 fn open_number(sealed: &[u8], job: JobId, keyring: &Keyring) -> Result<PhoneNumber, Fault> {
     keyring
         .open_sealed(sealed, &job.0)
-        .and_then(|number| PhoneNumber::parse(&number, None).ok())
+        .and_then(|number| PhoneNumber::stored(&number))
         .ok_or_else(|| Fault::corrupt("a number of a bulk job cannot be opened with the keys given"))
 }
 

@@ -5,11 +5,11 @@ use std::{path::Path, time::Duration};
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
-/// In their order; the number of those that ran is the file's `user_version`. Frozen once released.
-const MIGRATIONS: [&str; NEWEST as usize] = [include_str!("../../../migrations/sqlite/0001_initial.sql")];
+/// In their order, each with the `user_version` that a file has afterwards. Frozen once released.
+const MIGRATIONS: [(i64, &str); 1] = [(1, include_str!("../../../migrations/sqlite/0001_initial.sql"))];
 
 /// The schema version that this program writes.
-const NEWEST: i64 = 1;
+const NEWEST: i64 = MIGRATIONS[MIGRATIONS.len() - 1].0;
 
 /// Marks a file as ours: "pver" in ASCII, in SQLite's `application_id`.
 const APPLICATION_ID: i64 = 0x7076_6572;
@@ -148,7 +148,7 @@ fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
         Schema::None | Schema::Foreign => 0,
     };
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
-    for (number, migration) in (1..=NEWEST).zip(MIGRATIONS).filter(|(number, _)| *number > done) {
+    for (number, migration) in MIGRATIONS.iter().filter(|(number, _)| *number > done) {
         transaction.execute_batch(migration)?;
         transaction.pragma_update(None, "user_version", number)?;
     }
@@ -164,7 +164,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("phone-verify.db");
         make(&path);
-        prepare(&path).err().expect("refused").to_string()
+        prepare(&path).expect_err("refused").to_string()
     }
 
     #[test]
@@ -183,7 +183,7 @@ mod tests {
         let connection = Connection::open(&theirs).unwrap();
         connection.execute_batch("CREATE TABLE account (id)").unwrap();
         let before = std::fs::read(&theirs).unwrap();
-        let refusal = prepare(&theirs).err().expect("refused").to_string();
+        let refusal = prepare(&theirs).expect_err("refused").to_string();
         assert!(
             refusal.ends_with("was made by another program; name another file in [store] url"),
             "{refusal}"
@@ -207,7 +207,7 @@ mod tests {
     fn a_missing_folder_is_named() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("no/such/folder/phone-verify.db");
-        let refusal = prepare(&path).err().unwrap().to_string();
+        let refusal = prepare(&path).unwrap_err().to_string();
         assert!(
             refusal.contains("no/such/folder") && refusal.contains("its folder must exist"),
             "{refusal}"

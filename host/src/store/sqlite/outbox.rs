@@ -34,7 +34,7 @@ fn open(
 ) -> Option<OutboxMessage> {
     let plain = keyring.open_sealed(sealed, &id.0)?;
     let mut parts = plain.splitn(3, '\n');
-    let number = PhoneNumber::parse(parts.next()?, None).ok()?;
+    let number = PhoneNumber::stored(parts.next()?)?;
     let locale = Locale(parts.next()?.to_owned());
     let text = Zeroizing::new(parts.next()?.to_owned());
     Some(OutboxMessage {

@@ -174,7 +174,7 @@ mod tests {
     #[tokio::test]
     async fn one_that_fails_leaves_nothing_behind_and_harms_no_other() {
         let (writer, reader, _directory) = writer();
-        let writes = (0..100).map(|n| {
+        let all = (0..100).map(|n| {
             writer.run(move |connection| {
                 insert(connection, n)?;
                 // Every tenth fails after it has written.
@@ -185,7 +185,7 @@ mod tests {
                 }
             })
         });
-        let outcomes = futures_util::future::join_all(writes).await;
+        let outcomes = futures_util::future::join_all(all).await;
         for (n, outcome) in outcomes.iter().enumerate() {
             assert_eq!(outcome.is_err(), n % 10 == 0, "{n}: {outcome:?}");
         }
