@@ -4,8 +4,10 @@
     reason = "all of it is tests, also what is not marked as one"
 )]
 
+mod architecture;
 mod bad_input;
 mod commands;
+mod custom_backend;
 mod drop_in;
 mod loading;
 mod providers;
@@ -13,3 +15,4 @@ mod refusals;
 mod send;
 mod settings;
 mod shutdown;
+mod whole_way;

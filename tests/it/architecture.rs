@@ -1,0 +1,180 @@
+//! The invariants of `ARCHITECTURE.md` that can be read off the sources.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use phone_verify_tests::artifacts::workspace;
+
+/// The sources below a folder, by their path from the workspace's.
+fn sources(folder: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let mut folders = vec![workspace().join(folder)];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path: PathBuf = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let name = path.strip_prefix(workspace()).unwrap().display().to_string();
+                found.push((name, fs::read_to_string(&path).unwrap()));
+            }
+        }
+    }
+    assert!(!found.is_empty(), "{folder} has no sources");
+    found
+}
+
+/// What runs, without comments and without tests.
+fn code(source: &str) -> String {
+    let shipped = source
+        .split("#[cfg(test)]\nmod tests {")
+        .next()
+        .unwrap_or_default();
+    shipped
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+/// Files of a folder that say one of these words and may not.
+fn offenders(folder: &str, words: &[&str], may: &[&str]) -> Vec<String> {
+    sources(folder)
+        .into_iter()
+        .filter(|(name, _)| !may.iter().any(|may| name.starts_with(may)))
+        .filter(|(_, source)| words.iter().any(|word| code(source).contains(word)))
+        .map(|(name, _)| name)
+        .collect()
+}
+
+#[test]
+fn every_module_says_what_it_is_for() {
+    for folder in [
+        "host/src",
+        "plugin-api",
+        "plugins",
+        "examples/custom-backend/src",
+        "tests/src",
+        "tests/it",
+    ] {
+        for (name, source) in sources(folder) {
+            assert!(
+                source.starts_with("//!"),
+                "{name} does not begin with its purpose"
+            );
+        }
+    }
+}
+
+#[test]
+fn only_the_engine_names_the_database_driver() {
+    assert_eq!(
+        offenders("host/src", &["rusqlite"], &["host/src/store/sqlite"]),
+        [""; 0]
+    );
+}
+
+#[test]
+fn only_the_loader_and_the_glue_are_unsafe() {
+    let words = ["unsafe {", "unsafe fn", "unsafe impl", "unsafe extern"];
+    assert_eq!(
+        offenders("host/src", &words, &["host/src/backends/load.rs"]),
+        [""; 0]
+    );
+    assert_eq!(
+        offenders("plugin-api/src", &words, &["plugin-api/src/hidden"]),
+        [""; 0]
+    );
+    assert_eq!(offenders("plugins", &words, &[]), [""; 0]);
+}
+
+#[test]
+fn every_unsafe_block_says_why_it_is_sound() {
+    for (name, source) in sources("host/src/backends")
+        .into_iter()
+        .chain(sources("plugin-api/src"))
+    {
+        let lines: Vec<&str> = source.lines().collect();
+        for (at, line) in lines
+            .iter()
+            .enumerate()
+            .filter(|(_, line)| line.contains("unsafe {"))
+        {
+            let before = &lines[at.saturating_sub(6)..at];
+            assert!(
+                before.iter().any(|line| line.contains("SAFETY:")),
+                "{name}:{}: {line}",
+                at + 1
+            );
+        }
+    }
+}
+
+#[test]
+fn the_domain_knows_no_shell_and_no_engine() {
+    let shells = ["crate::http", "crate::cli", "crate::daemon", "crate::settings"];
+    for folder in [
+        "host/src/model",
+        "host/src/verifier",
+        "host/src/store",
+        "host/src/dispatch",
+    ] {
+        assert_eq!(offenders(folder, &shells, &[]), [""; 0], "{folder}");
+    }
+    let others = ["crate::backends", "crate::dispatch", "crate::store::sqlite"];
+    assert_eq!(
+        offenders("host/src/verifier", &others, &[]),
+        [""; 0],
+        "the verifier never sends"
+    );
+    assert_eq!(
+        offenders(
+            "host/src/dispatch",
+            &["crate::backends", "crate::verifier", "SecurityCode"],
+            &[]
+        ),
+        [""; 0],
+        "dispatch never judges a code"
+    );
+    let pure = ["crate::store", "crate::verifier", "async fn", "tokio::"];
+    assert_eq!(
+        offenders("host/src/model", &pure, &[]),
+        [""; 0],
+        "the model is pure"
+    );
+}
+
+#[test]
+fn backends_are_written_against_the_authors_crate_alone() {
+    for name in ["console", "nexmo", "twilio"] {
+        let manifest = fs::read_to_string(workspace().join(format!("plugins/{name}/Cargo.toml"))).unwrap();
+        let manifest: toml::Table = manifest.parse().unwrap();
+        let dependencies: Vec<_> = manifest["dependencies"]
+            .as_table()
+            .unwrap()
+            .keys()
+            .cloned()
+            .collect();
+        assert_eq!(dependencies, ["phone-verify-plugin-api"], "{name}");
+    }
+}
+
+#[test]
+fn what_the_architecture_names_is_there() {
+    let text = fs::read_to_string(workspace().join("ARCHITECTURE.md")).unwrap();
+    let named = text.split('`').skip(1).step_by(2);
+    for path in named.filter(|word| word.contains('/') && !word.contains(' ') && !word.contains('*')) {
+        let path = path.trim_end_matches('/');
+        let places = ["", "host/src"].map(|folder| Path::new(folder).join(path));
+        let exists = |place: &PathBuf| {
+            let place = workspace().join(place);
+            place.exists() || place.with_extension("rs").exists()
+        };
+        assert!(
+            path.starts_with('/') || places.iter().any(exists),
+            "{path} is not there"
+        );
+    }
+}
