@@ -9,7 +9,7 @@ use crate::{Error, ErrorKind, OptionValue};
 ///
 /// Each field is an option of its own name. `#[option(…)]` on a field takes `name = "…"` (another name),
 /// `alias = "…"` (another name that is accepted too), `default = …` (a literal), `help = "…"` (otherwise the doc
-/// comment), `example = "…"`, and `secret` (for a text that is masked; [`Secret`] always is).
+/// comment), `example = "…"`, and `secret` (for a text that is masked; [`crate::Secret`] always is).
 /// An `Option<T>` field may be left out.
 pub trait Options: Sized {
     /// The table of options, for the manifest.
