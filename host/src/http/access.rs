@@ -10,7 +10,15 @@ use axum::{
 use futures_util::FutureExt;
 
 use super::error::ApiError;
-use crate::clock::Clock;
+use crate::{clock::Clock, model::VerificationId};
+
+/// The machine code of an error, for the line.
+#[derive(Clone, Copy)]
+pub(super) struct ErrorCode(pub(super) &'static str);
+
+/// What a registration began, for the line: the dispatcher and a backend's own log name it too.
+#[derive(Clone, Copy)]
+pub(super) struct Began(pub(super) VerificationId);
 
 pub(super) async fn log(State(clock): State<Clock>, request: Request, next: Next) -> Response {
     let begin = clock.elapsed();
@@ -25,6 +33,8 @@ pub(super) async fn log(State(clock): State<Clock>, request: Request, next: Next
         %method,
         route = route.as_ref().map_or("none", MatchedPath::as_str),
         status = response.status().as_u16(),
+        code = response.extensions().get().map(|ErrorCode(code)| *code),
+        verification = response.extensions().get().map(|Began(id)| tracing::field::display(*id)),
         duration_us = u64::try_from(clock.elapsed().saturating_sub(begin).as_micros()).unwrap_or(u64::MAX),
         "request"
     );

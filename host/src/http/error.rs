@@ -10,6 +10,7 @@ use axum::{
 };
 use serde_json::{Map, Value, json};
 
+use super::access::ErrorCode;
 use crate::{
     model::{FailureClass, SendFailure, Verdict},
     verifier::{CheckError, RegisterError},
@@ -281,6 +282,7 @@ impl IntoResponse for ApiError {
         } = self.into_answer();
         body.insert("code".into(), code.into());
         let mut response = (status, Json(Value::Object(body))).into_response();
+        response.extensions_mut().insert(ErrorCode(code));
         let headers = response.headers_mut();
         if let Some(wait) = retry_after {
             // Rounded up: whoever waits that long is not refused for the rest of a second.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::{
-    Json,
+    Extension, Json,
     extract::{Request, State},
     http::Method,
     response::{IntoResponse, Response},
@@ -12,7 +12,7 @@ use serde_json::{Map, json};
 
 use super::{locale, other_method, phone_number};
 use crate::{
-    http::{App, body::Fields, error::ApiError},
+    http::{App, access::Began, body::Fields, error::ApiError},
     verifier::RegisterRequest,
 };
 
@@ -49,5 +49,6 @@ async fn register(app: &App, request: Request) -> Result<Response, ApiError> {
         .await
         .map_err(|_| ApiError::Defect)?
         .map_err(ApiError::Register)?;
-    Ok(Json(json!({ "session_token": registered.session_token.expose() })).into_response())
+    let body = Json(json!({ "session_token": registered.session_token.expose() }));
+    Ok((Extension(Began(registered.id)), body).into_response())
 }
