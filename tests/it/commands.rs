@@ -52,8 +52,8 @@ fn what_register_prints_can_be_pasted() {
     let site = Site::new();
     let registered = site.run(&["register", "+1 (347) 837-9634"]);
     assert_eq!(registered.code, Some(0), "{registered:#?}");
-    let printed = format!("{}{}", registered.stdout, registered.stderr);
-    let sms = printed
+    let sms = registered
+        .stderr
         .lines()
         .find(|line| line.contains("security code"))
         .unwrap();
@@ -111,6 +111,28 @@ fn check_says_what_would_run() {
     assert!(!site.path("phone-verify.db").exists(), "it only looks");
     let told = site.run(&["check"]);
     assert!(told.stdout.starts_with("all is well\n") && told.stdout.contains("noop.FixedCodeBackend"));
+}
+
+#[test]
+fn check_looks_at_the_place_of_the_database_too() {
+    let mut site = fixed_code();
+    site.set("phone_verification", "BACKEND", "noop.NoSuchBackend")
+        .set("store", "url", "sqlite:gone/phone-verify.db");
+    let ran = site.run(&["check"]);
+    assert_eq!(ran.code, Some(2), "{ran:#?}");
+    assert!(
+        ran.stderr.contains("NoSuchBackend") && ran.stderr.contains("no folder gone; make it"),
+        "{ran:#?}"
+    );
+    site.set("phone_verification", "BACKEND", "noop.FixedCodeBackend")
+        .set("store", "url", "sqlite:phone-verify.db");
+    site.write("phone-verify.db.key", "nonsense");
+    let ran = site.run(&["check"]);
+    assert_eq!(ran.code, Some(2), "{ran:#?}");
+    assert!(
+        ran.stderr.contains("phone-verify.db.key") && !ran.stderr.contains("nonsense"),
+        "{ran:#?}"
+    );
 }
 
 #[test]

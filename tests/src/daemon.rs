@@ -167,7 +167,7 @@ impl Daemon {
     /// # Panics
     /// When it printed none.
     pub fn code_on_console(&self) -> String {
-        let text = self.printed();
+        let text = self.log();
         let line = text.lines().rev().find(|line| line.contains("security code"));
         let line = line.unwrap_or_else(|| panic!("no SMS in {text:?}"));
         line.chars().filter(char::is_ascii_digit).collect()

@@ -1,4 +1,4 @@
-//! `phone-verify check`: whether all is well, without touching a network or a database.
+//! `phone-verify check`: whether all is well, without touching a network, and without making a database.
 
 use clap::Args;
 use serde_json::json;
@@ -19,8 +19,16 @@ impl Check {
         // Constructing a backend may use the host's services, which live in a runtime.
         let runtime = super::runtime()?;
         let _inside = runtime.enter();
-        let backend = daemon::load_backend(&settings, &loader)
-            .map_err(|refusals| Failure::wrong(refusals.iter().map(ToString::to_string)))?;
+        let stored = daemon::look_at_store(&settings, &Entropy::system());
+        let backend = match daemon::load_backend(&settings, &loader) {
+            Ok(backend) if stored.is_empty() => backend,
+            backend => {
+                let refusals = backend.err().unwrap_or_default();
+                return Err(Failure::wrong(
+                    refusals.iter().map(ToString::to_string).chain(stored),
+                ));
+            }
+        };
         let warnings: Vec<_> = settings.warnings.iter().map(ToString::to_string).collect();
         let result = json!({
             "ok": true,

@@ -3,7 +3,11 @@
 mod bridge;
 mod run;
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use tokio::sync::mpsc;
 
@@ -161,6 +165,31 @@ impl Service {
         } = self;
         drop(verifier);
         dispatcher.drain(limits.total_timeout).await
+    }
+}
+
+/// What would keep [`open_store`] from working, as far as it can be told without making anything.
+pub fn look_at_store(settings: &Settings, entropy: &Entropy) -> Vec<String> {
+    let folders =
+        BTreeSet::from([&settings.store.database, &settings.store.key_file].map(|file| folder_of(file)));
+    let mut problems: Vec<String> = folders
+        .into_iter()
+        .filter(|folder| !folder.is_dir())
+        .map(|folder| format!("[store] there is no folder {}; make it", folder.display()))
+        .collect();
+    if settings.store.key_file.exists() {
+        let keyring = Keyring::open(&settings.store.key_file, entropy.clone());
+        problems.extend(keyring.err().map(|error| error.to_string()));
+    }
+    problems
+}
+
+fn folder_of(file: &Path) -> &Path {
+    let folder = file.parent().unwrap_or(Path::new("/"));
+    if folder.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        folder
     }
 }
 

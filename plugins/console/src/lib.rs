@@ -24,8 +24,8 @@ impl Backend for ConsoleBackend {
     async fn send_sms(&self, number: &PhoneNumber, message: &str, _call: &Call) -> Result<Receipt, Error> {
         let mut bytes = [0; 8];
         self.host.random(&mut bytes);
-        // One write, so that two messages never mix.
-        std::io::stdout()
+        // One write, so that two messages never mix; to where no result of a command is read from.
+        std::io::stderr()
             .lock()
             .write_all(card(number.e164(), message).as_bytes())
             .map_err(|error| Error::new(ErrorKind::Transient, "console_write", error.to_string()))?;
