@@ -16,6 +16,10 @@ pub mod clock;
 pub mod daemon;
 pub mod dispatch;
 pub mod entropy;
+#[cfg(test)]
+mod fake_network;
+#[cfg(test)]
+mod fake_service;
 pub mod http;
 pub mod model;
 pub mod settings;

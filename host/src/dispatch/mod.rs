@@ -5,6 +5,8 @@
 
 mod breaker;
 pub mod bulk;
+#[cfg(test)]
+mod stories;
 
 use std::{sync::Arc, time::Duration};
 

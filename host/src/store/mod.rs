@@ -5,6 +5,8 @@
 //! stored readable; every operation that depends on time takes it as an argument.
 
 pub mod bulk;
+#[cfg(test)]
+mod contract;
 pub mod keyring;
 pub mod outbox;
 pub mod sqlite;
@@ -158,7 +160,8 @@ pub trait Store: Send + Sync {
     async fn settle_message(&self, message: &OutboxMessage, outcome: &Outcome) -> Result<(), StoreError>;
 
     /// Leases messages whose lease lapsed, because the process that held it died. A message is leased
-    /// twice at most, and not once its code has expired; those that are over are settled as unknown.
+    /// twice at most, and not once its code has expired or was used; those that are over are settled as
+    /// unknown.
     async fn lease_lapsed_messages(
         &self,
         now: UnixMillis,

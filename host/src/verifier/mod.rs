@@ -7,6 +7,8 @@
 mod check;
 mod overrides;
 mod register;
+#[cfg(test)]
+mod stories;
 
 use std::{sync::Arc, time::Duration};
 

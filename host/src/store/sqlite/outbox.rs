@@ -142,8 +142,11 @@ pub(super) fn lease_lapsed(
     limit: u32,
 ) -> Result<Vec<OutboxMessage>, Fault> {
     let mut statement = connection.prepare_cached(
-        "SELECT o.id, o.verification, o.sealed, o.leases, v.expires_at IS NULL OR v.expires_at < ?1
-         FROM outbox o LEFT JOIN verification v ON v.id = o.verification
+        "SELECT o.id, o.verification, o.sealed, o.leases,
+                code.id IS NULL OR code.expires_at < ?1 OR code.code_used_at IS NOT NULL
+         FROM outbox o
+         LEFT JOIN verification v ON v.id = o.verification
+         LEFT JOIN verification code ON code.id = coalesce(v.code_of, v.id)
          WHERE o.leased_until < ?1 LIMIT ?2",
     )?;
     let lapsed = statement

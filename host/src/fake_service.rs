@@ -1,0 +1,160 @@
+//! The service on a fake network: real rules, a real database, a clock that the test moves.
+
+use std::{sync::Arc, time::Duration};
+
+use serde_json::{Map, json};
+use tokio::sync::mpsc;
+
+use crate::{
+    clock::{Clock, UnixMillis},
+    dispatch::{Breaker, Dispatcher, Limits, Sender, bulk::Bulk},
+    entropy::Entropy,
+    fake_network::FakeNetwork,
+    model::{Locale, Messages, PhoneNumber, SecurityCode, SessionToken, Verdict},
+    store::{Keyring, Store, sqlite::Sqlite},
+    verifier::{CheckError, CheckRequest, Policy, RegisterError, RegisterRequest, Registered, Verifier},
+};
+
+pub(crate) const LIFETIME: Duration = Duration::from_secs(600);
+pub(crate) const MAX_FAILED_ATTEMPTS: u32 = 5;
+pub(crate) const LIMITS: Limits = Limits {
+    concurrency: 4,
+    send_timeout: Duration::from_secs(10),
+    total_timeout: Duration::from_secs(20),
+};
+/// Messages that may wait for a slot.
+pub(crate) const QUEUE_LENGTH: usize = 8;
+
+pub(crate) struct Service {
+    pub(crate) network: Arc<FakeNetwork>,
+    pub(crate) verifier: Verifier,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) keyring: Arc<Keyring>,
+    pub(crate) breaker: Arc<Breaker>,
+    pub(crate) clock: Clock,
+    dispatcher: Dispatcher,
+    folder: Arc<tempfile::TempDir>,
+}
+
+impl Service {
+    pub(crate) fn start(network: FakeNetwork) -> Self {
+        let folder = Arc::new(tempfile::tempdir().unwrap());
+        let keyring = Arc::new(Keyring::ephemeral(Entropy::seeded(1)).unwrap());
+        let clock = Clock::manual(UnixMillis(1_700_000_000_000));
+        Self::on(network, folder, keyring, clock)
+    }
+
+    fn on(network: FakeNetwork, folder: Arc<tempfile::TempDir>, keyring: Arc<Keyring>, clock: Clock) -> Self {
+        let database = folder.path().join("service.db");
+        let store: Arc<dyn Store> = Arc::new(Sqlite::open(&database, Arc::clone(&keyring)).unwrap());
+        let network = Arc::new(network);
+        let breaker = Arc::new(Breaker::new(clock.clone()));
+        let (orders, to_dispatch) = mpsc::channel(QUEUE_LENGTH);
+        let dispatcher = Dispatcher::start(
+            Arc::clone(&store),
+            Arc::clone(&network) as Arc<dyn Sender>,
+            Arc::clone(&breaker),
+            LIMITS,
+            to_dispatch,
+            clock.clone(),
+        );
+        let mut messages = Messages::new("Your {app} code: {security_code}", "Acme").unwrap();
+        messages
+            .add_language("es", "Tu código de {app}: {security_code}")
+            .unwrap();
+        let policy = Policy {
+            token_length: 6,
+            expiration: LIFETIME,
+            only_once: true,
+            max_failed_attempts: MAX_FAILED_ATTEMPTS,
+            messages: Arc::new(messages),
+            lease: LIMITS.lease(),
+        };
+        let verifier = Verifier::new(
+            policy,
+            Arc::clone(&store),
+            Arc::clone(&keyring),
+            Arc::clone(&network) as Arc<_>,
+            orders,
+            clock.clone(),
+            Entropy::system(),
+        );
+        Self {
+            network,
+            verifier,
+            store,
+            keyring,
+            breaker,
+            clock,
+            dispatcher,
+            folder,
+        }
+    }
+
+    /// Another process on the same database; this one goes on as if it knew nothing of it.
+    pub(crate) fn second(&self, network: FakeNetwork) -> Self {
+        Self::on(
+            network,
+            Arc::clone(&self.folder),
+            Arc::clone(&self.keyring),
+            self.clock.clone(),
+        )
+    }
+
+    pub(crate) async fn drain(self) -> bool {
+        self.dispatcher.drain(LIMITS.total_timeout).await
+    }
+
+    pub(crate) fn bulk(&self) -> Bulk {
+        Bulk {
+            store: Arc::clone(&self.store),
+            sender: Arc::clone(&self.network) as Arc<dyn Sender>,
+            limits: LIMITS,
+            clock: self.clock.clone(),
+            entropy: Entropy::system(),
+        }
+    }
+
+    pub(crate) async fn register(&self, number: &PhoneNumber) -> Result<Registered, RegisterError> {
+        self.register_in(number, "").await
+    }
+
+    pub(crate) async fn register_in(
+        &self,
+        number: &PhoneNumber,
+        languages: &str,
+    ) -> Result<Registered, RegisterError> {
+        let mut context = Map::new();
+        context.insert("name".into(), json!("Ada"));
+        let request = RegisterRequest {
+            number: number.clone(),
+            locale: Locale(languages.into()),
+            context,
+        };
+        self.verifier.register(request).await
+    }
+
+    pub(crate) async fn check(
+        &self,
+        number: &PhoneNumber,
+        session_token: &SessionToken,
+        code: &str,
+    ) -> Result<Verdict, CheckError> {
+        let request = CheckRequest {
+            number: number.clone(),
+            session_token: session_token.clone(),
+            code: SecurityCode::new(code).unwrap(),
+        };
+        self.verifier.check(request).await
+    }
+}
+
+/// A number of New York, one for each `n`.
+pub(crate) fn number(n: u32) -> PhoneNumber {
+    PhoneNumber::parse(&format!("+1347{:07}", 2_000_000 + n), None).unwrap()
+}
+
+/// The code at the end of an SMS.
+pub(crate) fn code_in(text: &str) -> String {
+    text.rsplit(' ').next().unwrap().to_owned()
+}

@@ -1,0 +1,196 @@
+//! Checks of codes: counted before they are compared, and right once.
+
+use futures_util::future::join_all;
+
+use super::desk::{Desk, LIFETIME, MAX_FAILED_ATTEMPTS, MILLISECOND, number, wrong};
+use crate::{
+    model::{Verdict, VerificationId},
+    store::CheckRules,
+};
+
+pub(super) async fn a_code_is_good_once(desk: &Desk) {
+    let session = desk.register(&number(1)).await;
+    assert_eq!(desk.check_wrong(&session).await, Verdict::Invalid);
+    assert_eq!(desk.check(&session, &session.code).await, Verdict::Valid);
+    assert_eq!(
+        desk.check(&session, &session.code).await,
+        Verdict::AlreadyVerified
+    );
+}
+
+pub(super) async fn of_64_right_codes_at_once_exactly_one_is_valid(desk: &Desk) {
+    for n in 0..10 {
+        let session = desk.register(&number(n)).await;
+        let verdicts = join_all((0..64).map(|_| desk.check(&session, &session.code))).await;
+        let valid = verdicts
+            .iter()
+            .filter(|verdict| **verdict == Verdict::Valid)
+            .count();
+        assert_eq!(valid, 1, "{verdicts:?}");
+    }
+}
+
+pub(super) async fn of_64_wrong_codes_at_once_no_more_are_compared_than_allowed(desk: &Desk) {
+    for n in 0..10 {
+        let session = desk.register(&number(n)).await;
+        let verdicts = join_all((0..64).map(|_| desk.check_wrong(&session))).await;
+        let compared = verdicts
+            .iter()
+            .filter(|verdict| **verdict == Verdict::Invalid)
+            .count();
+        assert_eq!(compared, MAX_FAILED_ATTEMPTS as usize, "{verdicts:?}");
+        assert!(
+            verdicts
+                .iter()
+                .all(|verdict| matches!(verdict, Verdict::Invalid | Verdict::TooManyAttempts))
+        );
+    }
+}
+
+pub(super) async fn a_code_may_be_good_for_longer_than_once(desk: &Desk) {
+    let session = desk.register(&number(1)).await;
+    let rules = CheckRules {
+        only_once: false,
+        ..desk.rules()
+    };
+    for _ in 0..2 * MAX_FAILED_ATTEMPTS {
+        let verdict = desk
+            .store
+            .check_code(session.id, session.code.clone(), rules)
+            .await;
+        assert_eq!(verdict.unwrap(), Verdict::Valid);
+    }
+    assert_eq!(
+        desk.check(&session, &session.code).await,
+        Verdict::AlreadyVerified
+    );
+}
+
+pub(super) async fn a_code_is_good_to_the_last_millisecond(desk: &Desk) {
+    let [in_time, late] = [desk.register(&number(1)).await, desk.register(&number(2)).await];
+    desk.clock.advance(LIFETIME);
+    assert_eq!(desk.check(&in_time, &in_time.code).await, Verdict::Valid);
+    desk.clock.advance(MILLISECOND);
+    assert_eq!(desk.check_wrong(&late).await, Verdict::Invalid);
+    for _ in 1..MAX_FAILED_ATTEMPTS {
+        assert_eq!(desk.check(&late, &late.code).await, Verdict::Expired);
+    }
+    assert_eq!(desk.check(&late, &late.code).await, Verdict::TooManyAttempts);
+}
+
+pub(super) async fn a_locked_session_takes_no_code(desk: &Desk) {
+    let session = desk.register(&number(1)).await;
+    for _ in 0..MAX_FAILED_ATTEMPTS {
+        assert_eq!(desk.check_wrong(&session).await, Verdict::Invalid);
+    }
+    assert_eq!(
+        desk.check(&session, &session.code).await,
+        Verdict::TooManyAttempts
+    );
+    desk.clock.advance(LIFETIME * 2);
+    assert_eq!(
+        desk.check(&session, &session.code).await,
+        Verdict::TooManyAttempts
+    );
+}
+
+pub(super) async fn a_success_sets_the_attempts_back(desk: &Desk) {
+    let session = desk.register(&number(1)).await;
+    for _ in 1..MAX_FAILED_ATTEMPTS {
+        desk.check_wrong(&session).await;
+    }
+    assert_eq!(desk.check(&session, &session.code).await, Verdict::Valid);
+    for _ in 0..MAX_FAILED_ATTEMPTS {
+        assert_eq!(desk.check_wrong(&session).await, Verdict::Invalid);
+    }
+    assert_eq!(desk.check_wrong(&session).await, Verdict::TooManyAttempts);
+}
+
+pub(super) async fn an_unknown_session_is_told_so(desk: &Desk) {
+    let session = desk.register(&number(1)).await;
+    let nobody = VerificationId([7; 16]);
+    let (store, rules) = (&desk.store, desk.rules());
+    let unknown = Verdict::SessionTokenInvalid;
+    assert_eq!(
+        store
+            .check_code(nobody, session.code.clone(), rules)
+            .await
+            .unwrap(),
+        unknown
+    );
+    assert_eq!(
+        store
+            .compare_code(nobody, session.code.clone(), rules)
+            .await
+            .unwrap(),
+        unknown
+    );
+    assert_eq!(store.take_attempt(nobody).await.unwrap(), Some(unknown));
+    assert_eq!(
+        store
+            .settle_attempt(nobody, Some(Verdict::Valid), rules)
+            .await
+            .unwrap(),
+        Some(unknown)
+    );
+}
+
+pub(super) async fn a_code_that_was_used_in_one_session_is_used_in_all(desk: &Desk) {
+    let [first, second] = [desk.register(&number(1)).await, desk.register(&number(1)).await];
+    assert_eq!(desk.check(&second, &second.code).await, Verdict::Valid);
+    assert_eq!(desk.check(&first, &first.code).await, Verdict::AlreadyVerified);
+}
+
+pub(super) async fn an_attempt_is_taken_before_the_backend_is_asked(desk: &Desk) {
+    let session = desk.register(&number(1)).await;
+    let taken = join_all((0..64).map(|_| desk.store.take_attempt(session.id))).await;
+    let taken = taken
+        .into_iter()
+        .filter(|refused| matches!(refused, Ok(None)))
+        .count();
+    assert_eq!(taken, MAX_FAILED_ATTEMPTS as usize);
+    assert_eq!(
+        desk.check(&session, &session.code).await,
+        Verdict::TooManyAttempts
+    );
+}
+
+pub(super) async fn an_attempt_without_a_verdict_is_given_back(desk: &Desk) {
+    let session = desk.register(&number(1)).await;
+    for _ in 0..3 * MAX_FAILED_ATTEMPTS {
+        assert_eq!(desk.store.take_attempt(session.id).await.unwrap(), None);
+        assert_eq!(
+            desk.store
+                .settle_attempt(session.id, None, desk.rules())
+                .await
+                .unwrap(),
+            None
+        );
+    }
+    // Given back once more than it was taken, it is no more than at the beginning.
+    desk.store
+        .settle_attempt(session.id, None, desk.rules())
+        .await
+        .unwrap();
+    for _ in 0..MAX_FAILED_ATTEMPTS {
+        assert_eq!(desk.check_wrong(&session).await, Verdict::Invalid);
+    }
+    assert_eq!(desk.check_wrong(&session).await, Verdict::TooManyAttempts);
+}
+
+pub(super) async fn two_verdicts_of_a_backend_use_a_code_once(desk: &Desk) {
+    let session = desk.register(&number(1)).await;
+    let (store, rules) = (&desk.store, desk.rules());
+    for right in [&session.code, &wrong(&session.code)] {
+        assert_eq!(store.take_attempt(session.id).await.unwrap(), None);
+        let verdict = store
+            .compare_code(session.id, right.clone(), rules)
+            .await
+            .unwrap();
+        assert_eq!(verdict == Verdict::Valid, *right == session.code);
+    }
+    let first = store.settle_attempt(session.id, Some(Verdict::Valid), rules);
+    let second = store.settle_attempt(session.id, Some(Verdict::Valid), rules);
+    let verdicts = [first.await.unwrap(), second.await.unwrap()];
+    assert_eq!(verdicts, [Some(Verdict::Valid), Some(Verdict::AlreadyVerified)]);
+}

@@ -1,0 +1,213 @@
+//! Where the cases stand: an open store, a clock that they move, and people who register and type codes.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use crate::{
+    clock::{Clock, UnixMillis},
+    entropy::Entropy,
+    model::{
+        FailureClass, Locale, Outcome, PhoneNumber, Receipt, SecurityCode, SendFailure, Verdict,
+        VerificationId,
+    },
+    store::{
+        Begun, CheckRules, Keyring, NewCode, NewVerification, OutboxMessage, PendingCode, Store,
+        sqlite::Sqlite,
+    },
+};
+
+pub(super) const LIFETIME: Duration = Duration::from_secs(600);
+pub(super) const LEASE: Duration = Duration::from_secs(60);
+pub(super) const MAX_FAILED_ATTEMPTS: u32 = 5;
+pub(super) const MAX_SESSIONS: u32 = 3;
+pub(super) const MILLISECOND: Duration = Duration::from_millis(1);
+
+/// How an engine is opened in a folder.
+#[derive(Clone, Copy)]
+pub(super) struct Engine(fn(&Path, Arc<Keyring>) -> Arc<dyn Store>);
+
+impl Engine {
+    pub(super) const SQLITE: Self =
+        Self(|folder, keyring| Arc::new(Sqlite::open(&folder.join("store.db"), keyring).unwrap()));
+}
+
+pub(super) struct Desk {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) keyring: Arc<Keyring>,
+    pub(super) clock: Clock,
+    pub(super) folder: tempfile::TempDir,
+    engine: Engine,
+    entropy: Entropy,
+}
+
+/// Somebody who registered.
+#[derive(Clone, Debug)]
+pub(super) struct Session {
+    pub(super) id: VerificationId,
+    pub(super) code: SecurityCode,
+    pub(super) message: OutboxMessage,
+    pub(super) expires_at: UnixMillis,
+}
+
+impl Desk {
+    pub(super) fn open(engine: Engine) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let entropy = Entropy::seeded(1);
+        let keyring = Arc::new(Keyring::ephemeral(entropy.clone()).unwrap());
+        Self {
+            store: engine.0(folder.path(), Arc::clone(&keyring)),
+            clock: Clock::manual(UnixMillis(1_700_000_000_000)),
+            keyring,
+            folder,
+            engine,
+            entropy,
+        }
+    }
+
+    /// The store as another process would find it after this one was killed: a copy of its files as they are.
+    pub(super) fn after_a_crash(&self) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        for file in std::fs::read_dir(self.folder.path()).unwrap() {
+            let file = file.unwrap();
+            std::fs::copy(file.path(), folder.path().join(file.file_name())).unwrap();
+        }
+        Self {
+            store: self.engine.0(folder.path(), Arc::clone(&self.keyring)),
+            keyring: Arc::clone(&self.keyring),
+            clock: self.clock.clone(),
+            folder,
+            engine: self.engine,
+            entropy: self.entropy.clone(),
+        }
+    }
+
+    pub(super) async fn begin(&self, number: &PhoneNumber, code: NewCode) -> (Begun, OutboxMessage) {
+        let id = VerificationId::generate(&self.clock, &self.entropy).unwrap();
+        let wording = match &code {
+            NewCode::Fresh { code, .. } => code.expose(),
+            NewCode::Shared(pending) => pending.code.expose(),
+        };
+        let message = OutboxMessage {
+            id,
+            verification: id,
+            number: number.clone(),
+            locale: Locale("en".into()),
+            text: format!("Your code is {wording}").into(),
+        };
+        let begun = self.store.begin_verification(NewVerification {
+            id,
+            number: number.clone(),
+            code,
+            message: message.clone(),
+            now: self.clock.now(),
+            lease: LEASE,
+            max_failed_attempts: MAX_FAILED_ATTEMPTS,
+            max_sessions: MAX_SESSIONS,
+        });
+        (begun.await.unwrap(), message)
+    }
+
+    pub(super) fn fresh(&self) -> (SecurityCode, NewCode) {
+        let code = SecurityCode::generate(6, &self.entropy).unwrap();
+        (
+            code.clone(),
+            NewCode::Fresh {
+                code,
+                lifetime: LIFETIME,
+            },
+        )
+    }
+
+    /// Registers as the verifier does: with a fresh code, or else with the pending one.
+    pub(super) async fn try_register(&self, number: &PhoneNumber) -> Result<Session, Begun> {
+        let (code, fresh) = self.fresh();
+        let (code, (begun, message)) = match self.begin(number, fresh).await {
+            (Begun::CodeIsPending(pending), _) => (
+                pending.code.clone(),
+                self.begin(number, NewCode::Shared(pending)).await,
+            ),
+            begun => (code, begun),
+        };
+        match begun {
+            Begun::Yes { expires_at } => Ok(Session {
+                id: message.id,
+                code,
+                message,
+                expires_at,
+            }),
+            refused => Err(refused),
+        }
+    }
+
+    pub(super) async fn register(&self, number: &PhoneNumber) -> Session {
+        self.try_register(number).await.unwrap()
+    }
+
+    /// The code that is pending for a number, as a registration finds it.
+    pub(super) async fn pending(&self, number: &PhoneNumber) -> Option<PendingCode> {
+        let (_, fresh) = self.fresh();
+        // Nothing is stored if one is pending; else the fresh one now is, which ends the case.
+        match self.begin(number, fresh).await.0 {
+            Begun::CodeIsPending(pending) => Some(pending),
+            _ => None,
+        }
+    }
+
+    pub(super) fn rules(&self) -> CheckRules {
+        CheckRules {
+            now: self.clock.now(),
+            only_once: true,
+            max_failed_attempts: MAX_FAILED_ATTEMPTS,
+        }
+    }
+
+    pub(super) async fn check(&self, session: &Session, code: &SecurityCode) -> Verdict {
+        self.store
+            .check_code(session.id, code.clone(), self.rules())
+            .await
+            .unwrap()
+    }
+
+    pub(super) async fn check_wrong(&self, session: &Session) -> Verdict {
+        self.check(session, &wrong(&session.code)).await
+    }
+
+    pub(super) async fn settle(&self, session: &Session, outcome: Outcome) {
+        self.store
+            .settle_message(&session.message, &outcome)
+            .await
+            .unwrap();
+    }
+
+    pub(super) async fn lapsed(&self) -> Vec<OutboxMessage> {
+        self.store
+            .lease_lapsed_messages(self.clock.now(), LEASE, 100)
+            .await
+            .unwrap()
+    }
+}
+
+/// Another code than this one.
+pub(super) fn wrong(code: &SecurityCode) -> SecurityCode {
+    let text = if code.expose() == "000000" {
+        "000001"
+    } else {
+        "000000"
+    };
+    SecurityCode::new(text).unwrap()
+}
+
+/// A number of New York, one for each `n`.
+pub(super) fn number(n: u32) -> PhoneNumber {
+    PhoneNumber::parse(&format!("+1347{:07}", 2_000_000 + n), None).unwrap()
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "this is what an outcome looks like")]
+pub(super) fn sent() -> Outcome {
+    Ok(Receipt {
+        message_id: Some("SM1".into()),
+    })
+}
+
+pub(super) fn failed(class: FailureClass) -> Outcome {
+    Err(SendFailure::new(class, "test", "for a test"))
+}

@@ -1,0 +1,80 @@
+//! What every engine must do. A case is written once against [`Store`] and runs on each engine under the same
+//! name: a new engine adds its name at the end of this page.
+
+mod begin;
+mod bulk;
+mod check;
+mod desk;
+mod durability;
+mod outbox;
+mod retention;
+
+use desk::{Desk, Engine};
+
+macro_rules! cases {
+    ($engine:ident, $opened:ident, $($module:ident: $($case:ident)+;)+) => {
+        mod $engine {
+            $(mod $module {
+                $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $case() {
+                    crate::store::contract::$module::$case(&super::super::Desk::open(super::super::Engine::$opened)).await;
+                })+
+            })+
+        }
+    };
+}
+
+macro_rules! engine {
+    ($engine:ident, $opened:ident) => {
+        cases! { $engine, $opened,
+            begin:
+                a_second_registration_shares_the_code_and_its_end
+                registering_again_forgives_no_failure
+                what_others_fail_costs_the_first_session_nothing
+                used_up_attempts_are_refused_until_the_code_expires
+                at_most_so_many_sessions_share_a_code
+                an_expired_code_makes_room_for_a_fresh_one
+                a_used_code_makes_room_for_a_fresh_one
+                all_who_register_a_number_at_once_share_one_code
+                a_code_that_went_while_the_message_was_worded_is_not_shared;
+            check:
+                a_code_is_good_once
+                of_64_right_codes_at_once_exactly_one_is_valid
+                of_64_wrong_codes_at_once_no_more_are_compared_than_allowed
+                a_code_may_be_good_for_longer_than_once
+                a_code_is_good_to_the_last_millisecond
+                a_locked_session_takes_no_code
+                a_success_sets_the_attempts_back
+                an_unknown_session_is_told_so
+                a_code_that_was_used_in_one_session_is_used_in_all
+                an_attempt_is_taken_before_the_backend_is_asked
+                an_attempt_without_a_verdict_is_given_back
+                two_verdicts_of_a_backend_use_a_code_once;
+            outbox:
+                a_message_that_lapsed_is_sent_once_more
+                a_message_under_lease_is_nobody_elses
+                a_settled_message_is_gone
+                a_message_is_not_sent_once_its_code_expired
+                a_code_that_nobody_got_is_not_pending
+                a_code_that_somebody_may_have_got_stays_pending;
+            bulk:
+                a_job_is_begun_once
+                every_number_is_leased_once_and_settled
+                one_run_at_a_time_has_a_job
+                what_a_dead_run_had_under_way_is_unknown
+                a_run_that_ended_leaves_the_job_to_the_next
+                what_was_not_sent_waits_again
+                a_late_outcome_is_better_than_none;
+            retention:
+                old_records_are_counted_and_deleted
+                an_expired_code_is_forgotten
+                a_session_whose_code_was_deleted_is_unknown;
+            durability:
+                what_was_acknowledged_survives_a_crash
+                nothing_readable_is_stored
+                it_says_whether_it_can_write;
+        }
+    };
+}
+
+engine!(sqlite, SQLITE);

@@ -1,0 +1,69 @@
+//! Messages: sent by one process at a time, and forgotten when they are settled.
+
+use super::desk::{Desk, LEASE, LIFETIME, MILLISECOND, failed, number, sent};
+use crate::model::{FailureClass, Verdict};
+
+pub(super) async fn a_message_that_lapsed_is_sent_once_more(desk: &Desk) {
+    let session = desk.register(&number(1)).await;
+    desk.clock.advance(LEASE + MILLISECOND);
+    let again = desk.lapsed().await;
+    assert_eq!(again.len(), 1);
+    let (again, before) = (&again[0], &session.message);
+    assert!(again.id == before.id && again.number == before.number && again.locale == before.locale);
+    assert_eq!(again.text, before.text);
+    desk.clock.advance(LEASE + MILLISECOND);
+    assert!(desk.lapsed().await.is_empty(), "two processes died over it");
+    assert_eq!(desk.check(&session, &session.code).await, Verdict::Valid);
+}
+
+pub(super) async fn a_message_under_lease_is_nobody_elses(desk: &Desk) {
+    desk.register(&number(1)).await;
+    desk.clock.advance(LEASE);
+    assert!(desk.lapsed().await.is_empty());
+    desk.clock.advance(MILLISECOND);
+    assert_eq!(desk.lapsed().await.len(), 1);
+    assert!(desk.lapsed().await.is_empty());
+}
+
+pub(super) async fn a_settled_message_is_gone(desk: &Desk) {
+    for (n, outcome) in [
+        sent(),
+        failed(FailureClass::OutcomeUnknown),
+        failed(FailureClass::NoCredit),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let session = desk.register(&number(u32::try_from(n).unwrap())).await;
+        desk.settle(&session, outcome).await;
+    }
+    desk.clock.advance(LEASE + MILLISECOND);
+    assert!(desk.lapsed().await.is_empty());
+}
+
+pub(super) async fn a_message_is_not_sent_once_its_code_expired(desk: &Desk) {
+    desk.register(&number(1)).await;
+    desk.clock.advance(LIFETIME + MILLISECOND);
+    assert!(desk.lapsed().await.is_empty());
+}
+
+pub(super) async fn a_code_that_nobody_got_is_not_pending(desk: &Desk) {
+    let session = desk.register(&number(1)).await;
+    desk.settle(&session, failed(FailureClass::Transient)).await;
+    assert!(desk.pending(&number(1)).await.is_none());
+}
+
+pub(super) async fn a_code_that_somebody_may_have_got_stays_pending(desk: &Desk) {
+    let first = desk.register(&number(1)).await;
+    desk.settle(&first, failed(FailureClass::OutcomeUnknown)).await;
+    assert!(desk.pending(&number(1)).await.is_some());
+    // The same code to a second session; that it failed there takes nothing from the first.
+    let second = desk.register(&number(1)).await;
+    desk.settle(&second, failed(FailureClass::Transient)).await;
+    assert!(desk.pending(&number(1)).await.is_some());
+    // The first one's failure comes last: the second may have got it.
+    let [first, second] = [desk.register(&number(2)).await, desk.register(&number(2)).await];
+    desk.settle(&second, sent()).await;
+    desk.settle(&first, failed(FailureClass::Transient)).await;
+    assert!(desk.pending(&number(2)).await.is_some());
+}
