@@ -1,4 +1,4 @@
-//! The embedded engine. All writes go through one thread that commits in groups ([`writer`]); reads have
+//! The embedded engine. All writes go through one thread that commits in groups (`writer`); reads have
 //! connections of their own beside it. Several processes may share the file.
 
 mod bulk;
