@@ -84,6 +84,36 @@ const DIFFERENCES: &[Difference] = &[
         why: "half of a URI is no way to write a number",
         ..not_a_number()
     },
+    Difference {
+        story: "a number written as '+١٣٤٧٨٣٧٩٦٣٤'",
+        why: "only ASCII and full-width digits are read",
+        ..not_a_number()
+    },
+    Difference {
+        story: "a number written as 'tel:+1-347-837-9634'",
+        why: "a URI is no way to write a number",
+        ..not_a_number()
+    },
+    Difference {
+        story: "a number written as '+1 347 837 9634 ext. 5'",
+        why: "no SMS reaches an extension",
+        ..not_a_number()
+    },
+    Difference {
+        story: "a number written as '+1 347 837 9634x5'",
+        why: "no SMS reaches an extension",
+        ..not_a_number()
+    },
+    Difference {
+        story: "a number written as '+1 800 FLOWERS'",
+        why: "letters in a number are more likely a mistake than meant",
+        ..not_a_number()
+    },
+    Difference {
+        story: "a number written as '++13478379634'",
+        why: "two plus signs are more likely a mistake than meant",
+        ..not_a_number()
+    },
     half_a_body(
         4,
         || json!({ "detail": "Multipart form parse error - incomplete multipart stream" }),
