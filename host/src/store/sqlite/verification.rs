@@ -224,11 +224,20 @@ impl Judged {
             return Ok(());
         }
         connection
-            .prepare_cached("UPDATE verification SET verified_at = ?2, attempts_left = ?3 WHERE id = ?1")?
-            .execute(params![self.id.0, millis(rules.now), rules.max_failed_attempts])?;
-        connection
-            .prepare_cached("UPDATE verification SET code_used_at = ?2, code_sealed = NULL WHERE id = ?1")?
-            .execute(params![self.code_of.0, millis(rules.now)])?;
+            .prepare_cached(
+                "UPDATE verification SET
+                     verified_at = iif(id = :session, :now, verified_at),
+                     attempts_left = iif(id = :session, :attempts, attempts_left),
+                     code_used_at = iif(id = :code_of, :now, code_used_at),
+                     code_sealed = NULL
+                 WHERE id IN (:session, :code_of)",
+            )?
+            .execute(named_params! {
+                ":session": self.id.0,
+                ":code_of": self.code_of.0,
+                ":now": millis(rules.now),
+                ":attempts": rules.max_failed_attempts,
+            })?;
         connection
             .prepare_cached("DELETE FROM pending WHERE number = ?1 AND verification = ?2")?
             .execute(params![self.number, self.code_of.0])?;
