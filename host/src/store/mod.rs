@@ -156,7 +156,7 @@ pub trait Store: Send + Sync {
     ) -> Result<Option<Verdict>, StoreError>;
 
     /// Records what became of a message, and forgets its text. A fresh code that certainly was not sent is
-    /// no longer pending.
+    /// no longer pending. That a message was sent may take a little longer to record: nobody waits for it.
     async fn settle_message(&self, message: &OutboxMessage, outcome: &Outcome) -> Result<(), StoreError>;
 
     /// Leases messages whose lease lapsed, because the process that held it died. A message is leased

@@ -168,8 +168,12 @@ impl Store for Sqlite {
 
     async fn settle_message(&self, message: &OutboxMessage, outcome: &Outcome) -> Result<(), StoreError> {
         let settled = outbox::Settled::of(message, outcome);
-        self.write(move |connection| outbox::settle(connection, &settled))
-            .await
+        let settle = move |connection: &Connection| outbox::settle(connection, &settled);
+        if outcome.is_ok() {
+            self.writer.run_unhurried(settle).await
+        } else {
+            self.write(settle).await
+        }
     }
 
     async fn lease_lapsed_messages(

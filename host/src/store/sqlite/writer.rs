@@ -1,10 +1,15 @@
 //! One thread writes. It takes every operation that waits, runs all of them in one transaction, commits once,
-//! and answers all: one flush to disk for all that waited.
+//! and answers all: one flush to disk for all that waited. An operation that nobody is in a hurry for waits a
+//! little for a group to join, so that it costs no flush of its own.
 //!
 //! Invariants: nothing is answered before it is durable; an operation that fails leaves nothing behind and
 //! harms none of the others in its group.
 
-use std::thread;
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    thread,
+    time::Duration,
+};
 
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
@@ -16,6 +21,9 @@ use crate::store::StoreError;
 const QUEUE_LENGTH: usize = 4096;
 /// Operations in one transaction: bounds how long the first of them waits.
 const MAX_GROUP: usize = 512;
+
+/// How long an operation waits at most for a group to join.
+const PATIENCE: Duration = Duration::from_millis(25);
 
 /// An operation and who waits for it.
 trait Operation: Send {
@@ -52,21 +60,27 @@ where
     }
 }
 
+type Group = Vec<Box<dyn Operation>>;
+
 /// The way to the writing thread. The thread ends, and the database is closed, when this is dropped.
 pub(super) struct Writer {
     operations: Option<mpsc::Sender<Box<dyn Operation>>>,
+    unhurried: Arc<Mutex<Group>>,
     thread: Option<thread::JoinHandle<()>>,
 }
 
 impl Writer {
     pub(super) fn start(connection: Connection) -> Self {
         let (operations, waiting) = mpsc::channel(QUEUE_LENGTH);
+        let unhurried = Arc::<Mutex<Group>>::default();
+        let joining = Arc::clone(&unhurried);
         let thread = thread::Builder::new()
             .name("store-writer".into())
-            .spawn(move || write(&connection, waiting))
+            .spawn(move || write(&connection, waiting, &joining))
             .expect("a thread can be started while the program starts");
         Self {
             operations: Some(operations),
+            unhurried,
             thread: Some(thread),
         }
     }
@@ -76,17 +90,46 @@ impl Writer {
         &self,
         operation: impl Fn(&Connection) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let (answer, answered) = oneshot::channel();
-        let operation = Box::new(Waiting {
-            operation,
-            outcome: None,
-            answer,
-        });
-        let closed = || StoreError::Unavailable("the writer has stopped".into());
-        let operations = self.operations.as_ref().ok_or_else(closed)?;
-        operations.send(operation).await.map_err(|_| closed())?;
-        answered.await.map_err(|_| closed())?
+        let (operation, answered) = waiting(operation);
+        let operations = self.operations.as_ref().ok_or_else(stopped)?;
+        operations.send(operation).await.map_err(|_| stopped())?;
+        answered.await.map_err(|_| stopped())?
     }
+
+    /// Runs an operation with the next group, or after a while; returns when it is durable. It runs before
+    /// all that is asked for later.
+    pub(super) async fn run_unhurried<T: Send + 'static>(
+        &self,
+        operation: impl Fn(&Connection) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (operation, mut answered) = waiting(operation);
+        let joining = || self.unhurried.lock().unwrap_or_else(PoisonError::into_inner);
+        joining().push(operation);
+        if let Ok(answer) = tokio::time::timeout(PATIENCE, &mut answered).await {
+            return answer.map_err(|_| stopped())?;
+        }
+        // No group came by, or it is about to be durable: one more operation makes sure of it.
+        self.run(|_| Ok(())).await?;
+        answered.await.map_err(|_| stopped())?
+    }
+}
+
+fn stopped() -> StoreError {
+    StoreError::Unavailable("the writer has stopped".into())
+}
+
+type Answered<T> = oneshot::Receiver<Result<T, StoreError>>;
+
+fn waiting<T: Send + 'static>(
+    operation: impl Fn(&Connection) -> Result<T, Fault> + Send + 'static,
+) -> (Box<dyn Operation>, Answered<T>) {
+    let (answer, answered) = oneshot::channel();
+    let operation = Box::new(Waiting {
+        operation,
+        outcome: None,
+        answer,
+    });
+    (operation, answered)
 }
 
 /// Waits for what was accepted to be durable.
@@ -99,19 +142,34 @@ impl Drop for Writer {
     }
 }
 
-fn write(connection: &Connection, mut waiting: mpsc::Receiver<Box<dyn Operation>>) {
-    let mut group = Vec::with_capacity(MAX_GROUP);
-    while waiting.blocking_recv_many(&mut group, MAX_GROUP) > 0 {
-        let committed = commit(connection, &mut group).map_err(|error| {
-            roll_back(connection);
-            StoreError::Unavailable(error.to_string())
-        });
-        for operation in group.drain(..) {
-            operation.answer(committed.clone());
-        }
+fn write(connection: &Connection, mut waiting: mpsc::Receiver<Box<dyn Operation>>, unhurried: &Mutex<Group>) {
+    let join = |group: &mut Group| {
+        let mut unhurried = unhurried.lock().unwrap_or_else(PoisonError::into_inner);
+        group.append(&mut unhurried);
+    };
+    let (mut group, mut asked) = (Group::new(), Group::with_capacity(MAX_GROUP));
+    while waiting.blocking_recv_many(&mut asked, MAX_GROUP) > 0 {
+        // Those first, since they were asked for first.
+        join(&mut group);
+        group.append(&mut asked);
+        finish(connection, &mut group);
+    }
+    join(&mut group);
+    if !group.is_empty() {
+        finish(connection, &mut group);
     }
     // Leaves one file behind instead of three.
     let _ = connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");
+}
+
+fn finish(connection: &Connection, group: &mut Group) {
+    let committed = commit(connection, group).map_err(|error| {
+        roll_back(connection);
+        StoreError::Unavailable(error.to_string())
+    });
+    for operation in group.drain(..) {
+        operation.answer(committed.clone());
+    }
 }
 
 fn commit(connection: &Connection, group: &mut [Box<dyn Operation>]) -> rusqlite::Result<()> {
@@ -152,7 +210,7 @@ mod tests {
         let path = directory.path().join("test.db");
         let connection = Connection::open(&path).unwrap();
         connection.pragma_update(None, "journal_mode", "WAL").unwrap();
-        connection.busy_timeout(std::time::Duration::ZERO).unwrap();
+        connection.busy_timeout(Duration::ZERO).unwrap();
         connection
             .execute_batch("CREATE TABLE number (n INTEGER PRIMARY KEY)")
             .unwrap();
@@ -201,6 +259,28 @@ mod tests {
         }
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn one_that_nobody_is_in_a_hurry_for_runs_before_what_is_asked_for_later() {
+        let (writer, reader, _directory) = writer();
+        let unhurried = writer.run_unhurried(|connection| insert(connection, 1));
+        let later = writer.run(|connection| {
+            connection.execute("UPDATE number SET n = 2 WHERE n = 1", [])?;
+            Ok(())
+        });
+        let (unhurried, later) = tokio::join!(unhurried, later);
+        assert!(unhurried.is_ok() && later.is_ok());
+        let n: i64 = reader
+            .query_row("SELECT n FROM number", [], |row| row.get(0))
+            .unwrap();
+        assert_eq!(n, 2);
+        // With no other about, it does not wait for ever.
+        writer
+            .run_unhurried(|connection| insert(connection, 3))
+            .await
+            .unwrap();
+        assert_eq!(count(&reader), 2);
+    }
+
     #[tokio::test]
     async fn a_write_that_nobody_waits_for_stands() {
         let (writer, reader, _directory) = writer();
@@ -209,8 +289,13 @@ mod tests {
             _ = writer.run(|connection| insert(connection, 1)) => {}
             () = tokio::task::yield_now() => {}
         }
+        tokio::select! {
+            biased;
+            _ = writer.run_unhurried(|connection| insert(connection, 2)) => {}
+            () = tokio::task::yield_now() => {}
+        }
         drop(writer);
-        assert_eq!(count(&reader), 1);
+        assert_eq!(count(&reader), 2);
     }
 
     #[tokio::test]
