@@ -1,5 +1,5 @@
 //! What a backend costs because it is a library: loading it, and calling through the ABI beside a call of the
-//! same backend compiled in.
+//! same backend compiled in; and what it costs that it runs in a worker process instead of this one.
 //!
 //! `cargo bench -p phone-verify --bench backends`. The last lines are the figures to quote.
 
@@ -19,7 +19,7 @@ use std::{
 
 use criterion::Criterion;
 use phone_verify::{
-    backends::{Backend, BackendName, BaseCalls, Call, Loader, LoaderConfig},
+    backends::{Backend, BackendName, BaseCalls, Call, Isolation, IsolationRules, Loader, LoaderConfig},
     clock::Clock,
     entropy::Entropy,
     model::{PhoneNumber, Receipt, SecurityCode, SendFailure, Verdict},
@@ -86,6 +86,7 @@ struct Bench {
     number: PhoneNumber,
     native: Arc<dyn Sender>,
     loaded: Backend,
+    in_worker: Backend,
 }
 
 impl Bench {
@@ -94,13 +95,15 @@ impl Bench {
         std::fs::copy(artifacts::library("noop"), directory.path().join("libnoop.so"))
             .expect("the library is copied");
         let runtime = Runtime::new().expect("the runtime starts");
-        let loaded = load(&loader(&directory, 0));
+        let loaded = load(&loader(&directory, 0, Isolation::Inline));
+        let in_worker = load(&loader(&directory, 0, Isolation::Worker));
         Self {
             runtime,
             base: Arc::new(NoBase),
             number: PhoneNumber::parse("+13478379634", None).expect("a valid number"),
             native: Arc::new(Native),
             loaded,
+            in_worker,
             directory,
         }
     }
@@ -123,6 +126,11 @@ impl Bench {
         let _ = black_box(self.loaded.send_sms(&self.number, MESSAGE, self.call()).await);
     }
 
+    async fn send_by(&self, backend: &Backend) {
+        let sent = backend.send_sms(&self.number, MESSAGE, self.call()).await;
+        black_box(sent).expect("the worker sends");
+    }
+
     fn calls(&self, criterion: &mut Criterion) {
         let mut group = criterion.benchmark_group("call");
         group.bench_function("native dyn", |bencher| {
@@ -131,13 +139,18 @@ impl Bench {
         group.bench_function("through the library", |bencher| {
             bencher.to_async(&self.runtime).iter(|| self.send_loaded());
         });
+        group.bench_function("in a worker process", |bencher| {
+            bencher
+                .to_async(&self.runtime)
+                .iter(|| self.send_by(&self.in_worker));
+        });
         group.finish();
     }
 
     fn loads(&self, criterion: &mut Criterion) {
         let mut group = criterion.benchmark_group("load");
         group.bench_function("read, judge and construct again", |bencher| {
-            let again = loader(&self.directory, 0);
+            let again = loader(&self.directory, 0, Isolation::Inline);
             bencher.iter(|| load(&again));
         });
         group.finish();
@@ -172,7 +185,7 @@ impl Bench {
                 let directory = tempfile::tempdir().expect("a temporary directory");
                 let bytes = [library.as_slice(), &generation.to_be_bytes()].concat();
                 std::fs::write(directory.path().join("libnoop.so"), bytes).expect("the copy is written");
-                let fresh = loader(&directory, generation);
+                let fresh = loader(&directory, generation, Isolation::Inline);
                 let start = now();
                 black_box(load(&fresh));
                 start.elapsed()
@@ -187,16 +200,111 @@ impl Bench {
             library.len(),
             median(loads)
         );
+        #[cfg(target_os = "linux")]
+        self.worker_figures();
+    }
+
+    /// The four figures that are promised of worker processes.
+    #[cfg(target_os = "linux")]
+    fn worker_figures(&self) {
+        const CALLS: usize = 20_000;
+        const ROUNDS: usize = 20;
+        let times_of = |backend: &Backend| {
+            self.runtime.block_on(async {
+                let mut times = Vec::with_capacity(CALLS);
+                for _ in 0..CALLS {
+                    let start = now();
+                    self.send_by(backend).await;
+                    times.push(start.elapsed());
+                }
+                median(times)
+            })
+        };
+        let (inline, worker) = (times_of(&self.loaded), times_of(&self.in_worker));
+        let (mut loads, mut recoveries, mut memory) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..ROUNDS {
+            let fresh = loader(&self.directory, 0, Isolation::Worker);
+            let others = workers::all();
+            let start = now();
+            let backend = load(&fresh);
+            loads.push(start.elapsed());
+            self.runtime.block_on(self.send_by(&backend));
+            let process = workers::all().into_iter().find(|id| !others.contains(id));
+            let process = process.expect("there is a worker more");
+            memory.push(workers::private_bytes(process));
+            workers::kill(process);
+            let start = now();
+            self.runtime.block_on(self.send_by(&backend));
+            recoveries.push(start.elapsed());
+        }
+        memory.sort_unstable();
+        println!(
+            "a call in a worker process: p50 {worker:?}, inline {inline:?}: {:?} more, goal at most 100us",
+            worker.saturating_sub(inline)
+        );
+        println!(
+            "from nothing to a constructed backend in a worker: {:?}, goal at most 5ms; from a killed worker to the \
+             next answer: {:?}, goal at most 10ms",
+            median(loads),
+            median(recoveries)
+        );
+        println!(
+            "private memory of a worker: {} KiB, goal at most 3072 KiB",
+            memory[memory.len() / 2] / 1024
+        );
     }
 }
 
-fn loader(directory: &TempDir, generation: u32) -> Loader {
+/// The worker processes of this one, as the system shows them.
+#[cfg(target_os = "linux")]
+mod workers {
+    use std::{collections::BTreeSet, fs};
+
+    use rustix::process::{Pid, Signal, kill_process};
+
+    pub(crate) fn all() -> BTreeSet<i32> {
+        let threads = fs::read_dir("/proc/self/task").expect("the system shows processes");
+        threads
+            .flatten()
+            .filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok())
+            .flat_map(|children| {
+                children
+                    .split_whitespace()
+                    .filter_map(|id| id.parse().ok())
+                    .collect::<Vec<_>>()
+            })
+            .collect()
+    }
+
+    pub(crate) fn private_bytes(process: i32) -> u64 {
+        let rollup =
+            fs::read_to_string(format!("/proc/{process}/smaps_rollup")).expect("its memory can be read");
+        rollup
+            .lines()
+            .filter(|line| line.starts_with("Private_"))
+            .filter_map(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok())
+            .sum::<u64>()
+            * 1024
+    }
+
+    pub(crate) fn kill(process: i32) {
+        let process = Pid::from_raw(process).expect("a process id");
+        kill_process(process, Signal::KILL).expect("it can be killed");
+    }
+}
+
+fn loader(directory: &TempDir, generation: u32, isolation: Isolation) -> Loader {
     Loader::new(LoaderConfig {
         directories: vec![directory.path().to_owned()],
         staging: directory.path().join(format!("staged-{generation}")),
         clock: Clock::system(),
         entropy: Entropy::system(),
         allow_private_addresses: false,
+        isolation: IsolationRules {
+            default: isolation,
+            worker_program: (isolation == Isolation::Worker).then(artifacts::program),
+            ..IsolationRules::default()
+        },
     })
 }
 

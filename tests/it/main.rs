@@ -9,6 +9,7 @@ mod bad_input;
 mod commands;
 mod custom_backend;
 mod drop_in;
+mod isolation;
 mod loading;
 mod providers;
 mod refusals;

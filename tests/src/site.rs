@@ -29,6 +29,10 @@ listen = "127.0.0.1:0"
 [plugins]
 directories = ["plugins"]
 staging_directory = "staging"
+
+# The console is this process's own, and the program finds it elsewhere than where it is installed.
+[plugins.libraries.console]
+isolation = "inline"
 "#;
 
 /// The file that the commands find by themselves.

@@ -18,6 +18,7 @@ use super::{
     bounded::{Ended, bounded},
     convert,
     instance::{CONSTRUCTION_LIMIT, Instance},
+    isolation::Place,
     preflight::BackendInfo,
     services::{Services, call::CallInfo, report::Reported},
 };
@@ -33,6 +34,7 @@ pub struct Backend {
     name: String,
     version: String,
     sha256: String,
+    place: Place,
     info: BackendInfo,
     instance: Arc<Instance>,
     services: Arc<Services>,
@@ -43,6 +45,7 @@ impl Backend {
         name: &BackendName,
         version: String,
         sha256: String,
+        place: Place,
         info: BackendInfo,
         instance: Instance,
         services: Arc<Services>,
@@ -51,6 +54,7 @@ impl Backend {
             name: name.to_string(),
             version,
             sha256,
+            place,
             info,
             instance: Arc::new(instance),
             services,
@@ -70,6 +74,11 @@ impl Backend {
     /// The hash of its library, in lower-case hex.
     pub fn library_sha256(&self) -> &str {
         &self.sha256
+    }
+
+    /// Whether its code runs in this process or in one of its own.
+    pub fn isolation(&self) -> Place {
+        self.place
     }
 
     /// Whether it is for tests and tutorials, by its manifest.

@@ -15,7 +15,7 @@ use std::{
 use super::services::call::{CallInfo, enter};
 
 /// A poll that takes longer holds up everything else on its thread.
-const SLOW_POLL: Duration = Duration::from_millis(50);
+pub(super) const SLOW_POLL: Duration = Duration::from_millis(50);
 
 /// How a call ended.
 pub(super) enum Ended<T> {
@@ -43,12 +43,7 @@ pub(super) async fn bounded<T>(
         drop(entered);
         if took > SLOW_POLL && !warned {
             warned = true;
-            tracing::warn!(
-                plugin = backend,
-                request_id = call.request_id(),
-                took_ms = took.as_millis(),
-                "the backend blocks the executor: one step of a call took too long"
-            );
+            warn_of_slow_poll(backend, call.request_id(), took);
         }
         match polled {
             Ok(Poll::Ready(answer)) => Poll::Ready(Ended::Answered(answer)),
@@ -62,6 +57,16 @@ pub(super) async fn bounded<T>(
         }
     })
     .await
+}
+
+/// For the author: what else is on the thread waits meanwhile.
+pub(super) fn warn_of_slow_poll(backend: &str, request_id: &str, took: Duration) {
+    tracing::warn!(
+        plugin = backend,
+        request_id,
+        took_ms = took.as_millis(),
+        "the backend blocks the executor: one step of a call took too long"
+    );
 }
 
 #[cfg(test)]

@@ -11,14 +11,26 @@ use arc_swap::ArcSwap;
 use phone_verify_plugin_abi::{BackendObj, RawError};
 use zeroize::Zeroizing;
 
+#[cfg(unix)]
+use super::worker::{self, Supervisor};
 use super::{load::Library, services::Services};
 
 /// How long foreign code may take to be opened or constructed, which involves no network.
 pub(super) const CONSTRUCTION_LIMIT: Duration = Duration::from_secs(10);
 
+/// A library, where it runs.
+#[derive(Clone)]
+pub(super) enum Opened {
+    /// Here.
+    Inline(Library),
+    /// In the processes of this supervisor.
+    #[cfg(unix)]
+    Worker(Arc<Supervisor>),
+}
+
 /// All that it takes to construct a backend.
 pub(super) struct Maker {
-    library: Library,
+    library: Opened,
     export: String,
     options_json: Zeroizing<String>,
     services: Arc<Services>,
@@ -26,7 +38,7 @@ pub(super) struct Maker {
 
 impl Maker {
     pub(super) fn new(
-        library: Library,
+        library: Opened,
         export: &str,
         options_json: Zeroizing<String>,
         services: Arc<Services>,
@@ -40,8 +52,15 @@ impl Maker {
     }
 
     fn make(&self) -> Result<BackendObj, RawError> {
-        self.library
-            .create(&self.export, self.services.object(), &self.options_json)
+        match &self.library {
+            Opened::Inline(library) => {
+                library.create(&self.export, self.services.object(), &self.options_json)
+            }
+            #[cfg(unix)]
+            Opened::Worker(supervisor) => {
+                worker::create(supervisor, &self.export, &self.options_json, &self.services)
+            }
+        }
     }
 }
 
@@ -69,8 +88,15 @@ impl Instance {
     /// Constructs the first one; `None` when that takes too long.
     pub(super) fn construct(maker: Maker) -> Option<Result<Self, RawError>> {
         let maker = Arc::new(maker);
-        let maker_there = Arc::clone(&maker);
-        let made = within_limit(move || maker_there.make())?;
+        let made = match maker.library {
+            Opened::Inline(_) => {
+                let maker_there = Arc::clone(&maker);
+                within_limit(move || maker_there.make())?
+            }
+            // Has the same limit, at which the process is killed.
+            #[cfg(unix)]
+            Opened::Worker(_) => maker.make(),
+        };
         Some(made.map(|backend| Self {
             current: ArcSwap::from_pointee(backend),
             maker,

@@ -2,7 +2,7 @@
 //!
 //! The way of a library: `discover` (which file is meant) → `preflight` (read it, run nothing) → `options` (do the
 //! settings fit) → `stage` (a private copy) → `load` (open it, check the ABI) → `instance` (construct) → [`Backend`]
-//! (call). `services` is what the library gets from the host; [`Loader`] puts it all together.
+//! (call). `isolation` says whether it runs in this process or in one of its own (`worker`). `services` is what the library gets from the host; [`Loader`] puts it all together.
 //!
 //! Invariants: only `load` has unsafe code; nothing of a library runs before its file was judged; a library that
 //! panics, hangs or answers nonsense costs that call; and nothing that a library says is shown unmasked.
@@ -12,6 +12,7 @@ mod bounded;
 mod convert;
 mod discover;
 mod instance;
+mod isolation;
 mod load;
 mod name;
 mod options;
@@ -23,11 +24,14 @@ mod services;
 mod stage;
 #[cfg(test)]
 mod testing;
+#[cfg(unix)]
+pub mod worker;
 
 use std::{sync::Arc, time::Duration};
 
 pub use self::{
     backend::Backend,
+    isolation::{Isolation, IsolationRules, LibraryIsolation, Place},
     name::BackendName,
     preflight::OptionInfo,
     refusal::{Refusal, code},

@@ -24,7 +24,7 @@ impl Refusal {
 }
 
 /// The codes: P1 finding the file, P2 the file, P3 its manifest, P4 staging, P5 loading and constructing, P6
-/// options.
+/// options, P7 what it does when it runs.
 pub mod code {
     /// Not a regular file.
     pub const NOT_A_FILE: &str = "P102";
@@ -88,6 +88,34 @@ pub mod code {
     pub const OPTION_UNKNOWN: &str = "P603";
     /// One option is written twice.
     pub const OPTION_TWICE: &str = "P604";
+    /// Its worker process crashed or exited.
+    pub const WORKER_DIED: &str = "P704";
+    /// Its worker process ran out of memory.
+    pub const WORKER_MEMORY: &str = "P705";
+    /// Its worker process broke the protocol.
+    pub const WORKER_CONTRACT: &str = "P708";
+    /// It crashed too often, and is left alone for a while.
+    pub const QUARANTINED: &str = "P709";
+    /// Its worker process did not stop, or took too long.
+    pub const WORKER_UNRESPONSIVE: &str = "P710";
+    /// No worker process can be started.
+    pub const WORKER_NOT_STARTED: &str = "P711";
+
+    /// The code of a refusal that a worker process told.
+    #[cfg(unix)]
+    pub(in crate::backends) fn of_a_worker(told: &str) -> &'static str {
+        [
+            MISSING_DEPENDENCY,
+            NOT_OPENED,
+            NO_HEADER,
+            WRONG_HEADER,
+            WRONG_LAYOUT,
+            NO_ROOT,
+        ]
+        .into_iter()
+        .find(|known| *known == told)
+        .unwrap_or(WORKER_CONTRACT)
+    }
 }
 
 /// `nexmo, noop and twilio`, quoted as given.

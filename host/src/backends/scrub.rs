@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 
 /// A text from a library is cut here before anything else is done with it.
-const MAX_INPUT_BYTES: usize = 16 * 1024;
+pub(super) const MAX_INPUT_BYTES: usize = 16 * 1024;
 /// Shorter values are not secrets, and masking them would make every sentence unreadable.
 const MIN_SECRET_LENGTH: usize = 4;
 const MASK: &str = "***";
@@ -146,7 +146,7 @@ fn punctuated(text: &str) -> (usize, usize) {
     (digits, length)
 }
 
-fn cut(text: &str, max_bytes: usize) -> &str {
+pub(super) fn cut(text: &str, max_bytes: usize) -> &str {
     let mut end = text.len().min(max_bytes);
     while !text.is_char_boundary(end) {
         end -= 1;

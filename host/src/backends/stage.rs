@@ -40,6 +40,29 @@ pub(super) fn stage(directory: &Path, sha256: &str, bytes: &[u8]) -> Result<Path
     fs::canonicalize(&path).map_err(|error| Refusal::new(code::NOT_STAGED, error.to_string()))
 }
 
+/// Makes the copy at `path` again out of its open file, if somebody has deleted it.
+#[cfg(unix)]
+pub(super) fn restore(path: &Path, staged: &fs::File) -> Result<(), Refusal> {
+    use std::os::unix::fs::FileExt;
+
+    if path.exists() {
+        return Ok(());
+    }
+    let again = || {
+        let length = usize::try_from(staged.metadata()?.len()).map_err(io::Error::other)?;
+        let mut bytes = vec![0; length];
+        staged.read_exact_at(&mut bytes, 0)?;
+        write(path.parent().unwrap_or(Path::new("/")), path, &bytes)
+    };
+    again().map_err(|error| {
+        let sentence = format!(
+            "the private copy {} is gone and cannot be made again: {error}",
+            path.display()
+        );
+        Refusal::new(code::NOT_STAGED, sentence)
+    })
+}
+
 fn write(directory: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
     own(directory)?;
     // Read again rather than trusted: a full disk may have cut it off.
@@ -120,6 +143,16 @@ mod tests {
         fs::remove_file(&path).unwrap();
         fs::write(&path, b"ab").unwrap();
         let path = stage(home.path(), "x", b"abc").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"abc");
+    }
+
+    #[test]
+    fn a_copy_that_was_deleted_is_made_again() {
+        let home = tempfile::tempdir().unwrap();
+        let path = stage(&home.path().join("staged"), "x", b"abc").unwrap();
+        let staged = fs::File::open(&path).unwrap();
+        fs::remove_dir_all(home.path().join("staged")).unwrap();
+        restore(&path, &staged).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"abc");
     }
 

@@ -34,6 +34,7 @@ impl Check {
             "ok": true,
             "backend": backend.name(),
             "sandbox": backend.is_sandbox(),
+            "isolation": backend.isolation(),
             "listen": settings.server.listen,
             "database": settings.store.database,
             "warnings": warnings,
@@ -45,8 +46,9 @@ impl Check {
                 ""
             };
             format!(
-                "all is well\n  backend   {}{sandbox}\n  listen    {}\n  database  {}",
+                "all is well\n  backend   {}{sandbox}\n  isolation {}\n  listen    {}\n  database  {}",
                 backend.name(),
+                backend.isolation(),
                 settings.server.listen,
                 settings.store.database.display()
             )

@@ -17,6 +17,8 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
 
+#[cfg(unix)]
+use crate::backends::worker;
 use crate::{daemon::Service, settings::Settings, telemetry};
 use output::{Failure, Output};
 
@@ -104,6 +106,14 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
 
 /// Reads the command line and runs the command.
 pub fn main() -> ExitCode {
+    // Not among the commands, for it is not for people; and first, for it is to be quick.
+    #[cfg(unix)]
+    if std::env::args_os()
+        .nth(1)
+        .is_some_and(|first| first == worker::COMMAND)
+    {
+        return worker::main();
+    }
     let (outcome, json) = match Cli::parse().command {
         Command::Serve(command) => (command.run(), false),
         Command::Check(command) => (command.run(), command.common.json),

@@ -9,7 +9,12 @@ use std::{
 use clap::Args;
 
 use super::{Common, output::Failure, runtime};
-use crate::{daemon, settings::Settings, telemetry};
+use crate::{
+    backends::{Isolation, LibraryIsolation},
+    daemon,
+    settings::Settings,
+    telemetry,
+};
 
 #[derive(Args)]
 pub(super) struct Serve {
@@ -85,5 +90,15 @@ fn demo() -> Result<(Settings, tempfile::TempDir), Failure> {
     .into_iter()
     .filter(|directory| directory.is_dir())
     .collect();
+    // It came with the program, and prints each SMS on this terminal.
+    let console = LibraryIsolation {
+        isolation: Some(Isolation::Inline),
+        sha256: None,
+    };
+    settings
+        .plugins
+        .isolation
+        .libraries
+        .insert("console".to_owned(), console);
     Ok((settings, folder))
 }

@@ -60,6 +60,7 @@ pub fn loader(settings: &Settings, clock: &Clock, entropy: &Entropy) -> Loader {
         clock: clock.clone(),
         entropy: entropy.clone(),
         allow_private_addresses: settings.plugins.allow_private_addresses,
+        isolation: settings.plugins.isolation.clone(),
     })
 }
 

@@ -1,8 +1,14 @@
 //! `[plugins]`: libraries.
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
-use super::reader::{Reader, flag, path, text, texts};
+use super::{
+    document::{Entry, Value},
+    reader::{Reader, Section, flag, path, text, texts},
+};
+use crate::backends::{Isolation, IsolationRules, LibraryIsolation};
+
+const SHA256_HEX_DIGITS: usize = 64;
 
 /// Libraries.
 #[derive(Clone, Debug)]
@@ -13,6 +19,8 @@ pub struct Plugins {
     pub staging_directory: Option<PathBuf>,
     /// Whether backends may call private addresses.
     pub allow_private_addresses: bool,
+    /// Which libraries run in a process of their own.
+    pub isolation: IsolationRules,
 }
 
 impl Plugins {
@@ -25,11 +33,67 @@ impl Plugins {
         });
         let staging_directory = section.get("staging_directory", |value| Ok(path(&folder, &text(value)?)));
         let allow_private_addresses = section.get("allow_private_addresses", flag);
+        let default = section.get("isolation", isolation);
+        let rows = section.table("libraries", false, "plugins.libraries");
+        let mut libraries = BTreeMap::new();
+        for row in rows {
+            let name = row.key.clone();
+            libraries.insert(name, library(&mut section, row));
+        }
         section.finish();
         Self {
             directories,
             staging_directory,
             allow_private_addresses,
+            isolation: IsolationRules {
+                default,
+                libraries,
+                ..IsolationRules::default()
+            },
         }
     }
+}
+
+/// `[plugins.libraries.<name>]`.
+fn library(section: &mut Section<'_>, row: Entry) -> LibraryIsolation {
+    let mut library = LibraryIsolation::default();
+    let Value::Table(entries) = row.value else {
+        let message = format!("libraries.{} must be a table, not {}", row.key, row.value.kind());
+        section.problem(Some(row.line), &message);
+        return library;
+    };
+    let mut shown = Vec::new();
+    for entry in entries {
+        let read = match entry.key.as_str() {
+            "isolation" => isolation(&entry.value).map(|value| library.isolation = Some(value)),
+            "sha256" => sha256(&entry.value).map(|value| library.sha256 = Some(value)),
+            _ => Err("is not a setting; there are isolation and sha256".to_owned()),
+        };
+        match read {
+            Ok(()) => shown.push((entry.key, entry.value.to_toml())),
+            Err(needed) => {
+                let message = format!("libraries.{}.{} {needed}", row.key, entry.key);
+                section.problem(Some(entry.line), &message);
+            }
+        }
+    }
+    section.show_table(&format!("plugins.libraries.{}", row.key), &shown);
+    library
+}
+
+fn isolation(value: &Value) -> Result<Isolation, String> {
+    let name = text(value)?;
+    Isolation::NAMES
+        .into_iter()
+        .find(|(known, _)| *known == name)
+        .map(|(_, isolation)| isolation)
+        .ok_or_else(|| format!("must be auto, inline or worker, not {name}"))
+}
+
+fn sha256(value: &Value) -> Result<String, String> {
+    let hash = text(value)?.to_lowercase();
+    let is_hash = hash.len() == SHA256_HEX_DIGITS && hash.chars().all(|digit| digit.is_ascii_hexdigit());
+    is_hash
+        .then_some(hash)
+        .ok_or_else(|| "must be the 64 hexadecimal digits that `phone-verify backends` shows".to_owned())
 }

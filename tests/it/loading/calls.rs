@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    sync::{Arc, Mutex},
+    sync::{Arc, LazyLock, Mutex},
     time::Duration,
 };
 
@@ -90,12 +90,7 @@ async fn nonsense_is_a_failure() {
 
 #[tokio::test]
 async fn what_a_backend_says_is_masked_in_failures_and_in_the_log() {
-    let log = Log::default();
-    let subscriber = tracing_subscriber::fmt()
-        .with_writer(log.clone())
-        .with_ansi(false)
-        .finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
+    let (log, _guard) = Log::of_this_thread();
     let backend = villain(&json!({"SECRET": "s3cret-value"}));
     let failure = send(&backend, "gossip Your code is 482913.").await.unwrap_err();
     assert_eq!(failure.code, "gossip_");
@@ -117,12 +112,7 @@ async fn what_a_backend_says_is_masked_in_failures_and_in_the_log() {
 
 #[tokio::test]
 async fn a_backend_that_blocks_its_thread_is_named_in_the_log() {
-    let log = Log::default();
-    let subscriber = tracing_subscriber::fmt()
-        .with_writer(log.clone())
-        .with_ansi(false)
-        .finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
+    let (log, _guard) = Log::of_this_thread();
     let backend = villain(&json!({}));
     send(&backend, "block").await.unwrap();
     assert!(
@@ -205,6 +195,22 @@ async fn a_bulk_send_settles_every_number_once() {
 struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
+    /// What this thread logs from now on, and the threads that it starts workers with.
+    fn of_this_thread() -> (Self, tracing::subscriber::DefaultGuard) {
+        // While there is but one subscriber, what another thread without one does not want to hear of, nobody hears.
+        static ANOTHER: LazyLock<tracing::Dispatch> = LazyLock::new(|| {
+            tracing::Dispatch::new(tracing_subscriber::fmt().with_writer(io::sink).finish())
+        });
+        LazyLock::force(&ANOTHER);
+        let log = Self::default();
+        let subscriber = tracing_subscriber::fmt()
+            .with_writer(log.clone())
+            .with_ansi(false)
+            .finish();
+        let guard = tracing::subscriber::set_default(subscriber);
+        (log, guard)
+    }
+
     fn text(&self) -> String {
         String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
     }

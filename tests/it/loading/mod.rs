@@ -5,5 +5,5 @@ mod egress;
 mod files;
 mod generations;
 mod options;
-mod shelf;
+pub(crate) mod shelf;
 mod versions;

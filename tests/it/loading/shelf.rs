@@ -1,4 +1,4 @@
-//! A plugin directory of a test's own, and what is loaded from it.
+//! A plugin directory of a test's own, and what is loaded from it: into this process, or into a worker's.
 
 use std::{
     path::{Path, PathBuf},
@@ -8,7 +8,9 @@ use std::{
 };
 
 use phone_verify::{
-    backends::{Backend, BackendName, BaseCalls, Call, Loader, LoaderConfig, Refusal},
+    backends::{
+        Backend, BackendName, BaseCalls, Call, Isolation, IsolationRules, Loader, LoaderConfig, Refusal,
+    },
     clock::Clock,
     entropy::Entropy,
     model::{PhoneNumber, SecurityCode, SendFailure, Verdict},
@@ -18,12 +20,15 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// A plugin directory.
-pub(crate) struct Shelf {
+pub(crate) struct Shelves<const WORKER: bool> {
     directory: TempDir,
     pub(crate) loader: Loader,
 }
 
-impl Shelf {
+/// One whose libraries run in this process.
+pub(crate) type Shelf = Shelves<false>;
+
+impl<const WORKER: bool> Shelves<WORKER> {
     pub(crate) fn empty() -> Self {
         Self::made(false)
     }
@@ -34,6 +39,22 @@ impl Shelf {
     }
 
     fn made(allow_private_addresses: bool) -> Self {
+        Self::isolated(
+            allow_private_addresses,
+            IsolationRules {
+                default: if WORKER {
+                    Isolation::Worker
+                } else {
+                    Isolation::Inline
+                },
+                worker_program: WORKER.then(artifacts::program),
+                ..IsolationRules::default()
+            },
+        )
+    }
+
+    /// One with rules of its own.
+    pub(crate) fn isolated(allow_private_addresses: bool, isolation: IsolationRules) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let plugins = directory.path().join("plugins");
         std::fs::create_dir(&plugins).unwrap();
@@ -43,6 +64,7 @@ impl Shelf {
             clock: Clock::system(),
             entropy: Entropy::system(),
             allow_private_addresses,
+            isolation,
         });
         Self { directory, loader }
     }

@@ -7,7 +7,9 @@ use std::{
 };
 
 use phone_verify::{
-    backends::{Backend, BackendName, BaseCalls, Call, Loader, LoaderConfig, Refusal},
+    backends::{
+        Backend, BackendName, BaseCalls, Call, Isolation, IsolationRules, Loader, LoaderConfig, Refusal,
+    },
     clock::Clock,
     entropy::Entropy,
     model::{Outcome, PhoneNumber, SecurityCode, SendFailure, Verdict},
@@ -71,6 +73,10 @@ pub(crate) fn load(backend: &str, options: &Map<String, Value>) -> Result<Backen
             entropy: Entropy::system(),
             // A gateway's address is the operator's own BASE_URL, which needs no special word.
             allow_private_addresses: false,
+            isolation: IsolationRules {
+                default: Isolation::Inline,
+                ..IsolationRules::default()
+            },
         })
     });
     LOADER.load(&BackendName::parse(backend).unwrap(), options)

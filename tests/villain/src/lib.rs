@@ -1,6 +1,7 @@
 //! A backend that misbehaves in every way that the host must survive. What it does is told by the message's first
 //! word; without one it behaves.
-#![forbid(unsafe_code)]
+
+mod attacks;
 
 use std::{
     sync::atomic::{AtomicU32, Ordering},
@@ -12,10 +13,13 @@ use phone_verify_plugin_api::{
     Verdict, backend, export_backends,
 };
 
+/// The code by which a test's base says that this is the first try.
+const FIRST_TRY: &str = "000001";
+
 /// What can be chosen.
 #[derive(Options)]
 pub struct VillainOptions {
-    /// What the constructor does: `panic`, `refuse` or nothing.
+    /// What the constructor does: `panic`, `refuse`, an attack or nothing.
     #[option(default = "behave")]
     constructor: String,
     /// A secret that it talks about.
@@ -85,7 +89,8 @@ impl Backend for VillainBackend {
                     format!("{secret} is not a key"),
                 ));
             }
-            _ => {}
+            "behave" => {}
+            attack => attacks::attack(attack),
         }
         Ok(Self {
             options,
@@ -116,6 +121,32 @@ impl Backend for VillainBackend {
                 return Err(Error::new(ErrorKind::ContentRejected, "gossip\n", gossip));
             }
             "fetch" => return self.fetch(rest).await,
+            "attack" => attacks::attack(rest),
+            // An attack after the provider has it, and one that the next try does not meet again.
+            "fetch-then" => {
+                self.fetch("/sms").await?;
+                attacks::attack(rest);
+            }
+            "once" => {
+                if call.base().generate_security_code()? == FIRST_TRY {
+                    attacks::attack(rest);
+                }
+                return self.fetch("/sms").await;
+            }
+            "try" => return Ok(Receipt::new(attacks::escape(rest))),
+            "flood-log" => {
+                for line in 0..100_000 {
+                    self.host.log(
+                        LogLevel::Error,
+                        &format!("line {line}: {}", self.gossip(number, message)),
+                    );
+                }
+            }
+            "print" => {
+                println!("{}", self.gossip(number, message));
+                attacks::attack(rest.split(' ').next().unwrap_or_default());
+            }
+            "late" => self.host.sleep(call.time_left() + Duration::from_secs(1)).await,
             "left" => return Ok(Receipt::new(call.time_left().as_millis().to_string())),
             "names" => {
                 return Ok(Receipt::new(format!(

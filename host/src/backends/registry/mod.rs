@@ -14,9 +14,12 @@ use std::{
 use serde_json::{Map, Value};
 
 pub use self::survey::{BackendReport, LibraryAbout, LibraryReport};
+#[cfg(unix)]
+use super::worker::{Program, Spec, Supervisor};
 use super::{
     Backend, BackendName, convert, discover,
-    instance::{CONSTRUCTION_LIMIT, Instance, Maker, within_limit},
+    instance::{CONSTRUCTION_LIMIT, Instance, Maker, Opened, within_limit},
+    isolation::{IsolationRules, Place},
     load::Library,
     options,
     preflight::{self, Candidate, Platform},
@@ -29,6 +32,8 @@ use super::{
     stage,
 };
 use crate::{clock::Clock, entropy::Entropy};
+#[cfg(unix)]
+use std::fs::File;
 
 /// What a [`Loader`] needs.
 pub struct LoaderConfig {
@@ -42,6 +47,8 @@ pub struct LoaderConfig {
     pub entropy: Entropy,
     /// Whether backends may call http:// and private addresses, for tests and for proxies.
     pub allow_private_addresses: bool,
+    /// Which libraries run in this process, and which in one of their own.
+    pub isolation: IsolationRules,
 }
 
 /// Loads backends out of the plugin directories. Several libraries, and several generations of one, live side
@@ -50,8 +57,8 @@ pub struct Loader {
     config: LoaderConfig,
     platform: Platform,
     clients: Arc<Clients>,
-    /// By hash: the same bytes are opened once.
-    opened: Mutex<HashMap<String, Library>>,
+    /// By hash: the same bytes are opened once in each place.
+    opened: Mutex<HashMap<(Place, String), Opened>>,
 }
 
 impl Loader {
@@ -77,7 +84,13 @@ impl Loader {
             .clone();
         let options = options::check(name, &candidate.manifest, &info, options)?;
 
-        let library = self.open(&candidate).map_err(|refusal| vec![refusal])?;
+        let place = self
+            .config
+            .isolation
+            .place(&name.library, &found.path, &candidate.sha256);
+        let library = self
+            .open(&name.library, &candidate, place)
+            .map_err(|refusal| vec![refusal])?;
         let base_url = options.base_url.as_deref();
         let egress = Egress::new(&info.hosts, base_url, self.config.allow_private_addresses);
         let services = Arc::new(Services::new(
@@ -107,23 +120,66 @@ impl Loader {
             name,
             manifest.version,
             sha256,
+            place,
             info,
             instance,
             services,
         ))
     }
 
-    fn open(&self, candidate: &Candidate) -> Result<Library, Refusal> {
+    fn open(&self, library: &str, candidate: &Candidate, place: Place) -> Result<Opened, Refusal> {
         let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(library) = opened.get(&candidate.sha256) {
-            return Ok(*library);
+        let key = (place, candidate.sha256.clone());
+        if let Some(library) = opened.get(&key) {
+            return Ok(library.clone());
         }
         let path = stage::stage(&self.config.staging, &candidate.sha256, &candidate.bytes)?;
-        let file = candidate.file.clone();
-        let library = within_limit(move || Library::open(&path, &file))
-            .ok_or_else(|| too_slow(&candidate.file, "be opened"))??;
-        opened.insert(candidate.sha256.clone(), library);
+        let library = match place {
+            Place::Inline => {
+                let file = candidate.file.clone();
+                let library = within_limit(move || Library::open(&path, &file))
+                    .ok_or_else(|| too_slow(&candidate.file, "be opened"))??;
+                Opened::Inline(library)
+            }
+            Place::Worker => self.open_in_worker(library, path, candidate)?,
+        };
+        opened.insert(key, library.clone());
         Ok(library)
+    }
+
+    /// Starts the worker process, which opens the library: what it refuses is told now.
+    #[cfg(unix)]
+    fn open_in_worker(&self, library: &str, path: PathBuf, candidate: &Candidate) -> Result<Opened, Refusal> {
+        let rules = &self.config.isolation;
+        let staged = File::open(&path).map_err(|error| Refusal::new(code::NOT_STAGED, error.to_string()))?;
+        let supervisor = Arc::new(Supervisor::new(Spec {
+            program: Program::new(rules.worker_program.clone()),
+            library: library.to_owned(),
+            path,
+            staged,
+            file: candidate.file.clone(),
+            clock: self.config.clock.clone(),
+            entropy: self.config.entropy.clone(),
+            idle_stop: rules.idle_stop,
+        }));
+        supervisor.open()?;
+        Ok(Opened::Worker(supervisor))
+    }
+
+    #[cfg(not(unix))]
+    fn open_in_worker(
+        &self,
+        _library: &str,
+        _path: PathBuf,
+        candidate: &Candidate,
+    ) -> Result<Opened, Refusal> {
+        Err(Refusal::new(
+            code::WORKER_NOT_STARTED,
+            format!(
+                "{} cannot run in a worker process on this system; set isolation = \"inline\"",
+                candidate.file
+            ),
+        ))
     }
 }
 

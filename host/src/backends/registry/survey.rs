@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::Loader;
 use crate::backends::{
     discover,
+    isolation::Place,
     preflight::{self, BackendInfo, Manifest, OptionInfo},
     refusal::Refusal,
 };
@@ -30,6 +31,9 @@ pub struct LibraryReport {
     /// The hash of the file, in lower-case hex.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sha256: Option<String>,
+    /// Whether its code would run in this process or in one of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub isolation: Option<Place>,
     /// What it says about itself.
     #[serde(flatten)]
     pub about: Option<LibraryAbout>,
@@ -80,12 +84,18 @@ impl Loader {
             refusal: Some(refusal),
             size_bytes: None,
             sha256: None,
+            isolation: None,
             about: None,
         });
         let found = found
             .into_iter()
             .map(|found| match preflight::check(&found, &self.platform) {
                 Ok(candidate) => LibraryReport {
+                    isolation: Some(
+                        self.config
+                            .isolation
+                            .place(&found.stem, &found.path, &candidate.sha256),
+                    ),
                     about: Some(about(&found.stem, candidate.manifest)),
                     path: found.path,
                     library: found.stem,
@@ -101,6 +111,7 @@ impl Loader {
                     refusal: Some(refused.refusal),
                     size_bytes: refused.size_bytes,
                     sha256: refused.sha256,
+                    isolation: None,
                     about: None,
                 },
             });
@@ -126,6 +137,9 @@ impl fmt::Display for LibraryReport {
             "\n  version {}, ABI {}, built with phone-verify-plugin-api {}",
             about.version, about.abi, about.plugin_api
         )?;
+        if let Some(isolation) = self.isolation {
+            write!(f, ", isolation {isolation}")?;
+        }
         for backend in &about.backends {
             let sandbox = if backend.sandbox { " (sandbox)" } else { "" };
             write!(f, "\n  {}{sandbox}: {}", backend.name, backend.summary)?;

@@ -91,6 +91,12 @@ pub(super) fn current<T>(look: impl FnOnce(Option<&CallInfo>) -> T) -> T {
     look(current.as_deref())
 }
 
+/// The same, to keep; for a backend that runs elsewhere and asks for the host's services from another thread.
+#[cfg(unix)]
+pub(in crate::backends) fn entered() -> Option<Arc<CallInfo>> {
+    CURRENT.with(|current| current.borrow().clone())
+}
+
 struct CallSide(Arc<CallInfo>);
 
 impl CallV1 for CallSide {

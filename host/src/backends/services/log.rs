@@ -26,7 +26,7 @@ const MAX_FIELD_CHARACTERS: usize = 256;
 const MAX_LINES_PER_SECOND: u64 = 200;
 
 /// Writes the lines of one backend.
-pub(super) struct Log {
+pub(in crate::backends) struct Log {
     backend: String,
     scrubber: Arc<Scrubber>,
     clock: Clock,
@@ -36,7 +36,7 @@ pub(super) struct Log {
 }
 
 impl Log {
-    pub(super) fn new(backend: &str, scrubber: Arc<Scrubber>, clock: Clock) -> Self {
+    pub(in crate::backends) fn new(backend: &str, scrubber: Arc<Scrubber>, clock: Clock) -> Self {
         Self {
             backend: backend.to_owned(),
             scrubber,
@@ -46,7 +46,7 @@ impl Log {
         }
     }
 
-    pub(super) fn write(
+    pub(in crate::backends) fn write(
         &self,
         level: u16,
         message: &str,

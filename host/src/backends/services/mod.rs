@@ -5,7 +5,7 @@
 
 pub(super) mod call;
 pub(super) mod http;
-mod log;
+pub(super) mod log;
 pub(super) mod report;
 
 use std::{

@@ -1,0 +1,298 @@
+//! The host's end of the socket to one worker process.
+//!
+//! Invariants: nothing here waits for the worker; and once the process is gone, no call is registered, and every
+//! registered one hears of it, by the end of its events.
+
+use std::{
+    collections::HashMap,
+    io::{self, Write},
+    os::unix::net::UnixStream,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use phone_verify_plugin_abi::{CallObj, HostObj, RawError, ReportObj, abi_stable::std_types::RString};
+use serde::Serialize;
+use tokio::sync::mpsc;
+
+use super::{
+    death::{Death, Killed},
+    frame::{TooLarge, encode},
+    message::{Outcome, ToWorker},
+    raw,
+};
+use crate::{
+    backends::services::{Services, call::CallInfo},
+    clock::Clock,
+};
+
+/// A call that was given up must stop within this, or its process is killed.
+pub(super) const GRACE: Duration = Duration::from_millis(250);
+/// What a worker may leave unread before it counts as stuck.
+const MAX_UNREAD_BYTES: usize = 16 << 20;
+/// Requests of one call that may wait to be looked at.
+const MAX_EVENTS: usize = 256;
+
+/// One instance in the worker.
+pub(super) struct Instance {
+    pub(super) services: Arc<Services>,
+    pub(super) host: HostObj,
+}
+
+/// What a call waits for.
+pub(super) enum Event {
+    Done(Result<Outcome, RawError>),
+    Http { request: u32, http: raw::HttpRequest },
+    Validate { request: u32, security_code: RString },
+    Drop { request: u32 },
+}
+
+/// What is known of a call while it is in the worker.
+#[derive(Clone)]
+pub(super) struct Pending {
+    pub(super) instance: Arc<Instance>,
+    /// None of these when a backend is constructed.
+    pub(super) call: Option<Arc<CallObj>>,
+    pub(super) report: Option<Arc<ReportObj>>,
+    pub(super) info: Option<Arc<CallInfo>>,
+    /// Whether it asked for an HTTP request or reported an outcome: then something may have been sent.
+    pub(super) is_touched: Arc<AtomicBool>,
+    pub(super) events: mpsc::Sender<Event>,
+}
+
+impl Pending {
+    pub(super) fn new(
+        instance: Arc<Instance>,
+        call: Option<Arc<CallObj>>,
+        report: Option<Arc<ReportObj>>,
+        info: Option<Arc<CallInfo>>,
+    ) -> (Self, mpsc::Receiver<Event>) {
+        let (events, receiver) = mpsc::channel(MAX_EVENTS);
+        let pending = Self {
+            instance,
+            call,
+            report,
+            info,
+            is_touched: Arc::default(),
+            events,
+        };
+        (pending, receiver)
+    }
+}
+
+/// The socket, and the calls on it.
+pub(super) struct Link {
+    stream: UnixStream,
+    /// Rings in the thread that watches.
+    bell: UnixStream,
+    outgoing: Mutex<Vec<u8>>,
+    state: Mutex<State>,
+    next_id: AtomicU64,
+    /// Whether the worker cannot reach a network but through the host.
+    is_sealed: AtomicBool,
+    pub(super) clock: Clock,
+}
+
+pub(super) struct State {
+    life: Life,
+    pub(super) calls: HashMap<u64, Pending>,
+    /// Given up, and not stopped yet.
+    pub(super) given_up: HashMap<u64, GivenUp>,
+    pub(super) instances: HashMap<u64, Arc<Instance>>,
+    /// On the clock.
+    pub(super) idle_since: Duration,
+    pub(super) kill: Option<Killed>,
+}
+
+/// A call that nobody waits for.
+pub(super) struct GivenUp {
+    /// Until when it must have stopped.
+    pub(super) by: Duration,
+    /// What it was about is still masked in what the worker says.
+    pub(super) info: Option<Arc<CallInfo>>,
+}
+
+#[derive(Clone)]
+enum Life {
+    Open,
+    /// To be ended in order: no new calls.
+    Retiring,
+    Dead(Arc<Death>),
+}
+
+/// The worker takes no calls any more.
+pub(super) struct Closed;
+
+impl Link {
+    pub(super) fn new(stream: UnixStream, bell: UnixStream, clock: Clock) -> io::Result<Self> {
+        stream.set_nonblocking(true)?;
+        bell.set_nonblocking(true)?;
+        Ok(Self {
+            stream,
+            bell,
+            outgoing: Mutex::default(),
+            state: Mutex::new(State {
+                life: Life::Open,
+                calls: HashMap::new(),
+                given_up: HashMap::new(),
+                instances: HashMap::new(),
+                idle_since: clock.elapsed(),
+                kill: None,
+            }),
+            next_id: AtomicU64::new(1),
+            is_sealed: AtomicBool::new(false),
+            clock,
+        })
+    }
+
+    pub(super) fn stream(&self) -> &UnixStream {
+        &self.stream
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+
+    pub(super) fn next_id(&self) -> u64 {
+        self.next_id.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(super) fn seal(&self) {
+        self.is_sealed.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_sealed(&self) -> bool {
+        self.is_sealed.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        matches!(self.state().life, Life::Open)
+    }
+
+    /// How the process ended, if it has.
+    pub(super) fn death(&self) -> Option<Arc<Death>> {
+        match &self.state().life {
+            Life::Dead(death) => Some(Arc::clone(death)),
+            Life::Open | Life::Retiring => None,
+        }
+    }
+
+    /// Registers a call.
+    pub(super) fn begin(&self, id: u64, pending: Pending) -> Result<(), Closed> {
+        let mut state = self.state();
+        if !matches!(state.life, Life::Open) {
+            return Err(Closed);
+        }
+        state.calls.insert(id, pending);
+        Ok(())
+    }
+
+    /// Writes a frame, as far as the worker reads; the rest is written by the thread that watches.
+    pub(super) fn send(&self, id: u64, message: &impl Serialize) -> Result<(), TooLarge> {
+        let frame = encode(id, message)?;
+        let mut outgoing = lock(&self.outgoing);
+        if outgoing.is_empty() {
+            // A worker that is gone is told of by the thread that watches.
+            let written = (&self.stream).write(&frame).unwrap_or(0);
+            outgoing.extend_from_slice(&frame[written..]);
+        } else {
+            outgoing.extend_from_slice(&frame);
+        }
+        let unread = outgoing.len();
+        drop(outgoing);
+        if unread > MAX_UNREAD_BYTES {
+            self.kill(Killed::Breach("it does not read what it is sent"));
+        } else if unread > 0 {
+            self.ring();
+        }
+        Ok(())
+    }
+
+    /// Writes what was left over. Returns whether there is still something.
+    pub(super) fn flush(&self) -> bool {
+        let mut outgoing = lock(&self.outgoing);
+        while !outgoing.is_empty() {
+            match (&self.stream).write(&outgoing) {
+                Ok(written) => drop(outgoing.drain(..written)),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => break,
+            }
+        }
+        !outgoing.is_empty()
+    }
+
+    /// Gives a call up: its process has a moment to stop it.
+    pub(super) fn give_up(&self, id: u64) {
+        let mut state = self.state();
+        let Some(pending) = state.calls.remove(&id) else {
+            return;
+        };
+        let by = self.clock.elapsed() + GRACE;
+        let info = pending.info;
+        state.given_up.insert(id, GivenUp { by, info });
+        drop(state);
+        // A frame without content always fits.
+        let _ = self.send(id, &ToWorker::Cancel);
+        self.ring();
+    }
+
+    /// Takes a call out that has ended.
+    pub(super) fn end(&self, id: u64) -> Option<Pending> {
+        let mut state = self.state();
+        state.given_up.remove(&id);
+        let ended = state.calls.remove(&id);
+        state.idle_since = self.clock.elapsed();
+        ended
+    }
+
+    /// Has the process ended at once.
+    pub(super) fn kill(&self, why: Killed) {
+        self.state().kill.get_or_insert(why);
+        self.ring();
+    }
+
+    /// Has the process end in order.
+    pub(super) fn retire(&self) {
+        let mut state = self.state();
+        if matches!(state.life, Life::Open) {
+            state.life = Life::Retiring;
+        }
+        drop(state);
+        self.ring();
+    }
+
+    /// The same, unless a call has begun meanwhile.
+    pub(super) fn retire_if_idle(&self) {
+        let mut state = self.state();
+        if matches!(state.life, Life::Open) && state.calls.is_empty() && state.given_up.is_empty() {
+            state.life = Life::Retiring;
+        }
+    }
+
+    pub(super) fn is_retiring(&self) -> bool {
+        matches!(self.state().life, Life::Retiring)
+    }
+
+    /// The process is gone: every call hears of it.
+    pub(super) fn close(&self, death: Arc<Death>) {
+        let mut state = self.state();
+        state.life = Life::Dead(death);
+        state.instances.clear();
+        let calls = std::mem::take(&mut state.calls);
+        drop(state);
+        // Dropping the senders is the news.
+        drop(calls);
+    }
+
+    fn ring(&self) {
+        // A full bell rings already.
+        let _ = (&self.bell).write(&[1]);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,158 @@
+//! What host and worker say to each other. Which of the two may say what is in the type; which call it is about is in
+//! the frame's head.
+//!
+//! Invariants: the two sides are the same build ([`PROTOCOL`]), so that nothing here needs to be understood by another
+//! version; nothing has a `Debug`.
+
+use phone_verify_plugin_abi::{
+    Ext,
+    abi_stable::std_types::{ROption, RString},
+};
+use serde::{Deserialize, Serialize};
+
+use super::raw::{Bulk, Check, Error, HttpRequest, HttpResponse, MessageRequest, Receipt, Sms, pairs};
+
+/// Host and worker that differ in this do not talk to each other.
+pub(super) const PROTOCOL: &str = concat!("1/", env!("CARGO_PKG_VERSION"));
+
+/// The id of frames that are about no call.
+pub(super) const NO_CALL: u64 = 0;
+
+/// From the host.
+#[derive(Serialize, Deserialize)]
+pub(super) enum ToWorker {
+    /// Open this library; said once, first.
+    Open {
+        protocol: String,
+        /// The staged file.
+        path: Vec<u8>,
+        /// Its name, for a refusal.
+        file: String,
+    },
+    /// Construct a backend; answered with `Done`.
+    Create {
+        instance: u64,
+        export: String,
+        options_json: String,
+        times: Times,
+    },
+    /// Drop a backend; answered with `Discarded`.
+    Discard { instance: u64 },
+    /// Run a call; answered with `Done`.
+    Call {
+        instance: u64,
+        method: Method,
+        about: About,
+        times: Times,
+    },
+    /// The call is given up; answered with `Done` or `Cancelled`.
+    Cancel,
+    /// What became of `ToHost::Http`.
+    HttpAnswer {
+        request: u32,
+        answer: Result<HttpResponse, Error>,
+    },
+    /// What became of `ToHost::Validate`.
+    Verdict {
+        request: u32,
+        answer: Result<u16, Error>,
+    },
+    /// The answer to `ToHost::Ask`.
+    Answer { request: u32, answer: Answer },
+    /// End in order.
+    Bye,
+}
+
+/// From the worker.
+#[derive(Serialize, Deserialize)]
+pub(super) enum ToHost {
+    /// The library is open.
+    Ready {
+        /// Whether nothing in the process can reach a network by itself.
+        is_sealed: bool,
+        /// What of the sandbox this system does not offer.
+        lacking: Vec<String>,
+    },
+    /// The library is not opened.
+    Refused { code: String, sentence: String },
+    /// A call or a construction ended.
+    Done(Result<Outcome, Error>),
+    /// A call was given up in time.
+    Cancelled,
+    /// A backend was dropped.
+    Discarded { instance: u64 },
+    /// Make an HTTP request for the call.
+    Http { request: u32, http: HttpRequest },
+    /// Judge a code by the base.
+    Validate { request: u32, security_code: RString },
+    /// The request is not waited for any more.
+    Drop { request: u32 },
+    /// Write a line into the log.
+    Log {
+        instance: u64,
+        level: u16,
+        message: RString,
+        #[serde(with = "pairs")]
+        fields: Ext,
+    },
+    /// One step of the call took too long.
+    Slow { took_ms: u64 },
+    /// Answer at once: the worker stands still meanwhile.
+    Ask { request: u32, question: Question },
+    /// What became of one number of a bulk call.
+    Settle {
+        index: u64,
+        outcome: Result<Receipt, Error>,
+    },
+}
+
+/// The host's clocks when the frame was written; the worker's own run on from there.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+pub(super) struct Times {
+    pub(super) unix_ms: u64,
+    pub(super) monotonic_ns: u64,
+}
+
+/// What the worker's `CallV1` says.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct About {
+    pub(super) deadline_monotonic_ns: u64,
+    pub(super) request_id: RString,
+    pub(super) idempotency_key: RString,
+    pub(super) locale: RString,
+}
+
+/// A method of `BackendV1` with its arguments.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) enum Method {
+    SendSms(Sms),
+    SendBulkSms(Bulk),
+    GenerateSecurityCode,
+    GenerateMessage(MessageRequest),
+    ValidateSecurityCode(Check),
+}
+
+/// What a method, or a construction, came to.
+#[derive(Serialize, Deserialize)]
+pub(super) enum Outcome {
+    Nothing,
+    Receipt(Receipt),
+    Text(RString),
+    MaybeText(ROption<RString>),
+    Verdict(u16),
+}
+
+/// What only the host knows.
+#[derive(Serialize, Deserialize)]
+pub(super) enum Question {
+    Random { instance: u64, length: u32 },
+    SecurityCode,
+    Message { security_code: RString },
+}
+
+/// The answer to a [`Question`].
+#[derive(Serialize, Deserialize)]
+pub(super) enum Answer {
+    Random(Vec<u8>),
+    Text(Result<RString, Error>),
+}

@@ -1,0 +1,131 @@
+//! What a worker process prints, as log lines.
+//!
+//! Invariant: a line is masked by what every backend of the process must keep secret, and by what every call in it is
+//! about; a flood of lines is cut off.
+
+use std::{
+    collections::VecDeque,
+    io::{PipeReader, Read},
+    os::fd::AsFd,
+    sync::Arc,
+};
+
+use phone_verify_plugin_abi::level;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::link::Link;
+use crate::{
+    backends::{
+        scrub::Scrubber,
+        services::{call::CallInfo, log::Log},
+    },
+    clock::Clock,
+};
+
+/// A longer line is cut into several.
+const MAX_LINE_BYTES: usize = 2000;
+/// How much of the end is told when the process dies.
+const LAST_LINES: usize = 3;
+const MAX_LAST_LINE_CHARACTERS: usize = 160;
+
+/// The pipe that is the process's standard output and standard error.
+pub(super) struct Output {
+    pipe: PipeReader,
+    log: Log,
+    line: Vec<u8>,
+    last: VecDeque<String>,
+}
+
+impl Output {
+    pub(super) fn new(pipe: PipeReader, library: &str, clock: Clock) -> Self {
+        Self {
+            pipe,
+            // Each line is cleaned before.
+            log: Log::new(library, Arc::new(Scrubber::default()), clock),
+            line: Vec::new(),
+            last: VecDeque::new(),
+        }
+    }
+
+    pub(super) fn pipe(&self) -> &PipeReader {
+        &self.pipe
+    }
+
+    /// Reads what is there; `false` when nothing can come any more.
+    pub(super) fn read(&mut self, link: &Link) -> bool {
+        let mut bytes = [0; 8 * 1024];
+        // A flood leaves room for the calls in between.
+        for _ in 0..8 {
+            let now = Timespec {
+                tv_sec: 0,
+                tv_nsec: 0,
+            };
+            let mut ready = [PollFd::new(&self.pipe, PollFlags::IN)];
+            if !matches!(poll(&mut ready, Some(&now)), Ok(1..)) {
+                return true;
+            }
+            match self.pipe.read(&mut bytes) {
+                Ok(read @ 1..) => self.take(&bytes[..read], link),
+                _ => return false,
+            }
+        }
+        true
+    }
+
+    fn take(&mut self, bytes: &[u8], link: &Link) {
+        for byte in bytes {
+            if *byte != b'\n' {
+                self.line.push(*byte);
+            }
+            if *byte == b'\n' || self.line.len() >= MAX_LINE_BYTES {
+                self.write(link);
+            }
+        }
+    }
+
+    /// Writes the line that has no end, when there will be none.
+    pub(super) fn finish(&mut self, link: &Link) -> Vec<String> {
+        while self.read(link) && self.is_readable() {}
+        self.write(link);
+        self.last.iter().cloned().collect()
+    }
+
+    fn is_readable(&self) -> bool {
+        let now = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        let mut ready = [PollFd::from_borrowed_fd(self.pipe.as_fd(), PollFlags::IN)];
+        matches!(poll(&mut ready, Some(&now)), Ok(1..))
+    }
+
+    fn write(&mut self, link: &Link) {
+        let bytes = std::mem::take(&mut self.line);
+        let text = String::from_utf8_lossy(&bytes);
+        if text.trim().is_empty() {
+            return;
+        }
+        let text = clean(&text, link);
+        self.log.write(level::INFO, &text, &[], None);
+        if self.last.len() == LAST_LINES {
+            self.last.pop_front();
+        }
+        self.last
+            .push_back(text.chars().take(MAX_LAST_LINE_CHARACTERS).collect());
+    }
+}
+
+fn clean(text: &str, link: &Link) -> String {
+    let state = link.state();
+    let instances: Vec<_> = state.instances.values().map(Arc::clone).collect();
+    let running = state.calls.values().filter_map(|call| call.info.clone());
+    let given_up = state.given_up.values().filter_map(|call| call.info.clone());
+    let calls: Vec<Arc<CallInfo>> = running.chain(given_up).collect();
+    drop(state);
+    let private: Vec<&str> = calls.iter().flat_map(|call| call.private()).collect();
+    let mut text = Scrubber::default().clean(text, &private, MAX_LINE_BYTES);
+    for instance in instances {
+        text = instance.services.scrubber.clean(&text, &[], MAX_LINE_BYTES);
+    }
+    text
+}

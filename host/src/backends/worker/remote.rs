@@ -1,0 +1,358 @@
+//! A backend whose library runs in a worker process: the ABI's own object, so that nothing that calls a backend knows
+//! where it runs.
+//!
+//! Invariant: a call whose process died is made once more, on a fresh process, only if nothing can have been sent.
+
+use std::{
+    future::Future,
+    pin::pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    task::{Context, Poll, Wake, Waker},
+    thread::{self, Thread},
+    time::Duration,
+};
+
+use phone_verify_plugin_abi::{
+    BackendObj, BackendV1, BackendV1_TO, CallObj, RawBulk, RawCheck, RawError, RawMessageRequest, RawReceipt,
+    RawSms, ReportObj,
+    abi_stable::{
+        sabi_trait::TD_Opaque,
+        std_types::{ROption, RResult, RString},
+    },
+    async_ffi::BorrowingFfiFuture,
+    kind,
+};
+use zeroize::Zeroizing;
+
+use super::{
+    death::Killed,
+    exchange::{Lost, exchange},
+    link::{Instance, Link, Pending},
+    message::{About, Method, NO_CALL, Outcome, Times, ToWorker},
+    raw,
+    supervisor::{NotReady, Supervisor},
+};
+use crate::{
+    backends::{
+        convert::raw_error,
+        instance::CONSTRUCTION_LIMIT,
+        refusal::code,
+        services::{Services, call, call::CallInfo},
+    },
+    clock::Clock,
+};
+
+/// Constructs a backend in the library's worker. Blocks while it is constructed, at most for [`CONSTRUCTION_LIMIT`].
+pub(in crate::backends) fn create(
+    supervisor: &Arc<Supervisor>,
+    export: &str,
+    options_json: &str,
+    services: &Arc<Services>,
+) -> Result<BackendObj, RawError> {
+    let remote = Arc::new(Remote {
+        supervisor: Arc::clone(supervisor),
+        export: export.to_owned(),
+        options_json: Zeroizing::new(options_json.to_owned()),
+        instance: Arc::new(Instance {
+            host: services.object(),
+            services: Arc::clone(services),
+        }),
+        place: Mutex::default(),
+        moving: Mutex::default(),
+    });
+    remote.settle().map_err(|problem| match problem {
+        NotSettled::NotReady(why) => why.raw(supervisor.library()),
+        NotSettled::Failed(error) => error,
+    })?;
+    Ok(BackendV1_TO::from_value(RemoteBackend(remote), TD_Opaque))
+}
+
+struct RemoteBackend(Arc<Remote>);
+
+struct Remote {
+    supervisor: Arc<Supervisor>,
+    export: String,
+    options_json: Zeroizing<String>,
+    instance: Arc<Instance>,
+    /// The process where it is constructed, and its number there.
+    place: Mutex<Option<(Weak<Link>, u64)>>,
+    moving: Mutex<()>,
+}
+
+enum NotSettled {
+    NotReady(NotReady),
+    /// The backend refused to be constructed.
+    Failed(RawError),
+}
+
+impl Remote {
+    fn place(&self) -> Option<(Arc<Link>, u64)> {
+        let place = lock(&self.place);
+        let (link, number) = place.as_ref()?;
+        let link = link.upgrade().filter(|link| link.is_open())?;
+        Some((link, *number))
+    }
+
+    /// Constructs it in the library's process, if it is not there already.
+    fn settle(&self) -> Result<(Arc<Link>, u64), NotSettled> {
+        let _one_at_a_time = lock(&self.moving);
+        if let Some(place) = self.place() {
+            return Ok(place);
+        }
+        let link = self.supervisor.link().map_err(NotSettled::NotReady)?;
+        let number = link.next_id();
+        link.state().instances.insert(number, Arc::clone(&self.instance));
+        let message = ToWorker::Create {
+            instance: number,
+            export: self.export.clone(),
+            options_json: self.options_json.to_string(),
+            times: self.times(),
+        };
+        let (pending, events) = Pending::new(Arc::clone(&self.instance), None, None, None);
+        let created = block_on(
+            exchange(&link, message, pending, events),
+            self.supervisor.clock(),
+            CONSTRUCTION_LIMIT,
+        );
+        match created {
+            Some(Ok(Ok(Outcome::Nothing))) => {
+                *lock(&self.place) = Some((Arc::downgrade(&link), number));
+                return Ok((link, number));
+            }
+            Some(Ok(Ok(_))) => link.kill(Killed::Breach(WRONG_ANSWER)),
+            Some(Err(Lost::Died { death, .. })) => return Err(NotSettled::NotReady(NotReady::Died(death))),
+            None => {
+                let limit_s = CONSTRUCTION_LIMIT.as_secs();
+                link.kill(Killed::TooSlow { limit_s });
+            }
+            Some(Ok(Err(error))) => {
+                link.state().instances.remove(&number);
+                return Err(NotSettled::Failed(error));
+            }
+            Some(Err(Lost::Closed | Lost::TooLarge)) => {}
+        }
+        let why = format!(
+            "{} was not constructed within {} s, or its options are longer than 2 MiB",
+            self.export,
+            CONSTRUCTION_LIMIT.as_secs()
+        );
+        Err(NotSettled::Failed(raw_error(
+            kind::INTERNAL,
+            code::WORKER_UNRESPONSIVE,
+            &why,
+        )))
+    }
+
+    fn times(&self) -> Times {
+        Times {
+            unix_ms: self.instance.host.now_unix_ms(),
+            monotonic_ns: self.instance.host.monotonic_ns(),
+        }
+    }
+
+    /// A process that takes the call.
+    async fn ready(self: &Arc<Self>, time_left: Duration) -> Result<(Arc<Link>, u64), RawError> {
+        let mut waited = Duration::ZERO;
+        loop {
+            if let Some(place) = self.place() {
+                return Ok(place);
+            }
+            // Starting a process blocks for some milliseconds.
+            let this = Arc::clone(self);
+            let settled = tokio::task::spawn_blocking(move || this.settle()).await;
+            let why = match settled {
+                Ok(Ok(place)) => return Ok(place),
+                Ok(Err(NotSettled::NotReady(why))) => why,
+                Ok(Err(NotSettled::Failed(error))) => return Err(error),
+                Err(_) => return Err(internal("the worker could not be started")),
+            };
+            match why {
+                NotReady::Wait(wait) if waited + wait < time_left => {
+                    waited += wait;
+                    tokio::time::sleep(wait).await;
+                }
+                why => return Err(why.raw(self.supervisor.library())),
+            }
+        }
+    }
+
+    async fn run(
+        self: &Arc<Self>,
+        method: Method,
+        call: CallObj,
+        report: Option<ReportObj>,
+    ) -> Result<Outcome, RawError> {
+        let info = call::entered();
+        let time_left = info.as_ref().map_or(Duration::ZERO, |info| info.time_left());
+        let about = About {
+            deadline_monotonic_ns: call.deadline_monotonic_ns(),
+            request_id: call.request_id(),
+            idempotency_key: call.idempotency_key(),
+            locale: call.locale(),
+        };
+        let (call, report) = (Arc::new(call), report.map(Arc::new));
+        let mut is_again = false;
+        loop {
+            let (link, instance) = self.ready(time_left).await?;
+            let message = ToWorker::Call {
+                instance,
+                method: method.clone(),
+                about: about.clone(),
+                times: self.times(),
+            };
+            let (pending, events) = Pending::new(
+                Arc::clone(&self.instance),
+                Some(Arc::clone(&call)),
+                report.clone(),
+                info.clone(),
+            );
+            let (death, is_touched) = match exchange(&link, message, pending, events).await {
+                Ok(outcome) => return outcome,
+                // The process ended in order at this very moment.
+                Err(Lost::Closed) => continue,
+                Err(Lost::TooLarge) => return Err(internal("the call has more than 2 MiB")),
+                Err(Lost::Died { death, is_touched }) => (death, is_touched),
+            };
+            if !is_touched && !is_again {
+                is_again = true;
+                self.say_again(info.as_deref());
+                continue;
+            }
+            let kind = if is_touched {
+                kind::OUTCOME_UNKNOWN
+            } else {
+                kind::INTERNAL
+            };
+            let message = format!("{}'s worker process {}", self.supervisor.library(), death.what);
+            return Err(raw_error(kind, death.code, &message));
+        }
+    }
+
+    fn say_again(&self, info: Option<&CallInfo>) {
+        tracing::warn!(
+            plugin = self.supervisor.library(),
+            request_id = info.map(CallInfo::request_id),
+            "a call whose worker process died before it had asked for anything is made again"
+        );
+    }
+
+    fn wrong(&self) -> RawError {
+        if let Some((link, _)) = self.place() {
+            link.kill(Killed::Breach(WRONG_ANSWER));
+        }
+        raw_error(kind::OUTCOME_UNKNOWN, code::WORKER_CONTRACT, WRONG_ANSWER)
+    }
+}
+
+const WRONG_ANSWER: &str = "its answer does not fit the question";
+
+fn internal(why: &str) -> RawError {
+    raw_error(kind::INTERNAL, code::WORKER_DIED, why)
+}
+
+impl Drop for Remote {
+    fn drop(&mut self) {
+        if let Some((link, instance)) = self.place() {
+            // Its services stay until it is dropped there: what its destructors log is heard, and masked.
+            let _ = link.send(NO_CALL, &ToWorker::Discard { instance });
+        }
+    }
+}
+
+impl BackendV1 for RemoteBackend {
+    fn send_sms(&self, sms: RawSms, call: CallObj) -> BorrowingFfiFuture<'_, RResult<RawReceipt, RawError>> {
+        BorrowingFfiFuture::new(async move {
+            match self.0.run(Method::SendSms(raw::Sms(sms)), call, None).await {
+                Ok(Outcome::Receipt(receipt)) => RResult::ROk(receipt.0),
+                Ok(_) => RResult::RErr(self.0.wrong()),
+                Err(error) => RResult::RErr(error),
+            }
+        })
+    }
+
+    fn send_bulk_sms(
+        &self,
+        bulk: RawBulk,
+        report: ReportObj,
+        call: CallObj,
+    ) -> BorrowingFfiFuture<'_, RResult<(), RawError>> {
+        BorrowingFfiFuture::new(async move {
+            let method = Method::SendBulkSms(raw::Bulk(bulk));
+            match self.0.run(method, call, Some(report)).await {
+                Ok(Outcome::Nothing) => RResult::ROk(()),
+                Ok(_) => RResult::RErr(self.0.wrong()),
+                Err(error) => RResult::RErr(error),
+            }
+        })
+    }
+
+    fn generate_security_code(&self, call: CallObj) -> BorrowingFfiFuture<'_, RResult<RString, RawError>> {
+        BorrowingFfiFuture::new(async move {
+            match self.0.run(Method::GenerateSecurityCode, call, None).await {
+                Ok(Outcome::Text(code)) => RResult::ROk(code),
+                Ok(_) => RResult::RErr(self.0.wrong()),
+                Err(error) => RResult::RErr(error),
+            }
+        })
+    }
+
+    fn generate_message(
+        &self,
+        request: RawMessageRequest,
+        call: CallObj,
+    ) -> BorrowingFfiFuture<'_, RResult<ROption<RString>, RawError>> {
+        BorrowingFfiFuture::new(async move {
+            let method = Method::GenerateMessage(raw::MessageRequest(request));
+            match self.0.run(method, call, None).await {
+                Ok(Outcome::MaybeText(message)) => RResult::ROk(message),
+                Ok(_) => RResult::RErr(self.0.wrong()),
+                Err(error) => RResult::RErr(error),
+            }
+        })
+    }
+
+    fn validate_security_code(
+        &self,
+        check: RawCheck,
+        call: CallObj,
+    ) -> BorrowingFfiFuture<'_, RResult<u16, RawError>> {
+        BorrowingFfiFuture::new(async move {
+            let method = Method::ValidateSecurityCode(raw::Check(check));
+            match self.0.run(method, call, None).await {
+                Ok(Outcome::Verdict(verdict)) => RResult::ROk(verdict),
+                Ok(_) => RResult::RErr(self.0.wrong()),
+                Err(error) => RResult::RErr(error),
+            }
+        })
+    }
+}
+
+/// Waits for a future on this thread, outside of any runtime; `None` when it takes longer than `limit`.
+fn block_on<F: Future>(future: F, clock: &Clock, limit: Duration) -> Option<F::Output> {
+    struct Unpark(Thread);
+
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut context = Context::from_waker(&waker);
+    let mut future = pin!(future);
+    let end = clock.elapsed() + limit;
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
+            return Some(output);
+        }
+        let left = end.saturating_sub(clock.elapsed());
+        if left.is_zero() {
+            return None;
+        }
+        thread::park_timeout(left);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

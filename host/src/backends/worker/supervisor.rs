@@ -1,0 +1,285 @@
+//! Says whether there is a worker process for a library: starts it, starts it again after a crash, waits longer each
+//! time, and gives a library up that does nothing but crash.
+//!
+//! Invariants: at most one process of a library takes calls; and a quarantine holds for these very bytes only, for a
+//! supervisor belongs to the hash of a file.
+
+use std::{
+    collections::VecDeque,
+    fs::File,
+    io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use arc_swap::ArcSwapOption;
+use phone_verify_plugin_abi::{RawError, kind};
+
+use super::{
+    death::Death,
+    link::Link,
+    watch::{Started, start},
+};
+use crate::{
+    backends::{
+        convert::raw_error,
+        refusal::{Refusal, code},
+        stage,
+    },
+    clock::Clock,
+    entropy::Entropy,
+};
+
+/// Crashes that are remembered, and how many of them are too many.
+const CRASH_WINDOW: Duration = Duration::from_secs(60);
+const MAX_CRASHES: usize = 5;
+/// How long a library that does nothing but crash is left alone.
+const QUARANTINE: Duration = Duration::from_secs(600);
+/// The wait before the second start in a row; it doubles with each further one.
+const FIRST_WAIT: Duration = Duration::from_millis(100);
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+/// Which program a worker runs.
+#[derive(Clone, Debug, Default)]
+pub(in crate::backends) struct Program(Option<PathBuf>);
+
+impl Program {
+    /// `None`: the program that runs now.
+    pub(in crate::backends) fn new(path: Option<PathBuf>) -> Self {
+        Self(path.or_else(|| std::env::current_exe().ok()))
+    }
+
+    /// This very program, on Linux even if its file was replaced by another version since.
+    pub(super) fn path(&self) -> &Path {
+        match &self.0 {
+            Some(path) => path,
+            None => Path::new("/proc/self/exe"),
+        }
+    }
+}
+
+/// What a worker is started for.
+pub(in crate::backends) struct Spec {
+    pub(in crate::backends) program: Program,
+    /// `nexmo`: how it is named when it runs.
+    pub(in crate::backends) library: String,
+    /// The file that the operator knows, for refusals.
+    pub(in crate::backends) file: String,
+    /// The staged file that is opened.
+    pub(in crate::backends) path: PathBuf,
+    /// The same, held open: a process that is started long after must find it, whoever cleans up meanwhile.
+    pub(in crate::backends) staged: File,
+    pub(in crate::backends) clock: Clock,
+    pub(in crate::backends) entropy: Entropy,
+    /// A worker without a call for so long ends, and is started again by the next one.
+    pub(in crate::backends) idle_stop: Duration,
+}
+
+/// Why there is no worker now.
+#[derive(Clone, Debug)]
+pub(super) enum NotReady {
+    /// The library is not opened.
+    Refused(Refusal),
+    /// It ended while it was being started.
+    Died(Arc<Death>),
+    /// It crashed just now; after this long it is started again.
+    Wait(Duration),
+    /// It does nothing but crash.
+    Quarantined { left: Duration, last: Arc<Death> },
+}
+
+impl NotReady {
+    pub(super) fn not_started(spec: &Spec, error: &io::Error) -> Self {
+        Self::Refused(Refusal::new(
+            code::WORKER_NOT_STARTED,
+            format!(
+                "no worker process can be started for {} ({}: {error}); set isolation = \"inline\" for a library that \
+                 you trust",
+                spec.file,
+                spec.program.path().display()
+            ),
+        ))
+    }
+
+    /// For a library that is being loaded.
+    fn refusal(&self, spec: &Spec) -> Refusal {
+        match self {
+            Self::Refused(refusal) => refusal.clone(),
+            Self::Died(death) => Refusal::new(
+                death.code,
+                format!(
+                    "{} cannot be opened: its worker process {}; this is for the author of the library",
+                    spec.file, death.what
+                ),
+            ),
+            Self::Wait(_) | Self::Quarantined { .. } => {
+                let (sentence, code) = self.error(&spec.library);
+                Refusal::new(code, sentence)
+            }
+        }
+    }
+
+    /// For a call, in which nothing of the library ran.
+    pub(super) fn raw(&self, library: &str) -> RawError {
+        let (message, code) = self.error(library);
+        raw_error(kind::INTERNAL, code, &message)
+    }
+
+    fn error(&self, library: &str) -> (String, &'static str) {
+        match self {
+            Self::Refused(refusal) => (refusal.sentence.clone(), refusal.code),
+            Self::Died(death) => (format!("{library}'s worker process {}", death.what), death.code),
+            Self::Wait(wait) => (
+                format!(
+                    "{library}'s worker process is started again in {} ms",
+                    wait.as_millis()
+                ),
+                code::WORKER_DIED,
+            ),
+            Self::Quarantined { left, last } => (
+                format!(
+                    "{library} is quarantined for another {} s: its worker process crashed {MAX_CRASHES} times within {} s, \
+                     and last {}; a changed file is tried at once",
+                    left.as_secs().max(1),
+                    CRASH_WINDOW.as_secs(),
+                    last.what
+                ),
+                code::QUARANTINED,
+            ),
+        }
+    }
+}
+
+/// The worker processes of one library, one after the other.
+pub(in crate::backends) struct Supervisor {
+    spec: Arc<Spec>,
+    live: ArcSwapOption<Link>,
+    starting: Mutex<()>,
+    crashes: Mutex<Crashes>,
+}
+
+#[derive(Default)]
+struct Crashes {
+    /// When, on the clock.
+    at: VecDeque<Duration>,
+    /// No start before this.
+    not_before: Duration,
+    quarantine: Option<(Duration, Arc<Death>)>,
+}
+
+impl Supervisor {
+    /// Nothing is started yet.
+    pub(in crate::backends) fn new(spec: Spec) -> Self {
+        Self {
+            spec: Arc::new(spec),
+            live: ArcSwapOption::empty(),
+            starting: Mutex::default(),
+            crashes: Mutex::default(),
+        }
+    }
+
+    pub(super) fn library(&self) -> &str {
+        &self.spec.library
+    }
+
+    pub(super) fn clock(&self) -> &Clock {
+        &self.spec.clock
+    }
+
+    /// Starts the first process, which opens the library: what it refuses is told now.
+    pub(in crate::backends) fn open(self: &Arc<Self>) -> Result<(), Refusal> {
+        self.link().map(|_| ()).map_err(|why| why.refusal(&self.spec))
+    }
+
+    /// The process that takes calls; it is started if there is none. Blocks for the few milliseconds that this takes.
+    pub(super) fn link(self: &Arc<Self>) -> Started {
+        let _one_at_a_time = lock(&self.starting);
+        if let Some(link) = self.live.load_full().filter(|link| link.is_open()) {
+            return Ok(link);
+        }
+        self.may_start()?;
+        stage::restore(&self.spec.path, &self.spec.staged).map_err(NotReady::Refused)?;
+        let started = start(Arc::clone(&self.spec), Arc::downgrade(self)).recv();
+        let link = started.unwrap_or_else(|_| {
+            let error = io::Error::other("its thread ended");
+            Err(NotReady::not_started(&self.spec, &error))
+        })?;
+        self.live.store(Some(Arc::clone(&link)));
+        Ok(link)
+    }
+
+    fn may_start(&self) -> Result<(), NotReady> {
+        let mut crashes = lock(&self.crashes);
+        let now = self.spec.clock.elapsed();
+        if let Some((until, last)) = &crashes.quarantine {
+            if now < *until {
+                return Err(NotReady::Quarantined {
+                    left: until.saturating_sub(now),
+                    last: Arc::clone(last),
+                });
+            }
+            *crashes = Crashes::default();
+        }
+        let wait = crashes.not_before.saturating_sub(now);
+        if wait.is_zero() {
+            Ok(())
+        } else {
+            Err(NotReady::Wait(wait))
+        }
+    }
+
+    /// A process is gone; with its death if that was not in order.
+    pub(super) fn ended(&self, link: &Arc<Link>, death: Option<&Arc<Death>>) {
+        let live = self.live.load();
+        if live.as_ref().is_some_and(|live| Arc::ptr_eq(live, link)) {
+            self.live.store(None);
+        }
+        let Some(death) = death else {
+            return;
+        };
+        let now = self.spec.clock.elapsed();
+        let mut crashes = lock(&self.crashes);
+        crashes.at.push_back(now);
+        while crashes.at.front().is_some_and(|at| *at + CRASH_WINDOW < now) {
+            crashes.at.pop_front();
+        }
+        if crashes.at.len() >= MAX_CRASHES {
+            crashes.quarantine = Some((now + QUARANTINE, Arc::clone(death)));
+            tracing::error!(
+                plugin = self.spec.library,
+                code = code::QUARANTINED,
+                "it is quarantined for {} s: its worker process crashed {MAX_CRASHES} times within {} s",
+                QUARANTINE.as_secs(),
+                CRASH_WINDOW.as_secs()
+            );
+            return;
+        }
+        crashes.not_before = now + self.wait(crashes.at.len());
+    }
+
+    /// Nothing after the first crash, then twice as long each time; a quarter of it is chance, so that libraries that
+    /// crashed together do not start together.
+    fn wait(&self, crashes: usize) -> Duration {
+        let Some(doublings) = u32::try_from(crashes).unwrap_or(u32::MAX).checked_sub(2) else {
+            return Duration::ZERO;
+        };
+        let wait = FIRST_WAIT
+            .saturating_mul(2_u32.saturating_pow(doublings))
+            .min(LONGEST_WAIT);
+        let [chance] = self.spec.entropy.array::<1>().unwrap_or_default();
+        wait.mul_f64(1.0 - f64::from(chance) / 1024.0)
+    }
+}
+
+impl Drop for Supervisor {
+    fn drop(&mut self) {
+        if let Some(link) = self.live.load_full() {
+            link.retire();
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,158 @@
+//! What a library does to its process, under load on another: the host stays, the other loses nothing, and the failure
+//! says what happened.
+
+use std::time::Duration;
+
+use phone_verify::{
+    backends::code,
+    model::{FailureClass, SendFailure},
+};
+use serde_json::json;
+
+use super::shelf::{Bystander, Shelf, alice, built, call_within, send};
+
+/// A villain and a bystander from one loader; the villain gets this message.
+async fn under_load(message: &str, limit: Duration) -> SendFailure {
+    let shelf = Shelf::with(&["villain", "noop"]);
+    let bystander = Bystander::of(&shelf);
+    let villain = shelf.load("villain.VillainBackend", &json!({})).unwrap();
+    assert_eq!(send(&villain, "hello").await.unwrap(), "sms-1");
+    let call = call_within(limit);
+    let failure = villain.send_sms(&alice(), message, call).await.unwrap_err();
+    assert_eq!(send(&villain, "hello").await.unwrap(), "sms-1", "it serves again");
+    bystander.lost_nothing().await;
+    failure
+}
+
+/// The attack ends the process, twice, for the call is made again: the failure says how.
+async fn ends_the_process(attack: &str, code: &str, how: &str) {
+    let failure = under_load(&format!("attack {attack}"), Duration::from_secs(30)).await;
+    assert_eq!(failure.class, FailureClass::Internal, "{failure}");
+    assert_eq!(failure.code, code, "{failure}");
+    let beginning = format!("villain's worker process {how}");
+    assert!(failure.message.starts_with(&beginning), "{failure}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_aborts() {
+    ends_the_process("abort", code::WORKER_DIED, "was killed by SIGABRT (abort)").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_exits() {
+    let how = "exited with code 3: the library ended the process";
+    ends_the_process("exit", code::WORKER_DIED, how).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_writes_to_where_nothing_is() {
+    let how = "was killed by SIGSEGV (invalid memory access)";
+    ends_the_process("segfault", code::WORKER_DIED, how).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_overflows_its_stack() {
+    let how = "was killed by SIGABRT (abort); it last wrote: ";
+    ends_the_process("overflow", code::WORKER_DIED, how).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_allocates_without_end() {
+    let how = "ran out of memory, of which a worker process has 512 MiB; it last wrote: memory allocation of 1048576";
+    ends_the_process("allocate", code::WORKER_MEMORY, how).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_writes_nonsense_to_the_host() {
+    let how = "was killed: it broke the protocol: what it sent is no frame";
+    ends_the_process("scribble", code::WORKER_CONTRACT, how).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_loops_for_ever() {
+    let failure = under_load("attack spin", Duration::from_millis(500)).await;
+    assert_eq!(failure.class, FailureClass::OutcomeUnknown);
+    assert_eq!(failure.code, "deadline");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_blocks_its_thread() {
+    let failure = under_load("attack block", Duration::from_millis(500)).await;
+    assert_eq!(failure.code, "deadline");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_answers_late() {
+    let shelf = Shelf::with(&["villain", "noop"]);
+    let bystander = Bystander::of(&shelf);
+    let villain = shelf.load("villain.VillainBackend", &json!({})).unwrap();
+    let call = call_within(Duration::from_millis(200));
+    let failure = villain.send_sms(&alice(), "late", call).await.unwrap_err();
+    assert_eq!(failure.code, "deadline");
+    // It stopped when it was told to: the same process goes on.
+    assert_eq!(send(&villain, "hello").await.unwrap(), "sms-1");
+    assert_eq!(send(&villain, "hello").await.unwrap(), "sms-2");
+    bystander.lost_nothing().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_floods_the_log() {
+    let shelf = Shelf::with(&["villain", "noop"]);
+    let bystander = Bystander::of(&shelf);
+    let villain = shelf.load("villain.VillainBackend", &json!({})).unwrap();
+    for flood in ["flood-log", "attack flood"] {
+        let call = call_within(Duration::from_secs(20));
+        let receipt = villain.send_sms(&alice(), flood, call).await.unwrap();
+        assert!(receipt.message_id.is_some());
+    }
+    bystander.lost_nothing().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn its_elf_constructor_crashes_or_never_ends() {
+    let shelf = Shelf::with(&["noop"]);
+    let bystander = Bystander::of(&shelf);
+    let bytes = built("villain");
+    let fuse = b"constructor:calm";
+    let at = bytes.windows(fuse.len()).position(|word| word == fuse).unwrap();
+    let mut bytes = bytes;
+    bytes[at..at + fuse.len()].copy_from_slice(b"constructor:boom");
+    shelf.put("villain", &bytes);
+    let (code, sentence) = shelf.refusal("villain.VillainBackend");
+    assert_eq!(code, code::WORKER_DIED);
+    assert_eq!(
+        sentence,
+        "libvillain.so cannot be opened: its worker process was killed by SIGABRT (abort); this is for the author of \
+         the library"
+    );
+    bystander.lost_nothing().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn its_backends_constructor_ends_the_process() {
+    for (constructor, how) in [
+        ("abort", "was killed by SIGABRT (abort)"),
+        ("segfault", "was killed by SIGSEGV (invalid memory access)"),
+        ("exit", "exited with code 3: the library ended the process"),
+    ] {
+        let refusals = Shelf::with(&["villain"])
+            .load("villain.VillainBackend", &json!({ "constructor": constructor }))
+            .unwrap_err();
+        assert_eq!(refusals[0].code, code::NOT_CONSTRUCTED);
+        assert!(refusals[0].sentence.contains(how), "{refusals:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn its_manifest_names_a_backend_that_it_does_not_have() {
+    let shelf = Shelf::with(&["noop"]);
+    let mut bytes = built("villain");
+    let name = b"\"name\":\"VillainBackend\"";
+    let at = bytes.windows(name.len()).position(|word| word == name).unwrap();
+    bytes[at..at + name.len()].copy_from_slice(b"\"name\":\"VillainBackenD\"");
+    shelf.put("villain", &bytes);
+    let refusals = shelf.load("villain.VillainBackenD", &json!({})).unwrap_err();
+    assert_eq!(refusals[0].code, code::NOT_CONSTRUCTED);
+    let sentence = "this library has no backend named VillainBackenD";
+    assert!(refusals[0].sentence.contains(sentence), "{refusals:?}");
+}

@@ -1,0 +1,14 @@
+//! A library in a worker process: it behaves as it does in the host's own process, and what it does there costs the
+//! calls that it serves, never the host and never another library.
+
+mod attacks;
+#[expect(clippy::duplicate_mod, reason = "the same stories, in another place")]
+#[path = "../loading/calls.rs"]
+mod calls;
+#[expect(clippy::duplicate_mod, reason = "the same stories, in another place")]
+#[path = "../loading/egress.rs"]
+mod egress;
+mod escapes;
+mod life;
+mod retry;
+mod shelf;
