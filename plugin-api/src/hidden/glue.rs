@@ -93,24 +93,27 @@ impl<B: Exported> Instance<B> {
         B::INFO.overrides & bit != 0
     }
 
+    /// The host's side of a call, for the author's code.
+    fn call(&self, call: CallObj) -> Call {
+        Call::new(call, self.host.clone())
+    }
+
     /// Runs one call of the author's code and turns its outcome into the ABI's.
     fn run<'a, T, R>(
         &'a self,
-        call: CallObj,
-        code: impl AsyncCode<'a, B, T>,
+        code: impl Future<Output = Result<T, Error>> + Send + 'a,
         into_raw: fn(T) -> R,
     ) -> BorrowingFfiFuture<'a, RResult<R, RawError>>
     where
         T: Send + 'a,
         R: 'a,
     {
+        let code = Guarded::new(code, &self.poison);
         BorrowingFfiFuture::new(async move {
             if let Err(error) = self.poison.check() {
                 return RResult::RErr(error.into_raw());
             }
-            let call = Call::new(call, self.host.clone());
-            let outcome = Guarded::new(code.run(&self.backend, call), &self.poison).await;
-            outcome.map(into_raw).map_err(Error::into_raw).into()
+            code.await.map(into_raw).map_err(Error::into_raw).into()
         })
     }
 }
@@ -123,100 +126,79 @@ fn not_overridden<'a, R: 'a>() -> BorrowingFfiFuture<'a, RResult<R, RawError>> {
     })
 }
 
-/// The author's part of one call. (A closure that borrows what it is given cannot be named as a bound with
-/// a `Send` future, so the bound is this trait.)
-trait AsyncCode<'a, B: 'a, T>: Send + 'a {
-    fn run(self, backend: &'a B, call: Call) -> impl Future<Output = Result<T, Error>> + Send + 'a;
-}
-
-impl<'a, B: 'a, T, F, C> AsyncCode<'a, B, T> for C
-where
-    C: FnOnce(&'a B, Call) -> F + Send + 'a,
-    F: Future<Output = Result<T, Error>> + Send + 'a,
-{
-    fn run(self, backend: &'a B, call: Call) -> impl Future<Output = Result<T, Error>> + Send + 'a {
-        self(backend, call)
-    }
-}
-
 impl<B: Exported> BackendV1 for Instance<B> {
-    fn send_sms<'a>(
-        &'a self,
-        sms: RawSms,
-        call: CallObj,
-    ) -> BorrowingFfiFuture<'a, RResult<RawReceipt, RawError>> {
-        let code = move |backend: &'a B, call: Call| async move {
+    fn send_sms(&self, sms: RawSms, call: CallObj) -> BorrowingFfiFuture<'_, RResult<RawReceipt, RawError>> {
+        let call = self.call(call);
+        let code = async move {
             let number = PhoneNumber::from_raw(sms.number);
-            backend.send_sms(&number, &sms.message, &call).await
+            self.backend.send_sms(&number, &sms.message, &call).await
         };
-        self.run(call, code, crate::Receipt::into_raw)
+        self.run(code, crate::Receipt::into_raw)
     }
 
-    fn send_bulk_sms<'a>(
-        &'a self,
+    fn send_bulk_sms(
+        &self,
         bulk: RawBulk,
         report: ReportObj,
         call: CallObj,
-    ) -> BorrowingFfiFuture<'a, RResult<(), RawError>> {
+    ) -> BorrowingFfiFuture<'_, RResult<(), RawError>> {
         if !Self::overrides(overrides::SEND_BULK_SMS) {
             return not_overridden();
         }
-        let code = move |backend: &'a B, call: Call| async move {
+        let call = self.call(call);
+        let code = async move {
             let numbers: Vec<_> = bulk.numbers.into_iter().map(PhoneNumber::from_raw).collect();
             let report = Report::new(report);
-            backend
+            self.backend
                 .send_bulk_sms(&numbers, &bulk.message, &report, &call)
                 .await
         };
-        self.run(call, code, |()| ())
+        self.run(code, |()| ())
     }
 
-    fn generate_security_code<'a>(
-        &'a self,
-        call: CallObj,
-    ) -> BorrowingFfiFuture<'a, RResult<RString, RawError>> {
+    fn generate_security_code(&self, call: CallObj) -> BorrowingFfiFuture<'_, RResult<RString, RawError>> {
         if !Self::overrides(overrides::GENERATE_SECURITY_CODE) {
             return not_overridden();
         }
-        let code =
-            move |backend: &'a B, call: Call| async move { backend.generate_security_code(&call).await };
-        self.run(call, code, RString::from)
+        let call = self.call(call);
+        let code = async move { self.backend.generate_security_code(&call).await };
+        self.run(code, RString::from)
     }
 
-    fn generate_message<'a>(
-        &'a self,
+    fn generate_message(
+        &self,
         request: RawMessageRequest,
         call: CallObj,
-    ) -> BorrowingFfiFuture<'a, RResult<ROption<RString>, RawError>> {
+    ) -> BorrowingFfiFuture<'_, RResult<ROption<RString>, RawError>> {
         if !Self::overrides(overrides::GENERATE_MESSAGE) {
             return not_overridden();
         }
-        let code = move |backend: &'a B, call: Call| async move {
+        let call = self.call(call);
+        let code = async move {
             let context = Context::from_json(&request.context_json);
-            backend
+            self.backend
                 .generate_message(&request.security_code, &context, &call)
                 .await
         };
-        self.run(call, code, |message: Option<String>| {
-            message.map(RString::from).into()
-        })
+        self.run(code, |message: Option<String>| message.map(RString::from).into())
     }
 
-    fn validate_security_code<'a>(
-        &'a self,
+    fn validate_security_code(
+        &self,
         check: RawCheck,
         call: CallObj,
-    ) -> BorrowingFfiFuture<'a, RResult<u16, RawError>> {
+    ) -> BorrowingFfiFuture<'_, RResult<u16, RawError>> {
         if !Self::overrides(overrides::VALIDATE_SECURITY_CODE) {
             return not_overridden();
         }
-        let code = move |backend: &'a B, call: Call| async move {
+        let call = self.call(call);
+        let code = async move {
             let number = PhoneNumber::from_raw(check.phone_number);
-            backend
+            self.backend
                 .validate_security_code(&check.security_code, &number, &check.session_token, &call)
                 .await
         };
-        self.run(call, code, crate::Verdict::to_raw)
+        self.run(code, crate::Verdict::to_raw)
     }
 }
 
