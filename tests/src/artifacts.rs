@@ -58,7 +58,17 @@ pub fn program() -> PathBuf {
 ///
 /// When the build fails; what cargo says is on the standard error.
 pub fn build(directory: &Path, arguments: &[&str]) -> HashMap<String, PathBuf> {
+    build_by(None, directory, arguments)
+}
+
+/// The same, by that compiler.
+///
+/// # Panics
+///
+/// When the build fails; what cargo says is on the standard error.
+pub fn build_by(compiler: Option<&Path>, directory: &Path, arguments: &[&str]) -> HashMap<String, PathBuf> {
     let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| env!("CARGO").into()))
+        .envs(compiler.map(|compiler| ("RUSTC", compiler)))
         .current_dir(directory)
         .args([
             "build",
@@ -88,6 +98,17 @@ pub fn build(directory: &Path, arguments: &[&str]) -> HashMap<String, PathBuf> {
             is_wanted.then(|| (name.to_owned(), PathBuf::from(file)))
         })
         .collect()
+}
+
+/// Where the libraries of this workspace are built: `<target>/<profile>/libnoop.so`.
+///
+/// # Panics
+///
+/// When they do not build.
+pub fn target_folder() -> PathBuf {
+    let noop = library("noop");
+    let folder = noop.ancestors().nth(2);
+    folder.expect("a library lies two folders deep").to_owned()
 }
 
 /// The workspace's folder.

@@ -1,6 +1,7 @@
 //! Backends are loaded out of real library files, and whatever such a file holds or does, the host lives on.
 
 mod calls;
+mod compilers;
 mod egress;
 mod files;
 mod generations;

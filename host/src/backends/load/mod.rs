@@ -5,21 +5,18 @@
 //! destructors of thread-locals point into it until the process ends.
 #![allow(unsafe_code)]
 
+mod layout;
+
 use std::path::Path;
 
 use phone_verify_plugin_abi::{
     ABI_MAJOR, ABI_MINOR, BackendObj, HostObj, RawError, RootRef,
     abi_stable::{
-        StableAbi,
-        abi_stability::abi_checking::{
-            AbiInstability, AbiInstabilityErrors, CheckingGlobals, check_layout_compatibility_with_globals,
-        },
         library::{
             AbiHeader, AbiHeaderRef, LibHeader, LibraryError, ROOT_MODULE_LOADER_NAME_WITH_NUL, RootModule,
         },
         sabi_types::VersionNumber,
         std_types::RStr,
-        type_layout::{TLFieldOrFunction, TypeLayout},
     },
 };
 
@@ -36,8 +33,8 @@ impl Library {
     pub(super) fn open(path: &Path, file: &str) -> Result<Self, Refusal> {
         let header = header(path, file)?;
         check_version(header, file)?;
-        check_layout(header, file)?;
-        // SAFETY: `check_layout` found the layout of the library's root module to be compatible with that of
+        layout::check(header, file)?;
+        // SAFETY: `layout::check` found the layout of the library's root module to be compatible with that of
         // `RootRef`, in one direction or the other; every accessor of a prefix type looks at the fields that the
         // object itself says it has, so that it does not matter which of the two is the older one.
         unsafe { header.unchecked_layout::<RootRef>() }
@@ -163,78 +160,6 @@ fn check_version(header: &LibHeader, file: &str) -> Result<(), Refusal> {
                 "{file} does not say which version of the backend ABI it speaks; rebuild it with export_backends!"
             ),
         )),
-    }
-}
-
-/// Compares the layout of all types of the ABI. The check is meant for a caller that is older than the
-/// library; a newer one fits as well when the check passes the other way round.
-fn check_layout(header: &'static LibHeader, file: &str) -> Result<(), Refusal> {
-    let Some(plugin) = header.layout() else {
-        return Err(Refusal::new(
-            code::WRONG_LAYOUT,
-            format!(
-                "{file} hides the layout of its types, so that it cannot be checked; rebuild it with export_backends!"
-            ),
-        ));
-    };
-    let host = <RootRef as StableAbi>::LAYOUT;
-    // Fresh globals for each check: what one library says must not count against the next.
-    let check = |interface: &'static TypeLayout, implementation: &'static TypeLayout| {
-        check_layout_compatibility_with_globals(interface, implementation, &CheckingGlobals::new())
-    };
-    let Err(errors) = check(host, plugin) else {
-        return Ok(());
-    };
-    check(plugin, host).map_err(|_| {
-        Refusal::new(
-            code::WRONG_LAYOUT,
-            format!(
-                "{file} was built against a changed copy of the backend ABI {ABI_MAJOR}.x: {}; rebuild it against an \
-                 unchanged phone-verify-plugin-api",
-                summary(&errors)
-            ),
-        )
-    })
-}
-
-/// The first difference, in a few words: the full text is tens of kilobytes.
-fn summary(errors: &AbiInstabilityErrors) -> String {
-    let Some(first) = errors.errors.iter().find(|error| !error.errs.is_empty()) else {
-        return "its types differ".to_owned();
-    };
-    let place = first
-        .stack_trace
-        .iter()
-        .map(|step| match step.found {
-            TLFieldOrFunction::Field(field) => field.name(),
-            TLFieldOrFunction::Function(function) => function.name.as_str(),
-        })
-        .collect::<Vec<_>>()
-        .join(".");
-    let what = match first.errs.first() {
-        Some(AbiInstability::PackageVersion(versions)) => {
-            format!("version {} instead of {}", versions.found, versions.expected)
-        }
-        Some(AbiInstability::FieldCountMismatch(counts)) => {
-            format!("{} fields instead of {}", counts.found, counts.expected)
-        }
-        Some(AbiInstability::UnexpectedField(fields)) => {
-            format!(
-                "the field {} instead of {}",
-                fields.found.name(),
-                fields.expected.name()
-            )
-        }
-        Some(AbiInstability::Size(sizes)) => format!("{} bytes instead of {}", sizes.found, sizes.expected),
-        Some(AbiInstability::Name(types)) => {
-            format!("the type {} instead of {}", types.found, types.expected)
-        }
-        _ => "another shape".to_owned(),
-    };
-    if place.is_empty() {
-        what
-    } else {
-        format!("{place} has {what}")
     }
 }
 

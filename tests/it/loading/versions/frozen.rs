@@ -1,0 +1,78 @@
+//! What was released is never edited, and today's ABI is more of the same: checked on the sources.
+
+use std::fs;
+
+use phone_verify_tests::artifacts::workspace;
+use sha2::{Digest, Sha256};
+
+fn read(file: &str) -> String {
+    fs::read_to_string(workspace().join(file)).unwrap()
+}
+
+#[test]
+fn what_was_released_is_never_edited() {
+    for (file, released) in [
+        (
+            "tests/abi/1.0/Cargo.toml",
+            "6a234380d96b1fcb6b59cdae1dcda054500e9441bb827dfaf0e32e2531e5a8c6",
+        ),
+        (
+            "tests/abi/1.0/abi.txt",
+            "96e61ca0c14ab0c0076c2471a97149c5eeb4046080c9db4d2185221fbc30f3a3",
+        ),
+        (
+            "tests/abi/1.0/src/lib.rs",
+            "47b70519e8f1e7935d70a3812a3aaa65fa71edaf25d28f6bf849e6bdbefadd5d",
+        ),
+    ] {
+        let hash = data_encoding::HEXLOWER.encode(&Sha256::digest(read(file)));
+        assert_eq!(
+            hash, released,
+            "{file} is ABI 1.0 as released: put it back; what is new belongs at the ends of plugin-api/abi"
+        );
+    }
+}
+
+/// The types of an `abi.txt`, each with its lines.
+fn types(text: &str) -> Vec<(&str, Vec<&str>)> {
+    text.split("\n\n")
+        .map(|block| {
+            let mut lines = block.trim_matches('\n').lines();
+            (lines.next().unwrap(), lines.collect())
+        })
+        .collect()
+}
+
+#[test]
+fn todays_types_begin_as_the_released_ones() {
+    let (released, today) = (read("tests/abi/1.0/abi.txt"), read("plugin-api/abi/abi-1.txt"));
+    let today = types(&today);
+    for (name, lines) in types(&released) {
+        let (_, now) = today
+            .iter()
+            .find(|(today, _)| *today == name)
+            .unwrap_or_else(|| panic!("{name} is gone from the ABI"));
+        let may_grow = lines.iter().any(|line| line.starts_with("  --"));
+        let kept = if may_grow {
+            now.get(..lines.len())
+        } else {
+            Some(now.as_slice())
+        };
+        assert_eq!(kept, Some(lines.as_slice()), "{name} changed");
+    }
+}
+
+#[test]
+fn todays_numbers_and_names_are_the_released_ones() {
+    let today = read("plugin-api/abi/src/lib.rs");
+    let today: Vec<&str> = today.lines().collect();
+    let released = read("tests/abi/1.0/src/lib.rs");
+    let constants = released
+        .lines()
+        .filter(|line| line.trim_start().starts_with("pub const "));
+    let kept: Vec<_> = constants.filter(|line| !line.contains("ABI_MINOR")).collect();
+    assert!(kept.len() > 30, "{kept:?}");
+    for line in kept {
+        assert!(today.contains(&line), "{line:?} changed");
+    }
+}
