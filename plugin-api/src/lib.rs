@@ -61,6 +61,8 @@ mod http;
 mod option_value;
 mod options;
 mod secret;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod types;
 
 #[doc(hidden)]

@@ -5,6 +5,7 @@
 )]
 
 mod architecture;
+mod authors;
 mod bad_input;
 mod commands;
 mod custom_backend;

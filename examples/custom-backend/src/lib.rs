@@ -4,6 +4,8 @@
 
 mod backend;
 mod sandbox;
+#[cfg(test)]
+mod tests;
 
 use phone_verify_plugin_api::export_backends;
 

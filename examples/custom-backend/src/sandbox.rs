@@ -8,7 +8,7 @@ use crate::backend::{AcmeBackend, AcmeOptions};
 
 /// Sends through Acme; every security code is `SANDBOX_TOKEN`.
 pub struct AcmeSandboxBackend {
-    acme: AcmeBackend,
+    inner: AcmeBackend,
     token: String,
 }
 
@@ -20,13 +20,13 @@ impl Backend for AcmeSandboxBackend {
         let missing = || Error::new(ErrorKind::Config, "options", "option SANDBOX_TOKEN is missing");
         let token = options.sandbox_token().ok_or_else(missing)?.to_owned();
         Ok(Self {
-            acme: AcmeBackend::new(options, host)?,
+            inner: AcmeBackend::new(options, host)?,
             token,
         })
     }
 
     async fn send_sms(&self, number: &PhoneNumber, message: &str, call: &Call) -> Result<Receipt, Error> {
-        self.acme.send_sms(number, message, call).await
+        self.inner.send_sms(number, message, call).await
     }
 
     async fn generate_security_code(&self, _call: &Call) -> Result<String, Error> {

@@ -106,6 +106,15 @@ pub(super) fn one(directories: &[PathBuf], stem: &str) -> Result<Found, Vec<Refu
     Err(unreadable)
 }
 
+/// The library that a file would be in a plugin directory; `None` if it is not named as one.
+pub(super) fn file(path: &Path) -> Option<Found> {
+    let stem = path.file_name()?.to_str().and_then(stem_of)?;
+    Some(Found {
+        stem: stem.to_owned(),
+        path: path.to_owned(),
+    })
+}
+
 /// The library files of one directory by stem, each with all its spellings.
 fn scan(directory: &Path) -> Result<BTreeMap<String, Vec<PathBuf>>, Refusal> {
     let refuse = |error: std::io::Error| {

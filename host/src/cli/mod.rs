@@ -7,6 +7,7 @@ mod backends;
 mod check;
 mod cleanup;
 mod output;
+mod plugin;
 mod register;
 mod send;
 mod serve;
@@ -53,6 +54,8 @@ enum Command {
     Send(send::Send),
     /// Delete old records
     Cleanup(cleanup::Cleanup),
+    /// Tools for the authors of backends
+    Plugin(plugin::Plugin),
 }
 
 /// What every command takes.
@@ -123,6 +126,7 @@ pub fn main() -> ExitCode {
         Command::Verify(command) => (command.run(), command.common.json),
         Command::Send(command) => (command.run(), command.common.json),
         Command::Cleanup(command) => (command.run(), command.common.json),
+        Command::Plugin(command) => (command.run(), command.json()),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

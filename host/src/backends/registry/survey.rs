@@ -1,15 +1,18 @@
 //! What lies in the plugin directories, read without running any of it.
 
-use std::{fmt, path::PathBuf};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
 
 use phone_verify_plugin_abi::overrides;
 use serde::Serialize;
 
 use super::Loader;
 use crate::backends::{
-    discover,
+    discover::{self, Found},
     isolation::Place,
-    preflight::{self, BackendInfo, Manifest, OptionInfo},
+    preflight::{self, BackendInfo, Manifest, OptionInfo, Platform},
     refusal::Refusal,
 };
 
@@ -73,6 +76,39 @@ pub struct BackendReport {
     pub options: Vec<OptionInfo>,
 }
 
+impl LibraryReport {
+    /// What one file holds, wherever it lies; `None` if it is not named as a library.
+    pub fn of_file(path: &Path) -> Option<Self> {
+        let found = discover::file(path)?;
+        Some(Self::of(found, &Platform::here(), |_, _| None))
+    }
+
+    fn of(found: Found, platform: &Platform, place: impl FnOnce(&Found, &str) -> Option<Place>) -> Self {
+        match preflight::check(&found, platform) {
+            Ok(candidate) => Self {
+                isolation: place(&found, &candidate.sha256),
+                about: Some(about(&found.stem, candidate.manifest)),
+                path: found.path,
+                library: found.stem,
+                is_loadable: true,
+                refusal: None,
+                size_bytes: Some(candidate.bytes.len() as u64),
+                sha256: Some(candidate.sha256),
+            },
+            Err(refused) => Self {
+                path: found.path,
+                library: found.stem,
+                is_loadable: false,
+                refusal: Some(refused.refusal),
+                size_bytes: refused.size_bytes,
+                sha256: refused.sha256,
+                isolation: None,
+                about: None,
+            },
+        }
+    }
+}
+
 impl Loader {
     /// Every library in the directories, in their order.
     pub fn survey(&self) -> Vec<LibraryReport> {
@@ -87,34 +123,11 @@ impl Loader {
             isolation: None,
             about: None,
         });
-        let found = found
-            .into_iter()
-            .map(|found| match preflight::check(&found, &self.platform) {
-                Ok(candidate) => LibraryReport {
-                    isolation: Some(
-                        self.config
-                            .isolation
-                            .place(&found.stem, &found.path, &candidate.sha256),
-                    ),
-                    about: Some(about(&found.stem, candidate.manifest)),
-                    path: found.path,
-                    library: found.stem,
-                    is_loadable: true,
-                    refusal: None,
-                    size_bytes: Some(candidate.bytes.len() as u64),
-                    sha256: Some(candidate.sha256),
-                },
-                Err(refused) => LibraryReport {
-                    path: found.path,
-                    library: found.stem,
-                    is_loadable: false,
-                    refusal: Some(refused.refusal),
-                    size_bytes: refused.size_bytes,
-                    sha256: refused.sha256,
-                    isolation: None,
-                    about: None,
-                },
-            });
+        let found = found.into_iter().map(|found| {
+            LibraryReport::of(found, &self.platform, |found, sha256| {
+                Some(self.config.isolation.place(&found.stem, &found.path, sha256))
+            })
+        });
         refused.chain(found).collect()
     }
 }

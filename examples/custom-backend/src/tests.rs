@@ -1,0 +1,121 @@
+//! What the backend sends, and what it makes of the answers; without a network, against the host of
+//! `phone_verify_plugin_api::testing`.
+
+use std::time::Duration;
+
+use phone_verify_plugin_api::{
+    ErrorKind, Verdict,
+    serde_json::{Value, json},
+    testing::{Answer, TestHost, Tested},
+};
+
+use crate::{backend::AcmeBackend, sandbox::AcmeSandboxBackend};
+
+const ALICE: &str = "+13478379634";
+const BOB: &str = "+447911123456";
+
+fn options() -> Value {
+    json!({ "KEY": "Fake Key", "FROM": "+1234567890", "SANDBOX_TOKEN": "123456" })
+}
+
+fn set_up() -> (TestHost, Tested<AcmeBackend>) {
+    let host = TestHost::new();
+    let backend = host.construct(&options()).unwrap();
+    (host, backend)
+}
+
+fn accepted(id: &str) -> Answer {
+    Answer::new(202).json(&json!({ "id": id }))
+}
+
+#[test]
+fn an_sms_is_one_request_with_the_key_in_a_header() {
+    let (host, backend) = set_up();
+    host.answer(accepted("acme-1"));
+    let receipt = backend.send_sms(ALICE, "Your code is 482913.").unwrap();
+    assert_eq!(receipt.message_id(), "acme-1");
+
+    let requests = host.requests();
+    assert_eq!(requests.len(), 1);
+    assert_eq!(requests[0].method(), "POST");
+    assert_eq!(requests[0].url(), "https://api.acme.example/messages");
+    assert_eq!(requests[0].header("authorization"), Some("Bearer Fake Key"));
+    assert_eq!(
+        requests[0].json(),
+        json!({ "from": "+1234567890", "to": ALICE, "text": "Your code is 482913." })
+    );
+}
+
+#[test]
+fn every_refusal_has_its_kind() {
+    let (host, backend) = set_up();
+    for (answer, kind) in [
+        (Answer::new(422), ErrorKind::InvalidNumber),
+        (Answer::new(401), ErrorKind::AuthFailed),
+        (Answer::new(503), ErrorKind::Transient),
+        (Answer::no_connection(), ErrorKind::Transient),
+        // The SMS may have left: the host does not send it again.
+        (Answer::no_answer_in_time(), ErrorKind::OutcomeUnknown),
+        (Answer::connection_reset(), ErrorKind::OutcomeUnknown),
+        (Answer::new(202).body("not JSON"), ErrorKind::OutcomeUnknown),
+    ] {
+        host.answer(answer);
+        assert_eq!(backend.send_sms(ALICE, "hello").unwrap_err().kind(), kind);
+    }
+}
+
+#[test]
+fn a_throttling_provider_says_how_long_to_wait() {
+    let (host, backend) = set_up();
+    host.answer(Answer::new(429).retry_after(Duration::from_secs(7)));
+    let error = backend.send_sms(ALICE, "hello").unwrap_err();
+    assert_eq!(
+        (error.kind(), error.retry_after()),
+        (ErrorKind::Throttled, Some(Duration::from_secs(7)))
+    );
+}
+
+#[test]
+fn the_failure_of_one_number_does_not_stop_the_rest() {
+    let (host, backend) = set_up();
+    host.answer(Answer::new(422)).answer(accepted("acme-2"));
+    let outcomes = backend.send_bulk_sms(&[ALICE, BOB], "hello");
+    assert_eq!(outcomes[0].as_ref().unwrap_err().kind(), ErrorKind::InvalidNumber);
+    assert_eq!(outcomes[1].as_ref().unwrap().message_id(), "acme-2");
+}
+
+#[test]
+fn a_message_greets_who_is_named() {
+    let (_host, backend) = set_up();
+    let greeting = backend.generate_message("482913", &[("username", "Ann")]).unwrap();
+    assert_eq!(greeting.as_deref(), Some("Hi Ann, your code is 482913."));
+    assert_eq!(backend.generate_message("482913", &[]).unwrap(), None);
+}
+
+#[test]
+fn the_sandbox_knows_its_code_and_opens_no_unknown_session() {
+    let host = TestHost::new();
+    let sandbox: Tested<AcmeSandboxBackend> = host.construct(&options()).unwrap();
+    assert_eq!(sandbox.generate_security_code().unwrap(), "123456");
+    for (code, base, verdict) in [
+        ("123456", Verdict::Valid, Verdict::Valid),
+        ("123456", Verdict::Invalid, Verdict::Valid),
+        ("000000", Verdict::Invalid, Verdict::Invalid),
+        ("123456", Verdict::Expired, Verdict::Expired),
+        (
+            "123456",
+            Verdict::SessionTokenInvalid,
+            Verdict::SessionTokenInvalid,
+        ),
+    ] {
+        assert_eq!(sandbox.validate_security_code(code, base).unwrap(), verdict);
+    }
+}
+
+#[test]
+fn a_missing_option_is_told_by_name() {
+    let host = TestHost::new();
+    let error = host.construct::<AcmeBackend>(&json!({ "FROM": "Acme" })).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config);
+    assert!(error.message().contains("KEY is missing"), "{error}");
+}

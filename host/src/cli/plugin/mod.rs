@@ -1,0 +1,38 @@
+//! `phone-verify plugin …`: the tools of a backend's author. None of them reads the settings or the network.
+
+mod inspect;
+mod new;
+
+use clap::{Args, Subcommand};
+
+use super::output::Failure;
+
+#[derive(Args)]
+pub(super) struct Plugin {
+    #[command(subcommand)]
+    command: Tool,
+}
+
+#[derive(Subcommand)]
+enum Tool {
+    /// Write a crate for a backend of your own, which builds, tests itself and passes the checks
+    New(new::New),
+    /// Print what a library says about itself, and its options, without running its code
+    Inspect(inspect::Inspect),
+}
+
+impl Plugin {
+    pub(super) fn run(&self) -> Result<(), Failure> {
+        match &self.command {
+            Tool::New(new) => new.run(),
+            Tool::Inspect(inspect) => inspect.run(),
+        }
+    }
+
+    pub(super) fn json(&self) -> bool {
+        match &self.command {
+            Tool::New(new) => new.json,
+            Tool::Inspect(inspect) => inspect.json,
+        }
+    }
+}

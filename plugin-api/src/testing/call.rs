@@ -1,0 +1,115 @@
+//! The host's side of one call in a test.
+
+use phone_verify_plugin_abi::{
+    CallObj, CallV1, CallV1_TO, RawError, ReportObj, ReportV1, ReportV1_TO,
+    abi_stable::{
+        sabi_trait::TD_Opaque,
+        std_types::{RResult, RStr, RString, RVec},
+    },
+    async_ffi::FfiFuture,
+    kind,
+};
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::{Error, Receipt, Verdict};
+
+/// What `call.base().generate_security_code()` makes.
+const SECURITY_CODE: &str = "424242";
+/// Before the call is given up.
+const TIME_LIMIT_NS: u64 = 15_000_000_000;
+
+/// A call whose base has a fixed opinion.
+pub(super) struct TestCall {
+    started_ns: u64,
+    verdict: Option<Verdict>,
+}
+
+impl TestCall {
+    /// `verdict` is what the base says of every code; `None` outside of `validate_security_code`.
+    pub(super) fn object(started_ns: u64, verdict: Option<Verdict>) -> CallObj {
+        CallV1_TO::from_value(Self { started_ns, verdict }, TD_Opaque)
+    }
+}
+
+impl CallV1 for TestCall {
+    fn deadline_monotonic_ns(&self) -> u64 {
+        self.started_ns + TIME_LIMIT_NS
+    }
+
+    fn request_id(&self) -> RString {
+        RString::from("test-request")
+    }
+
+    fn idempotency_key(&self) -> RString {
+        RString::from("test-message")
+    }
+
+    fn locale(&self) -> RString {
+        RString::from("en")
+    }
+
+    fn base_security_code(&self) -> RString {
+        RString::from(SECURITY_CODE)
+    }
+
+    fn base_message(&self, security_code: RStr<'_>) -> RResult<RString, RawError> {
+        RResult::ROk(RString::from(format!("Your security code is {security_code}.")))
+    }
+
+    fn base_validate(&self, _security_code: RStr<'_>) -> FfiFuture<RResult<u16, RawError>> {
+        let answer = match self.verdict {
+            Some(verdict) => RResult::ROk(verdict.to_raw()),
+            None => RResult::RErr(RawError {
+                kind: kind::UNSUPPORTED,
+                http_status: 0,
+                retry_after_ms: 0,
+                code: RString::from("unsupported"),
+                message: RString::from("the base can only judge a code inside validate_security_code"),
+                flags: 0,
+                ext: RVec::new(),
+            }),
+        };
+        FfiFuture::new(async move { answer })
+    }
+}
+
+/// What became of each number of a bulk send.
+pub(super) type Outcomes = Vec<Option<Result<Receipt, Error>>>;
+
+/// Keeps what is reported.
+#[derive(Clone)]
+pub(super) struct Reports(Arc<Mutex<Outcomes>>);
+
+impl Reports {
+    pub(super) fn new(count: usize) -> Self {
+        Self(Arc::new(Mutex::new(vec![None; count])))
+    }
+
+    pub(super) fn object(&self) -> ReportObj {
+        ReportV1_TO::from_value(self.clone(), TD_Opaque)
+    }
+
+    pub(super) fn into_outcomes(self) -> Outcomes {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl ReportV1 for Reports {
+    fn settle(&self, index: u64, outcome: RResult<phone_verify_plugin_abi::RawReceipt, RawError>) {
+        let outcome = outcome
+            .into_result()
+            .map(|receipt| Receipt::new(receipt.message_id))
+            .map_err(Error::from_raw);
+        let mut outcomes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = usize::try_from(index)
+            .ok()
+            .and_then(|index| outcomes.get_mut(index));
+        // The first one counts, as in the host.
+        if let Some(place) = place
+            && place.is_none()
+        {
+            *place = Some(outcome);
+        }
+    }
+}
