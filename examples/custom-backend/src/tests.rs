@@ -87,7 +87,9 @@ fn the_failure_of_one_number_does_not_stop_the_rest() {
 #[test]
 fn a_message_greets_who_is_named() {
     let (_host, backend) = set_up();
-    let greeting = backend.generate_message("482913", &[("username", "Ann")]).unwrap();
+    let greeting = backend
+        .generate_message("482913", &[("username", "Ann")])
+        .unwrap();
     assert_eq!(greeting.as_deref(), Some("Hi Ann, your code is 482913."));
     assert_eq!(backend.generate_message("482913", &[]).unwrap(), None);
 }
@@ -115,7 +117,9 @@ fn the_sandbox_knows_its_code_and_opens_no_unknown_session() {
 #[test]
 fn a_missing_option_is_told_by_name() {
     let host = TestHost::new();
-    let error = host.construct::<AcmeBackend>(&json!({ "FROM": "Acme" })).unwrap_err();
+    let error = host
+        .construct::<AcmeBackend>(&json!({ "FROM": "Acme" }))
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Config);
     assert!(error.message().contains("KEY is missing"), "{error}");
 }
