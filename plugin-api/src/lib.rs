@@ -52,6 +52,8 @@
 //!
 //! What a backend does not override keeps the base behaviour, and an override can ask for that behaviour
 //! through [`Call::base`]. A panic anywhere becomes an error of that one call.
+//!
+//! For other languages there is `include/phone_verify_plugin.h`, the same interface as a table of C functions.
 
 mod backend;
 mod call;

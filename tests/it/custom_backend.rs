@@ -1,7 +1,12 @@
-//! A third party's backend: the example is copied out of the workspace, built there against the author's
-//! crate alone, and dropped into the directory of a host that is not rebuilt.
+//! A third party's backend: the examples are built out of the workspace, in Rust against the author's crate alone and in C
+//! against the header, and dropped into the directory of a host that is not rebuilt.
 
-use std::{fs, path::Path, sync::OnceLock};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::OnceLock,
+};
 
 use axum::{
     Json, Router,
@@ -14,10 +19,14 @@ use serde_json::{Value, json};
 use tokio::{net::TcpListener, sync::mpsc};
 
 const NUMBER: &str = "+13478379634";
+/// What Acme does not take, has no time for, and answers without an id.
+const UNKNOWN_NUMBER: &str = "+13478379642";
+const BUSY_NUMBER: &str = "+13478379629";
+const BROKEN_NUMBER: &str = "+13478379602";
 
 /// The example's library, built once outside the workspace.
 fn acme() -> &'static Path {
-    static BUILT: OnceLock<(tempfile::TempDir, std::path::PathBuf)> = OnceLock::new();
+    static BUILT: OnceLock<(tempfile::TempDir, PathBuf)> = OnceLock::new();
     let (_, library) = BUILT.get_or_init(|| {
         let folder = tempfile::tempdir().unwrap();
         let example = artifacts::workspace().join("examples/custom-backend");
@@ -46,21 +55,46 @@ fn acme() -> &'static Path {
     library
 }
 
+/// The example in C, built into `folder` by the line that its README shows.
+fn acme_in_c(folder: &Path) -> PathBuf {
+    let example = artifacts::workspace().join("examples/c-backend");
+    let readme = fs::read_to_string(example.join("README.md")).unwrap();
+    let line = readme.lines().find(|line| line.starts_with("cc ")).unwrap();
+    let library = folder.join("libacme.so");
+    let line = line.replace(
+        "-o libacme.so",
+        &format!("-o '{}' -Wextra -Werror", library.display()),
+    );
+    let built = Command::new("sh")
+        .args(["-c", &line])
+        .current_dir(example)
+        .status();
+    assert!(built.unwrap().success(), "{line}");
+    library
+}
+
 /// Acme as its users know it: it takes `POST /messages` with the right key.
 async fn provider() -> (String, mpsc::UnboundedReceiver<Value>) {
     async fn take(
         State(inbox): State<mpsc::UnboundedSender<Value>>,
         headers: HeaderMap,
         Json(sms): Json<Value>,
-    ) -> (StatusCode, Json<Value>) {
+    ) -> (StatusCode, [(&'static str, &'static str); 1], Json<Value>) {
         if headers
             .get("authorization")
             .is_none_or(|key| key != "Bearer Fake Key")
         {
-            return (StatusCode::UNAUTHORIZED, Json(json!({ "error": "who are you?" })));
+            let error = json!({ "error": "who are you?" });
+            return (StatusCode::UNAUTHORIZED, [("retry-after", "")], Json(error));
         }
+        let (status, headers) = match sms["to"].as_str().unwrap() {
+            UNKNOWN_NUMBER => (StatusCode::UNPROCESSABLE_ENTITY, [("retry-after", "")]),
+            BUSY_NUMBER => (StatusCode::TOO_MANY_REQUESTS, [("retry-after", "7")]),
+            BROKEN_NUMBER => return (StatusCode::ACCEPTED, [("retry-after", "")], Json(json!({}))),
+            _ => (StatusCode::ACCEPTED, [("retry-after", "")]),
+        };
         inbox.send(sms).unwrap();
-        (StatusCode::ACCEPTED, Json(json!({ "id": "acme-1" })))
+        (status, headers, Json(json!({ "id": "acme-1" })))
     }
     let (inbox, arrived) = mpsc::unbounded_channel();
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
@@ -71,19 +105,38 @@ async fn provider() -> (String, mpsc::UnboundedReceiver<Value>) {
 }
 
 async fn daemon_with(backend: &str) -> (Site, Daemon, mpsc::UnboundedReceiver<Value>) {
-    let (url, arrived) = provider().await;
     let mut site = Site::new();
     fs::copy(acme(), site.plugins().join(acme().file_name().unwrap())).unwrap();
-    let options =
-        json!({ "KEY": "Fake Key", "from": "+1234567890", "Base_Url": url, "SANDBOX_TOKEN": "123456" });
+    let (daemon, arrived) = daemon_at(
+        &mut site,
+        backend,
+        "Fake Key",
+        &json!({ "SANDBOX_TOKEN": "123456" }),
+    )
+    .await;
+    (site, daemon, arrived)
+}
+
+/// A daemon that sends through an Acme of its own, with these options besides.
+async fn daemon_at(
+    site: &mut Site,
+    backend: &str,
+    key: &str,
+    more: &Value,
+) -> (Daemon, mpsc::UnboundedReceiver<Value>) {
+    let (url, arrived) = provider().await;
+    let mut options = json!({ "KEY": key, "from": "+1234567890", "Base_Url": url });
+    options
+        .as_object_mut()
+        .unwrap()
+        .extend(more.as_object().unwrap().clone());
     site.set("phone_verification", "BACKEND", backend);
     site.set(
         "phone_verification",
         "OPTIONS",
         toml::Table::try_from(options).unwrap(),
     );
-    let daemon = site.serve();
-    (site, daemon, arrived)
+    (site.serve(), arrived)
 }
 
 #[tokio::test]
@@ -141,4 +194,55 @@ async fn a_sandbox_of_ones_own_takes_its_fixed_code() {
         .map(|backend| backend["name"].as_str().unwrap())
         .collect();
     assert_eq!(names, ["acme.AcmeBackend", "acme.AcmeSandboxBackend"]);
+}
+
+#[tokio::test]
+async fn a_backend_in_c_verifies_a_number_and_says_what_went_wrong() {
+    let mut site = Site::new();
+    acme_in_c(&site.plugins());
+    let (daemon, mut arrived) = daemon_at(&mut site, "acme.AcmeBackend", "Fake Key", &json!({})).await;
+    let registered = daemon.register(NUMBER).await;
+    assert_eq!(registered.status, 200, "{registered:?}\n{}", daemon.log());
+    let sms = arrived.recv().await.unwrap();
+    assert_eq!(
+        (&sms["from"], &sms["to"]),
+        (&json!("+1234567890"), &json!(NUMBER))
+    );
+    let text = sms["text"].as_str().unwrap();
+    let code: String = text.chars().filter(char::is_ascii_digit).collect();
+    let verified = daemon.verify(NUMBER, registered.session_token(), &code).await;
+    assert_eq!(verified.status, 200, "{verified:?}");
+
+    let refused = daemon.register(UNKNOWN_NUMBER).await;
+    assert_eq!((refused.status, refused.code()), (400, "phone_number_refused"));
+    let throttled = daemon.register(BUSY_NUMBER).await;
+    assert_eq!((throttled.status, throttled.code()), (503, "sms_not_sent"));
+    assert_eq!(throttled.headers["retry-after"], "7");
+    let unclear = daemon.register(BROKEN_NUMBER).await;
+    assert_eq!((unclear.status, unclear.code()), (502, "sms_outcome_unknown"));
+
+    let listed = site.run(&["backends"]).stdout;
+    assert!(
+        listed.contains("ABI 1.0, built with phone_verify_plugin.h"),
+        "{listed}"
+    );
+}
+
+#[tokio::test]
+async fn the_key_of_a_backend_in_c_stays_secret() {
+    let mut site = Site::new();
+    acme_in_c(&site.plugins());
+    site.set("phone_verification", "BACKEND", "acme.AcmeBackend");
+    let missing = site.run(&["check"]);
+    assert_eq!(missing.code, Some(2));
+    assert!(
+        missing.stderr.contains("KEY") && missing.stderr.contains("FROM"),
+        "{missing:?}"
+    );
+
+    let (daemon, _arrived) = daemon_at(&mut site, "acme.AcmeBackend", "a wrong key", &json!({})).await;
+    let refused = daemon.register(NUMBER).await;
+    assert_eq!((refused.status, refused.code()), (503, "sms_not_sent"));
+    assert!(daemon.log().contains("acme_http_401"), "{}", daemon.log());
+    assert!(!daemon.log().contains("a wrong key"), "{}", daemon.log());
 }

@@ -68,7 +68,7 @@ pub mod code {
     pub const NOT_STAGED: &str = "P405";
     /// The system's loader refused it.
     pub const NOT_OPENED: &str = "P501";
-    /// It exports no root module.
+    /// It exports neither a root module nor a C table.
     pub const NO_HEADER: &str = "P502";
     /// Its `abi_stable` is another.
     pub const WRONG_HEADER: &str = "P503";
@@ -80,6 +80,8 @@ pub mod code {
     pub const NOT_CONSTRUCTED: &str = "P506";
     /// Loading or constructing took too long.
     pub const TOO_SLOW: &str = "P507";
+    /// Its C table is not whole.
+    pub const WRONG_ENTRY: &str = "P508";
     /// A required option is missing.
     pub const OPTION_MISSING: &str = "P601";
     /// An option has the wrong type.
@@ -111,6 +113,8 @@ pub mod code {
             WRONG_HEADER,
             WRONG_LAYOUT,
             NO_ROOT,
+            ABI_MAJOR,
+            WRONG_ENTRY,
         ]
         .into_iter()
         .find(|known| *known == told)

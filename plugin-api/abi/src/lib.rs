@@ -23,6 +23,8 @@
     elided_lifetimes_in_paths
 )]
 
+pub mod c;
+
 use abi_stable::{
     StableAbi,
     library::RootModule,

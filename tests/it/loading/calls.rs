@@ -192,11 +192,11 @@ async fn a_bulk_send_settles_every_number_once() {
 
 /// What was logged.
 #[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
+pub(super) struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
     /// What this thread logs from now on, and the threads that it starts workers with.
-    fn of_this_thread() -> (Self, tracing::subscriber::DefaultGuard) {
+    pub(super) fn of_this_thread() -> (Self, tracing::subscriber::DefaultGuard) {
         // While there is but one subscriber, what another thread without one does not want to hear of, nobody hears.
         static ANOTHER: LazyLock<tracing::Dispatch> = LazyLock::new(|| {
             tracing::Dispatch::new(tracing_subscriber::fmt().with_writer(io::sink).finish())
@@ -211,7 +211,7 @@ impl Log {
         (log, guard)
     }
 
-    fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
     }
 }

@@ -167,8 +167,8 @@ fn a_library_with_a_manifest_alone_is_refused() {
         manifest(&good.to_string()),
         (
             code::NO_HEADER,
-            "libx.so has a manifest but exports no root module; rebuild it with export_backends!, and do not hide its \
-             symbols"
+            "libx.so has a manifest but exports neither a root module nor pv_plugin_entry_v1; rebuild it with \
+             export_backends! or with phone_verify_plugin.h, and do not hide its symbols"
                 .to_owned()
         )
     );

@@ -5,6 +5,7 @@ mod compilers;
 mod egress;
 mod files;
 mod generations;
+mod in_c;
 mod options;
 pub(crate) mod shelf;
 mod versions;

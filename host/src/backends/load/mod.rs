@@ -1,10 +1,12 @@
-//! Opens a staged library and takes out its root module. The only unsafe code of the host is here.
+//! Opens a staged library and takes out its root module, or the table of the C door. The only unsafe code of the host is
+//! here.
 //!
 //! Invariant: a [`Library`] is had only after its major version, its `abi_stable` and the layout of every type of
-//! the ABI were found to fit; and what was opened once is never closed, since wakers, vtables and
+//! the ABI, or the size of its table, were found to fit; and what was opened once is never closed, since wakers, vtables and
 //! destructors of thread-locals point into it until the process ends.
 #![allow(unsafe_code)]
 
+mod c;
 mod layout;
 
 use std::path::Path;
@@ -18,37 +20,48 @@ use phone_verify_plugin_abi::{
         sabi_types::VersionNumber,
         std_types::RStr,
     },
+    c::{ENTRY_SYMBOL, PluginEntry},
 };
 
 use super::refusal::{Refusal, code};
 
 /// An opened library that fits this host.
 #[derive(Clone, Copy)]
-pub(super) struct Library(RootRef);
+pub(super) struct Library(Door);
+
+#[derive(Clone, Copy)]
+enum Door {
+    Root(RootRef),
+    C(c::Door),
+}
 
 impl Library {
     /// Opens the staged file at `path`; `file` names the library in a refusal.
     ///
     /// This runs the library's constructors.
     pub(super) fn open(path: &Path, file: &str) -> Result<Self, Refusal> {
-        let header = header(path, file)?;
-        check_version(header, file)?;
-        layout::check(header, file)?;
-        // SAFETY: `layout::check` found the layout of the library's root module to be compatible with that of
-        // `RootRef`, in one direction or the other; every accessor of a prefix type looks at the fields that the
-        // object itself says it has, so that it does not matter which of the two is the older one.
-        unsafe { header.unchecked_layout::<RootRef>() }
-            .map(Self)
-            .map_err(|error| {
-                let why = error.to_string();
-                Refusal::new(
-                    code::NO_ROOT,
-                    format!(
-                        "{file} could not be started: {}; this is for the author of the library",
-                        why.trim()
-                    ),
-                )
-            })
+        let handle = handle(path).map_err(|error| not_opened(file, path, &error))?;
+        // SAFETY: the symbol is the static `LibHeader` that export_backends! writes, and `AbiHeaderRef` is a reference to
+        // its first field. The library is never closed: see `forget` below.
+        let header = unsafe { handle.get::<AbiHeaderRef>(ROOT_MODULE_LOADER_NAME_WITH_NUL.as_bytes()) };
+        let header = header.ok().map(|symbol| *symbol);
+        // SAFETY: the symbol is the table that `phone_verify_plugin.h` declares; that it is one is checked before use.
+        let entry = unsafe { handle.get::<*const PluginEntry>(ENTRY_SYMBOL) };
+        let entry = entry.ok().map(|symbol| *symbol);
+        std::mem::forget(handle);
+        match (header, entry) {
+            (Some(header), _) => root(header, file).map(Door::Root),
+            // SAFETY: as above.
+            (None, Some(entry)) => unsafe { c::Door::new(entry, file) }.map(Door::C),
+            (None, None) => Err(Refusal::new(
+                code::NO_HEADER,
+                format!(
+                    "{file} exports neither a root module nor {ENTRY_SYMBOL}; rebuild it with export_backends!, or with \
+                     phone_verify_plugin.h"
+                ),
+            )),
+        }
+        .map(Self)
     }
 
     /// Constructs the backend `name`.
@@ -58,23 +71,34 @@ impl Library {
         host: HostObj,
         options_json: &str,
     ) -> Result<BackendObj, RawError> {
-        self.0.create()(RStr::from(name), host, RStr::from(options_json)).into_result()
+        match self.0 {
+            Door::Root(root) => root.create()(RStr::from(name), host, RStr::from(options_json)).into_result(),
+            Door::C(door) => door.create(name, host, options_json),
+        }
     }
 }
 
-fn header(path: &Path, file: &str) -> Result<&'static LibHeader, Refusal> {
-    let handle = handle(path).map_err(|error| not_opened(file, path, &error))?;
-    // SAFETY: the symbol is the static `LibHeader` that export_backends! writes, and `AbiHeaderRef` is a reference to
-    // its first field. The library is never closed: see `forget` below.
-    let symbol = unsafe { handle.get::<AbiHeaderRef>(ROOT_MODULE_LOADER_NAME_WITH_NUL.as_bytes()) };
-    let header = symbol.map(|symbol| *symbol);
-    std::mem::forget(handle);
-    let header = header.map_err(|_| {
+/// The root module of a library, found to fit.
+fn root(header: AbiHeaderRef, file: &str) -> Result<RootRef, Refusal> {
+    let header = upgraded(header, file)?;
+    check_version(header, file)?;
+    layout::check(header, file)?;
+    // SAFETY: `layout::check` found the layout of the library's root module to be compatible with that of `RootRef`, in
+    // one direction or the other; every accessor of a prefix type looks at the fields that the object itself says it has,
+    // so that it does not matter which of the two is the older one.
+    unsafe { header.unchecked_layout::<RootRef>() }.map_err(|error| {
+        let why = error.to_string();
         Refusal::new(
-            code::NO_HEADER,
-            format!("{file} exports no root module; rebuild it with export_backends!"),
+            code::NO_ROOT,
+            format!(
+                "{file} could not be started: {}; this is for the author of the library",
+                why.trim()
+            ),
         )
-    })?;
+    })
+}
+
+fn upgraded(header: AbiHeaderRef, file: &str) -> Result<&'static LibHeader, Refusal> {
     header.upgrade().map_err(|error| {
         let sentence = match error {
             LibraryError::InvalidAbiHeader(found) => format!(

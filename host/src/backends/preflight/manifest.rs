@@ -22,6 +22,8 @@ pub(crate) struct Manifest {
     #[serde(default)]
     pub(crate) repository: String,
     pub(crate) abi: AbiVersion,
+    /// Empty: it was built without the author's crate.
+    #[serde(default)]
     pub(crate) plugin_api: String,
     pub(crate) backends: Vec<BackendInfo>,
 }

@@ -12,7 +12,7 @@ use std::{fs::File, io::Read, path::Path};
 
 use object::{FileKind, Object, ObjectSection, ObjectSegment, ObjectSymbol};
 use phone_verify_plugin_abi::{
-    MANIFEST_SECTION, MANIFEST_SYMBOL, abi_stable::library::ROOT_MODULE_LOADER_NAME,
+    MANIFEST_SECTION, MANIFEST_SYMBOL, abi_stable::library::ROOT_MODULE_LOADER_NAME, c::ENTRY_SYMBOL,
 };
 
 pub use self::manifest::OptionInfo;
@@ -157,12 +157,15 @@ fn judge(file: &str, bytes: &[u8], platform: &Platform) -> Result<Manifest, Refu
         )
     })?;
     let manifest = Manifest::parse(file, text)?;
-    if !exports(&object, ROOT_MODULE_LOADER_NAME) {
+    if ![ROOT_MODULE_LOADER_NAME, ENTRY_SYMBOL]
+        .iter()
+        .any(|name| exports(&object, name))
+    {
         return Err(Refusal::new(
             code::NO_HEADER,
             format!(
-                "{file} has a manifest but exports no root module; rebuild it with export_backends!, and do not \
-                 hide its symbols"
+                "{file} has a manifest but exports neither a root module nor {ENTRY_SYMBOL}; rebuild it with \
+                 export_backends! or with phone_verify_plugin.h, and do not hide its symbols"
             ),
         ));
     }

@@ -53,7 +53,7 @@ pub struct LibraryAbout {
     pub repository: String,
     /// The version of the ABI that it speaks: `1.0`.
     pub abi: String,
-    /// The version of the author's crate that it was built with.
+    /// The version of the author's crate that it was built with; empty: the C header.
     pub plugin_api: String,
     /// The backends that it exports.
     pub backends: Vec<BackendReport>,
@@ -145,11 +145,11 @@ impl fmt::Display for LibraryReport {
         let Some(about) = &self.about else {
             return Ok(());
         };
-        write!(
-            f,
-            "\n  version {}, ABI {}, built with phone-verify-plugin-api {}",
-            about.version, about.abi, about.plugin_api
-        )?;
+        write!(f, "\n  version {}, ABI {}, built with ", about.version, about.abi)?;
+        match about.plugin_api.as_str() {
+            "" => write!(f, "phone_verify_plugin.h")?,
+            version => write!(f, "phone-verify-plugin-api {version}")?,
+        }
         if let Some(isolation) = self.isolation {
             write!(f, ", isolation {isolation}")?;
         }
