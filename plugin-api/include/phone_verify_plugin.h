@@ -216,7 +216,7 @@ typedef struct pv_plugin_entry {
     uint16_t abi_major; /* PV_ABI_MAJOR */
     uint16_t abi_minor; /* PV_ABI_MINOR */
     /* Makes the backend of that name; NULL after `host->refuse`. The options are those of the manifest, checked, their
-     * names in lower case; a value that is not a text is written as JSON. Within 10 s. */
+     * names in lower case, and the defaults filled in; a value that is not a text is written as JSON. Within 10 s. */
     pv_backend *(*create)(pv_text name, const pv_host *host, const pv_pair *options, size_t option_count);
     /* Called once, when all calls are completed. */
     void (*destroy)(pv_backend *backend);

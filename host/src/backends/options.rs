@@ -57,7 +57,9 @@ pub(super) fn check(
     let mut table = Map::new();
     for (row, option) in backend.options.iter().enumerate() {
         let Some((_, value)) = rows.get(&row) else {
-            if option.required && option.default.is_null() {
+            if !option.default.is_null() {
+                table.insert(folded(&option.name), option.default.clone());
+            } else if option.required {
                 refusals.push(missing(name, option));
             }
             continue;

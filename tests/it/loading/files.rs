@@ -143,7 +143,7 @@ fn a_library_without_the_export_is_refused_and_its_constructor_never_runs() {
         (
             code::NO_MANIFEST,
             "libx.so is a shared library but not a phone-verify backend: it exports no PHONE_VERIFY_MANIFEST; build it \
-             against phone-verify-plugin-api, with export_backends!"
+             against phone-verify-plugin-api, with export_backends!, or in C with PV_MANIFEST"
                 .to_owned()
         )
     );

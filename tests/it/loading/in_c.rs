@@ -217,6 +217,37 @@ async fn a_call_that_is_given_up_is_closed_before_its_backend_is_destroyed() {
     assert!(!log.text().contains("completed a call"), "{}", log.text());
 }
 
+/// Whatever the library is doing just then: asking, waiting, answering from a thread of its own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_may_be_given_up_at_any_moment() {
+    let backend = rogue_of(&Shelf::trusting(), &json!({ "BASE_URL": provider().await }));
+    let messages = ["fetch", "thread", "sleep", "never"];
+    let limits = (0..100).map(|at| Duration::from_micros(at * 100));
+    let sent = limits
+        .zip(messages.into_iter().cycle())
+        .map(async |(limit, message)| {
+            let call = call_within(limit);
+            (message, backend.send_sms(&alice(), message, call).await)
+        });
+    for (message, outcome) in futures_util::future::join_all(sent).await {
+        match outcome.map_err(|failure| failure.code) {
+            Ok(_) => assert_ne!(message, "never"),
+            Err(code) => assert!(["deadline", "http_timeout"].contains(&code.as_str()), "{code}"),
+        }
+    }
+    // Some of its threads are still at work; it is destroyed after the last of them.
+    assert_eq!(send(&backend, "thread").await.unwrap(), "200 hello 1");
+}
+
+/// Its table has members that this host does not know, which it does not read.
+#[tokio::test]
+async fn a_library_of_a_later_header_works() {
+    let shelf = Shelf::empty();
+    compile(&shelf, &["-DSIZE=sizeof(pv_plugin_entry)+64"]);
+    let backend = shelf.load("rogue.RogueBackend", &json!({})).unwrap();
+    assert_eq!(send(&backend, "options").await.unwrap(), "count=7;");
+}
+
 #[test]
 fn a_table_that_is_not_whole_is_refused() {
     let refusal = |definition: &str| {

@@ -152,7 +152,7 @@ fn judge(file: &str, bytes: &[u8], platform: &Platform) -> Result<Manifest, Refu
             code::NO_MANIFEST,
             format!(
                 "{file} is a shared library but not a phone-verify backend: it exports no {MANIFEST_SYMBOL}; build it \
-                 against phone-verify-plugin-api, with export_backends!"
+                 against phone-verify-plugin-api, with export_backends!, or in C with PV_MANIFEST"
             ),
         )
     })?;

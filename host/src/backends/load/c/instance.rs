@@ -38,8 +38,9 @@ impl Context {
         self.host.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Lets the host's services go.
+    /// Lets all go that it leads to.
     pub(super) fn close(&self) {
+        self.calls.clear();
         self.host.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 }
