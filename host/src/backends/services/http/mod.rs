@@ -61,19 +61,21 @@ impl Http {
         let limit = time_limit(raw.timeout_ms, time_left);
         let request = request(raw)?;
         let route = self.egress.admit(request.url()).map_err(|why| denied(&why))?;
-        let client = self.clients.get(route).await.map_err(|error| {
-            raw_error(
-                kind::TRANSIENT,
-                http_error::CONNECT,
-                &format!("the HTTP client cannot start: {error}"),
-            )
-        })?;
-        tokio::time::timeout(limit, send(client, request))
-            .await
-            .unwrap_or_else(|_| {
-                let message = format!("no answer within {} ms", limit.as_millis());
-                Err(raw_error(kind::OUTCOME_UNKNOWN, http_error::TIMEOUT, &message))
-            })
+        // The first request waits for its client to be made; that is time of the call too.
+        let exchange = async {
+            let client = self.clients.get(route).await.map_err(|error| {
+                raw_error(
+                    kind::TRANSIENT,
+                    http_error::CONNECT,
+                    &format!("the HTTP client cannot start: {error}"),
+                )
+            })?;
+            send(client, request).await
+        };
+        tokio::time::timeout(limit, exchange).await.unwrap_or_else(|_| {
+            let message = format!("no answer within {} ms", limit.as_millis());
+            Err(raw_error(kind::OUTCOME_UNKNOWN, http_error::TIMEOUT, &message))
+        })
     }
 }
 
