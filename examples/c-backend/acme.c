@@ -147,6 +147,10 @@ static uint16_t kind_of(uint16_t status, const char **message) {
         *message = "Acme gave an answer that cannot be read";
         return PV_KIND_OUTCOME_UNKNOWN;
     }
+    if (status < 400) {
+        *message = "Acme answers with a redirect, which is not followed";
+        return PV_KIND_CONFIG;
+    }
     *message = "Acme did not understand the request";
     return PV_KIND_INTERNAL;
 }

@@ -5,7 +5,7 @@
 //! ```text
 //! main → cli → daemon → { http, dispatch, backends, verifier, store, settings }
 //! http, cli → verifier → { store (trait), model, clock, entropy }
-//! dispatch → { store (trait), model, clock }
+//! dispatch → { store (trait), model, clock }      cli → kit → { backends, model, clock, entropy }
 //! store::sqlite → { store, model }      backends → model      model → nothing of ours
 //! ```
 #![deny(unsafe_code)]
@@ -21,6 +21,7 @@ mod fake_network;
 #[cfg(test)]
 mod fake_service;
 pub mod http;
+pub mod kit;
 pub mod model;
 pub mod settings;
 pub mod store;

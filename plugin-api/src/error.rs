@@ -104,8 +104,8 @@ impl Error {
 
     /// The kind that an HTTP status stands for when the provider's body says nothing better: 401 and 403
     /// are refused credentials, 402 is no credit, 429 is throttling, 408 and 5xx pass (but a gateway that gave up waiting, 504,
-    /// cannot know what became of the SMS), other 4xx mean that the request itself was wrong. The code is
-    /// `<provider>_http_<status>`.
+    /// cannot know what became of the SMS), 3xx says that the address in the options is not the provider's, other 4xx
+    /// mean that the request itself was wrong. The code is `<provider>_http_<status>`.
     pub fn from_http_status(provider: &str, status: u16) -> Self {
         let (kind, what) = match status {
             401 | 403 => (ErrorKind::AuthFailed, "refused the credentials"),
@@ -113,6 +113,10 @@ impl Error {
             429 => (ErrorKind::Throttled, "asks for fewer requests"),
             504 => (ErrorKind::OutcomeUnknown, "did not answer its gateway in time"),
             408 | 500..=599 => (ErrorKind::Transient, "is out of order"),
+            300..=399 => (
+                ErrorKind::Config,
+                "answers with a redirect, which is not followed: its address has changed or is wrong",
+            ),
             200..=299 => (ErrorKind::OutcomeUnknown, "gave an answer that cannot be read"),
             _ => (ErrorKind::Internal, "did not understand the request"),
         };

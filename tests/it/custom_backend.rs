@@ -25,7 +25,7 @@ const BUSY_NUMBER: &str = "+13478379629";
 const BROKEN_NUMBER: &str = "+13478379602";
 
 /// The example's library, built once outside the workspace.
-fn acme() -> &'static Path {
+pub(crate) fn acme() -> &'static Path {
     static BUILT: OnceLock<(tempfile::TempDir, PathBuf)> = OnceLock::new();
     let (_, library) = BUILT.get_or_init(|| {
         let folder = tempfile::tempdir().unwrap();
@@ -56,7 +56,7 @@ fn acme() -> &'static Path {
 }
 
 /// The example in C, built into `folder` by the line that its README shows.
-fn acme_in_c(folder: &Path) -> PathBuf {
+pub(crate) fn acme_in_c(folder: &Path) -> PathBuf {
     let example = artifacts::workspace().join("examples/c-backend");
     let readme = fs::read_to_string(example.join("README.md")).unwrap();
     let line = readme.lines().find(|line| line.starts_with("cc ")).unwrap();

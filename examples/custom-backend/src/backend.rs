@@ -19,6 +19,7 @@ pub struct AcmeOptions {
     #[option(default = "https://api.acme.example")]
     base_url: String,
     /// What the sandbox takes for every security code; here so that one table serves both backends.
+    #[option(example = "123456")]
     sandbox_token: Option<String>,
 }
 

@@ -296,6 +296,13 @@ impl Backend {
         }
     }
 
+    /// Puts a newly constructed instance in the place of the present one, as after a panic. Blocks while the library
+    /// constructs it.
+    pub fn renew(&self) -> Result<(), SendFailure> {
+        let renewed = self.instance.replace(&self.instance.current());
+        renewed.map_err(|error| convert::failure(&error, &self.services.scrubber, &[]))
+    }
+
     /// Constructs the backend anew, off the runtime's threads and within a bound, since it is foreign code.
     async fn replace(&self, broken: &Arc<BackendObj>) {
         let instance = Arc::clone(&self.instance);

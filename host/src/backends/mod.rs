@@ -36,6 +36,7 @@ pub use self::{
     preflight::OptionInfo,
     refusal::{Refusal, code},
     registry::{BackendReport, LibraryAbout, LibraryReport, Loader, LoaderConfig},
+    services::http::{Played, SentRequest, StandIn},
 };
 use crate::model::{Receipt, SecurityCode, SendFailure, Verdict};
 

@@ -20,7 +20,7 @@ use clap::{Args, Parser, Subcommand};
 
 #[cfg(unix)]
 use crate::backends::worker;
-use crate::{daemon::Service, settings::Settings, telemetry};
+use crate::{daemon::Service, kit, settings::Settings, telemetry};
 use output::{Failure, Output};
 
 /// Verifies phone numbers: sends a security code by SMS, and checks the code that comes back.
@@ -116,6 +116,12 @@ pub fn main() -> ExitCode {
         .is_some_and(|first| first == worker::COMMAND)
     {
         return worker::main();
+    }
+    if std::env::args_os()
+        .nth(1)
+        .is_some_and(|first| first == kit::COMMAND)
+    {
+        return kit::main();
     }
     let (outcome, json) = match Cli::parse().command {
         Command::Serve(command) => (command.run(), false),

@@ -266,7 +266,7 @@ mod tests {
             (500, ErrorKind::Transient),
             (503, ErrorKind::Transient),
             (504, ErrorKind::OutcomeUnknown),
-            (302, ErrorKind::Internal),
+            (302, ErrorKind::Config),
         ] {
             let error = read(status, None, b"").unwrap_err();
             assert_eq!((error.kind(), error.http_status()), (kind, Some(status)));

@@ -1,5 +1,6 @@
 //! The tools of a backend's author: what `phone-verify plugin …` promises.
 
+mod check;
 mod inspect;
 mod new;
 

@@ -2,6 +2,7 @@
 //! word; without one it behaves.
 
 mod attacks;
+mod vices;
 
 use std::{
     sync::atomic::{AtomicU32, Ordering},
@@ -222,4 +223,4 @@ impl Backend for VillainBackend {
     }
 }
 
-export_backends!(VillainBackend);
+export_backends!(VillainBackend, vices::ViciousBackend, vices::CarelessBackend);

@@ -3,7 +3,10 @@
 //! Invariant: each number is settled exactly once, by the library or, when the call is over, by
 //! [`Reported::close`]; what a library says later or twice is not heard.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicBool, Ordering},
+};
 
 use phone_verify_plugin_abi::{
     RawError, RawReceipt, ReportObj, ReportV1, ReportV1_TO,
@@ -25,6 +28,8 @@ pub(in crate::backends) struct Reported {
     settled: Settled,
     scrubber: Arc<Scrubber>,
     call: Arc<CallInfo>,
+    /// Whether it was told that the library reports what it must not.
+    is_told: AtomicBool,
 }
 
 impl Reported {
@@ -41,6 +46,7 @@ impl Reported {
             settled,
             scrubber,
             call,
+            is_told: AtomicBool::new(false),
         })
     }
 
@@ -73,6 +79,12 @@ impl Reported {
         {
             // Under the lock, so that nothing is heard after `close` has returned.
             (self.settled)(self.offset + index, outcome);
+        } else if !self.is_told.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                request_id = self.call.request_id(),
+                index,
+                "the backend reported a number twice, too late, or one that it was not given"
+            );
         }
     }
 }

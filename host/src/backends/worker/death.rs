@@ -75,7 +75,7 @@ fn how(status: Option<ExitStatus>) -> String {
     }
 }
 
-fn signal_name(signal: i32) -> Option<(&'static str, &'static str)> {
+pub(crate) fn signal_name(signal: i32) -> Option<(&'static str, &'static str)> {
     use rustix::process::Signal;
 
     let known = [

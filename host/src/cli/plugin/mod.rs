@@ -1,5 +1,6 @@
 //! `phone-verify plugin …`: the tools of a backend's author. None of them reads the settings or the network.
 
+mod check;
 mod inspect;
 mod new;
 
@@ -17,6 +18,8 @@ pub(super) struct Plugin {
 enum Tool {
     /// Write a crate for a backend of your own, which builds, tests itself and passes the checks
     New(new::New),
+    /// Run the conformance checks on a built library, offline, and print a score card
+    Check(check::Check),
     /// Print what a library says about itself, and its options, without running its code
     Inspect(inspect::Inspect),
 }
@@ -25,6 +28,7 @@ impl Plugin {
     pub(super) fn run(&self) -> Result<(), Failure> {
         match &self.command {
             Tool::New(new) => new.run(),
+            Tool::Check(check) => check.run(),
             Tool::Inspect(inspect) => inspect.run(),
         }
     }
@@ -32,6 +36,7 @@ impl Plugin {
     pub(super) fn json(&self) -> bool {
         match &self.command {
             Tool::New(new) => new.json,
+            Tool::Check(check) => check.json(),
             Tool::Inspect(inspect) => inspect.json,
         }
     }

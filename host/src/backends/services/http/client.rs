@@ -12,7 +12,10 @@ use reqwest::{
 };
 use tokio::sync::OnceCell;
 
-use super::egress::{Route, is_public};
+use super::{
+    StandIn,
+    egress::{Route, is_public},
+};
 
 /// Well below a call's deadline: when it strikes, nothing was sent, and the call can say so.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(4);
@@ -23,9 +26,22 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 pub(in crate::backends) struct Clients {
     public: OnceCell<Client>,
     trusted: OnceCell<Client>,
+    stand_in: Option<Arc<dyn StandIn>>,
 }
 
 impl Clients {
+    /// None at all: every exchange is played.
+    pub(in crate::backends) fn played(stand_in: Arc<dyn StandIn>) -> Self {
+        Self {
+            stand_in: Some(stand_in),
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn stand_in(&self) -> Option<&dyn StandIn> {
+        self.stand_in.as_deref()
+    }
+
     pub(super) async fn get(&self, route: Route) -> Result<&Client, reqwest::Error> {
         match route {
             Route::Public => {

@@ -5,6 +5,7 @@
 
 mod client;
 mod egress;
+mod stand_in;
 
 use std::{error::Error, sync::Arc, time::Duration};
 
@@ -19,6 +20,7 @@ use reqwest::{
 };
 
 use self::client::PrivateOnly;
+pub use self::stand_in::{Played, SentRequest, StandIn};
 pub(in crate::backends) use self::{client::Clients, egress::Egress};
 use crate::backends::convert::raw_error;
 
@@ -60,9 +62,18 @@ impl Http {
         }
         let limit = time_limit(raw.timeout_ms, time_left);
         let request = request(raw)?;
-        let route = self.egress.admit(request.url()).map_err(|why| denied(&why))?;
+        let stand_in = self.clients.stand_in();
+        let route = self.egress.admit(request.url()).map_err(|why| {
+            if let Some(network) = stand_in {
+                network.denied(&why);
+            }
+            denied(&why)
+        })?;
         // The first request waits for its client to be made; that is time of the call too.
         let exchange = async {
+            if let Some(network) = stand_in {
+                return network.exchange(SentRequest::of(&request)).await.into_raw();
+            }
             let client = self.clients.get(route).await.map_err(|error| {
                 raw_error(
                     kind::TRANSIENT,
@@ -92,13 +103,6 @@ async fn send(client: &Client, request: Request) -> Result<RawHttpResponse, RawE
     let mut response = client.execute(request).await.map_err(fault)?;
     let status = response.status().as_u16();
     let headers = headers(&response);
-    let too_large = || {
-        raw_error(
-            kind::OUTCOME_UNKNOWN,
-            http_error::TOO_LARGE,
-            &format!("the answer has more than {MAX_BODY_BYTES} bytes"),
-        )
-    };
     if response
         .content_length()
         .is_some_and(|length| length > MAX_BODY_BYTES as u64)
@@ -119,6 +123,14 @@ async fn send(client: &Client, request: Request) -> Result<RawHttpResponse, RawE
         flags: 0,
         ext: RVec::new(),
     })
+}
+
+fn too_large() -> RawError {
+    raw_error(
+        kind::OUTCOME_UNKNOWN,
+        http_error::TOO_LARGE,
+        &format!("the answer has more than {MAX_BODY_BYTES} bytes"),
+    )
 }
 
 fn headers(response: &Response) -> RVec<Tuple2<RString, RString>> {

@@ -1,0 +1,81 @@
+//! `phone-verify plugin check`: the conformance checks, and their score card.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Args, ValueEnum};
+use serde_json::{Map, Value};
+
+use super::inspect;
+use crate::{
+    cli::output::{Failure, Output},
+    kit::{self, Plan},
+};
+
+#[derive(Args)]
+pub(super) struct Check {
+    /// The library's file
+    #[arg(value_name = "LIBRARY")]
+    library: PathBuf,
+    /// A TOML file with options for the backends; what it leaves out is made up
+    #[arg(long, value_name = "FILE")]
+    options: Option<PathBuf>,
+    /// What the provider answers; else NAME.tape.toml beside the library or in its crate
+    #[arg(long, value_name = "FILE")]
+    tape: Option<PathBuf>,
+    /// Check this backend only
+    #[arg(long, value_name = "NAME")]
+    backend: Option<String>,
+    /// Run these checks only, by their ids
+    #[arg(long, value_name = "ID", value_delimiter = ',')]
+    only: Vec<String>,
+    /// How long one check may take, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    time_limit: u64,
+    /// How the score card is printed
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+    /// The same as --format json
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Text,
+    Json,
+}
+
+impl Check {
+    pub(super) fn json(&self) -> bool {
+        self.json || self.format == Format::Json
+    }
+
+    pub(super) fn run(&self) -> Result<(), Failure> {
+        inspect::report(&self.library)?;
+        let plan = Plan {
+            library: self.library.clone(),
+            options: self.options()?,
+            tape: self.tape.clone(),
+            backend: self.backend.clone(),
+            only: self.only.clone(),
+            time_limit: Duration::from_secs(self.time_limit),
+        };
+        let card = kit::run(&plan).map_err(|problem| Failure::wrong([problem]))?;
+        Output { json: self.json() }.result(&card, || card.to_string());
+        if card.is_clean() {
+            Ok(())
+        } else {
+            Err(Failure::told())
+        }
+    }
+
+    /// The options that the author gave: a table of them, as `[phone_verification.OPTIONS]` would hold.
+    fn options(&self) -> Result<Map<String, Value>, Failure> {
+        let Some(file) = &self.options else {
+            return Ok(Map::new());
+        };
+        let problem = |why: String| Failure::wrong([format!("{} cannot be read: {why}", file.display())]);
+        let text = std::fs::read_to_string(file).map_err(|error| problem(error.to_string()))?;
+        toml::from_str(&text).map_err(|error| problem(error.to_string()))
+    }
+}

@@ -1,0 +1,502 @@
+//! Where a check works: the library loaded as the daemon loads it, a played network, a kept log.
+//!
+//! Invariant: a backend that panics fails the check, whatever the check is about.
+
+use std::{
+    future::Future,
+    io,
+    pin::pin,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::Poll,
+    time::Duration,
+};
+
+use serde_json::{Map, Value};
+
+use super::{
+    checks::Check,
+    job::Order,
+    log::KeptLog,
+    network::{Network, Scene},
+    sample::{self, Sample},
+    score::Verdict,
+    tape::Success,
+};
+use crate::{
+    backends::{
+        Backend, BackendName, BackendReport, BaseCalls, Call, Isolation, IsolationRules, LibraryReport,
+        Loader, LoaderConfig, OptionInfo, Played, Refusal, SentRequest,
+    },
+    clock::{Clock, UnixMillis},
+    entropy::Entropy,
+    model::{self, FailureClass, PhoneNumber, Receipt, SecurityCode, SendFailure},
+};
+
+/// Why a check ends early.
+pub(super) enum Stop {
+    /// It does not apply.
+    Skip(String),
+    /// It found something.
+    Fail(String),
+}
+
+/// What a check returns.
+pub(super) type Outcome = Result<(), Stop>;
+
+/// The numbers that checks send to, which nothing ever reaches: the ones that stand for their country in examples.
+pub(super) const ALICE: &str = "+12025550143";
+pub(super) const BOB: &str = "+447400123456";
+/// Of other countries and lengths.
+pub(super) const OTHERS: [&str; 6] = [
+    "+29051234",
+    "+6838884012",
+    "+819012345678",
+    "+4915123456789",
+    "+8613123456789",
+    "+393123456789",
+];
+/// What a check sends when the text does not matter. Its code is found in no other text.
+pub(super) const TEXT: &str = "Your security code is 482913.";
+/// The time of one call when it does not matter.
+pub(super) const CALL_LIMIT: Duration = Duration::from_secs(10);
+/// The time of a call that gets no answer.
+const SILENCE_LIMIT: Duration = Duration::from_millis(400);
+/// 2026-01-01T00:00:00Z: a backend that signs with the time signs the same each time.
+const NOW: UnixMillis = UnixMillis(1_767_225_600_000);
+
+/// Ends the check: it found something.
+pub(super) fn fail<T>(why: impl Into<String>) -> Result<T, Stop> {
+    Err(Stop::Fail(why.into()))
+}
+
+/// Ends the check: it does not apply.
+pub(super) fn skip<T>(why: impl Into<String>) -> Result<T, Stop> {
+    Err(Stop::Skip(why.into()))
+}
+
+/// One check's place of work.
+pub(super) struct Bench {
+    order: Order,
+    /// What the file says of itself.
+    pub(super) report: LibraryReport,
+    backend: String,
+    sample: Sample,
+    /// What the provider does.
+    pub(super) network: Arc<Network>,
+    /// What was logged.
+    pub(super) log: KeptLog,
+    /// The time as it passes, for measuring.
+    pub(super) stopwatch: Clock,
+    runtime: tokio::runtime::Runtime,
+    loader: Loader,
+    has_panicked: AtomicBool,
+    evidence: Mutex<String>,
+}
+
+impl Bench {
+    /// For one backend of the library, or for none.
+    pub(super) fn new(order: Order, backend: &str) -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let report = LibraryReport::of_file(&order.library())
+            .ok_or_else(|| io::Error::other("the file is not named as a library"))?;
+        let infos = options_in(&report, backend);
+        let asides = order.tape.iter().flat_map(|tape| tape.aside.clone()).collect();
+        let network = Network::new(asides);
+        if let Some(tape) = &order.tape {
+            network.always(Scene::Plays(tape.success.answer()));
+        }
+        Ok(Self {
+            sample: sample::of(&infos, &order.options),
+            loader: loader(&order, &network),
+            report,
+            backend: backend.to_owned(),
+            network,
+            log: KeptLog::start(),
+            stopwatch: Clock::system(),
+            runtime,
+            has_panicked: AtomicBool::new(false),
+            evidence: Mutex::default(),
+            order,
+        })
+    }
+
+    /// The options that a backend declares.
+    pub(super) fn options_of(order: &Order, backend: &str) -> Vec<OptionInfo> {
+        LibraryReport::of_file(&order.library()).map_or_else(Vec::new, |report| options_in(&report, backend))
+    }
+
+    /// Runs a check and what holds for every check.
+    pub(super) fn judge(&mut self, check: &Check) -> Verdict {
+        let verdict = match (check.run)(self) {
+            Ok(()) => Verdict::Passed,
+            Err(Stop::Skip(why)) => Verdict::Skipped(why),
+            Err(Stop::Fail(why)) => Verdict::Failed(why),
+        };
+        let panic = self.log.take().into_iter().find(|line| line.contains("panicked"));
+        match panic {
+            Some(line) if !matches!(verdict, Verdict::Failed(_)) => {
+                Verdict::Failed(format!("it panics: {}", line.trim()))
+            }
+            None if self.has_panicked.load(Ordering::SeqCst) && verdict == Verdict::Passed => {
+                Verdict::Failed("it panics".to_owned())
+            }
+            _ => verdict,
+        }
+    }
+
+    /// Adds to what must be the same in each run.
+    pub(super) fn testify(&self, what: &str) {
+        let mut evidence = self.evidence.lock().unwrap_or_else(PoisonError::into_inner);
+        evidence.push_str(what);
+        evidence.push('\n');
+    }
+
+    pub(super) fn evidence(&self) -> String {
+        self.evidence
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// The values of secret options.
+    pub(super) fn canaries(&self) -> &[String] {
+        &self.sample.canaries
+    }
+
+    /// The first canary that is in the text, as it is or as it is written into a URL.
+    pub(super) fn canary_in(&self, text: &str) -> Option<&str> {
+        self.sample.canaries.iter().map(String::as_str).find(|canary| {
+            let escaped: String = form_urlencoded::byte_serialize(canary.as_bytes()).collect();
+            text.contains(*canary) || text.contains(&escaped)
+        })
+    }
+
+    /// What the manifest says of the backend.
+    pub(super) fn about(&self) -> Result<&BackendReport, Stop> {
+        let suffix = format!(".{}", self.backend);
+        let about = self.report.about.iter().flat_map(|about| &about.backends);
+        match about.into_iter().find(|about| about.name.ends_with(&suffix)) {
+            Some(about) => Ok(about),
+            None => skip("the library has no backend of this name"),
+        }
+    }
+
+    /// The options that the checks use.
+    pub(super) fn options(&self) -> &Map<String, Value> {
+        &self.sample.options
+    }
+
+    /// The backend, constructed.
+    pub(super) fn backend(&self) -> Result<Backend, Stop> {
+        self.backend_with(self.options()).or_else(|refusals| {
+            fail(format!(
+                "it cannot be constructed: {}; if it needs other options, name them in a file with --options",
+                sentences(&refusals)
+            ))
+        })
+    }
+
+    /// The backend, constructed with these options.
+    pub(super) fn backend_with(&self, options: &Map<String, Value>) -> Result<Backend, Vec<Refusal>> {
+        let name =
+            BackendName::parse(&format!("{}.{}", self.report.library, self.backend)).map_err(|sentence| {
+                vec![Refusal {
+                    code: "P101",
+                    sentence,
+                }]
+            })?;
+        // A constructor may use the host's services, which live in a runtime.
+        let _inside = self.runtime.enter();
+        let loaded = self.loader.load(&name, options);
+        if let Err(refusals) = &loaded
+            && refusals
+                .iter()
+                .any(|refusal| refusal.sentence.contains("panicked at"))
+        {
+            self.has_panicked.store(true, Ordering::SeqCst);
+        }
+        loaded
+    }
+
+    /// The backend, and what its provider answers to an SMS that it takes. Skips a backend that asks no provider.
+    pub(super) fn with_provider(&self) -> Result<(Backend, Success), Stop> {
+        let backend = self.backend()?;
+        let sent = self.wait(self.send(&backend, ALICE, TEXT));
+        if self.network.requests().is_empty() {
+            return skip("it makes no request");
+        }
+        let Some(tape) = &self.order.tape else {
+            return skip(format!(
+                "it needs a tape: write what the provider answers into {}.tape.toml",
+                self.report.library
+            ));
+        };
+        if let Err(failure) = sent {
+            return fail(format!("the SMS that the provider takes is not sent: {failure}"));
+        }
+        Ok((backend, tape.success.clone()))
+    }
+
+    /// What the provider refuses.
+    pub(super) fn refusals(&self) -> &[super::tape::Refusal] {
+        self.order.tape.as_ref().map_or(&[], |tape| &tape.refusal)
+    }
+
+    /// Whether there is a tape.
+    pub(super) fn has_tape(&self) -> bool {
+        self.order.tape.is_some()
+    }
+
+    /// The provider takes every SMS again.
+    pub(super) fn provider_is_well(&self) {
+        if let Some(tape) = &self.order.tape {
+            self.network.always(Scene::Plays(tape.success.answer()));
+        }
+    }
+
+    /// Waits for a call.
+    pub(super) fn wait<T>(&self, future: impl Future<Output = T>) -> T {
+        self.runtime.block_on(future)
+    }
+
+    /// Sends one SMS within the usual time.
+    pub(super) async fn send(
+        &self,
+        backend: &Backend,
+        number: &str,
+        text: &str,
+    ) -> Result<Receipt, SendFailure> {
+        self.send_within(backend, number, text, CALL_LIMIT).await
+    }
+
+    /// Sends one SMS.
+    pub(super) async fn send_within(
+        &self,
+        backend: &Backend,
+        number: &str,
+        text: &str,
+        limit: Duration,
+    ) -> Result<Receipt, SendFailure> {
+        let sent = backend.send_sms(&phone_number(number), text, call(limit)).await;
+        self.notice(sent)
+    }
+
+    /// Remembers a panic.
+    pub(super) fn notice<T>(&self, outcome: Result<T, SendFailure>) -> Result<T, SendFailure> {
+        if let Err(failure) = &outcome
+            && failure.code == "plugin_panic"
+        {
+            self.has_panicked.store(true, Ordering::SeqCst);
+        }
+        outcome
+    }
+
+    /// Sends one SMS while the provider does this, and looks whether the failure is one of these classes; `None` stands
+    /// for a success.
+    pub(super) fn expect(&self, scene: Scene, what: &str, allowed: &[Option<FailureClass>]) -> Outcome {
+        self.outcome(scene, what, allowed).map(drop)
+    }
+
+    /// The same, with what became of the SMS.
+    pub(super) fn outcome(
+        &self,
+        scene: Scene,
+        what: &str,
+        allowed: &[Option<FailureClass>],
+    ) -> Result<Sent, Stop> {
+        let backend = self.backend()?;
+        self.network.requests();
+        // Only what never answers takes the whole time.
+        let limit = match scene {
+            Scene::Silence => SILENCE_LIMIT,
+            _ => CALL_LIMIT,
+        };
+        self.network.always(scene);
+        let sent = self.wait(self.send_within(&backend, ALICE, TEXT, limit));
+        let requests = self.network.requests().len();
+        if requests > 1 {
+            return fail(format!(
+                "after {what} it sends the SMS again by itself ({requests} requests); whether to try again is the host's to decide"
+            ));
+        }
+        let found = sent.as_ref().err().map(|failure| failure.class);
+        if !allowed.contains(&found) {
+            return fail(format!("{what} is {}, not {}", told(&sent), names(allowed)));
+        }
+        Ok(sent)
+    }
+}
+
+/// What became of an SMS.
+pub(super) type Sent = Result<Receipt, SendFailure>;
+
+fn told(sent: &Sent) -> String {
+    match sent {
+        Ok(_) => "taken for a sent SMS".to_owned(),
+        Err(failure) => format!("put into the class {} ({failure})", failure.class.as_str()),
+    }
+}
+
+fn names(allowed: &[Option<FailureClass>]) -> String {
+    let names: Vec<&str> = allowed
+        .iter()
+        .map(|class| class.map_or("a success", FailureClass::as_str))
+        .collect();
+    names.join(" or ")
+}
+
+/// All refusals in one line.
+pub(super) fn sentences(refusals: &[Refusal]) -> String {
+    refusals
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join("; ")
+}
+
+/// An answer.
+pub(super) fn answer(status: u16, headers: &[(&str, &str)], body: impl Into<Vec<u8>>) -> Scene {
+    Scene::Plays(Played::Answer {
+        status,
+        headers: headers
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect(),
+        body: body.into(),
+    })
+}
+
+/// One of the checks' own numbers.
+pub(super) fn phone_number(e164: &str) -> PhoneNumber {
+    PhoneNumber::parse(e164, None).expect("the checks' own numbers are valid")
+}
+
+/// A request as one text, to compare and to search.
+pub(super) fn written(request: &SentRequest) -> String {
+    format!(
+        "{} {} {:?} {}",
+        request.method,
+        request.url,
+        request.headers,
+        String::from_utf8_lossy(&request.body)
+    )
+}
+
+/// Polls a call at most so often and then drops it. The outcome, if it came to one, and how often it was polled.
+pub(super) async fn polled<F: Future>(future: F, at_most: usize) -> (Option<F::Output>, usize) {
+    let mut polls = 0;
+    let outcome = {
+        let mut future = pin!(future);
+        std::future::poll_fn(|context| {
+            if polls == at_most {
+                return Poll::Ready(None);
+            }
+            polls += 1;
+            match future.as_mut().poll(context) {
+                Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
+                // So that the one that is dropped was pending.
+                Poll::Pending if polls == at_most => Poll::Ready(None),
+                Poll::Pending => Poll::Pending,
+            }
+        })
+        .await
+    };
+    (outcome, polls)
+}
+
+/// A call about nothing in particular.
+pub(super) fn call(limit: Duration) -> Call {
+    call_with(limit, Arc::new(Base::default()))
+}
+
+/// A call with this base.
+pub(super) fn call_with(limit: Duration, base: Arc<Base>) -> Call {
+    Call {
+        time_limit: limit,
+        request_id: "check".to_owned(),
+        idempotency_key: "check-message".to_owned(),
+        locale: "en".to_owned(),
+        base,
+    }
+}
+
+/// A base that has one opinion of every code.
+#[derive(Default)]
+pub(super) struct Base {
+    pub(super) opinion: Option<Result<model::Verdict, SendFailure>>,
+}
+
+#[async_trait::async_trait]
+impl BaseCalls for Base {
+    fn security_code(&self) -> Result<SecurityCode, SendFailure> {
+        SecurityCode::new("482913")
+            .ok_or_else(|| SendFailure::new(FailureClass::Internal, "no_code", "six digits are no code"))
+    }
+
+    fn message(&self, code: &SecurityCode) -> String {
+        format!("Your security code is {}.", code.expose())
+    }
+
+    async fn validate(&self, _code: &SecurityCode) -> Option<Result<model::Verdict, SendFailure>> {
+        super::network::yield_once().await;
+        self.opinion.clone()
+    }
+}
+
+fn options_in(report: &LibraryReport, backend: &str) -> Vec<OptionInfo> {
+    let suffix = format!(".{backend}");
+    report
+        .about
+        .iter()
+        .flat_map(|about| &about.backends)
+        .find(|about| about.name.ends_with(&suffix))
+        .map_or_else(Vec::new, |about| about.options.clone())
+}
+
+fn loader(order: &Order, network: &Arc<Network>) -> Loader {
+    Loader::new(LoaderConfig {
+        directories: vec![order.directory.clone()],
+        staging: order.staging.clone(),
+        clock: Clock::manual(NOW),
+        entropy: Entropy::seeded(1),
+        allow_private_addresses: false,
+        isolation: IsolationRules {
+            default: Isolation::Inline,
+            ..IsolationRules::default()
+        },
+    })
+    .rehearsing(Arc::<Network>::clone(network))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_numbers_of_the_checks_are_numbers() {
+        for number in [ALICE, BOB].iter().chain(&OTHERS) {
+            assert_eq!(phone_number(number).e164(), *number);
+        }
+        for index in 0..100 {
+            phone_number(&format!("+120255501{index:02}"));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_call_is_dropped_after_so_many_polls() {
+        let pending = || async {
+            for _ in 0..3 {
+                crate::kit::network::yield_once().await;
+            }
+        };
+        assert_eq!(polled(pending(), 2).await, (None, 2));
+        assert_eq!(polled(pending(), 3).await, (None, 3));
+        assert_eq!(polled(pending(), 4).await, (Some(()), 4));
+        assert_eq!(polled(pending(), 9).await, (Some(()), 4));
+    }
+}

@@ -1,0 +1,307 @@
+//! What the provider can do wrong, and what the backend must make of it. Two mistakes cost most: an SMS that is sent
+//! twice because a lost answer was called a passing fault, and one that is not sent and called a success.
+
+use std::time::Duration;
+
+use crate::{
+    backends::Played,
+    entropy::Entropy,
+    kit::{
+        bench::{ALICE, Bench, Outcome, TEXT, answer, fail},
+        network::Scene,
+    },
+    model::FailureClass as Class,
+};
+
+const OPEN: [Option<Class>; 1] = [Some(Class::OutcomeUnknown)];
+const OPEN_OR_TAKEN: [Option<Class>; 2] = [None, Some(Class::OutcomeUnknown)];
+const RANDOM_ANSWERS: usize = 300;
+
+pub(super) fn throttled(bench: &Bench) -> Outcome {
+    bench.with_provider()?;
+    for body in ["", "slow down", "{\"error\": \"slow down\"}"] {
+        bench.expect(answer(429, &[], body), "HTTP 429", &[Some(Class::Throttled)])?;
+    }
+    Ok(())
+}
+
+pub(super) fn retry_after(bench: &Bench) -> Outcome {
+    bench.with_provider()?;
+    let sent = bench.outcome(
+        answer(429, &[("Retry-After", "7")], ""),
+        "HTTP 429",
+        &[Some(Class::Throttled)],
+    )?;
+    match sent.err().and_then(|failure| failure.retry_after) {
+        Some(wait) if wait == Duration::from_secs(7) => Ok(()),
+        found => fail(format!("Retry-After: 7 becomes a wait of {found:?}")),
+    }
+}
+
+pub(super) fn odd_retry_after(bench: &Bench) -> Outcome {
+    bench.with_provider()?;
+    for odd in [
+        "",
+        "-1",
+        "soon",
+        "1e9",
+        "18446744073709551616",
+        "Fri, 01 Jan 2100 00:00:00 GMT",
+        "7, 8",
+        "\u{661}",
+    ] {
+        let scene = answer(429, &[("retry-after", odd)], "");
+        bench.expect(
+            scene,
+            &format!("HTTP 429 with Retry-After: {odd:?}"),
+            &[Some(Class::Throttled)],
+        )?;
+    }
+    Ok(())
+}
+
+pub(super) fn server_error(bench: &Bench) -> Outcome {
+    bench.with_provider()?;
+    for status in [500, 502, 503, 599] {
+        let what = format!("HTTP {status}");
+        let passes = [
+            Some(Class::Transient),
+            Some(Class::OutcomeUnknown),
+            Some(Class::Throttled),
+        ];
+        bench.expect(answer(status, &[], "<html>sorry</html>"), &what, &passes)?;
+    }
+    Ok(())
+}
+
+pub(super) fn gateway_timeout(bench: &Bench) -> Outcome {
+    bench.with_provider()?;
+    bench.expect(
+        answer(504, &[], ""),
+        "HTTP 504, a gateway that gave up waiting,",
+        &OPEN,
+    )
+}
+
+pub(super) fn credentials(bench: &Bench) -> Outcome {
+    bench.with_provider()?;
+    for status in [401, 403] {
+        let refused = [Some(Class::AuthFailed), Some(Class::Config)];
+        bench.expect(answer(status, &[], ""), &format!("HTTP {status}"), &refused)?;
+    }
+    Ok(())
+}
+
+pub(super) fn unknown_refusal(bench: &Bench) -> Outcome {
+    bench.with_provider()?;
+    let is_final = |class: Class| !matches!(class, Class::Transient | Class::Throttled);
+    let finals: Vec<_> = Class::ALL
+        .iter()
+        .filter(|(class, _)| is_final(*class))
+        .map(|(class, _)| Some(*class))
+        .collect();
+    for status in [400, 404, 409, 418, 422, 451] {
+        bench.expect(answer(status, &[], "no"), &format!("HTTP {status}"), &finals)?;
+    }
+    Ok(())
+}
+
+/// Three tries to be in time: a machine that is busy makes the best of backends late.
+pub(super) fn silence(bench: &Bench) -> Outcome {
+    bench.with_provider()?;
+    for _ in 0..3 {
+        let sent = bench.outcome(Scene::Silence, "no answer in time", &OPEN)?;
+        if sent.err().is_none_or(|failure| failure.code != "deadline") {
+            return Ok(());
+        }
+    }
+    fail(
+        "it does not answer by the call's deadline, though the host ends the request in time; return its error",
+    )
+}
+
+pub(super) fn reset(bench: &Bench) -> Outcome {
+    bench.with_provider()?;
+    bench.expect(Scene::Plays(Played::Reset), "a broken connection", &OPEN)
+}
+
+pub(super) fn no_connection(bench: &Bench) -> Outcome {
+    bench.with_provider()?;
+    let nothing_sent = [Some(Class::Transient)];
+    bench.expect(Scene::Plays(Played::NoConnection), "no connection", &nothing_sent)
+}
+
+pub(super) fn slow(bench: &Bench) -> Outcome {
+    let (_, success) = bench.with_provider()?;
+    let late = Scene::Late(success.answer(), Duration::from_millis(200));
+    bench.expect(late, "an answer after 200 ms", &[None])
+}
+
+/// The success, cut off: in the middle, before its end, and with bytes that are no text.
+pub(super) fn broken_body(bench: &Bench) -> Outcome {
+    let (_, success) = bench.with_provider()?;
+    let whole = success.body().as_bytes();
+    for part in [1, whole.len() / 2, whole.len().saturating_sub(1)] {
+        let cut = &whole[..part.min(whole.len())];
+        let scene = answer(success.status(), &[("content-type", "application/json")], cut);
+        let what = format!("a success whose body breaks off after {part} bytes");
+        let sent = bench.outcome(scene, &what, &OPEN_OR_TAKEN)?;
+        // The status is that of a success, so whoever found the whole id may take it for one.
+        if let Ok(receipt) = sent
+            && success.message_id.is_some()
+            && receipt.message_id != success.message_id
+        {
+            return fail(format!(
+                "{what} is taken for a sent SMS with the id {:?}",
+                receipt.message_id
+            ));
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn wrong_content(bench: &Bench) -> Outcome {
+    let (_, success) = bench.with_provider()?;
+    let page = "<!doctype html><html><title>Welcome to the hotel's network</title></html>";
+    let scene = answer(success.status(), &[("content-type", "text/html")], page);
+    let allowed: &[_] = if success.message_id.is_some() {
+        &OPEN
+    } else {
+        &OPEN_OR_TAKEN
+    };
+    bench.expect(scene, "a web page with the status of a success", allowed)
+}
+
+pub(super) fn huge_body(bench: &Bench) -> Outcome {
+    let (_, success) = bench.with_provider()?;
+    let body = vec![b' '; (1 << 20) + 1];
+    let scene = answer(success.status(), &[("content-type", "application/json")], body);
+    bench.expect(scene, "an answer of more than 1 MiB", &OPEN)
+}
+
+pub(super) fn empty_body(bench: &Bench) -> Outcome {
+    let (_, success) = bench.with_provider()?;
+    bench.expect(
+        answer(success.status(), &[], ""),
+        "a success without a body",
+        &OPEN_OR_TAKEN,
+    )
+}
+
+pub(super) fn redirect(bench: &Bench) -> Outcome {
+    bench.with_provider()?;
+    for status in [301, 302, 307, 308] {
+        let scene = answer(status, &[("location", "https://elsewhere.example/sms")], "");
+        let allowed = [
+            Some(Class::Config),
+            Some(Class::AuthFailed),
+            Some(Class::OutcomeUnknown),
+        ];
+        bench.expect(scene, &format!("a redirect (HTTP {status})"), &allowed)?;
+    }
+    match bench.network.denied().first() {
+        Some(why) => fail(format!("it follows a redirect: {why}")),
+        None => Ok(()),
+    }
+}
+
+pub(super) fn hostile_bodies(bench: &Bench) -> Outcome {
+    let (_, success) = bench.with_provider()?;
+    let deep = "[".repeat(500_000);
+    let wide = format!("{{{}\"a\":1}}", "\"a\":1,".repeat(50_000));
+    let bodies: [&[u8]; 8] = [
+        deep.as_bytes(),
+        wide.as_bytes(),
+        &[0xff, 0xfe, 0x00, 0xd8],
+        b"\0",
+        b"null",
+        b"123456789012345678901234567890",
+        b"\"\\ud800\"",
+        b"{\"id\": {\"id\": [null]}, \"sid\": 7, \"messages\": {}}",
+    ];
+    for body in bodies {
+        let scene = answer(success.status(), &[("content-type", "application/json")], body);
+        let start: String = String::from_utf8_lossy(body).chars().take(20).collect();
+        bench.expect(
+            scene,
+            &format!("a success with the body {start:?}…"),
+            &OPEN_OR_TAKEN,
+        )?;
+    }
+    Ok(())
+}
+
+pub(super) fn recovery(bench: &Bench) -> Outcome {
+    let (backend, _) = bench.with_provider()?;
+    let mut lasting = None;
+    super::requests::for_every_fault(bench, |bench| {
+        let failure = bench
+            .wait(bench.send_within(&backend, ALICE, TEXT, Duration::from_millis(300)))
+            .err();
+        bench.provider_is_well();
+        if let Err(next) = bench.wait(bench.send(&backend, ALICE, TEXT)) {
+            lasting.get_or_insert((failure.clone(), next));
+        }
+        failure
+    });
+    match lasting {
+        Some((fault, next)) => fail(format!(
+            "after the fault {} the next SMS fails too: {next}",
+            fault.map_or_else(|| "of a success".to_owned(), |fault| fault.to_string())
+        )),
+        None => Ok(()),
+    }
+}
+
+/// Answers made of the tape by chance, always the same ones.
+pub(super) fn random(bench: &Bench) -> Outcome {
+    let (backend, success) = bench.with_provider()?;
+    let entropy = Entropy::seeded(48);
+    let statuses = [
+        200,
+        201,
+        202,
+        204,
+        299,
+        300,
+        399,
+        400,
+        401,
+        429,
+        499,
+        500,
+        503,
+        504,
+        599,
+        success.status(),
+    ];
+    for _ in 0..RANDOM_ANSWERS {
+        let Ok(dice) = entropy.array::<12>() else {
+            return fail("no randomness");
+        };
+        let mut body = success.body().as_bytes().to_vec();
+        for throw in dice[..8].chunks_exact(2) {
+            let at = usize::from(throw[0]) % (body.len() + 1);
+            match throw[1] % 4 {
+                0 => body.truncate(at),
+                1 => body.insert(at, throw[1]),
+                2 => body.extend_from_within(..at),
+                _ => body.get_mut(at).into_iter().for_each(|byte| *byte = throw[1]),
+            }
+        }
+        let status = statuses[usize::from(dice[8]) % statuses.len()];
+        bench.network.always(answer(
+            status,
+            &[("retry-after", &dice[9].to_string())],
+            body.clone(),
+        ));
+        let sent = bench.wait(bench.send(&backend, ALICE, TEXT));
+        if sent.is_ok() && !(200..300).contains(&status) {
+            return fail(format!(
+                "HTTP {status} passes for a sent SMS, with the body {:?}",
+                String::from_utf8_lossy(&body)
+            ));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,126 @@
+//! The file and its manifest; nothing of the library runs here but in PV001.
+
+use std::collections::BTreeSet;
+
+use crate::{
+    backends::LibraryAbout,
+    kit::{
+        bench::{Bench, Outcome, Stop, fail},
+        sample::folded,
+    },
+};
+
+const MAX_SIZE_BYTES: u64 = 32 << 20;
+
+pub(super) fn is_loadable(bench: &Bench) -> Outcome {
+    match &bench.report.refusal {
+        Some(refusal) => fail(refusal.to_string()),
+        None => Ok(()),
+    }
+}
+
+fn about(bench: &Bench) -> Result<&LibraryAbout, Stop> {
+    bench
+        .report
+        .about
+        .as_ref()
+        .ok_or_else(|| Stop::Skip("its manifest cannot be read".to_owned()))
+}
+
+pub(super) fn is_described(bench: &Bench) -> Outcome {
+    let about = about(bench)?;
+    let is_version = about.version.split('.').count() >= 3
+        && about.version.starts_with(|first: char| first.is_ascii_digit());
+    if !is_version {
+        return fail(format!(
+            "the version {:?} is not major.minor.patch",
+            about.version
+        ));
+    }
+    if about.license.trim().is_empty() {
+        return fail("it names no licence: add license = \"…\" to its Cargo.toml");
+    }
+    match about
+        .backends
+        .iter()
+        .find(|backend| backend.summary.trim().is_empty())
+    {
+        Some(backend) => fail(format!(
+            "{} has no summary: write #[backend(summary = \"…\")]",
+            backend.name
+        )),
+        None => Ok(()),
+    }
+}
+
+pub(super) fn names(bench: &Bench) -> Outcome {
+    let mut seen = BTreeSet::new();
+    for backend in &about(bench)?.backends {
+        if let Err(why) = crate::backends::BackendName::parse(&backend.name) {
+            return fail(why);
+        }
+        if !seen.insert(backend.name.to_lowercase()) {
+            return fail(format!(
+                "two backends are named {}, but for their case",
+                backend.name
+            ));
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn option_names(bench: &Bench) -> Outcome {
+    for backend in &about(bench)?.backends {
+        let mut seen = BTreeSet::new();
+        for option in &backend.options {
+            for name in [&option.name, &option.alias] {
+                if !name.is_empty() && !seen.insert(folded(name)) {
+                    return fail(format!(
+                        "{} has two options named {name}, but for their case",
+                        backend.name
+                    ));
+                }
+            }
+            if option.name.trim().is_empty() {
+                return fail(format!("{} has an option without a name", backend.name));
+            }
+            if option.help.trim().is_empty() {
+                return fail(format!(
+                    "the option {} of {} does not say what it is for: give its field a doc comment",
+                    option.name, backend.name
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn hosts(bench: &Bench) -> Outcome {
+    for backend in &about(bench)?.backends {
+        for host in &backend.hosts {
+            let (name, port) = host.rsplit_once(':').unwrap_or((host, "443"));
+            let is_label = |label: &str| {
+                !label.is_empty()
+                    && label
+                        .bytes()
+                        .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+            };
+            if port.parse::<u16>().is_err() || !name.split('.').all(is_label) {
+                return fail(format!(
+                    "{} declares {host:?}, which is not host or host:port: no scheme, no path, no wildcard",
+                    backend.name
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn size(bench: &Bench) -> Outcome {
+    match bench.report.size_bytes {
+        Some(size) if size > MAX_SIZE_BYTES => fail(format!(
+            "it has {size} bytes: build it with --release and strip = true"
+        )),
+        _ => Ok(()),
+    }
+}

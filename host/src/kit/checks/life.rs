@@ -1,0 +1,211 @@
+//! Many calls, dropped calls, long lives.
+
+use std::{fs, sync::Arc, time::Duration};
+
+use crate::{
+    backends::{Backend, SentRequest},
+    kit::{
+        bench::{
+            ALICE, Bench, CALL_LIMIT, Outcome, Stop, TEXT, answer, call, fail, phone_number, polled, skip,
+        },
+        network::Scene,
+        wire,
+    },
+};
+
+const AT_ONCE: usize = 64;
+/// A call that is polled more often never ends.
+const MAX_POLLS: usize = 500;
+const SLOW_POLL: Duration = Duration::from_millis(50);
+const CONSTRUCTIONS: usize = 1000;
+const WARM_UP: usize = 2000;
+const SENDS: usize = 10_000;
+/// What the allocator and the log may take on the way, over all of them.
+const MAX_GROWTH_BYTES: usize = 2 << 20;
+
+pub(super) fn concurrent(bench: &Bench) -> Outcome {
+    let backend = Arc::new(bench.backend()?);
+    let threads = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(4)
+        .enable_all()
+        .build();
+    let threads = threads.map_err(|error| Stop::Fail(error.to_string()))?;
+    let numbers: Vec<String> = (0..AT_ONCE)
+        .map(|index| format!("+120255501{index:02}"))
+        .collect();
+    let text = |index: usize| format!("The code of message {index:02} is 482913.");
+    let sent: Vec<_> = numbers
+        .iter()
+        .enumerate()
+        .map(|(index, number)| {
+            let (backend, number) = (Arc::clone(&backend), phone_number(number));
+            threads.spawn(async move { backend.send_sms(&number, &text(index), call(CALL_LIMIT)).await })
+        })
+        .collect();
+    for (index, sent) in sent.into_iter().enumerate() {
+        let Ok(outcome) = threads.block_on(sent) else {
+            return fail("it panics");
+        };
+        if let Err(failure) = bench.notice(outcome) {
+            return fail(format!("of {AT_ONCE} at once, SMS {index} fails: {failure}"));
+        }
+    }
+    let requests = bench.network.requests();
+    if requests.is_empty() {
+        return Ok(());
+    }
+    for (index, number) in numbers.iter().enumerate() {
+        let own = |request: &&SentRequest| wire::carries(request, &text(index));
+        let own: Vec<_> = requests.iter().filter(own).collect();
+        let digits = number.trim_start_matches('+');
+        if own.len() != 1 || !wire::carries(own[0], digits) {
+            return fail(format!(
+                "of {AT_ONCE} at once, the text of SMS {index} makes {} requests, which do not all go to its number",
+                own.len()
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Drops a send after each number of polls, and sends once more after each.
+fn cancel(bench: &Bench, backend: &Backend, scene: Option<&Scene>) -> Outcome {
+    let mut at = 1;
+    loop {
+        if let Some(scene) = scene {
+            bench.network.always(scene.clone());
+        }
+        let (outcome, _) = bench.wait(polled(bench.send(backend, ALICE, TEXT), at));
+        bench.provider_is_well();
+        if let Err(failure) = bench.wait(bench.send(backend, ALICE, TEXT)) {
+            return fail(format!(
+                "after a send that was dropped at await point {at}, the next fails: {failure}"
+            ));
+        }
+        if outcome.is_some() {
+            return Ok(());
+        }
+        at += 1;
+        if at > MAX_POLLS {
+            return fail(format!("a send is not over after {MAX_POLLS} steps"));
+        }
+    }
+}
+
+pub(super) fn cancelled(bench: &Bench) -> Outcome {
+    cancel(bench, &bench.backend()?, None)
+}
+
+pub(super) fn cancelled_while_failing(bench: &Bench) -> Outcome {
+    let (backend, _) = bench.with_provider()?;
+    for scene in [answer(429, &[("retry-after", "0")], ""), answer(503, &[], "")] {
+        cancel(bench, &backend, Some(&scene))?;
+    }
+    // Nothing ever comes back: whoever waits is dropped while it waits.
+    bench.network.always(Scene::Silence);
+    for polls in 1..8 {
+        bench.wait(polled(
+            bench.send_within(&backend, ALICE, TEXT, Duration::from_millis(100)),
+            polls,
+        ));
+    }
+    bench.provider_is_well();
+    match bench.wait(bench.send(&backend, ALICE, TEXT)) {
+        Ok(_) => Ok(()),
+        Err(failure) => fail(format!(
+            "after sends that were dropped while they waited, the next fails: {failure}"
+        )),
+    }
+}
+
+/// The best of three rounds: a machine that is busy holds up the best of backends.
+pub(super) fn poll_time(bench: &Bench) -> Outcome {
+    let backend = bench.backend()?;
+    let _ = bench.wait(bench.send(&backend, ALICE, TEXT));
+    let mut best = Duration::MAX;
+    for _ in 0..3 {
+        let mut slowest = Duration::ZERO;
+        bench.wait(async {
+            let mut send = std::pin::pin!(bench.send(&backend, ALICE, TEXT));
+            std::future::poll_fn(|context| {
+                let before = bench.stopwatch.elapsed();
+                let polled = send.as_mut().poll(context);
+                slowest = slowest.max(bench.stopwatch.elapsed().saturating_sub(before));
+                polled.map(drop)
+            })
+            .await;
+        });
+        best = best.min(slowest);
+    }
+    if best >= SLOW_POLL {
+        return fail(format!(
+            "one step of a send takes {} ms, in which no other call of its thread goes on; wait with Host::sleep, and \
+             never with a lock or the thread",
+            best.as_millis()
+        ));
+    }
+    Ok(())
+}
+
+pub(super) fn constructed_often(bench: &Bench) -> Outcome {
+    let backend = bench.backend()?;
+    let mut before = None;
+    for round in 0..CONSTRUCTIONS {
+        if let Err(failure) = backend.renew() {
+            return fail(format!("the {round}th time it cannot be constructed: {failure}"));
+        }
+        if round % 10 == 0
+            && let Err(failure) = bench.wait(bench.send(&backend, ALICE, TEXT))
+        {
+            return fail(format!(
+                "constructed for the {round}th time, it does not send: {failure}"
+            ));
+        }
+        bench.network.requests();
+        bench.log.take();
+        if round == CONSTRUCTIONS / 5 {
+            before = resident_bytes();
+        }
+    }
+    grown(before, "constructions")
+}
+
+pub(super) fn memory(bench: &Bench) -> Outcome {
+    let backend = bench.backend()?;
+    let mut before = None;
+    for round in 0..WARM_UP + SENDS {
+        if let Err(failure) = bench.wait(bench.send(&backend, ALICE, TEXT)) {
+            return fail(format!("SMS {round} is not sent: {failure}"));
+        }
+        // The bench's own memory of it.
+        bench.network.requests();
+        if round % 100 == 0 {
+            bench.log.take();
+        }
+        if round == WARM_UP {
+            before = resident_bytes();
+        }
+    }
+    grown(before, "SMS")
+}
+
+fn grown(before: Option<usize>, over: &str) -> Outcome {
+    let (Some(before), Some(after)) = (before, resident_bytes()) else {
+        return skip("the memory of a process cannot be read on this system");
+    };
+    let grown = after.saturating_sub(before);
+    if grown > MAX_GROWTH_BYTES {
+        return fail(format!(
+            "the process grows by {} KiB over the {over}",
+            grown / 1024
+        ));
+    }
+    Ok(())
+}
+
+/// The memory that this process has in use.
+fn resident_bytes() -> Option<usize> {
+    let statm = fs::read_to_string("/proc/self/statm").ok()?;
+    let pages: usize = statm.split_whitespace().nth(1)?.parse().ok()?;
+    Some(pages * 4096)
+}

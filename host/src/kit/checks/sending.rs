@@ -1,0 +1,48 @@
+//! What the provider says, as its author wrote it into the tape.
+
+use crate::kit::{
+    bench::{ALICE, Bench, Outcome, TEXT, fail, skip},
+    network::Scene,
+};
+
+pub(super) fn success(bench: &Bench) -> Outcome {
+    let backend = bench.backend()?;
+    let sent = bench.wait(bench.send(&backend, ALICE, TEXT));
+    let asks = !bench.network.requests().is_empty();
+    if asks && !bench.has_tape() {
+        return fail(format!(
+            "it asks a provider, and no tape says what that answers: write {}.tape.toml beside the crate or the library",
+            bench.report.library
+        ));
+    }
+    let receipt = match sent {
+        Ok(receipt) => receipt,
+        Err(failure) => return fail(format!("the SMS is not sent: {failure}")),
+    };
+    if !asks {
+        return Ok(());
+    }
+    let (_, success) = bench.with_provider()?;
+    match (&success.message_id, &receipt.message_id) {
+        (Some(expected), found) if found.as_ref() != Some(expected) => fail(format!(
+            "the provider's id is {expected:?}, and the receipt has {found:?}"
+        )),
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn refusals(bench: &Bench) -> Outcome {
+    bench.with_provider()?;
+    if bench.refusals().is_empty() {
+        return skip("the tape has no refusal");
+    }
+    for refusal in bench.refusals() {
+        let scene = Scene::Plays(refusal.answer());
+        bench.expect(
+            scene,
+            &format!("the refusal {:?}", refusal.name),
+            &[Some(refusal.class())],
+        )?;
+    }
+    Ok(())
+}

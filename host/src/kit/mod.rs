@@ -1,0 +1,123 @@
+//! The conformance kit: `phone-verify plugin check`. It loads a library as the daemon does, plays a provider to its
+//! backends, and says where they break what a backend promises.
+//!
+//! The way of a run: `run` reads the manifest and the `tape` → each of `checks` runs in a process of its own
+//! (`process`) → in there, a `bench` loads the library, with the `network` played and the log kept → the verdicts
+//! make a `score` card.
+//!
+//! Invariants: nothing of the library runs in the process that keeps the score; no check reaches a network; and for each
+//! check there is a library that fails it (`tests/it/authors` holds that).
+
+mod bench;
+mod checks;
+mod job;
+mod log;
+mod network;
+mod process;
+mod sample;
+mod score;
+mod tape;
+mod wire;
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+pub use self::{
+    checks::about as checks,
+    process::{COMMAND, main},
+    score::{Checked, ScoreCard, Verdict},
+};
+use self::{
+    checks::{CHECKS, Scope},
+    job::Job,
+    process::Supervisor,
+};
+use crate::backends::LibraryReport;
+
+/// What to check.
+pub struct Plan {
+    /// The library's file.
+    pub library: PathBuf,
+    /// Options to construct its backends with; what is left out is made up.
+    pub options: serde_json::Map<String, serde_json::Value>,
+    /// The tape; else it is looked for beside the library and in the crate that it was built in.
+    pub tape: Option<PathBuf>,
+    /// Only this backend, by its export's name.
+    pub backend: Option<String>,
+    /// Only these checks, by their ids; empty: all.
+    pub only: Vec<String>,
+    /// How long one check may take.
+    pub time_limit: Duration,
+}
+
+/// Runs the checks. The error says which argument is wrong.
+pub fn run(plan: &Plan) -> Result<ScoreCard, String> {
+    let report = LibraryReport::of_file(&plan.library)
+        .ok_or_else(|| format!("{} is not named as a library", plan.library.display()))?;
+    for id in &plan.only {
+        if !CHECKS.iter().any(|check| check.id == id) {
+            return Err(format!("there is no check {id}"));
+        }
+    }
+    let backends = backends(&report, plan.backend.as_deref())?;
+    let (tape, tape_file) = match tape_file(plan, &report.library) {
+        Some(file) => (Some(tape::read(&file)?), Some(file)),
+        None => (None, None),
+    };
+    let job = Job::prepare(&plan.library, plan.options.clone(), tape)
+        .map_err(|error| format!("no folder for the checks can be made: {error}"))?;
+
+    let mut tasks = Vec::new();
+    for backend in std::iter::once("").chain(backends.iter().map(String::as_str)) {
+        for check in CHECKS {
+            let is_wanted = plan.only.is_empty() || plan.only.iter().any(|id| id == check.id);
+            if is_wanted && (check.scope == Scope::Library) == backend.is_empty() {
+                tasks.push((check, backend.to_owned()));
+            }
+        }
+    }
+    let results = Supervisor::new(&job, plan.time_limit).run(tasks);
+    Ok(ScoreCard::new(report, tape_file, results))
+}
+
+/// The backends to check, by the names of their exports.
+fn backends(report: &LibraryReport, only: Option<&str>) -> Result<Vec<String>, String> {
+    let export = |name: &str| name.rsplit('.').next().unwrap_or_default().to_owned();
+    let all: Vec<String> = report
+        .about
+        .iter()
+        .flat_map(|about| &about.backends)
+        .map(|backend| export(&backend.name))
+        .collect();
+    match only.map(export) {
+        None => Ok(all),
+        Some(name) if all.contains(&name) => Ok(vec![name]),
+        Some(name) => Err(format!(
+            "{} has no backend {name}, only {}",
+            report.path.display(),
+            all.join(", ")
+        )),
+    }
+}
+
+/// `acme.tape.toml` beside the library, or in a folder above it: cargo builds into `<crate>/target/<profile>`.
+fn tape_file(plan: &Plan, library: &str) -> Option<PathBuf> {
+    if plan.tape.is_some() {
+        return plan.tape.clone();
+    }
+    let name = format!("{library}.tape.toml");
+    let absolute = plan.library.canonicalize().ok()?;
+    absolute
+        .ancestors()
+        .skip(1)
+        .take(4)
+        .flat_map(|folder| {
+            [
+                folder.join(&name),
+                folder.join("plugins").join(library).join(&name),
+            ]
+        })
+        .find(|file: &PathBuf| Path::is_file(file))
+}

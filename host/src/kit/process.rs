@@ -1,0 +1,284 @@
+//! Each check in a process of its own: the same program, by a command that is not for people. What a library does to
+//! that process is one failed check.
+//!
+//! Invariant: every process ends, by itself or by its time limit; its verdict comes through a file, so that nothing that
+//! a library prints can be taken for one.
+
+use std::{
+    collections::VecDeque,
+    fs::{self, File},
+    io::{self, Read},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitCode, ExitStatus, Stdio},
+    sync::{Mutex, PoisonError},
+    thread,
+    time::Duration,
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    bench::Bench,
+    checks::{CHECKS, Check, Runs},
+    job::{Job, Order},
+    score::{Checked, Verdict},
+};
+use crate::clock::Clock;
+
+/// The command by which this program runs one check. Not for people, and so not among the commands.
+pub const COMMAND: &str = "__plugin-check";
+
+/// How much of what a library printed is looked at.
+const MAX_OUTPUT_BYTES: u64 = 256 * 1024;
+const POLL: Duration = Duration::from_millis(2);
+
+/// What a check's process leaves.
+#[derive(Deserialize, Serialize)]
+struct Leaving {
+    verdict: Verdict,
+    /// What must be the same in each run of the check.
+    evidence: String,
+    /// Secrets that must not be in what was printed.
+    canaries: Vec<String>,
+}
+
+/// Runs checks, as many at once as there are processors.
+pub(super) struct Supervisor<'a> {
+    job: &'a Job,
+    time_limit: Duration,
+    clock: Clock,
+}
+
+impl<'a> Supervisor<'a> {
+    pub(super) fn new(job: &'a Job, time_limit: Duration) -> Self {
+        Self {
+            job,
+            time_limit,
+            clock: Clock::system(),
+        }
+    }
+
+    /// The results, in the order of the tasks.
+    pub(super) fn run(&self, tasks: Vec<(&'static Check, String)>) -> Vec<Checked> {
+        let threads = thread::available_parallelism()
+            .map_or(1, usize::from)
+            .min(tasks.len());
+        let results: Vec<Mutex<Option<Checked>>> = tasks.iter().map(|_| Mutex::default()).collect();
+        let queue: Mutex<VecDeque<_>> = Mutex::new(tasks.into_iter().enumerate().collect());
+        thread::scope(|scope| {
+            for _ in 0..threads {
+                scope.spawn(|| {
+                    loop {
+                        let next = queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+                        let Some((index, (check, backend))) = next else {
+                            return;
+                        };
+                        let result = self.check(index, check, backend);
+                        *results[index].lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
+                    }
+                });
+            }
+        });
+        results
+            .into_iter()
+            .filter_map(|result| result.into_inner().unwrap_or_else(PoisonError::into_inner))
+            .collect()
+    }
+
+    fn check(&self, index: usize, check: &'static Check, backend: String) -> Checked {
+        let before = self.clock.elapsed();
+        let verdict = self
+            .verdict(index, check, &backend)
+            .unwrap_or_else(|error| Verdict::Failed(format!("its process cannot be started: {error}")));
+        let took = self.clock.elapsed().saturating_sub(before);
+        Checked {
+            id: check.id,
+            title: check.title,
+            backend,
+            verdict,
+            took_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+        }
+    }
+
+    fn verdict(&self, index: usize, check: &Check, backend: &str) -> io::Result<Verdict> {
+        let mut evidence: Option<String> = None;
+        for &environment in check.runs.environments() {
+            let place = self.job.folder().join(format!("{index}-{environment}"));
+            fs::create_dir(&place)?;
+            let left = match self.process(&place, check, backend, environment)? {
+                Ok(left) => left,
+                Err(why) => return Ok(Verdict::Failed(why)),
+            };
+            if left.verdict != Verdict::Passed {
+                return Ok(left.verdict);
+            }
+            if evidence.get_or_insert_with(|| left.evidence.clone()) != &left.evidence {
+                return Ok(Verdict::Failed(
+                    "it does something else when the environment is another".to_owned(),
+                ));
+            }
+        }
+        Ok(Verdict::Passed)
+    }
+
+    /// One process; the inner error says how it broke off.
+    fn process(
+        &self,
+        place: &Path,
+        check: &Check,
+        backend: &str,
+        environment: u8,
+    ) -> io::Result<Result<Leaving, String>> {
+        let output = [place.join("stdout"), place.join("stderr")];
+        let mut command = Command::new(std::env::current_exe()?);
+        command
+            .arg(COMMAND)
+            .arg(self.job.folder())
+            .arg(place)
+            .args([check.id, backend])
+            .stdin(Stdio::null())
+            .stdout(File::create(&output[0])?)
+            .stderr(File::create(&output[1])?);
+        if environment > 0 {
+            strange(&mut command, &self.job.order, backend);
+        }
+        let mut child = command.spawn()?;
+        let status = self.wait(&mut child)?;
+        let [stdout, stderr] = output.map(|path| read(&path));
+        let Some(status) = status else {
+            let limit = self.time_limit.as_secs();
+            return Ok(Err(format!("it was not over after {limit} s")));
+        };
+        let left = fs::read(leaving(place))
+            .ok()
+            .and_then(|bytes| serde_json::from_slice::<Leaving>(&bytes).ok());
+        let Some(left) = left else {
+            return Ok(Err(broke_off(status, &stderr)));
+        };
+        if left
+            .canaries
+            .iter()
+            .any(|canary| stdout.contains(canary) || stderr.contains(canary))
+        {
+            return Ok(Err("a secret option was printed".to_owned()));
+        }
+        if check.runs == Runs::Silently && !stdout.is_empty() {
+            let start: String = stdout.chars().take(60).collect();
+            return Ok(Err(format!(
+                "it prints on the standard output, where results of commands are read from: {start:?}"
+            )));
+        }
+        Ok(Ok(left))
+    }
+
+    /// `None`: it was killed at the time limit.
+    fn wait(&self, child: &mut Child) -> io::Result<Option<ExitStatus>> {
+        let deadline = self.clock.elapsed() + self.time_limit;
+        loop {
+            if let Some(status) = child.try_wait()? {
+                return Ok(Some(status));
+            }
+            if self.clock.elapsed() > deadline {
+                child.kill()?;
+                child.wait()?;
+                return Ok(None);
+            }
+            thread::sleep(POLL);
+        }
+    }
+}
+
+/// Another environment than that of the run before: other values for what programs look at, and for the options.
+fn strange(command: &mut Command, order: &Order, backend: &str) {
+    for name in [
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "ALL_PROXY",
+        "http_proxy",
+        "https_proxy",
+    ] {
+        command.env(name, "http://proxy.invalid:3128");
+    }
+    command.envs([
+        ("TZ", "Pacific/Kiritimati"),
+        ("LANG", "tr_TR.UTF-8"),
+        ("LC_ALL", "tr_TR.UTF-8"),
+        ("HOME", "/nonexistent"),
+        ("USER", "nobody"),
+        ("RUST_LOG", "trace"),
+        ("DEBUG", "1"),
+    ]);
+    for option in Bench::options_of(order, backend) {
+        command.env(option.name.to_uppercase(), "from the environment");
+    }
+}
+
+fn read(path: &Path) -> String {
+    let mut bytes = Vec::new();
+    let _ = File::open(path).and_then(|file| file.take(MAX_OUTPUT_BYTES).read_to_end(&mut bytes));
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+fn broke_off(status: ExitStatus, stderr: &str) -> String {
+    let lines = || stderr.lines().filter(|line| !line.starts_with("note: "));
+    let telling = lines().position(|line| line.contains("panicked at"));
+    let last: Vec<&str> = match telling {
+        Some(at) => lines().skip(at).take(2).collect(),
+        None => lines().next_back().into_iter().collect(),
+    };
+    let last = match last.join(" ") {
+        words if words.is_empty() => words,
+        words => format!("; it last wrote: {}", words.chars().take(240).collect::<String>()),
+    };
+    #[cfg(unix)]
+    if let Some(signal) = std::os::unix::process::ExitStatusExt::signal(&status) {
+        let name = crate::backends::worker::signal_name(signal).map_or_else(
+            || format!("signal {signal}"),
+            |(name, meaning)| format!("{name} ({meaning})"),
+        );
+        return format!("it ended the process by {name}{last}");
+    }
+    format!("it ended the process: {status}{last}")
+}
+
+fn leaving(place: &Path) -> PathBuf {
+    place.join("verdict.json")
+}
+
+/// Runs one check: `<program> __plugin-check <job's folder> <place> <id> <backend>`.
+pub fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(2).collect();
+    let [job, place, id, backend] = arguments.as_slice() else {
+        return ExitCode::from(2);
+    };
+    let Some(check) = CHECKS.iter().find(|check| check.id == id) else {
+        return ExitCode::from(2);
+    };
+    let left = Order::read(Path::new(job)).and_then(|order| {
+        let mut bench = Bench::new(order, backend)?;
+        let verdict = bench.judge(check);
+        let left = Leaving {
+            verdict,
+            evidence: bench.evidence(),
+            canaries: bench.canaries().to_vec(),
+        };
+        fs::write(leaving(Path::new(place)), serde_json::to_vec(&left)?)
+    });
+    match left {
+        // The library's threads and destructors are not waited for.
+        Ok(()) => std::process::exit(0),
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+impl Runs {
+    fn environments(self) -> &'static [u8] {
+        match self {
+            Self::Once | Self::Silently => &[0],
+            Self::InTwoEnvironments => &[0, 1],
+        }
+    }
+}

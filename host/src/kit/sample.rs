@@ -1,0 +1,113 @@
+//! Options for a backend: those that the author gave, and made-up ones for the rest, with canaries for the secrets.
+
+use serde_json::{Map, Value, json};
+
+use crate::backends::OptionInfo;
+
+/// A secret that is shorter is not looked for: it would be found by chance.
+const MIN_CANARY_LENGTH: usize = 6;
+
+/// Options that a backend should take.
+pub(super) struct Sample {
+    pub(super) options: Map<String, Value>,
+    /// The values of the secret ones.
+    pub(super) canaries: Vec<String>,
+}
+
+/// Makes them. What is optional and has no example is left out, unless it is a secret or the base URL.
+pub(super) fn of(infos: &[OptionInfo], given: &Map<String, Value>) -> Sample {
+    let mut sample = Sample {
+        options: Map::new(),
+        canaries: Vec::new(),
+    };
+    for info in infos {
+        let value = given_for(info, given).or_else(|| made_up(info));
+        let Some(value) = value else { continue };
+        if info.secret {
+            sample.canaries.extend(
+                value
+                    .as_str()
+                    .filter(|text| text.len() >= MIN_CANARY_LENGTH)
+                    .map(str::to_owned),
+            );
+        }
+        sample.options.insert(info.name.clone(), value);
+    }
+    sample
+}
+
+/// An option's key as the host compares it.
+pub(super) fn folded(key: &str) -> String {
+    key.to_lowercase().replace('-', "_")
+}
+
+fn given_for(info: &OptionInfo, given: &Map<String, Value>) -> Option<Value> {
+    let is_it = |key: &str| {
+        let key = folded(key);
+        key == folded(&info.name) || (!info.alias.is_empty() && key == folded(&info.alias))
+    };
+    given
+        .iter()
+        .find(|(key, _)| is_it(key))
+        .map(|(_, value)| value.clone())
+}
+
+fn made_up(info: &OptionInfo) -> Option<Value> {
+    if info.secret {
+        let name: String = info.name.chars().filter(char::is_ascii_alphanumeric).collect();
+        return Some(json!(format!("canary{name}q7x3")));
+    }
+    if !info.default.is_null() {
+        return None;
+    }
+    if !info.example.is_empty() {
+        return Some(json!(info.example));
+    }
+    if folded(&info.name) == "base_url" {
+        return Some(json!("https://provider.example"));
+    }
+    if !info.required {
+        return None;
+    }
+    Some(match info.value_type.as_str() {
+        "integer" | "seconds" => json!(5),
+        "bool" => json!(false),
+        "list" => json!([]),
+        _ => json!("phone-verify"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn info(name: &str, more: &Value) -> OptionInfo {
+        let mut row = json!({ "name": name, "type": "string" });
+        let row_map = row.as_object_mut().unwrap();
+        row_map.extend(more.as_object().unwrap().clone());
+        serde_json::from_value(row).unwrap()
+    }
+
+    #[test]
+    fn what_the_author_gave_goes_before_what_is_made_up() {
+        let infos = [
+            info("KEY", &json!({ "required": true, "secret": true })),
+            info("TOKEN", &json!({ "secret": true, "alias": "AUTH_TOKEN" })),
+            info("FROM", &json!({ "example": "+1555" })),
+            info("BASE_URL", &json!({})),
+            info("TIMES", &json!({ "required": true, "type": "integer" })),
+            info("FLASH", &json!({ "default": false, "type": "bool" })),
+            info("EXTRA", &json!({})),
+        ];
+        let given = json!({ "auth-token": "from the author" });
+        let sample = of(&infos, given.as_object().unwrap());
+        assert_eq!(
+            Value::Object(sample.options),
+            json!({
+                "KEY": "canaryKEYq7x3", "TOKEN": "from the author", "FROM": "+1555",
+                "BASE_URL": "https://provider.example", "TIMES": 5,
+            })
+        );
+        assert_eq!(sample.canaries, ["canaryKEYq7x3", "from the author"]);
+    }
+}

@@ -1,0 +1,370 @@
+//! `plugin check`: what is good passes every check, and for each check there is somebody who fails it.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use phone_verify_tests::artifacts;
+use serde_json::Value;
+
+use super::{plugin, text};
+
+/// The score card, and the exit code.
+fn checked(library: &Path, arguments: &[&str]) -> (Value, Option<i32>) {
+    let mut all = vec!["check", library.to_str().unwrap(), "--json"];
+    all.extend(arguments);
+    let checked = plugin(&artifacts::workspace(), &all);
+    let card = serde_json::from_slice(&checked.stdout)
+        .unwrap_or_else(|error| panic!("{error}: {}{}", text(&checked.stdout), text(&checked.stderr)));
+    (card, checked.status.code())
+}
+
+fn checks(card: &Value) -> &[Value] {
+    card["checks"].as_array().unwrap()
+}
+
+/// The ids of the checks that came to this verdict.
+fn ids<'a>(card: &'a Value, verdict: &str) -> BTreeSet<&'a str> {
+    checks(card)
+        .iter()
+        .filter(|check| check["verdict"] == verdict)
+        .map(|check| check["id"].as_str().unwrap())
+        .collect()
+}
+
+fn assert_clean(library: &Path, arguments: &[&str]) -> Value {
+    let (card, code) = checked(library, arguments);
+    let failed: Vec<_> = checks(&card)
+        .iter()
+        .filter(|check| check["verdict"] == "failed")
+        .collect();
+    assert!(failed.is_empty() && code == Some(0), "{code:?} {failed:#?}");
+    card
+}
+
+#[test]
+fn the_bundled_backends_pass() {
+    for (name, tape) in [
+        ("console", None),
+        ("nexmo", Some("nexmo")),
+        ("twilio", Some("twilio")),
+    ] {
+        let card = assert_clean(&artifacts::library(name), &[]);
+        assert_eq!(
+            card["tape"].is_string(),
+            tape.is_some(),
+            "{name}: {}",
+            card["tape"]
+        );
+        // Whoever asks a provider is held to all that a provider can do.
+        if tape.is_some() {
+            assert!(ids(&card, "passed").len() >= 50, "{name}: {}", card["passed"]);
+        }
+    }
+}
+
+#[test]
+fn the_example_passes() {
+    let tape = artifacts::workspace().join("examples/custom-backend/acme.tape.toml");
+    let card = assert_clean(crate::custom_backend::acme(), &["--tape", tape.to_str().unwrap()]);
+    let skipped = ids(&card, "skipped");
+    let passed = ids(&card, "passed");
+    let never: Vec<_> = skipped.difference(&passed).collect();
+    assert!(
+        never.is_empty(),
+        "the template shows nobody how to pass {never:?}"
+    );
+}
+
+#[test]
+#[cfg(unix)]
+fn the_example_in_c_passes() {
+    let folder = tempfile::tempdir().unwrap();
+    let tape = artifacts::workspace().join("examples/custom-backend/acme.tape.toml");
+    let library = crate::custom_backend::acme_in_c(folder.path());
+    let card = assert_clean(&library, &["--tape", tape.to_str().unwrap()]);
+    assert!(ids(&card, "passed").len() >= 50, "{}", card["passed"]);
+}
+
+/// The villain's tape, and options that choose a vice.
+fn vicious(vice: &str, arguments: &[&str]) -> (Value, Option<i32>) {
+    let folder = tempfile::tempdir().unwrap();
+    let options = folder.path().join("options.toml");
+    fs::write(&options, format!("vice = {vice:?}\n")).unwrap();
+    let tape = artifacts::workspace().join("tests/villain/villain.tape.toml");
+    let mut all = vec![
+        "--options",
+        options.to_str().unwrap(),
+        "--tape",
+        tape.to_str().unwrap(),
+        "--backend",
+        "ViciousBackend",
+    ];
+    all.extend(arguments);
+    checked(&artifacts::library("villain"), &all)
+}
+
+/// Who fails which checks.
+const VICES: [(&str, &[&str]); 44] = [
+    ("refuses", &["PV010"]),
+    ("needs-extra", &["PV011"]),
+    ("picky", &["PV016"]),
+    ("tells-secret", &["PV017"]),
+    ("slow-constructor", &["PV018"]),
+    ("wrong-id", &["PV020"]),
+    (
+        "all-transient",
+        &[
+            "PV021", "PV030", "PV034", "PV035", "PV036", "PV037", "PV038", "PV041", "PV042", "PV043",
+            "PV044", "PV045", "PV046",
+        ],
+    ),
+    (
+        "all-internal",
+        &["PV021", "PV033", "PV037", "PV038", "PV039", "PV041", "PV043"],
+    ),
+    ("twice", &["PV022"]),
+    ("retries", &["PV033", "PV037", "PV038"]),
+    ("elsewhere", &["PV023"]),
+    ("secret-in-url", &["PV024"]),
+    ("secret-in-error", &["PV025"]),
+    ("secret-in-log", &["PV026"]),
+    ("chatty", &["PV027"]),
+    ("cut-numbers", &["PV022", "PV028", "PV060"]),
+    ("no-wait", &["PV031"]),
+    ("wait-panics", &["PV032"]),
+    (
+        "all-sent",
+        &["PV030", "PV033", "PV036", "PV042", "PV045", "PV048"],
+    ),
+    ("impatient", &["PV040"]),
+    ("recursive", &["PV046"]),
+    ("sulks", &["PV047"]),
+    ("ascii", &["PV050", "PV051", "PV052", "PV053"]),
+    ("cut-texts", &["PV052", "PV054"]),
+    ("raw-form", &["PV055"]),
+    ("locks", &["PV060", "PV061", "PV062", "PV083", "PV098"]),
+    ("block", &["PV063"]),
+    ("leaks-itself", &["PV064"]),
+    ("leak", &["PV065"]),
+    ("print", &["PV070"]),
+    ("thread", &["PV071"]),
+    ("file", &["PV071", "PV072"]),
+    ("environment", &["PV073"]),
+    ("counts", &["PV074"]),
+    ("reports-twice", &["PV080"]),
+    ("gives-up", &["PV081"]),
+    ("tires", &["PV082"]),
+    ("fixed-code", &["PV091"]),
+    ("codeless", &["PV092"]),
+    ("context-panics", &["PV093"]),
+    ("never-valid", &["PV094"]),
+    ("always-valid", &["PV095", "PV096", "PV097"]),
+    ("abort", &["PV020"]),
+    ("exit", &["PV020"]),
+];
+
+/// Who fails what the vices do not: careless options, and manifests that lie.
+const OTHERS: [&str; 10] = [
+    "PV001", "PV002", "PV003", "PV004", "PV005", "PV006", "PV012", "PV014", "PV015", "PV090",
+];
+
+#[test]
+fn without_a_vice_the_villain_passes() {
+    let (card, code) = vicious("none", &[]);
+    let failed: Vec<_> = checks(&card)
+        .iter()
+        .filter(|check| check["verdict"] == "failed")
+        .collect();
+    assert!(failed.is_empty() && code == Some(0), "{failed:#?}");
+    let all: BTreeSet<&str> = checks(&card)
+        .iter()
+        .map(|check| check["id"].as_str().unwrap())
+        .collect();
+    assert!(all.len() >= 40, "{} checks", all.len());
+    let failing: BTreeSet<&str> = VICES
+        .iter()
+        .flat_map(|(_, ids)| ids.iter().copied())
+        .chain(OTHERS)
+        .collect();
+    assert_eq!(all, failing, "a check that nobody fails is no check");
+}
+
+#[test]
+fn each_vice_is_found_out() {
+    for (vice, expected) in VICES {
+        let (card, code) = vicious(vice, &["--only", &expected.join(",")]);
+        let failed = ids(&card, "failed");
+        let expected: BTreeSet<&str> = expected.iter().copied().collect();
+        assert_eq!(failed, expected, "{vice}: {:#?}", checks(&card));
+        assert_eq!(code, Some(1));
+    }
+}
+
+#[test]
+fn the_end_of_a_process_is_a_failed_check_that_says_how_it_ended() {
+    for (vice, limit, expected) in [
+        ("abort", "60", "it ended the process by SIGABRT (abort)"),
+        ("exit", "60", "it ended the process: exit status: 3"),
+        ("spin", "1", "it was not over after 1 s"),
+    ] {
+        let (card, _) = vicious(vice, &["--only", "PV020", "--time-limit", limit]);
+        let why = checks(&card)[0]["why"].as_str().unwrap();
+        assert!(why.starts_with(expected), "{vice}: {why}");
+    }
+}
+
+#[test]
+fn careless_options_are_found_out() {
+    let (card, _) = checked(
+        &artifacts::library("villain"),
+        &["--backend", "CarelessBackend", "--only", "PV012,PV014,PV015"],
+    );
+    assert_eq!(
+        ids(&card, "failed"),
+        BTreeSet::from(["PV012", "PV014", "PV015"]),
+        "{card:#}"
+    );
+}
+
+/// The villain's library with a part of its manifest overwritten.
+fn forged(folder: &Path, after: &str, from: &str, to: &str) -> PathBuf {
+    assert_eq!(from.len(), to.len());
+    let mut bytes = fs::read(artifacts::library("villain")).unwrap();
+    let find = |bytes: &[u8], what: &str| {
+        bytes
+            .windows(what.len())
+            .position(|window| window == what.as_bytes())
+            .unwrap()
+    };
+    let manifest = find(&bytes, "{\"schema\":");
+    let place = manifest + find(&bytes[manifest..], after);
+    let place = place + find(&bytes[place..], from);
+    bytes[place..place + to.len()].copy_from_slice(to.as_bytes());
+    let file = folder.join("libvillain.so");
+    fs::write(&file, bytes).unwrap();
+    file
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_manifest_that_lies_is_found_out() {
+    let vicious = "\"name\":\"ViciousBackend\"";
+    for (id, after, from, to) in [
+        ("PV002", "{", "MIT OR Apache-2.0", "                 "),
+        ("PV003", "{", "ViciousBackend", "villainBackend"),
+        ("PV004", vicious, "The vice.", "         "),
+        ("PV005", vicious, "api.vicious.example", "https://x.example/*"),
+        ("PV090", vicious, "\"overrides\":15", "\"overrides\":11"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let file = forged(folder.path(), after, from, to);
+        let tape = artifacts::workspace().join("tests/villain/villain.tape.toml");
+        let arguments = ["--only", id, "--tape", tape.to_str().unwrap()];
+        let (card, code) = checked(&file, &arguments);
+        assert_eq!(
+            (ids(&card, "failed"), code),
+            (BTreeSet::from([id]), Some(1)),
+            "{card:#}"
+        );
+    }
+}
+
+#[test]
+fn a_file_that_is_no_library_or_too_big_is_found_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("libnotes.so");
+    fs::write(&file, "notes").unwrap();
+    let (card, code) = checked(&file, &[]);
+    assert_eq!(
+        (ids(&card, "failed"), code),
+        (BTreeSet::from(["PV001"]), Some(1)),
+        "{card:#}"
+    );
+
+    let mut bytes = fs::read(artifacts::library("noop")).unwrap();
+    bytes.resize(33 << 20, 0);
+    let file = folder.path().join("libnoop.so");
+    fs::write(&file, bytes).unwrap();
+    let (card, _) = checked(&file, &["--only", "PV001,PV006"]);
+    assert_eq!(ids(&card, "failed"), BTreeSet::from(["PV006"]), "{card:#}");
+}
+
+#[test]
+fn without_a_tape_a_backend_that_asks_a_provider_is_told_to_write_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("libnexmo.so");
+    fs::copy(artifacts::library("nexmo"), &file).unwrap();
+    let (card, _) = checked(&file, &["--backend", "NexmoBackend", "--only", "PV020,PV030"]);
+    let checks = checks(&card);
+    assert_eq!(
+        (&checks[0]["verdict"], &checks[1]["verdict"]),
+        (&"failed".into(), &"skipped".into())
+    );
+    assert!(
+        checks[0]["why"]
+            .as_str()
+            .unwrap()
+            .contains("write nexmo.tape.toml beside"),
+        "{card:#}"
+    );
+}
+
+#[test]
+fn the_score_card_can_be_read() {
+    let library = artifacts::library("console");
+    let arguments = ["check", library.to_str().unwrap(), "--only", "PV001,PV010,PV080"];
+    let card = plugin(&artifacts::workspace(), &arguments);
+    let stdout = text(&card.stdout);
+    let shown = stdout.split_once('\n').unwrap().1;
+    assert_eq!(
+        shown,
+        "
+the library
+  ok      PV001  a host can load the file
+
+ConsoleBackend
+  ok      PV010  it is constructed from its options
+  -       PV080  each number of a bulk send is reported once
+                 it leaves bulk sends to the host
+
+2 passed, 0 failed, 1 do not apply
+"
+    );
+}
+
+#[test]
+fn wrong_arguments_end_with_2() {
+    let library = artifacts::library("console");
+    let library = library.to_str().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("bad.toml"), "[").unwrap();
+    fs::write(folder.path().join("x.tape.toml"), "[success]\n").unwrap();
+    for (arguments, expected) in [
+        (&["check", "libgone.so"][..], "libgone.so does not exist"),
+        (&["check", library, "--only", "PV999"], "there is no check PV999"),
+        (
+            &["check", library, "--backend", "Nobody"],
+            "has no backend Nobody, only ConsoleBackend",
+        ),
+        (
+            &["check", library, "--options", "bad.toml"],
+            "bad.toml cannot be read",
+        ),
+        (
+            &["check", library, "--tape", "x.tape.toml"],
+            "the tape x.tape.toml cannot be read",
+        ),
+        (&["check", library, "--format", "junit"], "invalid value"),
+    ] {
+        let refused = plugin(folder.path(), arguments);
+        assert_eq!(refused.status.code(), Some(2), "{arguments:?}");
+        assert!(
+            text(&refused.stderr).contains(expected),
+            "{arguments:?}: {}",
+            text(&refused.stderr)
+        );
+    }
+}
