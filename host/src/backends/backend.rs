@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 
 use futures_util::StreamExt;
 use phone_verify_plugin_abi::{
-    BackendObj, RawBulk, RawCheck, RawError, RawMessageRequest, RawSms,
+    BackendObj, CallObj, RawBulk, RawCheck, RawError, RawMessageRequest, RawSms,
     abi_stable::std_types::{RResult, RString, RVec},
     async_ffi::BorrowingFfiFuture,
     error_flag, overrides,
@@ -20,7 +20,11 @@ use super::{
     instance::{CONSTRUCTION_LIMIT, Instance},
     isolation::Place,
     preflight::BackendInfo,
-    services::{Services, call::CallInfo, report::Reported},
+    services::{
+        Services,
+        call::{CallInfo, Running},
+        report::Reported,
+    },
 };
 use crate::model::{FailureClass, PhoneNumber, Receipt, SecurityCode, SendFailure, SessionToken, Verdict};
 
@@ -111,25 +115,27 @@ impl Backend {
     }
 
     /// Sends one SMS. `Ok` means that the provider took it.
-    pub async fn send_sms(
+    pub fn send_sms(
         &self,
         number: &PhoneNumber,
         message: &str,
         call: Call,
-    ) -> Result<Receipt, SendFailure> {
-        let call = self.info_of(call, vec![message.to_owned()]);
-        let receipt = self
-            .run(&call, FailureClass::OutcomeUnknown, |backend| {
-                let sms = RawSms {
-                    number: RString::from(number.e164()),
-                    message: RString::from(message),
-                    flags: 0,
-                    ext: RVec::new(),
-                };
-                backend.send_sms(sms, call.object())
-            })
-            .await?;
-        convert::receipt(&receipt)
+    ) -> impl Future<Output = Result<Receipt, SendFailure>> + Send {
+        let call = self.info_of(call, [message, ""]);
+        async move {
+            let receipt = self
+                .run(call, FailureClass::OutcomeUnknown, |backend, call| {
+                    let sms = RawSms {
+                        number: RString::from(number.e164()),
+                        message: RString::from(message),
+                        flags: 0,
+                        ext: RVec::new(),
+                    };
+                    backend.send_sms(sms, call)
+                })
+                .await?;
+            convert::receipt(&receipt)
+        }
     }
 
     /// Sends one text to several numbers. `settled` hears the outcome of each exactly once, by its index, before
@@ -154,7 +160,7 @@ impl Backend {
         offset: usize,
         settled: Settled,
     ) {
-        let call = self.info_of(call, vec![message.to_owned()]);
+        let call = self.info_of(call, [message, ""]);
         let scrubber = Arc::clone(&self.services.scrubber);
         let reported = Reported::new(numbers.len(), offset, settled, scrubber, Arc::clone(&call));
         // A caller that gives up drops this future, and must hear of what is open all the same.
@@ -162,7 +168,7 @@ impl Backend {
             reported: Arc::clone(&reported),
             failure: not_reported(),
         };
-        let sent = self.run(&call, FailureClass::OutcomeUnknown, |backend| {
+        let sent = self.run(call, FailureClass::OutcomeUnknown, |backend, call| {
             let bulk = RawBulk {
                 numbers: numbers
                     .iter()
@@ -172,7 +178,7 @@ impl Backend {
                 flags: 0,
                 ext: RVec::new(),
             };
-            backend.send_bulk_sms(bulk, reported.object(), call.object())
+            backend.send_bulk_sms(bulk, reported.object(), call)
         });
         if let Err(failure) = sent.await {
             rest.failure = failure;
@@ -193,10 +199,10 @@ impl Backend {
 
     /// Asks for a security code; only where it is overridden.
     pub async fn generate_security_code(&self, call: Call) -> Result<SecurityCode, SendFailure> {
-        let call = self.info_of(call, Vec::new());
+        let call = self.info_of(call, ["", ""]);
         let code = self
-            .run(&call, FailureClass::Transient, |backend| {
-                backend.generate_security_code(call.object())
+            .run(call, FailureClass::Transient, |backend, call| {
+                backend.generate_security_code(call)
             })
             .await?;
         convert::security_code(code)
@@ -209,16 +215,16 @@ impl Backend {
         context: &Map<String, Value>,
         call: Call,
     ) -> Result<Option<String>, SendFailure> {
-        let call = self.info_of(call, vec![code.expose().to_owned()]);
+        let call = self.info_of(call, [code.expose(), ""]);
         let message = self
-            .run(&call, FailureClass::Transient, |backend| {
+            .run(call, FailureClass::Transient, |backend, call| {
                 let request = RawMessageRequest {
                     security_code: RString::from(code.expose()),
                     context_json: RString::from(serde_json::to_string(context).unwrap_or_default()),
                     flags: 0,
                     ext: RVec::new(),
                 };
-                backend.generate_message(request, call.object())
+                backend.generate_message(request, call)
             })
             .await?;
         message.into_option().map(convert::message).transpose()
@@ -232,10 +238,9 @@ impl Backend {
         token: &SessionToken,
         call: Call,
     ) -> Result<Verdict, SendFailure> {
-        let private = vec![code.expose().to_owned(), token.expose().to_owned()];
-        let call = self.info_of(call, private);
+        let call = self.info_of(call, [code.expose(), token.expose()]);
         let verdict = self
-            .run(&call, FailureClass::Transient, |backend| {
+            .run(call, FailureClass::Transient, |backend, call| {
                 let check = RawCheck {
                     security_code: RString::from(code.expose()),
                     phone_number: RString::from(number.e164()),
@@ -243,13 +248,13 @@ impl Backend {
                     flags: 0,
                     ext: RVec::new(),
                 };
-                backend.validate_security_code(check, call.object())
+                backend.validate_security_code(check, call)
             })
             .await?;
         Ok(convert::verdict(verdict))
     }
 
-    fn info_of(&self, call: Call, private: Vec<String>) -> Arc<CallInfo> {
+    fn info_of(&self, call: Call, private: [&str; 2]) -> Arc<CallInfo> {
         CallInfo::new(call, &self.services.clock, private)
     }
 
@@ -257,14 +262,16 @@ impl Backend {
     /// when this returns; a call that met a broken one, in which nothing of the backend ran, is begun again there.
     async fn run<T>(
         &self,
-        call: &Arc<CallInfo>,
+        call: Arc<CallInfo>,
         when_late: FailureClass,
-        start: impl for<'b> Fn(&'b BackendObj) -> BorrowingFfiFuture<'b, RResult<T, RawError>>,
+        start: impl for<'b> Fn(&'b BackendObj, CallObj) -> BorrowingFfiFuture<'b, RResult<T, RawError>>,
     ) -> Result<T, SendFailure> {
+        let mut call = Running::new(call);
         let mut is_again = false;
         loop {
             let backend = self.instance.current();
-            let error = match bounded(start(&backend), call, &self.name).await {
+            let future = start(&backend, call.object());
+            let error = match bounded(future, &mut call, &self.name).await {
                 Ended::Answered(RResult::ROk(answer)) => return Ok(answer),
                 Ended::Answered(RResult::RErr(error)) => error,
                 Ended::TimedOut => {

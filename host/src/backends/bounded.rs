@@ -7,12 +7,11 @@ use std::{
     future::{Future, poll_fn},
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
-    sync::Arc,
     task::Poll,
     time::Duration,
 };
 
-use super::services::call::{CallInfo, enter};
+use super::services::call::Running;
 
 /// A poll that takes longer holds up everything else on its thread.
 pub(super) const SLOW_POLL: Duration = Duration::from_millis(50);
@@ -30,17 +29,15 @@ pub(super) enum Ended<T> {
 /// Waits for the library's future, and no longer than the call may last.
 pub(super) async fn bounded<T>(
     mut future: impl Future<Output = T> + Unpin,
-    call: &Arc<CallInfo>,
+    call: &mut Running,
     backend: &str,
 ) -> Ended<T> {
     let mut sleep = None;
     let mut warned = false;
     poll_fn(|context| {
-        let entered = enter(call);
-        let before = call.clock().elapsed();
-        let polled = catch_unwind(AssertUnwindSafe(|| Pin::new(&mut future).poll(context)));
-        let took = call.clock().elapsed().saturating_sub(before);
-        drop(entered);
+        let before = call.clock().coarse();
+        let polled = call.within(|| catch_unwind(AssertUnwindSafe(|| Pin::new(&mut future).poll(context))));
+        let took = call.clock().coarse().saturating_sub(before);
         if took > SLOW_POLL && !warned {
             warned = true;
             warn_of_slow_poll(backend, call.request_id(), took);
@@ -74,18 +71,21 @@ mod tests {
     use std::future::{pending, ready};
 
     use super::*;
-    use crate::{backends::testing, clock::Clock};
+    use crate::{
+        backends::{services::call::CallInfo, testing},
+        clock::Clock,
+    };
 
-    fn call(limit: Duration) -> Arc<CallInfo> {
-        CallInfo::new(testing::call(limit), &Clock::system(), Vec::new())
+    fn call(limit: Duration) -> Running {
+        Running::new(CallInfo::new(testing::call(limit), &Clock::system(), ["", ""]))
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_call_ends_at_its_time_limit() {
-        let call = call(Duration::from_secs(10));
+        let mut call = call(Duration::from_secs(10));
         let start = tokio::time::Instant::now();
         assert!(matches!(
-            bounded(pending::<()>(), &call, "x").await,
+            bounded(pending::<()>(), &mut call, "x").await,
             Ended::TimedOut
         ));
         let took = start.elapsed();
@@ -98,7 +98,7 @@ mod tests {
     #[tokio::test]
     async fn an_answer_needs_no_timer() {
         assert!(matches!(
-            bounded(ready(7), &call(Duration::ZERO), "x").await,
+            bounded(ready(7), &mut call(Duration::ZERO), "x").await,
             Ended::Answered(7)
         ));
     }
@@ -107,7 +107,7 @@ mod tests {
     async fn a_panic_costs_that_call_only() {
         let panics = poll_fn(|_| -> Poll<()> { panic!("FFI future panicked") });
         assert!(matches!(
-            bounded(panics, &call(Duration::from_secs(1)), "x").await,
+            bounded(panics, &mut call(Duration::from_secs(1)), "x").await,
             Ended::Panicked
         ));
     }

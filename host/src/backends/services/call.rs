@@ -1,6 +1,11 @@
 //! The host's side of one call, and which call a thread is in right now.
 
-use std::{cell::RefCell, sync::Arc, time::Duration};
+use std::{
+    cell::Cell,
+    ops::Deref,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use phone_verify_plugin_abi::{
     CallObj, CallV1, CallV1_TO, RawError,
@@ -23,19 +28,21 @@ use crate::{
 pub(in crate::backends) struct CallInfo {
     call: Call,
     clock: Clock,
-    /// On `clock`.
-    deadline: Duration,
+    /// On `clock`; set when somebody asks first, in the first poll or after it at the latest. Most calls of a
+    /// cheap backend end without, and reading the clock is a good part of what they cost.
+    deadline: OnceLock<Duration>,
     /// What the call is about, such as the message with its code: masked in what the library says meanwhile.
-    private: Vec<String>,
+    private: (String, String),
 }
 
 impl CallInfo {
-    pub(in crate::backends) fn new(call: Call, clock: &Clock, private: Vec<String>) -> Arc<Self> {
+    /// `private` may be empty texts.
+    pub(in crate::backends) fn new(call: Call, clock: &Clock, private: [&str; 2]) -> Arc<Self> {
         Arc::new(Self {
-            deadline: clock.elapsed().saturating_add(call.time_limit),
+            deadline: OnceLock::new(),
             clock: clock.clone(),
             call,
-            private,
+            private: (private[0].to_owned(), private[1].to_owned()),
         })
     }
 
@@ -52,43 +59,73 @@ impl CallInfo {
         self.call.time_limit
     }
 
+    fn deadline(&self) -> Duration {
+        *self
+            .deadline
+            .get_or_init(|| self.clock.elapsed().saturating_add(self.call.time_limit))
+    }
+
     pub(in crate::backends) fn time_left(&self) -> Duration {
-        self.deadline.saturating_sub(self.clock.elapsed())
+        self.deadline().saturating_sub(self.clock.elapsed())
     }
 
     pub(in crate::backends) fn request_id(&self) -> &str {
         &self.call.request_id
     }
 
-    pub(in crate::backends) fn private(&self) -> Vec<&str> {
-        self.private.iter().map(String::as_str).collect()
+    pub(in crate::backends) fn private(&self) -> [&str; 2] {
+        [&self.private.0, &self.private.1]
     }
 }
 
 thread_local! {
-    static CURRENT: RefCell<Option<Arc<CallInfo>>> = const { RefCell::new(None) };
+    static CURRENT: Cell<Option<Arc<CallInfo>>> = const { Cell::new(None) };
 }
 
-/// Makes `call` the current one of this thread until the guard is dropped. The ABI's log and HTTP functions do
-/// not say for which call they are called; they are called from inside a poll of it.
-pub(in crate::backends) fn enter(call: &Arc<CallInfo>) -> Entered {
-    Entered(CURRENT.with(|current| current.replace(Some(Arc::clone(call)))))
+/// A call that is being made.
+pub(in crate::backends) struct Running(Option<Arc<CallInfo>>);
+
+impl Running {
+    pub(in crate::backends) fn new(call: Arc<CallInfo>) -> Self {
+        Self(Some(call))
+    }
+
+    /// As an object that crosses the ABI.
+    pub(in crate::backends) fn object(&self) -> CallObj {
+        self.get().object()
+    }
+
+    /// Runs `code` with this call as the current one of the thread. The ABI's log and HTTP functions do not
+    /// say for which call they are called; they are called from inside a poll of it. `code` must not panic.
+    pub(in crate::backends) fn within<T>(&mut self, code: impl FnOnce() -> T) -> T {
+        // Moved there and back: a clone would cost more than all the rest.
+        let before = CURRENT.replace(self.0.take());
+        let result = code();
+        self.0 = CURRENT.replace(before);
+        result
+    }
+
+    fn get(&self) -> &Arc<CallInfo> {
+        self.0
+            .as_ref()
+            .expect("it is away only while `within` runs, which borrows it")
+    }
 }
 
-/// The call before goes back to being the current one.
-pub(in crate::backends) struct Entered(Option<Arc<CallInfo>>);
+impl Deref for Running {
+    type Target = CallInfo;
 
-impl Drop for Entered {
-    fn drop(&mut self) {
-        let before = self.0.take();
-        drop(CURRENT.with(|current| current.replace(before)));
+    fn deref(&self) -> &CallInfo {
+        self.get()
     }
 }
 
 /// The call that this thread is in; `None` in a constructor or on a thread of the library's own.
 pub(super) fn current<T>(look: impl FnOnce(Option<&CallInfo>) -> T) -> T {
-    let current = CURRENT.with(|current| current.borrow().clone());
-    look(current.as_deref())
+    let call = CURRENT.take();
+    let copy = call.clone();
+    CURRENT.set(call);
+    look(copy.as_deref())
 }
 
 /// The same, to keep; for a backend that runs elsewhere and asks for the host's services from another thread.
@@ -101,7 +138,7 @@ struct CallSide(Arc<CallInfo>);
 
 impl CallV1 for CallSide {
     fn deadline_monotonic_ns(&self) -> u64 {
-        nanoseconds(self.0.deadline)
+        nanoseconds(self.0.deadline())
     }
 
     fn request_id(&self) -> RString {
