@@ -10,7 +10,8 @@ CREATE TABLE verification (
     code            BLOB,               -- digest; of a row with its own code
     code_sealed     BLOB,               -- to send the same code again; gone once used or expired
     code_used_at    INTEGER,
-    -- Of the code, over all verifications that share it.
+    -- Of the code, over all verifications that share it: attempts that did not succeed, and those whose
+    -- message may have been sent.
     failures        INTEGER NOT NULL DEFAULT 0,
     sessions        INTEGER NOT NULL DEFAULT 1,
     -- Of this verification alone.

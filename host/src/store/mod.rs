@@ -53,7 +53,8 @@ pub struct NewVerification {
     pub now: UnixMillis,
     /// How long this process alone may send the message.
     pub lease: Duration,
-    /// How many wrong codes a code survives.
+    /// How many wrong codes the first session of a code may give, and how many all must have given before the
+    /// sessions that joined may give no more than one each.
     pub max_failed_attempts: u32,
     /// How many verifications may share a code.
     pub max_sessions: u32,
@@ -114,7 +115,7 @@ pub struct CheckRules {
     pub now: UnixMillis,
     /// Whether a code is good for one use.
     pub only_once: bool,
-    /// What a success sets the attempts back to.
+    /// As in [`NewVerification`]; a success sets the attempts back to it.
     pub max_failed_attempts: u32,
 }
 
@@ -136,7 +137,11 @@ pub trait Store: Send + Sync {
 
     /// For a backend that judges by itself: takes an attempt. `Some` is the verdict if there was none to
     /// take, and the backend is not asked.
-    async fn take_attempt(&self, id: VerificationId) -> Result<Option<Verdict>, StoreError>;
+    async fn take_attempt(
+        &self,
+        id: VerificationId,
+        rules: CheckRules,
+    ) -> Result<Option<Verdict>, StoreError>;
 
     /// The base comparison for an attempt that was taken. Records nothing.
     async fn compare_code(
@@ -155,8 +160,9 @@ pub trait Store: Send + Sync {
         rules: CheckRules,
     ) -> Result<Option<Verdict>, StoreError>;
 
-    /// Records what became of a message, and forgets its text. A fresh code that certainly was not sent is
-    /// no longer pending. That a message was sent may take a little longer to record: nobody waits for it.
+    /// Records what became of a message, and forgets its text. A session whose only message certainly was not
+    /// sent gives up its place, and a code without a session is no longer pending. That a message was sent
+    /// may take a little longer to record: nobody waits for it.
     async fn settle_message(&self, message: &OutboxMessage, outcome: &Outcome) -> Result<(), StoreError>;
 
     /// Leases messages whose lease lapsed, because the process that held it died. A message is leased

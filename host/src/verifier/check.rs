@@ -46,7 +46,7 @@ impl Verifier {
         if !self.overrides.validates() {
             return Ok(self.store.check_code(id, request.code, rules).await?);
         }
-        if let Some(refused) = self.store.take_attempt(id).await? {
+        if let Some(refused) = self.store.take_attempt(id, rules).await? {
             return Ok(refused);
         }
         let base = Arc::new(Compare {

@@ -42,6 +42,29 @@ pub(super) async fn what_others_fail_costs_the_first_session_nothing(desk: &Desk
     assert_eq!(desk.check(&first, &first.code).await, Verdict::Valid);
 }
 
+pub(super) async fn sessions_opened_ahead_of_a_failure_add_one_attempt_each(desk: &Desk) {
+    let mut sessions = Vec::new();
+    for _ in 0..MAX_SESSIONS {
+        sessions.push(desk.register(&number(1)).await);
+    }
+    let (first, joined) = sessions.split_first().unwrap();
+    let mut compared = Vec::new();
+    for session in joined.iter().chain([first]) {
+        let verdicts = join_all((0..64).map(|_| desk.check_wrong(session))).await;
+        compared.push(
+            verdicts
+                .iter()
+                .filter(|verdict| **verdict == Verdict::Invalid)
+                .count(),
+        );
+    }
+    let max = MAX_FAILED_ATTEMPTS as usize;
+    assert_eq!(compared, [max, 1, max]);
+    for session in &sessions {
+        assert_eq!(desk.check(session, &session.code).await, Verdict::TooManyAttempts);
+    }
+}
+
 pub(super) async fn used_up_attempts_are_refused_until_the_code_expires(desk: &Desk) {
     let first = desk.register(&number(1)).await;
     for _ in 0..MAX_FAILED_ATTEMPTS {

@@ -125,7 +125,7 @@ pub(super) async fn an_unknown_session_is_told_so(desk: &Desk) {
             .unwrap(),
         unknown
     );
-    assert_eq!(store.take_attempt(nobody).await.unwrap(), Some(unknown));
+    assert_eq!(store.take_attempt(nobody, rules).await.unwrap(), Some(unknown));
     assert_eq!(
         store
             .settle_attempt(nobody, Some(Verdict::Valid), rules)
@@ -143,7 +143,7 @@ pub(super) async fn a_code_that_was_used_in_one_session_is_used_in_all(desk: &De
 
 pub(super) async fn an_attempt_is_taken_before_the_backend_is_asked(desk: &Desk) {
     let session = desk.register(&number(1)).await;
-    let taken = join_all((0..64).map(|_| desk.store.take_attempt(session.id))).await;
+    let taken = join_all((0..64).map(|_| desk.store.take_attempt(session.id, desk.rules()))).await;
     let taken = taken
         .into_iter()
         .filter(|refused| matches!(refused, Ok(None)))
@@ -158,7 +158,10 @@ pub(super) async fn an_attempt_is_taken_before_the_backend_is_asked(desk: &Desk)
 pub(super) async fn an_attempt_without_a_verdict_is_given_back(desk: &Desk) {
     let session = desk.register(&number(1)).await;
     for _ in 0..3 * MAX_FAILED_ATTEMPTS {
-        assert_eq!(desk.store.take_attempt(session.id).await.unwrap(), None);
+        assert_eq!(
+            desk.store.take_attempt(session.id, desk.rules()).await.unwrap(),
+            None
+        );
         assert_eq!(
             desk.store
                 .settle_attempt(session.id, None, desk.rules())
@@ -182,7 +185,7 @@ pub(super) async fn two_verdicts_of_a_backend_use_a_code_once(desk: &Desk) {
     let session = desk.register(&number(1)).await;
     let (store, rules) = (&desk.store, desk.rules());
     for right in [&session.code, &wrong(&session.code)] {
-        assert_eq!(store.take_attempt(session.id).await.unwrap(), None);
+        assert_eq!(store.take_attempt(session.id, rules).await.unwrap(), None);
         let verdict = store
             .compare_code(session.id, right.clone(), rules)
             .await

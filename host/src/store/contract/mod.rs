@@ -31,6 +31,7 @@ macro_rules! engine {
                 a_second_registration_shares_the_code_and_its_end
                 registering_again_forgives_no_failure
                 what_others_fail_costs_the_first_session_nothing
+                sessions_opened_ahead_of_a_failure_add_one_attempt_each
                 used_up_attempts_are_refused_until_the_code_expires
                 at_most_so_many_sessions_share_a_code
                 an_expired_code_makes_room_for_a_fresh_one
@@ -56,7 +57,9 @@ macro_rules! engine {
                 a_settled_message_is_gone
                 a_message_is_not_sent_once_its_code_expired
                 a_code_that_nobody_got_is_not_pending
-                a_code_that_somebody_may_have_got_stays_pending;
+                a_code_that_somebody_may_have_got_stays_pending
+                a_message_that_two_tried_may_have_been_sent_by_the_first
+                a_session_that_got_no_message_gives_up_its_place;
             bulk:
                 a_job_is_begun_once
                 every_number_is_leased_once_and_settled

@@ -1,6 +1,6 @@
 //! Messages: sent by one process at a time, and forgotten when they are settled.
 
-use super::desk::{Desk, LEASE, LIFETIME, MILLISECOND, failed, number, sent};
+use super::desk::{Desk, LEASE, LIFETIME, MAX_SESSIONS, MILLISECOND, failed, number, sent};
 use crate::model::{FailureClass, Verdict};
 
 pub(super) async fn a_message_that_lapsed_is_sent_once_more(desk: &Desk) {
@@ -66,4 +66,33 @@ pub(super) async fn a_code_that_somebody_may_have_got_stays_pending(desk: &Desk)
     desk.settle(&second, sent()).await;
     desk.settle(&first, failed(FailureClass::Transient)).await;
     assert!(desk.pending(&number(2)).await.is_some());
+}
+
+pub(super) async fn a_message_that_two_tried_may_have_been_sent_by_the_first(desk: &Desk) {
+    let session = desk.register(&number(1)).await;
+    desk.check_wrong(&session).await;
+    desk.clock.advance(LEASE + MILLISECOND);
+    assert_eq!(desk.lapsed().await.len(), 1);
+    desk.settle(&session, failed(FailureClass::Transient)).await;
+    let pending = desk.pending(&number(1)).await.unwrap();
+    assert!(pending.code == session.code);
+    assert_eq!(desk.check(&session, &session.code).await, Verdict::Valid);
+}
+
+pub(super) async fn a_session_that_got_no_message_gives_up_its_place(desk: &Desk) {
+    let first = desk.register(&number(1)).await;
+    for _ in 0..3 * MAX_SESSIONS {
+        let refused = desk.register(&number(1)).await;
+        desk.settle(&refused, failed(FailureClass::Throttled)).await;
+        assert_eq!(
+            desk.check(&refused, &refused.code).await,
+            Verdict::TooManyAttempts
+        );
+    }
+    // Both that are left fail too, the first one first: nobody has got the code.
+    let second = desk.register(&number(1)).await;
+    desk.settle(&first, failed(FailureClass::Throttled)).await;
+    assert!(desk.pending(&number(1)).await.is_some());
+    desk.settle(&second, failed(FailureClass::Throttled)).await;
+    assert!(desk.pending(&number(1)).await.is_none());
 }

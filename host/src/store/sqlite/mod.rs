@@ -140,8 +140,12 @@ impl Store for Sqlite {
             .await
     }
 
-    async fn take_attempt(&self, id: VerificationId) -> Result<Option<Verdict>, StoreError> {
-        self.write(move |connection| Ok(verification::take_attempt(connection, id)?.err()))
+    async fn take_attempt(
+        &self,
+        id: VerificationId,
+        rules: CheckRules,
+    ) -> Result<Option<Verdict>, StoreError> {
+        self.write(move |connection| Ok(verification::take_attempt(connection, id, rules)?.err()))
             .await
     }
 

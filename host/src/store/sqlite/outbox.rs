@@ -5,7 +5,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension, params};
 use zeroize::Zeroizing;
 
-use super::{Fault, millis};
+use super::{Fault, millis, verification};
 use crate::{
     clock::UnixMillis,
     model::{FailureClass, Locale, Outcome, PhoneNumber, VerificationId},
@@ -106,30 +106,22 @@ impl Settled {
 }
 
 pub(super) fn settle(connection: &Connection, settled: &Settled) -> Result<(), Fault> {
-    connection
-        .prepare_cached("DELETE FROM outbox WHERE id = ?1")?
-        .execute([settled.id.0])?;
+    let leases = connection
+        .prepare_cached("DELETE FROM outbox WHERE id = ?1 RETURNING leases")?
+        .query_row([settled.id.0], |row| row.get::<_, u32>(0))
+        .optional()?;
+    // Whoever had the lease before may have sent it, whatever became of the second try.
+    let not_sent = settled.certainly_not_sent && leases == Some(1);
+    let delivery = if settled.certainly_not_sent && !not_sent {
+        FailureClass::OutcomeUnknown.as_str()
+    } else {
+        settled.delivery
+    };
     connection
         .prepare_cached("UPDATE verification SET delivery = ?2, message_id = ?3 WHERE id = ?1")?
-        .execute(params![
-            settled.verification.0,
-            settled.delivery,
-            settled.message_id
-        ])?;
-    if settled.certainly_not_sent {
-        // Nobody got the code, so the next registration makes its own; unless another session sent it too.
-        let forgotten = connection
-            .prepare_cached(
-                "UPDATE verification SET code_sealed = NULL WHERE id = ?1 AND sessions = 1 AND code_of IS NULL
-                 RETURNING number",
-            )?
-            .query_row([settled.verification.0], |row| row.get::<_, Vec<u8>>(0))
-            .optional()?;
-        if let Some(number) = forgotten {
-            connection
-                .prepare_cached("DELETE FROM pending WHERE number = ?1 AND verification = ?2")?
-                .execute(params![number, settled.verification.0])?;
-        }
+        .execute(params![settled.verification.0, delivery, settled.message_id])?;
+    if not_sent {
+        verification::give_up(connection, settled.verification)?;
     }
     Ok(())
 }

@@ -10,6 +10,8 @@ use crate::{
     store::{Begun, CheckRules, Keyring, NewCode, NewVerification, PendingCode, StoreError, keyring::Digest},
 };
 
+/// What a session that joined a pending code may fail whatever the others failed.
+const ATTEMPTS_OF_A_LATER_SESSION: u32 = 1;
 /// A number digest that no number has.
 pub(super) const PROBE: &[u8] = b"readiness probe";
 
@@ -96,11 +98,11 @@ pub(super) fn begin(connection: &Connection, keyring: &Keyring, row: &NewRow) ->
         (None, NewCode::Fresh { .. }) => {}
         (Some(pending), code) => {
             let until = pending.expires_at;
-            // What earlier sessions failed is not forgiven; what this one fails will not be theirs.
-            attempts_left = new.max_failed_attempts.saturating_sub(pending.failures);
-            if attempts_left == 0 {
+            if pending.failures >= new.max_failed_attempts {
                 return Ok(Begun::AttemptsUsedUp { until });
             }
+            // One that nobody can take from it. For more it depends on what is left of the code's.
+            attempts_left = ATTEMPTS_OF_A_LATER_SESSION;
             if pending.sessions >= new.max_sessions {
                 return Ok(Begun::TooManySessions { until });
             }
@@ -164,6 +166,34 @@ pub(super) fn begin(connection: &Connection, keyring: &Keyring, row: &NewRow) ->
     })
 }
 
+/// Ends a session whose message certainly was not sent: nobody was given its token. Its place is free, and
+/// when nobody else has got the code, the next registration makes its own.
+pub(super) fn give_up(connection: &Connection, id: VerificationId) -> Result<(), Fault> {
+    let code_of = connection
+        .prepare_cached("SELECT coalesce(code_of, id) FROM verification WHERE id = ?1")?
+        .query_row([id.0], |row| row.get::<_, [u8; 16]>(0))
+        .optional()?;
+    let Some(code_of) = code_of else {
+        return Ok(());
+    };
+    connection
+        .prepare_cached("UPDATE verification SET attempts_left = 0, code_of = NULL WHERE id = ?1")?
+        .execute([id.0])?;
+    connection
+        .prepare_cached(
+            "UPDATE verification SET sessions = sessions - 1, code_sealed = iif(sessions > 1, code_sealed, NULL)
+             WHERE id = ?1",
+        )?
+        .execute([code_of])?;
+    connection
+        .prepare_cached(
+            "DELETE FROM pending WHERE (number, verification) IN
+                 (SELECT number, id FROM verification WHERE id = ?1 AND sessions = 0)",
+        )?
+        .execute([code_of])?;
+    Ok(())
+}
+
 /// What decides a check, of a verification that may share the code of another.
 struct Judged {
     id: VerificationId,
@@ -178,29 +208,24 @@ struct Judged {
 const JUDGED: &str = "number, code_of, key_id, code, expires_at, code_used_at";
 
 impl Judged {
-    /// From a row of [`JUDGED`]; `None`: the verification with its code was deleted.
-    fn read(connection: &Connection, id: VerificationId, row: &Row<'_>) -> Result<Option<Self>, Fault> {
-        let number = row.get(0)?;
-        if let Some(first) = row.get::<_, Option<[u8; 16]>>(1)? {
-            let judged = connection
-                .prepare_cached(&format!("SELECT {JUDGED} FROM verification WHERE id = ?1"))?
-                .query_row([first], |row| {
-                    Ok(Self {
-                        id,
-                        ..Self::of_row(VerificationId(first), number, row)?
-                    })
-                })
-                .optional()?;
-            return Ok(judged);
-        }
-        Ok(Some(Self::of_row(id, number, row)?))
+    /// From a row of [`JUDGED`]; `first`, of the same, is asked for when the row shares another's code. `None`:
+    /// the verification with the code was deleted.
+    fn read(
+        id: VerificationId,
+        row: &Row<'_>,
+        first: impl FnOnce(VerificationId) -> Result<Option<Self>, Fault>,
+    ) -> Result<Option<Self>, Fault> {
+        let Some(code_of) = row.get(1)? else {
+            return Ok(Some(Self::of_row(id, row)?));
+        };
+        Ok(first(VerificationId(code_of))?.map(|first| Self { id, ..first }))
     }
 
-    fn of_row(id: VerificationId, number: Vec<u8>, row: &Row<'_>) -> rusqlite::Result<Self> {
+    fn of_row(id: VerificationId, row: &Row<'_>) -> rusqlite::Result<Self> {
         Ok(Self {
             id,
             code_of: id,
-            number,
+            number: row.get(0)?,
             key_id: row.get(2)?,
             code: row.get::<_, Option<_>>(3)?.unwrap_or_default(),
             standing: Standing {
@@ -218,9 +243,7 @@ impl Judged {
     /// Records the verdict on an attempt that was taken.
     fn record(&self, connection: &Connection, verdict: Verdict, rules: CheckRules) -> Result<(), Fault> {
         if verdict != Verdict::Valid {
-            connection
-                .prepare_cached("UPDATE verification SET failures = failures + 1 WHERE id = ?1")?
-                .execute([self.code_of.0])?;
+            // It was counted when it was taken.
             return Ok(());
         }
         connection
@@ -229,6 +252,7 @@ impl Judged {
                      verified_at = iif(id = :session, :now, verified_at),
                      attempts_left = iif(id = :session, :attempts, attempts_left),
                      code_used_at = iif(id = :code_of, :now, code_used_at),
+                     failures = failures - iif(id = :code_of, 1, 0),
                      code_sealed = NULL
                  WHERE id IN (:session, :code_of)",
             )?
@@ -249,27 +273,53 @@ impl Judged {
 pub(super) fn take_attempt(
     connection: &Connection,
     id: VerificationId,
+    rules: CheckRules,
 ) -> Result<Result<(), Verdict>, Fault> {
-    Ok(with_attempt(connection, id)?.map(|_| ()))
+    Ok(with_attempt(connection, id, rules)?.map(|_| ()))
 }
 
-fn with_attempt(connection: &Connection, id: VerificationId) -> Result<Result<Judged, Verdict>, Fault> {
+/// An attempt is one of the session's own; a session that joined takes more from what is left of the code's.
+fn with_attempt(
+    connection: &Connection,
+    id: VerificationId,
+    rules: CheckRules,
+) -> Result<Result<Judged, Verdict>, Fault> {
     let mut statement = connection.prepare_cached(&format!(
-        "UPDATE verification SET attempts_left = attempts_left - 1
+        "UPDATE verification SET attempts_left = attempts_left - 1, failures = failures + iif(code_of IS NULL, 1, 0)
          WHERE id = ?1 AND attempts_left > 0 RETURNING {JUDGED}"
     ))?;
     let mut rows = statement.query([id.0])?;
     if let Some(row) = rows.next()? {
-        return Ok(Judged::read(connection, id, row)?.ok_or(Verdict::SessionTokenInvalid));
+        let judged = Judged::read(id, row, |first| count_failure(connection, first, u32::MAX))?;
+        return Ok(judged.ok_or(Verdict::SessionTokenInvalid));
     }
-    let exists = connection
-        .prepare_cached("SELECT 1 FROM verification WHERE id = ?1")?
-        .exists([id.0])?;
-    Ok(Err(if exists {
-        Verdict::TooManyAttempts
-    } else {
-        Verdict::SessionTokenInvalid
-    }))
+    let code_of = connection
+        .prepare_cached("SELECT code_of FROM verification WHERE id = ?1")?
+        .query_row([id.0], |row| row.get::<_, Option<[u8; 16]>>(0))
+        .optional()?;
+    let judged = match code_of {
+        None => return Ok(Err(Verdict::SessionTokenInvalid)),
+        Some(None) => None,
+        Some(Some(first)) => count_failure(connection, VerificationId(first), rules.max_failed_attempts)?,
+    };
+    Ok(judged
+        .map(|judged| Judged { id, ..judged })
+        .ok_or(Verdict::TooManyAttempts))
+}
+
+/// Counts a failure of a code, unless there were `max` already.
+fn count_failure(
+    connection: &Connection,
+    code_of: VerificationId,
+    max: u32,
+) -> Result<Option<Judged>, Fault> {
+    let judged = connection
+        .prepare_cached(&format!(
+            "UPDATE verification SET failures = failures + 1 WHERE id = ?1 AND failures < ?2 RETURNING {JUDGED}"
+        ))?
+        .query_row(params![code_of.0, max], |row| Judged::of_row(code_of, row))
+        .optional()?;
+    Ok(judged)
 }
 
 pub(super) fn check(
@@ -279,7 +329,7 @@ pub(super) fn check(
     code: &SecurityCode,
     rules: CheckRules,
 ) -> Result<Verdict, Fault> {
-    let judged = match with_attempt(connection, id)? {
+    let judged = match with_attempt(connection, id, rules)? {
         Ok(judged) => judged,
         Err(verdict) => return Ok(verdict),
     };
@@ -293,7 +343,7 @@ fn find(connection: &Connection, id: VerificationId) -> Result<Option<Judged>, F
         connection.prepare_cached(&format!("SELECT {JUDGED} FROM verification WHERE id = ?1"))?;
     let mut rows = statement.query([id.0])?;
     match rows.next()? {
-        Some(row) => Judged::read(connection, id, row),
+        Some(row) => Judged::read(id, row, |first| find(connection, first)),
         None => Ok(None),
     }
 }
@@ -321,11 +371,7 @@ pub(super) fn settle_attempt(
         return Ok(Some(Verdict::SessionTokenInvalid));
     };
     let Some(verdict) = verdict else {
-        connection
-            .prepare_cached(
-                "UPDATE verification SET attempts_left = min(attempts_left + 1, ?2) WHERE id = ?1",
-            )?
-            .execute(params![id.0, rules.max_failed_attempts])?;
+        give_back(connection, &judged, rules)?;
         return Ok(None);
     };
     let used_before = verdict == Verdict::Valid && rules.only_once && judged.standing.verified;
@@ -336,4 +382,20 @@ pub(super) fn settle_attempt(
     };
     judged.record(connection, verdict, rules)?;
     Ok(Some(verdict))
+}
+
+/// Gives an attempt back that came to nothing.
+fn give_back(connection: &Connection, judged: &Judged, rules: CheckRules) -> Result<(), Fault> {
+    let own = if judged.id == judged.code_of {
+        rules.max_failed_attempts
+    } else {
+        ATTEMPTS_OF_A_LATER_SESSION
+    };
+    connection
+        .prepare_cached("UPDATE verification SET attempts_left = min(attempts_left + 1, ?2) WHERE id = ?1")?
+        .execute(params![judged.id.0, own])?;
+    connection
+        .prepare_cached("UPDATE verification SET failures = max(failures - 1, 0) WHERE id = ?1")?
+        .execute([judged.code_of.0])?;
+    Ok(())
 }
