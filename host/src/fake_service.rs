@@ -101,6 +101,21 @@ impl Service {
         )
     }
 
+    /// Does something to the database behind the service's back.
+    pub(crate) fn meddle(&self, sql: &str) {
+        self.database().execute_batch(sql).unwrap();
+    }
+
+    /// How many messages are in the outbox.
+    pub(crate) fn waiting(&self) -> u32 {
+        let count = "SELECT count(*) FROM outbox";
+        self.database().query_row(count, [], |row| row.get(0)).unwrap()
+    }
+
+    fn database(&self) -> rusqlite::Connection {
+        rusqlite::Connection::open(self.folder.path().join("service.db")).unwrap()
+    }
+
     pub(crate) async fn drain(self) -> bool {
         self.dispatcher.drain(LIMITS.total_timeout).await
     }

@@ -103,16 +103,22 @@ impl Error {
     }
 
     /// The kind that an HTTP status stands for when the provider's body says nothing better: 401 and 403
-    /// are refused credentials, 402 is no credit, 429 is throttling, 408 and 5xx pass (but a gateway that gave up waiting, 504,
-    /// cannot know what became of the SMS), 3xx says that the address in the options is not the provider's, other 4xx
-    /// mean that the request itself was wrong. The code is `<provider>_http_<status>`.
+    /// are refused credentials, 402 is no credit, 429 is throttling, 503 passes. Any other 5xx, and 408, may have come
+    /// after the SMS was taken: the outcome is unknown, and it is not sent again. 3xx says that the address in the
+    /// options is not the provider's, other 4xx that the request itself was wrong. The code is
+    /// `<provider>_http_<status>`.
+    ///
+    /// Source: RFC 9110, section 15. A provider that promises more about its 500 is better mapped by its backend.
     pub fn from_http_status(provider: &str, status: u16) -> Self {
         let (kind, what) = match status {
             401 | 403 => (ErrorKind::AuthFailed, "refused the credentials"),
             402 => (ErrorKind::NoCredit, "reports that the account has no credit"),
             429 => (ErrorKind::Throttled, "asks for fewer requests"),
-            504 => (ErrorKind::OutcomeUnknown, "did not answer its gateway in time"),
-            408 | 500..=599 => (ErrorKind::Transient, "is out of order"),
+            503 => (ErrorKind::Transient, "is out of order"),
+            408 | 500..=599 => (
+                ErrorKind::OutcomeUnknown,
+                "failed while it dealt with the request",
+            ),
             300..=399 => (
                 ErrorKind::Config,
                 "answers with a redirect, which is not followed: its address has changed or is wrong",

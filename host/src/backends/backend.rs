@@ -121,7 +121,7 @@ impl Backend {
         message: &str,
         call: Call,
     ) -> impl Future<Output = Result<Receipt, SendFailure>> + Send {
-        let call = self.info_of(call, [message, ""]);
+        let call = self.info_of(call, [message, "", number.e164()]);
         async move {
             let receipt = self
                 .run(call, FailureClass::OutcomeUnknown, |backend, call| {
@@ -134,7 +134,8 @@ impl Backend {
                     backend.send_sms(sms, call)
                 })
                 .await?;
-            convert::receipt(&receipt)
+            let private = [message, "", number.e164()];
+            convert::receipt(&receipt, &self.services.scrubber, &private)
         }
     }
 
@@ -160,7 +161,7 @@ impl Backend {
         offset: usize,
         settled: Settled,
     ) {
-        let call = self.info_of(call, [message, ""]);
+        let call = self.info_of(call, [message, "", ""]);
         let scrubber = Arc::clone(&self.services.scrubber);
         let reported = Reported::new(numbers.len(), offset, settled, scrubber, Arc::clone(&call));
         // A caller that gives up drops this future, and must hear of what is open all the same.
@@ -199,9 +200,9 @@ impl Backend {
 
     /// Asks for a security code; only where it is overridden.
     pub async fn generate_security_code(&self, call: Call) -> Result<SecurityCode, SendFailure> {
-        let call = self.info_of(call, ["", ""]);
+        let call = self.info_of(call, ["", "", ""]);
         let code = self
-            .run(call, FailureClass::Transient, |backend, call| {
+            .run(call, FailureClass::Internal, |backend, call| {
                 backend.generate_security_code(call)
             })
             .await?;
@@ -215,9 +216,9 @@ impl Backend {
         context: &Map<String, Value>,
         call: Call,
     ) -> Result<Option<String>, SendFailure> {
-        let call = self.info_of(call, [code.expose(), ""]);
+        let call = self.info_of(call, [code.expose(), "", ""]);
         let message = self
-            .run(call, FailureClass::Transient, |backend, call| {
+            .run(call, FailureClass::Internal, |backend, call| {
                 let request = RawMessageRequest {
                     security_code: RString::from(code.expose()),
                     context_json: RString::from(serde_json::to_string(context).unwrap_or_default()),
@@ -238,9 +239,9 @@ impl Backend {
         token: &SessionToken,
         call: Call,
     ) -> Result<Verdict, SendFailure> {
-        let call = self.info_of(call, [code.expose(), token.expose()]);
+        let call = self.info_of(call, [code.expose(), token.expose(), number.e164()]);
         let verdict = self
-            .run(call, FailureClass::Transient, |backend, call| {
+            .run(call, FailureClass::Internal, |backend, call| {
                 let check = RawCheck {
                     security_code: RString::from(code.expose()),
                     phone_number: RString::from(number.e164()),
@@ -254,16 +255,17 @@ impl Backend {
         Ok(convert::verdict(verdict))
     }
 
-    fn info_of(&self, call: Call, private: [&str; 2]) -> Arc<CallInfo> {
+    fn info_of(&self, call: Call, private: [&str; 3]) -> Arc<CallInfo> {
         CallInfo::new(call, &self.services.clock, private)
     }
 
-    /// Runs one call in the library; `start` begins it on an instance. After a panic there is a fresh instance
+    /// Runs one call in the library; `start` begins it on an instance. `when_unfinished` is what it means that the
+    /// library was still at it when the call ended. After a panic there is a fresh instance
     /// when this returns; a call that met a broken one, in which nothing of the backend ran, is begun again there.
     async fn run<T>(
         &self,
         call: Arc<CallInfo>,
-        when_late: FailureClass,
+        when_unfinished: FailureClass,
         start: impl for<'b> Fn(&'b BackendObj, CallObj) -> BorrowingFfiFuture<'b, RResult<T, RawError>>,
     ) -> Result<T, SendFailure> {
         let mut call = Running::new(call);
@@ -277,15 +279,15 @@ impl Backend {
                 Ended::TimedOut => {
                     let limit = call.time_limit().as_millis();
                     let message = format!("{} did not answer within {limit} ms", self.name);
-                    return Err(SendFailure::new(when_late, "deadline", message));
+                    return Err(SendFailure::new(when_unfinished, "deadline", message));
                 }
                 Ended::Panicked => {
                     self.replace(&backend).await;
                     let message = format!("{} panicked", self.name);
-                    return Err(SendFailure::new(FailureClass::Internal, "plugin_panic", message));
+                    return Err(SendFailure::new(when_unfinished, "plugin_panic", message));
                 }
             };
-            let failure = convert::failure(&error, &self.services.scrubber, &call.private());
+            let mut failure = convert::failure(&error, &self.services.scrubber, &call.private());
             if error.flags & error_flag::PANIC == 0 {
                 return Err(failure);
             }
@@ -296,7 +298,12 @@ impl Backend {
                 "the backend panicked and is constructed anew"
             );
             self.replace(&backend).await;
-            if is_again || error.flags & error_flag::NOT_RUN == 0 {
+            if error.flags & error_flag::NOT_RUN == 0 {
+                // Who knows how far it got.
+                failure.class = when_unfinished;
+                return Err(failure);
+            }
+            if is_again {
                 return Err(failure);
             }
             is_again = true;

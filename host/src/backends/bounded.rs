@@ -77,7 +77,11 @@ mod tests {
     };
 
     fn call(limit: Duration) -> Running {
-        Running::new(CallInfo::new(testing::call(limit), &Clock::system(), ["", ""]))
+        Running::new(CallInfo::new(
+            testing::call(limit),
+            &Clock::system(),
+            ["", "", ""],
+        ))
     }
 
     #[tokio::test(start_paused = true)]

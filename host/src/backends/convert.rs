@@ -111,7 +111,11 @@ pub(super) fn raw_error(kind: u16, code: &str, message: &str) -> RawError {
 }
 
 /// The provider took the SMS, so a receipt that is nonsense leaves open whether it was sent.
-pub(super) fn receipt(raw: &RawReceipt) -> Result<Receipt, SendFailure> {
+pub(super) fn receipt(
+    raw: &RawReceipt,
+    scrubber: &Scrubber,
+    private: &[&str],
+) -> Result<Receipt, SendFailure> {
     let id = raw.message_id.as_str();
     if id.len() > MAX_RECEIPT_BYTES || id.chars().any(char::is_control) {
         let message = format!(
@@ -124,7 +128,7 @@ pub(super) fn receipt(raw: &RawReceipt) -> Result<Receipt, SendFailure> {
         ));
     }
     Ok(Receipt {
-        message_id: (!id.is_empty()).then(|| id.to_owned()),
+        message_id: (!id.is_empty()).then(|| scrubber.clean_id(id, private)),
     })
 }
 
@@ -222,14 +226,27 @@ mod tests {
     #[test]
     fn nonsense_is_a_failure() {
         let receipt_of = |id: &str| {
-            receipt(&RawReceipt {
+            let raw = RawReceipt {
                 message_id: RString::from(id),
                 flags: 0,
                 ext: RVec::new(),
-            })
+            };
+            receipt(
+                &raw,
+                &Scrubber::default(),
+                &["Your code is 482913", "+13478379634"],
+            )
         };
         assert_eq!(receipt_of("").unwrap().message_id, None);
         assert_eq!(receipt_of("SM1").unwrap().message_id.as_deref(), Some("SM1"));
+        assert_eq!(
+            receipt_of("9947837963400-482913-13478379634")
+                .unwrap()
+                .message_id
+                .as_deref(),
+            Some("9947837963400-***-13****34"),
+            "a long number of its own is an id"
+        );
         let refused = receipt_of(&"x".repeat(257)).unwrap_err();
         assert_eq!(refused.class, FailureClass::OutcomeUnknown);
         assert!(receipt_of("a\0b").is_err());

@@ -10,6 +10,10 @@ use std::borrow::Cow;
 pub(super) const MAX_INPUT_BYTES: usize = 16 * 1024;
 /// Shorter values are not secrets, and masking them would make every sentence unreadable.
 const MIN_SECRET_LENGTH: usize = 4;
+/// A word after "Basic" that is shorter is a word.
+const MIN_CREDENTIALS: usize = 8;
+/// A phone number is not shorter, with its country code or without.
+const MIN_DIGITS: usize = 7;
 const MASK: &str = "***";
 
 /// Masks the secrets of one backend.
@@ -35,21 +39,9 @@ impl Scrubber {
     }
 
     /// The text as it may be shown, at most `max_characters` long. `private` is what the call is about: a
-    /// message with its code, a code, a token.
+    /// message with its code, a code, a token, the number in E.164.
     pub(super) fn clean(&self, text: &str, private: &[&str], max_characters: usize) -> String {
-        let mut clean = Cow::Borrowed(cut(text, MAX_INPUT_BYTES));
-        for secret in &self.secrets {
-            mask(&mut clean, secret);
-        }
-        for text in private {
-            if text.chars().count() >= MIN_SECRET_LENGTH {
-                mask(&mut clean, text);
-            }
-            for word in code_words(text) {
-                mask(&mut clean, word);
-            }
-        }
-        let mut clean: Vec<char> = mask_numbers(&clean)
+        let mut clean: Vec<char> = mask_each(&self.mask(text, private), number_length)
             .chars()
             .map(|character| if character.is_control() { ' ' } else { character })
             .collect();
@@ -58,6 +50,32 @@ impl Scrubber {
             clean.push('…');
         }
         clean.into_iter().collect()
+    }
+
+    /// A provider's id for a message. It may well look like a phone number, so only the number of the call is masked.
+    pub(super) fn clean_id(&self, id: &str, private: &[&str]) -> String {
+        self.mask(id, private)
+    }
+
+    fn mask(&self, text: &str, private: &[&str]) -> String {
+        let mut clean = Cow::Borrowed(cut(text, MAX_INPUT_BYTES));
+        for secret in &self.secrets {
+            mask(&mut clean, secret);
+        }
+        mask_credentials(&mut clean);
+        let number = private.iter().find_map(|text| e164_digits(text));
+        for text in private.iter().filter(|text| e164_digits(text).is_none()) {
+            if text.chars().count() >= MIN_SECRET_LENGTH {
+                mask(&mut clean, text);
+            }
+            for word in code_words(text) {
+                mask(&mut clean, word);
+            }
+        }
+        match number {
+            Some(number) => mask_each(&clean, |text, _| length_of(number, text)),
+            None => clean.into_owned(),
+        }
     }
 }
 
@@ -75,18 +93,43 @@ fn code_words(text: &str) -> impl Iterator<Item = &str> {
         })
 }
 
-/// Masks what may be a phone number, as `+13****34`: a plus sign and 7 to 15 digits with the usual
-/// punctuation, or 8 to 15 digits that stand alone.
-fn mask_numbers(text: &str) -> String {
+/// Masks what follows the name of an HTTP authentication scheme: the value of an `Authorization` field is made
+/// of secrets, and is none of them.
+fn mask_credentials(text: &mut Cow<'_, str>) {
+    for scheme in ["basic ", "bearer "] {
+        let mut from = 0;
+        // ASCII lower case keeps every byte in its place.
+        while let Some(at) = text[from..].to_ascii_lowercase().find(scheme) {
+            from += at + scheme.len();
+            let length = text[from..]
+                .bytes()
+                .take_while(|byte| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(byte))
+                .count();
+            let value = &text[from..from + length];
+            // "Basic authentication" is told as it is.
+            if length >= MIN_CREDENTIALS && !value.bytes().all(|byte| byte.is_ascii_lowercase()) {
+                text.to_mut().replace_range(from..from + length, MASK);
+            }
+        }
+    }
+}
+
+/// The digits of a number in E.164; `None`: the text is another one.
+fn e164_digits(text: &str) -> Option<&str> {
+    let digits = text.strip_prefix('+')?;
+    let is_number =
+        (MIN_DIGITS..=15).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then_some(digits)
+}
+
+/// Masks phone numbers, as `+13****34`. `length` says how many bytes at the start of a text are one; it is told
+/// whether that start is inside of a word.
+fn mask_each(text: &str, length: impl Fn(&str, bool) -> usize) -> String {
     let mut clean = String::with_capacity(text.len());
     let mut rest = text;
-    let mut after_word = false;
+    let mut inside_word = false;
     while let Some(first) = rest.chars().next() {
-        let length = if after_word && first != '+' {
-            0
-        } else {
-            number_length(rest)
-        };
+        let length = length(rest, inside_word);
         if length > 0 {
             let number: String = rest[..length].chars().filter(char::is_ascii_digit).collect();
             let plus = if first == '+' { "+" } else { "" };
@@ -96,29 +139,50 @@ fn mask_numbers(text: &str) -> String {
                 &number[number.len() - 2..]
             ));
             rest = &rest[length..];
-            after_word = true;
+            inside_word = true;
         } else {
             clean.push(first);
             rest = &rest[first.len_utf8()..];
-            after_word = first.is_alphanumeric();
+            inside_word = first.is_alphanumeric();
         }
     }
     clean
 }
 
-/// How many bytes at the start of `text` are a phone number; 0: none.
-fn number_length(text: &str) -> usize {
+/// How many bytes at the start of `text` may be a phone number: a plus sign and 7 to 15 digits with the usual
+/// punctuation, or 8 to 15 digits that stand alone; 0: none.
+fn number_length(text: &str, inside_word: bool) -> usize {
     if let Some(rest) = text.strip_prefix('+') {
         // Punctuation may lead into another number; then only the digits in one piece count.
         return [punctuated(rest), plain(rest)]
             .into_iter()
-            .find(|(digits, _)| (7..=15).contains(digits))
+            .find(|(digits, _)| (MIN_DIGITS..=15).contains(digits))
             .map_or(0, |(_, length)| length + 1);
+    }
+    if inside_word {
+        return 0;
     }
     let (digits, length) = plain(text);
     // A word that only begins with digits, such as a hash, is no number.
     let is_word = text[length..].starts_with(char::is_alphabetic);
     if (8..=15).contains(&digits) && !is_word {
+        length
+    } else {
+        0
+    }
+}
+
+/// How many bytes at the start of `text` are `number`, written in whatever way: with another prefix, without its
+/// country code, or in the middle of a word; 0: none.
+fn length_of(number: &str, text: &str) -> usize {
+    if !text.starts_with(|first: char| first.is_ascii_digit()) {
+        return 0;
+    }
+    let (_, length) = punctuated(text);
+    let digits: String = text[..length].chars().filter(char::is_ascii_digit).collect();
+    let pairs = number.bytes().rev().zip(digits.bytes().rev());
+    let same_at_the_end = pairs.take_while(|(one, other)| one == other).count();
+    if same_at_the_end >= MIN_DIGITS || digits.contains(number) {
         length
     } else {
         0
@@ -202,6 +266,28 @@ mod tests {
         ] {
             assert_eq!(clean(text), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn the_number_of_the_call_is_masked_wherever_it_stands() {
+        for (text, expected) in [
+            ("to=%2B13478379634&x", "to=%2B13****34&x"),
+            ("msisdn13478379634x", "msisdn13****34x"),
+            ("347-837-9634 is busy", "34****34 is busy"),
+            ("0013478379634", "00****34"),
+            ("id13478379635", "id13478379635"),
+        ] {
+            let clean = Scrubber::default().clean(text, &["", "+13478379634"], 200);
+            assert_eq!(clean, expected);
+        }
+    }
+
+    #[test]
+    fn credentials_are_masked() {
+        assert_eq!(
+            clean("authorization: Basic QUM6czNjcmV0 and bearer a.b.c-123=, Basic authentication"),
+            "authorization: Basic *** and bearer ***, Basic authentication"
+        );
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// The code of a refusal.
-pub(super) const OPEN: &str = "breaker_open";
+const OPEN: &str = "breaker_open";
 
 /// Failures in a row that open the breaker.
 const MAX_FAILURES: u32 = 5;

@@ -8,7 +8,11 @@ pub mod bulk;
 #[cfg(test)]
 mod stories;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use tokio::{
@@ -21,7 +25,7 @@ pub use breaker::{Breaker, BreakerState};
 
 use crate::{
     clock::Clock,
-    model::{FailureClass, Outcome, PhoneNumber, SendFailure},
+    model::{FailureClass, Outcome, PhoneNumber, SendFailure, VerificationId},
     store::{Order, OutboxMessage, Store},
 };
 
@@ -76,6 +80,9 @@ struct Lane {
     slots: Arc<Semaphore>,
     clock: Clock,
     tasks: TaskTracker,
+    /// What this process tried and could not record: to be recorded later, and not to be sent again. No more
+    /// than was under way while the store was down, since nothing begins without it.
+    unrecorded: Mutex<HashMap<VerificationId, Outcome>>,
 }
 
 impl Dispatcher {
@@ -98,6 +105,7 @@ impl Dispatcher {
             slots,
             clock,
             tasks: tasks.clone(),
+            unrecorded: Mutex::default(),
         });
         tasks.spawn(Arc::clone(&lane).take_orders(orders, stop.clone()));
         tasks.spawn(lane.sweep(stop.clone()));
@@ -156,11 +164,28 @@ impl Lane {
             if outcome.is_ok() {
                 reply(answer.take(), &outcome);
             }
-            if let Err(error) = lane.store.settle_message(&message, &outcome).await {
-                tracing::error!(message = %message.id, %error, "a message could not be settled");
-            }
+            lane.settle(&message, &outcome).await;
             reply(answer, &outcome);
         });
+    }
+
+    async fn settle(&self, message: &OutboxMessage, outcome: &Outcome) {
+        let recorded = self.store.settle_message(message, outcome).await;
+        let mut unrecorded = self.unrecorded.lock().unwrap_or_else(PoisonError::into_inner);
+        match recorded {
+            Ok(()) => {
+                unrecorded.remove(&message.id);
+            }
+            Err(error) => {
+                tracing::error!(message = %message.id, %error, "a message could not be settled");
+                unrecorded.insert(message.id, outcome.clone());
+            }
+        }
+    }
+
+    fn tried(&self, message: VerificationId) -> Option<Outcome> {
+        let unrecorded = self.unrecorded.lock().unwrap_or_else(PoisonError::into_inner);
+        unrecorded.get(&message).cloned()
     }
 
     /// Sends, and once more if certainly nothing was sent and there is time.
@@ -176,22 +201,19 @@ impl Lane {
                 "the queue to the backend moves too slowly; nothing was sent",
             ));
         }
-        let first = self.try_once(&order.message, time_left()).await;
-        let Err(failure) = &first else { return first };
-        let pause = failure.retry_after.unwrap_or(RETRY_PAUSE);
-        if !failure.class.may_be_retried() || failure.code == breaker::OPEN || pause >= time_left() {
-            return first;
-        }
-        sleep(pause).await;
-        self.try_once(&order.message, time_left()).await
-    }
-
-    async fn try_once(&self, message: &OutboxMessage, time_limit: Duration) -> Outcome {
         self.breaker.admit()?;
-        let outcome = self
-            .sender
-            .send(message, time_limit.min(self.limits.send_timeout))
-            .await;
+        let try_once = || {
+            let time_limit = time_left().min(self.limits.send_timeout);
+            self.sender.send(&order.message, time_limit)
+        };
+        let mut outcome = try_once().await;
+        if let Err(failure) = &outcome {
+            let pause = failure.retry_after.unwrap_or(RETRY_PAUSE);
+            if failure.class.may_be_retried() && pause < time_left() {
+                sleep(pause).await;
+                outcome = try_once().await;
+            }
+        }
         self.breaker.record(&outcome);
         outcome
     }
@@ -213,6 +235,10 @@ impl Lane {
             {
                 Ok(messages) => {
                     for message in messages {
+                        if let Some(outcome) = self.tried(message.id) {
+                            self.settle(&message, &outcome).await;
+                            continue;
+                        }
                         tracing::info!(message = %message.id, "sending again what another process left");
                         self.dispatch(Order {
                             message,

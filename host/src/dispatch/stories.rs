@@ -4,7 +4,7 @@ use std::{sync::Mutex, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 
-use super::{BreakerState, bulk::BulkError};
+use super::{BreakerState, SWEEP_INTERVAL, bulk::BulkError};
 use crate::{
     fake_network::{Behaviour, FakeNetwork, failure},
     fake_service::{LIMITS, Service, code_in, number},
@@ -140,6 +140,47 @@ async fn what_a_dead_process_left_is_sent_by_the_next_one() {
         .check(&number(1), &registered.session_token, &code_in(&sent[0].1))
         .await;
     assert_eq!(verdict.unwrap(), Verdict::Valid);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_tried_and_could_not_be_recorded_is_recorded_later_and_not_sent_again() {
+    let service = Service::start(FakeNetwork::default());
+    service.meddle("CREATE TRIGGER full BEFORE DELETE ON outbox BEGIN SELECT RAISE(FAIL, 'disk full'); END");
+    service.network.next([refused(FailureClass::OutcomeUnknown)]);
+    assert_eq!(failure_class(&service, 1).await, FailureClass::OutcomeUnknown);
+    service.meddle("DROP TRIGGER full");
+    service.clock.advance(LIMITS.lease() + Duration::from_millis(1));
+    let mut sweeps = 0;
+    while service.waiting() > 0 && sweeps < 10_000 {
+        tokio::time::sleep(SWEEP_INTERVAL).await;
+        sweeps += 1;
+    }
+    assert_eq!(service.waiting(), 0, "it was recorded");
+    assert_eq!(service.network.inbox().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_tries_of_one_message_are_one_failure_of_the_backend() {
+    let service = Service::start(FakeNetwork::default());
+    service
+        .network
+        .next((0..8).map(|_| refused(FailureClass::Transient)));
+    for n in 0..4 {
+        assert_eq!(failure_class(&service, n).await, FailureClass::Transient);
+    }
+    assert_eq!(service.breaker.state(), BreakerState::Closed);
+}
+
+#[tokio::test]
+async fn a_refusal_of_one_message_that_nobody_knows_leaves_the_others_alone() {
+    let service = Service::start(FakeNetwork::default());
+    service
+        .network
+        .next((0..20).map(|_| refused(FailureClass::Internal)));
+    for n in 0..20 {
+        assert_eq!(failure_class(&service, n).await, FailureClass::Internal);
+    }
+    assert_eq!(service.breaker.state(), BreakerState::Closed);
 }
 
 const TEXT: &str = "The shop is closed on Monday";

@@ -83,16 +83,12 @@ impl FailureClass {
         matches!(self, Self::Throttled | Self::Transient)
     }
 
-    /// Whether the backend as a whole is at fault, and not this message: what a breaker counts.
+    /// Whether the backend as a whole is at fault, and not this message: what a breaker counts. A refusal that
+    /// the backend does not know is not: whoever may choose the number could bring it about.
     pub fn blames_backend(self) -> bool {
         matches!(
             self,
-            Self::Config
-                | Self::AuthFailed
-                | Self::NoCredit
-                | Self::Transient
-                | Self::OutcomeUnknown
-                | Self::Internal
+            Self::Config | Self::AuthFailed | Self::NoCredit | Self::Transient | Self::OutcomeUnknown
         )
     }
 }

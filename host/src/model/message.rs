@@ -10,21 +10,33 @@ use super::SecurityCode;
 pub struct Locale(pub String);
 
 impl Locale {
-    /// The tags, the most wanted first.
+    /// The tags, the most wanted first (RFC 9110, section 12.5.4). A quality that is none is the full one, as if
+    /// it were not there.
     fn tags(&self) -> Vec<String> {
         // Long lists are cut: nobody reads a hundred languages.
         let header: String = self.0.chars().take(256).collect();
-        let wanted = accept_language::parse_with_quality(&header).into_iter();
-        wanted
-            .filter(|(tag, quality)| *quality > 0.0 && tag != "*")
-            .map(|(tag, _)| tag.to_lowercase())
-            .collect()
+        let mut wanted: Vec<(String, f32)> = header.to_lowercase().split(',').map(range).collect();
+        wanted.retain(|(tag, quality)| *quality > 0.0 && !["", "*"].contains(&tag.as_str()));
+        // Those that are wanted as much stay in their order.
+        wanted.sort_by(|(_, one), (_, other)| other.total_cmp(one));
+        wanted.into_iter().map(|(tag, _)| tag).collect()
     }
 
     /// The most wanted tag; empty if there is none.
     pub fn first_tag(&self) -> String {
         self.tags().into_iter().next().unwrap_or_default()
     }
+}
+
+/// One range of `Accept-Language` and its quality.
+fn range(text: &str) -> (String, f32) {
+    let mut parts = text.split(';').map(str::trim);
+    let tag = parts.next().unwrap_or_default().to_owned();
+    let quality = parts
+        .find_map(|part| part.strip_prefix("q="))
+        .and_then(|quality| quality.parse().ok())
+        .filter(|quality| (0.0..=1.0).contains(quality));
+    (tag, quality.unwrap_or(1.0))
 }
 
 /// A template that cannot be used.
@@ -174,13 +186,38 @@ mod tests {
 
     #[test]
     fn the_language_that_fits_best_is_chosen() {
-        for locale in ["es", "es-MX", "ES-mx", "fr, es;q=0.5, en;q=0.1", "es-419-x-acme"] {
+        for locale in [
+            "es",
+            "es-MX",
+            "ES-mx",
+            "fr, es;q=0.5, en;q=0.1",
+            "es-419-x-acme",
+            "zh-Hant;q=0.5, es ; q=0.9",
+        ] {
             assert_eq!(rendered(locale), "Acme {x}, su código: 123456", "{locale}");
         }
         assert_eq!(rendered("zh-Hant-CN-x-private1"), "{123456}");
         for locale in ["", "*", "en", "zh", "es;q=0", ";;;,,,q=", "e"] {
             assert_eq!(rendered(locale), "Acme {x}: 123456", "{locale}");
         }
+    }
+
+    #[test]
+    fn a_quality_that_is_no_number_changes_no_order() {
+        let nonsense = "nan,inf,-1,2,x,".split(',');
+        let header: Vec<String> = nonsense
+            .cycle()
+            .take(60)
+            .enumerate()
+            .map(|(n, q)| format!("a{n};q={q}"))
+            .collect();
+        let header = header.join(",");
+        let tags = Locale(header).tags();
+        assert!(tags.len() > 20, "{tags:?}");
+        assert!(
+            tags.is_sorted_by_key(|tag| tag[1..].parse::<u32>().unwrap()),
+            "{tags:?}"
+        );
     }
 
     #[test]

@@ -110,9 +110,6 @@ fn digits(text: &str) -> Option<String> {
         match character {
             '0'..='9' => digits.push(character),
             '+' | '＋' if digits.is_empty() => digits.push('+'),
-            '０'..='９' => digits.extend(char::from_u32(
-                u32::from(character) - u32::from('０') + u32::from('0'),
-            )),
             // What libphonenumber takes for punctuation between digits, without letters.
             ' '
             | '\u{a0}'
@@ -136,6 +133,11 @@ fn digits(text: &str) -> Option<String> {
             | ']'
             | '［'
             | '］' => {}
+            // The digits of other scripts; what is numeric and no digit comes out empty.
+            _ if character.is_numeric() => {
+                let digit = PHONE_NUMBER_UTIL.normalize_digits_only(character.encode_utf8(&mut [0; 4]));
+                digits.push(digit.chars().next()?);
+            }
             _ => return None,
         }
     }
@@ -200,6 +202,8 @@ mod tests {
             "(+1) 347/837‑9634",
             "+1 [347] 837–9634",
             "＋１３４７８３７９６３４",
+            "+١٣٤٧٨٣٧٩٦٣٤",
+            "+१३४७८३७९६३४",
         ] {
             assert_eq!(e164(text).as_deref(), Some("+13478379634"), "{text}");
         }
@@ -240,6 +244,8 @@ mod tests {
             "+999123456789",
             "+0013478379634",
             "+1 347 837 9634 ext. 5",
+            "+1 347 837 963½",
+            "+1 347 837 963④",
             "tel:+13478379634",
         ] {
             assert_eq!(e164(text), None, "{text}");

@@ -54,8 +54,8 @@ fn receipt(part: &Value) -> Receipt {
 
 fn refused(status: u64, text: &str, taken: usize, parts: usize) -> Error {
     let kind = match kind(status, text) {
-        // Sending it again would send again the parts that were taken.
-        ErrorKind::Transient | ErrorKind::Throttled if taken > 0 => ErrorKind::OutcomeUnknown,
+        // Something arrives, and sending it again would send again the parts that were taken.
+        _ if taken > 0 => ErrorKind::OutcomeUnknown,
         kind => kind,
     };
     let after = match taken {
@@ -215,8 +215,8 @@ mod tests {
 
     #[test]
     fn a_refused_part_refuses_the_message_and_what_was_taken_is_not_sent_twice() {
-        assert_eq!(kind_of(&[("0", ""), ("9", "")]), ErrorKind::NoCredit);
-        assert_eq!(kind_of(&[("9", ""), ("0", "")]), ErrorKind::NoCredit);
+        assert_eq!(kind_of(&[("0", ""), ("9", "")]), ErrorKind::OutcomeUnknown);
+        assert_eq!(kind_of(&[("9", ""), ("0", "")]), ErrorKind::OutcomeUnknown);
         assert_eq!(kind_of(&[("5", ""), ("5", "")]), ErrorKind::Transient);
         assert_eq!(kind_of(&[("0", ""), ("5", "")]), ErrorKind::OutcomeUnknown);
         let error = answer(&[("0", ""), ("1", "please wait [ 5 ] and retry")]).unwrap_err();
@@ -263,7 +263,7 @@ mod tests {
             (401, ErrorKind::AuthFailed),
             (402, ErrorKind::NoCredit),
             (420, ErrorKind::Internal),
-            (500, ErrorKind::Transient),
+            (500, ErrorKind::OutcomeUnknown),
             (503, ErrorKind::Transient),
             (504, ErrorKind::OutcomeUnknown),
             (302, ErrorKind::Config),

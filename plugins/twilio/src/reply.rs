@@ -50,6 +50,8 @@ fn refused(code: u64, http_status: u16, text: Option<&str>) -> Error {
     let kind = kind(code).unwrap_or_else(|| match http_status {
         // The message exists and has failed.
         200..=299 => ErrorKind::Internal,
+        // Twilio itself says that it did not take it.
+        500..=599 => ErrorKind::Transient,
         _ => Error::from_http_status("twilio", http_status).kind(),
     });
     let words: String = match text.map(str::trim) {
@@ -160,25 +162,26 @@ mod tests {
 
     #[test]
     fn any_other_code_means_what_its_http_status_means() {
-        for (http_status, kind) in [
-            (400, ErrorKind::Internal),
-            (401, ErrorKind::AuthFailed),
-            (402, ErrorKind::NoCredit),
-            (429, ErrorKind::Throttled),
-            (500, ErrorKind::Transient),
-            (503, ErrorKind::Transient),
-            (504, ErrorKind::OutcomeUnknown),
+        for (http_status, with_code, without) in [
+            (400, ErrorKind::Internal, ErrorKind::Internal),
+            (401, ErrorKind::AuthFailed, ErrorKind::AuthFailed),
+            (402, ErrorKind::NoCredit, ErrorKind::NoCredit),
+            (429, ErrorKind::Throttled, ErrorKind::Throttled),
+            // Twilio's own body says that nothing was taken; a gateway before it cannot know.
+            (500, ErrorKind::Transient, ErrorKind::OutcomeUnknown),
+            (503, ErrorKind::Transient, ErrorKind::Transient),
+            (504, ErrorKind::Transient, ErrorKind::OutcomeUnknown),
         ] {
             let error = failure(http_status, r#"{"code":29999,"message":"New","status":0}"#);
             assert_eq!(
                 (error.kind(), error.code()),
-                (kind, "twilio_29999"),
+                (with_code, "twilio_29999"),
                 "{http_status}"
             );
             let error = failure(http_status, "<html>no</html>");
             assert_eq!(
                 (error.kind(), error.code()),
-                (kind, format!("twilio_http_{http_status}").as_str())
+                (without, format!("twilio_http_{http_status}").as_str())
             );
         }
     }

@@ -29,7 +29,7 @@ async fn a_panic_costs_that_call_and_the_next_one_meets_a_fresh_instance() {
     assert_eq!(send(&backend, "hello").await.unwrap(), "sms-2");
     for (message, what) in [("panic now", ": in a call, told"), ("panic-later", ": in a poll")] {
         let failure = send(&backend, message).await.unwrap_err();
-        assert_eq!(failure.class, FailureClass::Internal);
+        assert_eq!(failure.class, FailureClass::OutcomeUnknown);
         assert_eq!(failure.code, "plugin_panic");
         let place = "panicked at tests/villain/src/lib.rs:";
         assert!(failure.message.starts_with(place), "{}", failure.message);
@@ -170,7 +170,7 @@ async fn a_bulk_send_settles_every_number_once() {
     for (message, class, code) in [
         ("hello", FailureClass::OutcomeUnknown, "not_reported"),
         ("fail", FailureClass::NoCredit, "broke"),
-        ("panic", FailureClass::Internal, "plugin_panic"),
+        ("panic", FailureClass::OutcomeUnknown, "plugin_panic"),
     ] {
         let backend = villain(&json!({}));
         let outcomes = Arc::new(Mutex::new(Vec::new()));

@@ -76,7 +76,7 @@ async fn a_library_of_another_compiler_works() {
         let failure = backend.send_sms(&alice(), "panic now", call()).await.unwrap_err();
         assert_eq!(
             (failure.class, failure.code.as_str()),
-            (FailureClass::Internal, "plugin_panic")
+            (FailureClass::OutcomeUnknown, "plugin_panic")
         );
         let receipt = backend.send_sms(&alice(), "hello", call()).await.unwrap();
         assert_eq!(receipt.message_id.as_deref(), Some("sms-1"), "a fresh instance");

@@ -25,8 +25,9 @@ async fn server() -> SocketAddr {
         .route(
             "/echo",
             post(async |headers: HeaderMap, body: String| {
-                let header = |name: &str| headers[name].to_str().unwrap().to_owned();
-                format!("{} {} {body}", header("authorization"), header("user-agent"))
+                // Not echoed: a secret is masked in whatever comes back.
+                assert_eq!(headers["authorization"], "Bearer k3y-value");
+                format!("{} {body}", headers["user-agent"].to_str().unwrap())
             }),
         )
         .route("/moved", any(async || Redirect::temporary("/echo")))
@@ -71,7 +72,7 @@ async fn a_request_goes_to_the_base_url_and_its_answer_comes_back() {
     let version = env!("CARGO_PKG_VERSION");
     assert_eq!(
         fetch(&backend, "/echo").await.unwrap(),
-        format!("200 Bearer k3y-value phone-verify/{version} to=me")
+        format!("200 phone-verify/{version} to=me")
     );
     assert_eq!(fetch(&backend, "/moved").await.unwrap(), "307 ");
     assert_eq!(fetch(&backend, "/nothing").await.unwrap(), "404 ");

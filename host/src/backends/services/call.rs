@@ -31,18 +31,19 @@ pub(in crate::backends) struct CallInfo {
     /// On `clock`; set when somebody asks first, in the first poll or after it at the latest. Most calls of a
     /// cheap backend end without, and reading the clock is a good part of what they cost.
     deadline: OnceLock<Duration>,
-    /// What the call is about, such as the message with its code: masked in what the library says meanwhile.
-    private: (String, String),
+    /// What the call is about, such as the message with its code and the number: masked in what the library says
+    /// meanwhile.
+    private: [String; 3],
 }
 
 impl CallInfo {
     /// `private` may be empty texts.
-    pub(in crate::backends) fn new(call: Call, clock: &Clock, private: [&str; 2]) -> Arc<Self> {
+    pub(in crate::backends) fn new(call: Call, clock: &Clock, private: [&str; 3]) -> Arc<Self> {
         Arc::new(Self {
             deadline: OnceLock::new(),
             clock: clock.clone(),
             call,
-            private: (private[0].to_owned(), private[1].to_owned()),
+            private: private.map(str::to_owned),
         })
     }
 
@@ -73,8 +74,8 @@ impl CallInfo {
         &self.call.request_id
     }
 
-    pub(in crate::backends) fn private(&self) -> [&str; 2] {
-        [&self.private.0, &self.private.1]
+    pub(in crate::backends) fn private(&self) -> [&str; 3] {
+        self.private.each_ref().map(String::as_str)
     }
 }
 
@@ -122,16 +123,14 @@ impl Deref for Running {
 
 /// The call that this thread is in; `None` in a constructor or on a thread of the library's own.
 pub(super) fn current<T>(look: impl FnOnce(Option<&CallInfo>) -> T) -> T {
-    let call = CURRENT.take();
-    let copy = call.clone();
-    CURRENT.set(call);
-    look(copy.as_deref())
+    look(entered().as_deref())
 }
 
 /// The same, to keep; for a backend that runs elsewhere and asks for the host's services from another thread.
-#[cfg(unix)]
 pub(in crate::backends) fn entered() -> Option<Arc<CallInfo>> {
-    CURRENT.with(|current| current.borrow().clone())
+    let call = CURRENT.take();
+    CURRENT.set(call.clone());
+    call
 }
 
 struct CallSide(Arc<CallInfo>);

@@ -67,7 +67,7 @@ impl Reported {
 
     fn settle(&self, index: u64, outcome: RResult<RawReceipt, RawError>) {
         let outcome = match outcome {
-            RResult::ROk(receipt) => convert::receipt(&receipt),
+            RResult::ROk(receipt) => convert::receipt(&receipt, &self.scrubber, &self.call.private()),
             RResult::RErr(error) => Err(convert::failure(&error, &self.scrubber, &self.call.private())),
         };
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);

@@ -40,7 +40,7 @@ use crate::backends::{
     convert::raw_error,
     instance::CONSTRUCTION_LIMIT,
     refusal::{Refusal, code},
-    services::call::enter,
+    services::call::Running,
 };
 
 /// How long a process that was asked to end may take.
@@ -293,8 +293,11 @@ impl Watch {
             } => {
                 let pending = self.pending(id);
                 if let Some(instance) = self.instance(pending.as_ref(), instance) {
-                    let _entered = pending.as_ref().and_then(|it| it.info.as_ref()).map(enter);
-                    instance.host.log(level, RStr::from(message.as_str()), fields);
+                    let log = || instance.host.log(level, RStr::from(message.as_str()), fields);
+                    match pending.and_then(|pending| pending.info) {
+                        Some(info) => Running::new(info).within(log),
+                        None => log(),
+                    }
                 }
             }
             ToHost::Slow { took_ms } => {
