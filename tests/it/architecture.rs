@@ -171,6 +171,29 @@ fn backends_are_written_against_the_authors_crate_alone() {
     }
 }
 
+/// Cargo builds a dependency once for all crates, with the features that any of them asks for. With this one of
+/// `serde_json` every backend library is 24 KB larger.
+#[test]
+fn the_hosts_dependencies_make_no_backend_larger() {
+    let features = std::process::Command::new(env!("CARGO"))
+        .args([
+            "tree",
+            "--workspace",
+            "--locked",
+            "--offline",
+            "--edges",
+            "features",
+            "--invert",
+            "serde_json",
+        ])
+        .current_dir(workspace())
+        .output()
+        .unwrap();
+    let features = String::from_utf8(features.stdout).unwrap();
+    assert!(features.contains("serde_json feature \"std\""), "{features}");
+    assert!(!features.contains("raw_value"), "{features}");
+}
+
 #[test]
 fn what_the_architecture_names_is_there() {
     let text = fs::read_to_string(workspace().join("ARCHITECTURE.md")).unwrap();

@@ -9,7 +9,8 @@ use std::{
 };
 
 use axum::{
-    Json, Router,
+    Router,
+    body::Bytes,
     extract::State,
     http::{HeaderMap, StatusCode},
     routing::post,
@@ -78,23 +79,24 @@ async fn provider() -> (String, mpsc::UnboundedReceiver<Value>) {
     async fn take(
         State(inbox): State<mpsc::UnboundedSender<Value>>,
         headers: HeaderMap,
-        Json(sms): Json<Value>,
-    ) -> (StatusCode, [(&'static str, &'static str); 1], Json<Value>) {
+        body: Bytes,
+    ) -> (StatusCode, [(&'static str, &'static str); 1], String) {
+        let sms: Value = serde_json::from_slice(&body).unwrap();
         if headers
             .get("authorization")
             .is_none_or(|key| key != "Bearer Fake Key")
         {
             let error = json!({ "error": "who are you?" });
-            return (StatusCode::UNAUTHORIZED, [("retry-after", "")], Json(error));
+            return (StatusCode::UNAUTHORIZED, [("retry-after", "")], error.to_string());
         }
         let (status, headers) = match sms["to"].as_str().unwrap() {
             UNKNOWN_NUMBER => (StatusCode::UNPROCESSABLE_ENTITY, [("retry-after", "")]),
             BUSY_NUMBER => (StatusCode::TOO_MANY_REQUESTS, [("retry-after", "7")]),
-            BROKEN_NUMBER => return (StatusCode::ACCEPTED, [("retry-after", "")], Json(json!({}))),
+            BROKEN_NUMBER => return (StatusCode::ACCEPTED, [("retry-after", "")], "{}".to_owned()),
             _ => (StatusCode::ACCEPTED, [("retry-after", "")]),
         };
         inbox.send(sms).unwrap();
-        (status, headers, Json(json!({ "id": "acme-1" })))
+        (status, headers, json!({ "id": "acme-1" }).to_string())
     }
     let (inbox, arrived) = mpsc::unbounded_channel();
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();

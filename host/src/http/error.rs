@@ -4,13 +4,12 @@
 use std::time::Duration;
 
 use axum::{
-    Json,
     http::{HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use serde_json::{Map, Value, json};
 
-use super::access::ErrorCode;
+use super::{access::ErrorCode, json::Json};
 use crate::{
     model::{FailureClass, SendFailure, Verdict},
     verifier::{CheckError, RegisterError},

@@ -4,6 +4,7 @@
 mod access;
 mod body;
 mod error;
+mod json;
 mod media_type;
 mod python_json;
 mod routes;

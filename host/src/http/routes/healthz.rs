@@ -1,13 +1,12 @@
 //! `GET /healthz`: whether the process answers at all.
 
 use axum::{
-    Json,
     http::Method,
     response::{IntoResponse, Response},
 };
 use serde_json::json;
 
-use crate::http::error::ApiError;
+use crate::http::{error::ApiError, json::Json};
 
 pub(in crate::http) async fn answer(method: Method) -> Response {
     match method {

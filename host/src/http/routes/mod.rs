@@ -6,14 +6,16 @@ pub(super) mod phone_verify;
 pub(super) mod readyz;
 
 use axum::{
-    Json,
     http::{HeaderMap, Method, header},
     response::{IntoResponse, Response},
 };
 use serde_json::{Map, Value, json};
 
 use super::error::{ApiError, FieldError, NOT_A_PHONE_NUMBER, NOT_A_STRING, NULL_CHARACTER};
-use crate::model::{Locale, PhoneNumber, Region};
+use crate::{
+    http::json::Json,
+    model::{Locale, PhoneNumber, Region},
+};
 
 /// The methods of the ancestor's endpoints.
 const ALLOW: &str = "POST, OPTIONS";

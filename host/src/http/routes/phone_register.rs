@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::{
-    Extension, Json,
+    Extension,
     extract::{Request, State},
     http::Method,
     response::{IntoResponse, Response},
@@ -12,7 +12,7 @@ use serde_json::{Map, json};
 
 use super::{locale, other_method, phone_number};
 use crate::{
-    http::{App, access::Began, body::Fields, error::ApiError},
+    http::{App, access::Began, body::Fields, error::ApiError, json::Json},
     verifier::RegisterRequest,
 };
 

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use axum::{
-    Json,
     extract::{Request, State},
     http::Method,
     response::{IntoResponse, Response},
@@ -12,7 +11,7 @@ use serde_json::json;
 
 use super::{other_method, phone_number};
 use crate::{
-    http::{App, body::Fields, error::ApiError},
+    http::{App, body::Fields, error::ApiError, json::Json},
     model::{SecurityCode, SessionToken, Verdict},
     verifier::CheckRequest,
 };

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use axum::{
-    Json,
     extract::State,
     http::{Method, StatusCode},
     response::{IntoResponse, Response},
@@ -13,7 +12,7 @@ use serde_json::json;
 
 use crate::{
     dispatch::BreakerState,
-    http::{App, error::ApiError},
+    http::{App, error::ApiError, json::Json},
 };
 
 pub(in crate::http) async fn answer(State(app): State<Arc<App>>, method: Method) -> Response {
