@@ -19,7 +19,9 @@ use std::{
 
 use criterion::Criterion;
 use phone_verify::{
-    backends::{Backend, BackendName, BaseCalls, Call, Isolation, IsolationRules, Loader, LoaderConfig},
+    backends::{
+        Backend, BackendName, BaseCalls, Call, Isolation, IsolationRules, Loader, LoaderConfig, TrustRules,
+    },
     clock::Clock,
     entropy::Entropy,
     model::{PhoneNumber, Receipt, SecurityCode, SendFailure, Verdict},
@@ -305,6 +307,7 @@ fn loader(directory: &TempDir, generation: u32, isolation: Isolation) -> Loader 
             worker_program: (isolation == Isolation::Worker).then(artifacts::program),
             ..IsolationRules::default()
         },
+        trust: TrustRules::default(),
     })
 }
 

@@ -17,4 +17,5 @@ mod refusals;
 mod send;
 mod settings;
 mod shutdown;
+mod trust;
 mod whole_way;

@@ -2,6 +2,7 @@
 //! it as a user would run it.
 
 use std::{
+    env::consts::{DLL_PREFIX, DLL_SUFFIX},
     fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -116,6 +117,29 @@ impl Site {
         if fs::hard_link(&built, &file).is_err() {
             fs::copy(&built, &file).expect("the library can be copied");
         }
+        file
+    }
+
+    /// Puts another build of it there, as an upgrade does: the same code with other bytes, told apart by `mark`.
+    ///
+    /// # Panics
+    /// When it cannot be built, or not be put there.
+    pub fn install_variant(&self, library: &str, mark: &str) -> PathBuf {
+        let built = artifacts::library(library);
+        let mut bytes = fs::read(&built).expect("the library was built");
+        bytes.extend(mark.as_bytes());
+        self.upgrade(library, &bytes)
+    }
+
+    /// Puts these bytes into the place of a library in one step.
+    ///
+    /// # Panics
+    /// When they cannot be put there.
+    pub fn upgrade(&self, library: &str, bytes: &[u8]) -> PathBuf {
+        fs::create_dir_all(self.plugins()).expect("the plugin directory can be made");
+        let file = self.plugins().join(format!("{DLL_PREFIX}{library}{DLL_SUFFIX}"));
+        let new = self.write("upgrade.new", bytes);
+        fs::rename(new, &file).expect("both lie in the same folder");
         file
     }
 

@@ -94,14 +94,14 @@ impl fmt::Display for Place {
 }
 
 impl IsolationRules {
-    /// Where the library in the file at `path` runs, whose content has this hash.
-    pub(super) fn place(&self, library: &str, path: &Path, sha256: &str) -> Place {
+    /// Where the library in the file at `path` runs, whose content has this hash. `is_trusted`: by the lock file.
+    pub(super) fn place(&self, library: &str, path: &Path, sha256: &str, is_trusted: bool) -> Place {
         let said = self.libraries.get(library);
         match said.and_then(|said| said.isolation).unwrap_or(self.default) {
             Isolation::Inline => Place::Inline,
             Isolation::Worker => Place::Worker,
             Isolation::Auto => {
-                let is_trusted = said.and_then(|said| said.sha256.as_deref()) == Some(sha256);
+                let is_trusted = is_trusted || said.and_then(|said| said.sha256.as_deref()) == Some(sha256);
                 if is_trusted || is_bundled(path) || cfg!(not(unix)) {
                     Place::Inline
                 } else {
@@ -113,12 +113,8 @@ impl IsolationRules {
 }
 
 /// Whether the file lies where the libraries are installed that come with this program.
-fn is_bundled(path: &Path) -> bool {
-    let folder_of = |path: &Path| path.canonicalize().ok()?.parent().map(Path::to_owned);
-    let (Some(folder), Some(programs)) = (folder_of(path), std::env::current_exe().ok()) else {
-        return false;
-    };
-    let Some(programs) = folder_of(&programs) else {
+pub(super) fn is_bundled(path: &Path) -> bool {
+    let (Some(folder), Some(programs)) = (folder_of(path), program_folder()) else {
         return false;
     };
     let is_installed = ["../lib/phone-verify", "../lib/phone-verify/plugins"]
@@ -126,6 +122,19 @@ fn is_bundled(path: &Path) -> bool {
         .filter_map(|folder| programs.join(folder).canonicalize().ok())
         .any(|installed| folder == installed);
     folder == programs || is_installed
+}
+
+/// Whether the file lies in the very folder of this program.
+pub(super) fn lies_beside_program(path: &Path) -> bool {
+    program_folder().is_some_and(|programs| folder_of(path) == Some(programs))
+}
+
+fn folder_of(path: &Path) -> Option<PathBuf> {
+    path.canonicalize().ok()?.parent().map(Path::to_owned)
+}
+
+fn program_folder() -> Option<PathBuf> {
+    folder_of(&std::env::current_exe().ok()?)
 }
 
 #[cfg(test)]
@@ -136,16 +145,16 @@ mod tests {
     fn a_library_runs_where_the_settings_say() {
         let mut rules = IsolationRules::default();
         let file = Path::new("/srv/plugins/libacme.so");
-        assert_eq!(rules.place("acme", file, "ab"), Place::Worker);
+        assert_eq!(rules.place("acme", file, "ab", false), Place::Worker);
         rules.default = Isolation::Inline;
-        assert_eq!(rules.place("acme", file, "ab"), Place::Inline);
+        assert_eq!(rules.place("acme", file, "ab", false), Place::Inline);
         let worker = LibraryIsolation {
             isolation: Some(Isolation::Worker),
             sha256: Some("ab".to_owned()),
         };
         rules.libraries.insert("acme".to_owned(), worker);
-        assert_eq!(rules.place("acme", file, "ab"), Place::Worker);
-        assert_eq!(rules.place("other", file, "ab"), Place::Inline);
+        assert_eq!(rules.place("acme", file, "ab", false), Place::Worker);
+        assert_eq!(rules.place("other", file, "ab", false), Place::Inline);
     }
 
     #[test]
@@ -157,9 +166,10 @@ mod tests {
             sha256: Some("ab".to_owned()),
         };
         rules.libraries.insert("acme".to_owned(), trusted);
-        assert_eq!(rules.place("acme", file, "ab"), Place::Inline);
-        assert_eq!(rules.place("acme", file, "cd"), Place::Worker);
+        assert_eq!(rules.place("acme", file, "ab", false), Place::Inline);
+        assert_eq!(rules.place("acme", file, "cd", false), Place::Worker);
+        assert_eq!(rules.place("acme", file, "cd", true), Place::Inline);
         let beside = std::env::current_exe().unwrap();
-        assert_eq!(rules.place("other", &beside, "cd"), Place::Inline);
+        assert_eq!(rules.place("other", &beside, "cd", false), Place::Inline);
     }
 }

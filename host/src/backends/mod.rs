@@ -1,6 +1,7 @@
 //! Loads backends out of shared libraries, and calls them.
 //!
-//! The way of a library: `discover` (which file is meant) → `preflight` (read it, run nothing) → `options` (do the
+//! The way of a library: `discover` (which file is meant) → `preflight` (read it, run nothing) → `trust` (may these
+//! bytes be used) → `options` (do the
 //! settings fit) → `stage` (a private copy) → `load` (open it, check the ABI) → `instance` (construct) → [`Backend`]
 //! (call). `isolation` says whether it runs in this process or in one of its own (`worker`). `services` is what the library gets from the host; [`Loader`] puts it all together.
 //!
@@ -24,6 +25,7 @@ mod services;
 mod stage;
 #[cfg(test)]
 mod testing;
+mod trust;
 #[cfg(unix)]
 pub mod worker;
 
@@ -37,6 +39,7 @@ pub use self::{
     refusal::{Refusal, code},
     registry::{BackendReport, LibraryAbout, LibraryReport, Loader, LoaderConfig},
     services::http::{Played, SentRequest, StandIn},
+    trust::{Trust, TrustRules},
 };
 use crate::model::{Receipt, SecurityCode, SendFailure, Verdict};
 

@@ -23,13 +23,17 @@ impl Refusal {
     }
 }
 
-/// The codes: P1 finding the file, P2 the file, P3 its manifest, P4 staging, P5 loading and constructing, P6
+/// The codes: P1 finding the file, P2 the file, P3 its manifest, P4 trust and staging, P5 loading and constructing, P6
 /// options, P7 what it does when it runs.
 pub mod code {
     /// Not a regular file.
     pub const NOT_A_FILE: &str = "P102";
     /// The file cannot be read.
     pub const UNREADABLE_FILE: &str = "P103";
+    /// The file, or a folder above it, belongs to somebody else.
+    pub const WRONG_OWNER: &str = "P104";
+    /// The file, or a folder above it, can be written by others.
+    pub const WRITABLE_BY_OTHERS: &str = "P105";
     /// The file is too big.
     pub const TOO_BIG: &str = "P106";
     /// A plugin directory is missing or cannot be read.
@@ -64,8 +68,16 @@ pub mod code {
     pub const PANIC_ABORT: &str = "P305";
     /// The library has no backend of that name.
     pub const UNKNOWN_BACKEND: &str = "P307";
+    /// Not the file that is trusted.
+    pub const CHANGED: &str = "P401";
+    /// Nothing says which file is trusted.
+    pub const NOT_PINNED: &str = "P402";
     /// The private copy cannot be made.
     pub const NOT_STAGED: &str = "P405";
+    /// The lock file cannot be read or written.
+    pub const LOCK_FILE: &str = "P406";
+    /// It was rolled back.
+    pub const ROLLED_BACK: &str = "P407";
     /// The system's loader refused it.
     pub const NOT_OPENED: &str = "P501";
     /// It exports neither a root module nor a C table.

@@ -23,9 +23,20 @@ pub(super) fn sha256(bytes: &[u8]) -> String {
     HEXLOWER.encode(&Sha256::digest(bytes))
 }
 
+/// The copy of the bytes with this hash.
+pub(super) fn copy(directory: &Path, sha256: &str) -> PathBuf {
+    directory.join(format!("{sha256}{DLL_SUFFIX}"))
+}
+
+/// Deletes the copy that nobody needs any more; who has opened it keeps it.
+pub(super) fn discard(directory: &Path, sha256: &str) {
+    // One that stays does no harm.
+    let _ = fs::remove_file(copy(directory, sha256));
+}
+
 /// Copies `bytes` to where they are opened from, unless they lie there already.
 pub(super) fn stage(directory: &Path, sha256: &str, bytes: &[u8]) -> Result<PathBuf, Refusal> {
-    let path = directory.join(format!("{sha256}{DLL_SUFFIX}"));
+    let path = copy(directory, sha256);
     write(directory, &path, bytes).map_err(|error| {
         Refusal::new(
             code::NOT_STAGED,

@@ -14,8 +14,14 @@ pub(super) struct Check {
 
 impl Check {
     pub(super) fn run(&self) -> Result<(), Failure> {
-        let settings = self.common.load()?;
-        let loader = daemon::loader(&settings, &Clock::system(), &Entropy::system());
+        let mut settings = self.common.load()?;
+        // It would belong to whoever checks, who need not be the daemon's user.
+        let staging = tempfile::tempdir()
+            .map_err(|error| Failure::failed(format!("no temporary folder can be made: {error}")))?;
+        if !settings.plugins.staging_directory.exists() {
+            staging.path().clone_into(&mut settings.plugins.staging_directory);
+        }
+        let loader = daemon::loader(&settings, &Clock::system(), &Entropy::system()).looking();
         // Constructing a backend may use the host's services, which live in a runtime.
         let runtime = super::runtime()?;
         let _inside = runtime.enter();

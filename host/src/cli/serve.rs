@@ -78,7 +78,8 @@ fn demo() -> Result<(Settings, tempfile::TempDir), Failure> {
         .map_err(|error| Failure::failed(format!("no temporary folder can be made: {error}")))?;
     settings.store.database = folder.path().join("phone-verify.db");
     settings.store.key_file = folder.path().join("phone-verify.key");
-    settings.plugins.staging_directory = Some(folder.path().join("plugins"));
+    settings.plugins.staging_directory = folder.path().join("plugins");
+    settings.plugins.trust.lock_file = Some(folder.path().join("plugins.lock"));
     let program = std::env::current_exe()
         .map_err(|error| Failure::failed(format!("this program cannot tell where it is: {error}")))?;
     let beside = program.parent().map(PathBuf::from).unwrap_or_default();

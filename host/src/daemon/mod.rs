@@ -3,11 +3,7 @@
 mod bridge;
 mod run;
 
-use std::{
-    collections::BTreeSet,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 use tokio::sync::mpsc;
 
@@ -49,28 +45,15 @@ pub struct Service {
 
 /// The loader that the settings describe.
 pub fn loader(settings: &Settings, clock: &Clock, entropy: &Entropy) -> Loader {
-    let staging = settings
-        .plugins
-        .staging_directory
-        .clone()
-        .unwrap_or_else(default_staging);
     Loader::new(LoaderConfig {
         directories: settings.plugins.directories.clone(),
-        staging,
+        staging: settings.plugins.staging_directory.clone(),
         clock: clock.clone(),
         entropy: entropy.clone(),
         allow_private_addresses: settings.plugins.allow_private_addresses,
         isolation: settings.plugins.isolation.clone(),
+        trust: settings.plugins.trust.clone(),
     })
-}
-
-/// One folder for each user, so that nobody finds another's in the way.
-fn default_staging() -> PathBuf {
-    #[cfg(unix)]
-    let name = format!("phone-verify-{}", rustix::process::geteuid().as_raw());
-    #[cfg(not(unix))]
-    let name = "phone-verify";
-    std::env::temp_dir().join(name)
 }
 
 /// The backend that the settings name, loaded and constructed.

@@ -28,7 +28,7 @@ use super::{
 use crate::{
     backends::{
         Backend, BackendName, BackendReport, BaseCalls, Call, Isolation, IsolationRules, LibraryReport,
-        Loader, LoaderConfig, OptionInfo, Played, Refusal, SentRequest,
+        Loader, LoaderConfig, OptionInfo, Played, Refusal, SentRequest, TrustRules,
     },
     clock::{Clock, UnixMillis},
     entropy::Entropy,
@@ -469,6 +469,7 @@ fn loader(order: &Order, network: &Arc<Network>) -> Loader {
             default: Isolation::Inline,
             ..IsolationRules::default()
         },
+        trust: TrustRules::default(),
     })
     .rehearsing(Arc::<Network>::clone(network))
 }

@@ -127,7 +127,7 @@ impl Settings {
         let phone_verification = PhoneVerification::read(&mut reader);
         let server = Server::read(&mut reader);
         let store = Store::read(&mut reader);
-        let plugins = Plugins::read(&mut reader);
+        let plugins = Plugins::read(&mut reader, &store.database);
         let dispatch = Dispatch::read(&mut reader);
         let log = Log::read(&mut reader);
         let (warnings, effective) = reader.finish()?;

@@ -1,12 +1,15 @@
 //! `[plugins]`: libraries.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use super::{
     document::{Entry, Value},
     reader::{Reader, Section, flag, path, text, texts},
 };
-use crate::backends::{Isolation, IsolationRules, LibraryIsolation};
+use crate::backends::{Isolation, IsolationRules, LibraryIsolation, Trust, TrustRules};
 
 const SHA256_HEX_DIGITS: usize = 64;
 
@@ -15,16 +18,19 @@ const SHA256_HEX_DIGITS: usize = 64;
 pub struct Plugins {
     /// Where they are looked for, in this order.
     pub directories: Vec<PathBuf>,
-    /// Where private copies go; `None`: under the system's folder for temporary files.
-    pub staging_directory: Option<PathBuf>,
+    /// Where private copies go.
+    pub staging_directory: PathBuf,
     /// Whether backends may call private addresses.
     pub allow_private_addresses: bool,
     /// Which libraries run in a process of their own.
     pub isolation: IsolationRules,
+    /// Which libraries are used at all.
+    pub trust: TrustRules,
 }
 
 impl Plugins {
-    pub(super) fn read(reader: &mut Reader) -> Self {
+    /// What names no place lies beside the database, which outlives the process as well.
+    pub(super) fn read(reader: &mut Reader, database: &Path) -> Self {
         let mut section = reader.section("plugins", false);
         let folder = section.folder();
         let directories = section.get("directories", |value| match texts(value)? {
@@ -33,6 +39,8 @@ impl Plugins {
         });
         let staging_directory = section.get("staging_directory", |value| Ok(path(&folder, &text(value)?)));
         let allow_private_addresses = section.get("allow_private_addresses", flag);
+        let mode = section.get("trust", trust);
+        let lock_file = section.get("lock_file", |value| Ok(path(&folder, &text(value)?)));
         let default = section.get("isolation", isolation);
         let rows = section.table("libraries", false, "plugins.libraries");
         let mut libraries = BTreeMap::new();
@@ -41,15 +49,24 @@ impl Plugins {
             libraries.insert(name, library(&mut section, row));
         }
         section.finish();
+        let beside = |name: &str| database.with_file_name(name);
+        let pins = libraries.iter();
+        let pins = pins.filter_map(|(name, library)| Some((name.clone(), library.sha256.clone()?)));
+        let trust = TrustRules {
+            mode,
+            lock_file: Some(lock_file.unwrap_or_else(|| beside("plugins.lock"))),
+            pins: pins.collect(),
+        };
         Self {
             directories,
-            staging_directory,
+            staging_directory: staging_directory.unwrap_or_else(|| beside("plugins.staged")),
             allow_private_addresses,
             isolation: IsolationRules {
                 default,
                 libraries,
                 ..IsolationRules::default()
             },
+            trust,
         }
     }
 }
@@ -79,6 +96,15 @@ fn library(section: &mut Section<'_>, row: Entry) -> LibraryIsolation {
     }
     section.show_table(&format!("plugins.libraries.{}", row.key), &shown);
     library
+}
+
+fn trust(value: &Value) -> Result<Trust, String> {
+    let name = text(value)?;
+    Trust::NAMES
+        .into_iter()
+        .find(|(known, _)| *known == name)
+        .map(|(_, trust)| trust)
+        .ok_or_else(|| format!("must be any, tofu or pinned, not {name}"))
 }
 
 fn isolation(value: &Value) -> Result<Isolation, String> {

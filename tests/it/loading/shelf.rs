@@ -10,6 +10,7 @@ use std::{
 use phone_verify::{
     backends::{
         Backend, BackendName, BaseCalls, Call, Isolation, IsolationRules, Loader, LoaderConfig, Refusal,
+        TrustRules,
     },
     clock::Clock,
     entropy::Entropy,
@@ -65,6 +66,7 @@ impl<const WORKER: bool> Shelves<WORKER> {
             entropy: Entropy::system(),
             allow_private_addresses,
             isolation,
+            trust: TrustRules::default(),
         });
         Self { directory, loader }
     }

@@ -9,6 +9,7 @@ use std::{
 use phone_verify::{
     backends::{
         Backend, BackendName, BaseCalls, Call, Isolation, IsolationRules, Loader, LoaderConfig, Refusal,
+        TrustRules,
     },
     clock::Clock,
     entropy::Entropy,
@@ -77,6 +78,7 @@ pub(crate) fn load(backend: &str, options: &Map<String, Value>) -> Result<Backen
                 default: Isolation::Inline,
                 ..IsolationRules::default()
             },
+            trust: TrustRules::default(),
         })
     });
     LOADER.load(&BackendName::parse(backend).unwrap(), options)

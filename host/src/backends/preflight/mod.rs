@@ -60,14 +60,20 @@ pub(super) struct Refused {
     pub(super) sha256: Option<String>,
 }
 
+impl From<Refusal> for Refused {
+    fn from(refusal: Refusal) -> Self {
+        Self {
+            refusal,
+            size_bytes: None,
+            sha256: None,
+        }
+    }
+}
+
 /// Reads and judges one file.
 pub(super) fn check(found: &Found, platform: &Platform) -> Result<Candidate, Refused> {
     let file = found.path.display().to_string();
-    let bytes = read(&found.path, &file).map_err(|refusal| Refused {
-        refusal,
-        size_bytes: None,
-        sha256: None,
-    })?;
+    let bytes = read(&found.path, &file)?;
     let sha256 = stage::sha256(&bytes);
     match judge(&file, &bytes, platform) {
         Ok(manifest) => Ok(Candidate {

@@ -3,6 +3,7 @@
 //! Invariant: everything that can be found wrong without running the library's code is found before any of it
 //! runs, and told at once.
 
+mod decide;
 mod survey;
 
 use std::{
@@ -17,12 +18,13 @@ pub use self::survey::{BackendReport, LibraryAbout, LibraryReport};
 #[cfg(unix)]
 use super::worker::{Program, Spec, Supervisor};
 use super::{
-    Backend, BackendName, convert, discover,
+    Backend, BackendName, convert,
+    discover::{self, Found},
     instance::{CONSTRUCTION_LIMIT, Instance, Maker, Opened, within_limit},
     isolation::{IsolationRules, Place},
     load::Library,
     options,
-    preflight::{self, Candidate, Platform},
+    preflight::{self, Candidate, Platform, Refused},
     refusal::{Refusal, code},
     scrub::Scrubber,
     services::{
@@ -30,6 +32,7 @@ use super::{
         http::{Clients, Egress, Http, StandIn},
     },
     stage,
+    trust::{Build, Lock, TrustRules},
 };
 use crate::{clock::Clock, entropy::Entropy};
 #[cfg(unix)]
@@ -49,6 +52,8 @@ pub struct LoaderConfig {
     pub allow_private_addresses: bool,
     /// Which libraries run in this process, and which in one of their own.
     pub isolation: IsolationRules,
+    /// Which libraries are used at all.
+    pub trust: TrustRules,
 }
 
 /// Loads backends out of the plugin directories. Several libraries, and several generations of one, live side
@@ -59,6 +64,8 @@ pub struct Loader {
     clients: Arc<Clients>,
     /// Whether secrets are masked in what backends say.
     masks_secrets: bool,
+    /// Whether the versions that are loaded are recorded as the ones in use.
+    records: bool,
     /// By hash: the same bytes are opened once in each place.
     opened: Mutex<HashMap<(Place, String), Opened>>,
 }
@@ -71,6 +78,7 @@ impl Loader {
             platform: Platform::here(),
             clients: Arc::default(),
             masks_secrets: true,
+            records: true,
             opened: Mutex::default(),
         }
     }
@@ -83,22 +91,70 @@ impl Loader {
         self
     }
 
+    /// For a look at what would run: nothing is recorded.
+    #[must_use]
+    pub fn looking(mut self) -> Self {
+        self.records = false;
+        self
+    }
+
     /// Finds, judges, opens and constructs a backend. Blocks for about a millisecond, at most for twenty
     /// seconds when the library hangs. The error holds every problem that could be found.
     pub fn load(&self, name: &BackendName, options: &Map<String, Value>) -> Result<Backend, Vec<Refusal>> {
         let found = discover::one(&self.config.directories, &name.library)?;
-        let candidate = preflight::check(&found, &self.platform).map_err(|refused| vec![refused.refusal])?;
+        let lock = self.config.trust.lock().map_err(|refusal| vec![refusal])?;
+        let candidate = self
+            .candidate(&found, &lock)
+            .map_err(|refused| vec![refused.refusal])?;
+        let version = Build::of(&candidate, self.config.clock.now());
+        let backend = self.construct(name, &found, candidate, &lock, options)?;
+        if self.records {
+            let forgotten = self.config.trust.record(&found.stem, version);
+            if let Some(sha256) = forgotten.map_err(|refusal| vec![refusal])? {
+                stage::discard(&self.config.staging, &sha256);
+            }
+        }
+        Ok(backend)
+    }
+
+    /// Reads and judges a file that lies in a directory.
+    fn candidate(&self, found: &Found, lock: &Lock) -> Result<Candidate, Refused> {
+        let trust = &self.config.trust;
+        trust.check_ownership(&found.path).map_err(Refused::from)?;
+        let candidate = preflight::check(found, &self.platform)?;
+        match trust.admit(found, &candidate, lock) {
+            Ok(()) => Ok(candidate),
+            Err(refusal) => Err(Refused {
+                refusal,
+                size_bytes: Some(candidate.bytes.len() as u64),
+                sha256: Some(candidate.sha256),
+            }),
+        }
+    }
+
+    /// Where it runs.
+    fn place(&self, found: &Found, sha256: &str, lock: &Lock) -> Place {
+        let is_trusted = lock.trusts_inline(&found.stem, sha256);
+        let isolation = &self.config.isolation;
+        isolation.place(&found.stem, &found.path, sha256, is_trusted)
+    }
+
+    /// Opens and constructs. `found` is where it lies in its directory, wherever its bytes were read.
+    fn construct(
+        &self,
+        name: &BackendName,
+        found: &Found,
+        candidate: Candidate,
+        lock: &Lock,
+        options: &Map<String, Value>,
+    ) -> Result<Backend, Vec<Refusal>> {
         let info = candidate
             .manifest
             .backend(&candidate.file, &name.backend)
             .map_err(|refusal| vec![refusal])?
             .clone();
         let options = options::check(name, &candidate.manifest, &info, options)?;
-
-        let place = self
-            .config
-            .isolation
-            .place(&name.library, &found.path, &candidate.sha256);
+        let place = self.place(found, &candidate.sha256, lock);
         let library = self
             .open(&name.library, &candidate, place)
             .map_err(|refusal| vec![refusal])?;

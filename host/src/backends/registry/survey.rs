@@ -12,7 +12,7 @@ use super::Loader;
 use crate::backends::{
     discover::{self, Found},
     isolation::Place,
-    preflight::{self, BackendInfo, Manifest, OptionInfo, Platform},
+    preflight::{self, BackendInfo, Candidate, Manifest, OptionInfo, Platform, Refused},
     refusal::Refusal,
 };
 
@@ -80,11 +80,16 @@ impl LibraryReport {
     /// What one file holds, wherever it lies; `None` if it is not named as a library.
     pub fn of_file(path: &Path) -> Option<Self> {
         let found = discover::file(path)?;
-        Some(Self::of(found, &Platform::here(), |_, _| None))
+        let judged = preflight::check(&found, &Platform::here());
+        Some(Self::of(found, judged, |_, _| None))
     }
 
-    fn of(found: Found, platform: &Platform, place: impl FnOnce(&Found, &str) -> Option<Place>) -> Self {
-        match preflight::check(&found, platform) {
+    pub(super) fn of(
+        found: Found,
+        judged: Result<Candidate, Refused>,
+        place: impl FnOnce(&Found, &str) -> Option<Place>,
+    ) -> Self {
+        match judged {
             Ok(candidate) => Self {
                 isolation: place(&found, &candidate.sha256),
                 about: Some(about(&found.stem, candidate.manifest)),
@@ -123,9 +128,14 @@ impl Loader {
             isolation: None,
             about: None,
         });
-        let found = found.into_iter().map(|found| {
-            LibraryReport::of(found, &self.platform, |found, sha256| {
-                Some(self.config.isolation.place(&found.stem, &found.path, sha256))
+        let lock = self.config.trust.lock();
+        let found = found.into_iter().map(move |found| {
+            let judged = match &lock {
+                Ok(lock) => self.candidate(&found, lock),
+                Err(refusal) => Err(Refused::from(refusal.clone())),
+            };
+            LibraryReport::of(found, judged, |found, sha256| {
+                Some(self.place(found, sha256, lock.as_ref().ok()?))
             })
         });
         refused.chain(found).collect()

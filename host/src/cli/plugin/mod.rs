@@ -1,12 +1,14 @@
-//! `phone-verify plugin …`: the tools of a backend's author. None of them reads the settings or the network.
+//! `phone-verify plugin …`: the tools of a backend's author, which read neither the settings nor the network; and the say
+//! of an operator over the libraries in use.
 
 mod check;
 mod inspect;
 mod new;
+mod trust;
 
 use clap::{Args, Subcommand};
 
-use super::output::Failure;
+use super::{Common, output::Failure};
 
 #[derive(Args)]
 pub(super) struct Plugin {
@@ -22,6 +24,8 @@ enum Tool {
     Check(check::Check),
     /// Print what a library says about itself, and its options, without running its code
     Inspect(inspect::Inspect),
+    /// Trust a library as it lies in the plugin directory now; a running daemon takes it up
+    Trust(trust::Trust),
 }
 
 impl Plugin {
@@ -30,6 +34,7 @@ impl Plugin {
             Tool::New(new) => new.run(),
             Tool::Check(check) => check.run(),
             Tool::Inspect(inspect) => inspect.run(),
+            Tool::Trust(trust) => trust.run(),
         }
     }
 
@@ -38,6 +43,7 @@ impl Plugin {
             Tool::New(new) => new.json,
             Tool::Check(check) => check.json(),
             Tool::Inspect(inspect) => inspect.json,
+            Tool::Trust(trust) => trust.common.json,
         }
     }
 }

@@ -1,0 +1,330 @@
+//! `plugins.lock`: which bytes of each library are in use, and which were before. Written when a library is first used, when
+//! another version of it is taken up, and by `plugin trust` and `plugin rollback`; a running daemon watches it.
+//!
+//! Invariants: a reader sees the file before a change or after it, never between; of several processes that change it one
+//! after the other does, on what the one before it left.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+use toml::value::{Date, Datetime, Offset, Time};
+
+use super::ownership;
+use crate::{
+    backends::{
+        preflight::Candidate,
+        refusal::{Refusal, code},
+    },
+    clock::UnixMillis,
+};
+
+const HEADING: &str = "# Which files of libraries phone-verify uses, by their SHA-256. Written by the program; to take another file, run:\n\
+                       # phone-verify plugin trust LIBRARY, and to take the one before: phone-verify plugin rollback LIBRARY.\n";
+
+/// The file.
+#[derive(Clone, Debug)]
+pub(in crate::backends) struct LockFile(PathBuf);
+
+/// What stands in it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::backends) struct Lock {
+    #[serde(default)]
+    pub(in crate::backends) libraries: BTreeMap<String, Locked>,
+}
+
+/// Of one library.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::backends) struct Locked {
+    /// In use.
+    pub(in crate::backends) current: Build,
+    /// In use before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(in crate::backends) previous: Option<Build>,
+    /// Not to be used, although it lies in the directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(in crate::backends) passed_over: Option<PassedOver>,
+}
+
+/// The bytes of a library.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::backends) struct Build {
+    pub(in crate::backends) sha256: String,
+    pub(in crate::backends) version: String,
+    pub(in crate::backends) abi: String,
+    pub(in crate::backends) size_bytes: u64,
+    pub(in crate::backends) first_seen: Datetime,
+    /// Whether it may run in the daemon's process, under isolation = "auto".
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(in crate::backends) inline: bool,
+}
+
+/// Bytes that are not used.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::backends) struct PassedOver {
+    pub(in crate::backends) sha256: String,
+    /// Why; empty: they were rolled back.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(in crate::backends) refusal: String,
+}
+
+impl PassedOver {
+    pub(in crate::backends) fn is_rolled_back(&self) -> bool {
+        self.refusal.is_empty()
+    }
+}
+
+impl Build {
+    pub(in crate::backends) fn of(candidate: &Candidate, now: UnixMillis) -> Self {
+        Self {
+            sha256: candidate.sha256.clone(),
+            version: candidate.manifest.version.clone(),
+            abi: format!(
+                "{}.{}",
+                candidate.manifest.abi.major, candidate.manifest.abi.minor
+            ),
+            size_bytes: candidate.bytes.len() as u64,
+            first_seen: datetime(now),
+            inline: false,
+        }
+    }
+}
+
+impl Lock {
+    /// Makes `version` the one in use, and the one that was until now the one before. Returns the hash of the one that
+    /// nothing names any more.
+    pub(in crate::backends) fn take(&mut self, library: &str, version: Build) -> Option<String> {
+        let before = self.libraries.remove(library);
+        let (previous, forgotten) = match before {
+            Some(locked) if locked.current.sha256 == version.sha256 => (locked.previous, None),
+            Some(locked) => (Some(locked.current), locked.previous),
+            None => (None, None),
+        };
+        let locked = Locked {
+            current: version,
+            previous,
+            passed_over: None,
+        };
+        self.libraries.insert(library.to_owned(), locked);
+        forgotten
+            .map(|version| version.sha256)
+            .filter(|sha256| !self.names(sha256))
+    }
+
+    /// Whether `plugin trust --inline` said so of these bytes.
+    pub(in crate::backends) fn trusts_inline(&self, library: &str, sha256: &str) -> bool {
+        let locked = self.libraries.get(library).into_iter();
+        let mut versions = locked.flat_map(|locked| [Some(&locked.current), locked.previous.as_ref()]);
+        versions.any(|version| version.is_some_and(|version| version.inline && version.sha256 == sha256))
+    }
+
+    fn names(&self, sha256: &str) -> bool {
+        let locked = self.libraries.values();
+        let mut versions = locked.flat_map(|locked| [Some(&locked.current), locked.previous.as_ref()]);
+        versions.any(|version| version.is_some_and(|version| version.sha256 == sha256))
+    }
+}
+
+impl LockFile {
+    pub(in crate::backends) fn new(path: &Path) -> Self {
+        Self(path.to_owned())
+    }
+
+    /// What stands in it; nothing if it is not there.
+    pub(in crate::backends) fn read(&self) -> Result<Lock, Refusal> {
+        let unreadable = |problem: &dyn std::fmt::Display| {
+            let file = self.0.display();
+            let sentence = format!(
+                "{file}, which says which libraries are trusted, cannot be read: {problem}; mend it, or delete it to trust \
+                 the libraries as they are now"
+            );
+            Refusal::new(code::LOCK_FILE, sentence)
+        };
+        let metadata = match fs::metadata(&self.0) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Lock::default()),
+            metadata => metadata.map_err(|error| unreadable(&error))?,
+        };
+        ownership::check_alone(&self.0, &metadata)?;
+        let text = fs::read_to_string(&self.0).map_err(|error| unreadable(&error))?;
+        toml::from_str(&text).map_err(|error| unreadable(&error.message()))
+    }
+
+    /// Changes it.
+    pub(in crate::backends) fn change<T>(
+        &self,
+        change: impl FnOnce(&mut Lock) -> Result<T, Refusal>,
+    ) -> Result<T, Refusal> {
+        let unwritable = |error: io::Error| {
+            let sentence = format!(
+                "{}, where the trusted libraries are recorded, cannot be written: {error}; make its folder writable for \
+                 the user that runs phone-verify, or name another file in [plugins] lock_file",
+                self.0.display()
+            );
+            Refusal::new(code::LOCK_FILE, sentence)
+        };
+        let folder = match self.0.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder,
+            _ => Path::new("."),
+        };
+        // Held until it is dropped. The file itself cannot be locked, for it is replaced.
+        #[cfg(unix)]
+        let folder_file = File::open(folder).map_err(unwritable)?;
+        #[cfg(unix)]
+        folder_file.lock().map_err(unwritable)?;
+        let before = self.read()?;
+        let mut after = before.clone();
+        let changed = change(&mut after)?;
+        if after != before {
+            self.write(folder, &after).map_err(unwritable)?;
+        }
+        Ok(changed)
+    }
+
+    fn write(&self, folder: &Path, lock: &Lock) -> io::Result<()> {
+        let text = toml::to_string(lock).map_err(io::Error::other)?;
+        let mut file = tempfile::Builder::new()
+            .prefix(".plugins.lock-")
+            .tempfile_in(folder)?;
+        write!(file, "{HEADING}\n{text}")?;
+        file.as_file().sync_all()?;
+        self.keep_owner(folder, file.as_file())?;
+        file.persist(&self.0)?;
+        Ok(())
+    }
+
+    /// Nothing in it is secret; and what root changes stays the daemon's.
+    #[cfg(unix)]
+    fn keep_owner(&self, folder: &Path, file: &File) -> io::Result<()> {
+        use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
+
+        file.set_permissions(fs::Permissions::from_mode(0o644))?;
+        if rustix::process::geteuid().is_root() {
+            let owner = fs::metadata(&self.0).or_else(|_| fs::metadata(folder))?;
+            fchown(file, Some(owner.uid()), Some(owner.gid()))?;
+        }
+        Ok(())
+    }
+
+    #[cfg(not(unix))]
+    fn keep_owner(&self, _folder: &Path, _file: &File) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// To the second, in UTC. The days are counted as in Howard Hinnant's "chrono-Compatible Low-Level Date Algorithms".
+fn datetime(UnixMillis(now): UnixMillis) -> Datetime {
+    let (days, second) = (now / 86_400_000, now / 1000 % 86_400);
+    // Of an era of 400 years that begins with a March.
+    let day = days + 719_468;
+    let (era, day) = (day / 146_097, day % 146_097);
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    let year = 400 * era + year + u64::from(month <= 2);
+    let small = |number: u64| u8::try_from(number).unwrap_or(u8::MAX);
+    Datetime {
+        date: Some(Date {
+            year: u16::try_from(year).unwrap_or(u16::MAX),
+            month: small(month),
+            day: small(day),
+        }),
+        time: Some(Time {
+            hour: small(second / 3600),
+            minute: small(second / 60 % 60),
+            second: Some(small(second % 60)),
+            nanosecond: None,
+        }),
+        offset: Some(Offset::Z),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn version(sha256: &str) -> Build {
+        Build {
+            sha256: sha256.to_owned(),
+            version: "1.0.0".to_owned(),
+            abi: "1.0".to_owned(),
+            size_bytes: 3,
+            first_seen: datetime(UnixMillis(0)),
+            inline: false,
+        }
+    }
+
+    fn take(file: &LockFile, library: &str, sha256: &str) -> Option<String> {
+        file.change(|lock| Ok(lock.take(library, version(sha256))))
+            .unwrap()
+    }
+
+    #[test]
+    fn days_are_those_of_the_calendar() {
+        let shown = |seconds: u64| datetime(UnixMillis(seconds * 1000)).to_string();
+        assert_eq!(shown(0), "1970-01-01T00:00:00Z");
+        assert_eq!(shown(951_782_400 + 86_399), "2000-02-29T23:59:59Z");
+        assert_eq!(shown(1_767_225_600), "2026-01-01T00:00:00Z");
+        assert_eq!(shown(4_107_542_400), "2100-03-01T00:00:00Z");
+    }
+
+    #[test]
+    fn what_is_taken_is_read_again_with_what_was_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = LockFile::new(&folder.path().join("plugins.lock"));
+        assert_eq!(file.read().unwrap(), Lock::default());
+        for sha256 in ["a", "b", "b"] {
+            assert_eq!(take(&file, "acme", sha256), None);
+        }
+        let locked = &file.read().unwrap().libraries["acme"];
+        assert_eq!(locked.current.sha256, "b");
+        assert_eq!(locked.previous.as_ref().unwrap().sha256, "a");
+        assert_eq!(take(&file, "acme", "c"), Some("a".to_owned()));
+        assert_eq!(
+            fs::read_dir(folder.path()).unwrap().count(),
+            1,
+            "nothing is left behind"
+        );
+    }
+
+    #[test]
+    fn many_that_change_it_at_once_lose_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = LockFile::new(&folder.path().join("plugins.lock"));
+        let names: Vec<String> = (0..32).map(|number| format!("library_{number}")).collect();
+        std::thread::scope(|scope| {
+            for name in &names {
+                scope.spawn(|| take(&file, name, "a"));
+            }
+        });
+        assert!(
+            file.read()
+                .unwrap()
+                .libraries
+                .keys()
+                .all(|name| names.contains(name))
+        );
+        assert_eq!(file.read().unwrap().libraries.len(), names.len());
+    }
+
+    #[test]
+    fn a_file_that_is_no_lock_is_refused_and_left_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("plugins.lock");
+        fs::write(&path, "[libraries.acme]\nsha = 5\n").unwrap();
+        let file = LockFile::new(&path);
+        let refusal = file.change(|_| Ok(())).unwrap_err();
+        assert_eq!(refusal.code, code::LOCK_FILE);
+        assert!(refusal.sentence.contains("cannot be read: "), "{refusal}");
+        assert!(fs::read_to_string(&path).unwrap().contains("sha = 5"));
+    }
+}

@@ -1,0 +1,32 @@
+//! `phone-verify plugin trust`: the operator's word that a library is what it should be.
+
+use clap::Args;
+
+use super::{Common, Failure};
+use crate::{clock::Clock, daemon, entropy::Entropy};
+
+#[derive(Args)]
+pub(super) struct Trust {
+    /// The library's name, such as nexmo
+    #[arg(value_name = "LIBRARY")]
+    library: String,
+    /// Let it run in the daemon's process too, where isolation = "auto" decides
+    #[arg(long)]
+    inline: bool,
+    #[command(flatten)]
+    pub(super) common: Common,
+}
+
+impl Trust {
+    pub(super) fn run(&self) -> Result<(), Failure> {
+        let settings = self.common.load()?;
+        let loader = daemon::loader(&settings, &Clock::system(), &Entropy::system());
+        let report = loader
+            .trust(&self.library, self.inline)
+            .map_err(|refusals| Failure::wrong(refusals.iter().map(ToString::to_string)))?;
+        self.common.output().result(&report, || {
+            format!("trusted; a running daemon takes it up within a second\n{report}")
+        });
+        Ok(())
+    }
+}
