@@ -175,3 +175,58 @@ verify_security_code_only_once = false
         "{ran:#?}"
     );
 }
+
+#[test]
+fn where_a_library_runs_is_one_of_three_words_and_trust_is_a_hash() {
+    let site = with_settings(
+        r#"[phone_verification]
+BACKEND = "console.ConsoleBackend"
+OPTIONS = {}
+TOKEN_LENGTH = 6
+MESSAGE = "{app} {security_code}"
+APP_NAME = "Acme"
+SECURITY_CODE_EXPIRATION_SECONDS = 600
+VERIFY_SECURITY_CODE_ONLY_ONCE = true
+[plugins]
+isolation = "sandbox"
+[plugins.libraries]
+noop = "worker"
+[plugins.libraries.nexmo]
+isolation = true
+sha256 = "abc"
+trust = "yes"
+"#,
+    );
+    assert_eq!(
+        problems(&site),
+        [
+            "phone-verify.toml:10: [plugins] isolation must be auto, inline or worker, not sandbox",
+            "phone-verify.toml:12: [plugins] libraries.noop must be a table, not a text",
+            "phone-verify.toml:14: [plugins] libraries.nexmo.isolation must be a text, not true or false",
+            "phone-verify.toml:15: [plugins] libraries.nexmo.sha256 must be the 64 hexadecimal digits that \
+             `phone-verify backends` shows",
+            "phone-verify.toml:16: [plugins] libraries.nexmo.trust is not a setting; there are isolation and sha256",
+        ]
+    );
+}
+
+#[test]
+fn what_a_library_is_told_apart_by_is_shown() {
+    let mut site = Site::new();
+    site.install("noop");
+    let backends = site.run(&["backends"]);
+    assert!(backends.stdout.contains(", isolation inline"), "{backends:#?}");
+    assert!(backends.stdout.contains(", isolation worker"), "{backends:#?}");
+    site.set("plugins", "isolation", "inline");
+    let backends = site.run(&["backends"]);
+    assert!(!backends.stdout.contains(", isolation worker"), "{backends:#?}");
+    let check = site.run(&["check"]);
+    assert!(check.stdout.contains("isolation inline"), "{check:#?}");
+    let shown = site.run(&["settings", "--print"]);
+    assert!(
+        shown
+            .stdout
+            .contains("[plugins.libraries.console]\nisolation = \"inline\""),
+        "{shown:#?}"
+    );
+}

@@ -89,6 +89,11 @@ impl Daemon {
         self.address
     }
 
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// What it logged until now.
     pub fn log(&self) -> String {
         self.stderr.text()

@@ -27,7 +27,7 @@ mod stage;
 mod testing;
 mod trust;
 #[cfg(unix)]
-pub mod worker;
+pub(crate) mod worker;
 
 use std::{sync::Arc, time::Duration};
 

@@ -4,7 +4,7 @@
 use serde_json::json;
 use tokio::net::TcpListener;
 
-use super::shelf::{Shelf, send};
+use super::shelf::{Shelf, rewritten, send};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn neither_the_network_nor_files_nor_other_processes() {
@@ -28,4 +28,15 @@ async fn neither_the_network_nor_files_nor_other_processes() {
     }
     assert_eq!(send(&villain, "try environment").await.unwrap(), "0 variables");
     assert!(!shelf.staged().join("new").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_constructor_of_the_file_reaches_nothing_either() {
+    let shelf = Shelf::with(&[]);
+    shelf.put(
+        "villain",
+        &rewritten("villain", "constructor:calm", "constructor:peek"),
+    );
+    let villain = shelf.load("villain.VillainBackend", &json!({})).unwrap();
+    assert_eq!(send(&villain, "hello").await.unwrap(), "sms-1");
 }

@@ -5,10 +5,15 @@ mod attacks;
 #[expect(clippy::duplicate_mod, reason = "the same stories, in another place")]
 #[path = "../loading/calls.rs"]
 mod calls;
+mod daemon;
 #[expect(clippy::duplicate_mod, reason = "the same stories, in another place")]
 #[path = "../loading/egress.rs"]
 mod egress;
 mod escapes;
 mod life;
+#[expect(clippy::duplicate_mod, reason = "the same stories, in another place")]
+#[path = "../loading/mischief.rs"]
+mod mischief;
+mod printed;
 mod retry;
 mod shelf;

@@ -6,6 +6,7 @@ mod egress;
 mod files;
 mod generations;
 mod in_c;
+mod mischief;
 mod options;
 pub(crate) mod shelf;
 mod versions;

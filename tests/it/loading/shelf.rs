@@ -3,7 +3,10 @@
 use std::{
     path::{Path, PathBuf},
     process::Command,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -19,6 +22,7 @@ use phone_verify::{
 use phone_verify_tests::artifacts;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::task::JoinSet;
 
 /// A plugin directory.
 pub(crate) struct Shelves<const WORKER: bool> {
@@ -190,4 +194,59 @@ pub(crate) fn call_within(time_limit: Duration) -> Call {
 /// How many files lie in a directory.
 pub(crate) fn count(directory: &Path) -> usize {
     std::fs::read_dir(directory).map_or(0, Iterator::count)
+}
+
+/// Sends a message to alice within five seconds; the answer is the provider's message id.
+pub(crate) async fn send(backend: &Backend, message: &str) -> Result<String, SendFailure> {
+    let call = call_within(Duration::from_secs(5));
+    let receipt = backend.send_sms(&alice(), message, call).await?;
+    Ok(receipt.message_id.unwrap_or_default())
+}
+
+/// The bytes of a built library with one text in them instead of another, of the same length.
+pub(crate) fn rewritten(library: &str, from: &str, to: &str) -> Vec<u8> {
+    assert_eq!(from.len(), to.len());
+    let mut bytes = built(library);
+    let at = bytes.windows(from.len()).position(|text| text == from.as_bytes());
+    let at = at.unwrap_or_else(|| panic!("{from} is not in {library}"));
+    bytes[at..at + to.len()].copy_from_slice(to.as_bytes());
+    bytes
+}
+
+/// Calls of another backend that go on all the time.
+pub(crate) struct Bystander {
+    is_over: Arc<AtomicBool>,
+    calls: JoinSet<usize>,
+}
+
+impl Bystander {
+    /// Loads it from the same shelf, so that it has the same loader.
+    pub(crate) fn of<const WORKER: bool>(shelf: &Shelves<WORKER>) -> Self {
+        let backend = Arc::new(shelf.load("noop.NoopBackend", &json!({})).unwrap());
+        let is_over = Arc::new(AtomicBool::new(false));
+        let mut calls = JoinSet::new();
+        for _ in 0..4 {
+            let (backend, is_over) = (Arc::clone(&backend), Arc::clone(&is_over));
+            calls.spawn(async move {
+                let mut sent = 0;
+                while !is_over.load(Ordering::Relaxed) {
+                    let outcome = backend.send_sms(&alice(), "hello", call()).await;
+                    assert!(outcome.is_ok(), "the bystander lost a call: {outcome:?}");
+                    sent += 1;
+                    // A call that never waits would not let anything else run.
+                    tokio::task::yield_now().await;
+                }
+                sent
+            });
+        }
+        Self { is_over, calls }
+    }
+
+    /// None of its calls was lost, and there were some.
+    pub(crate) async fn lost_nothing(self) {
+        self.is_over.store(true, Ordering::Relaxed);
+        for sent in self.calls.join_all().await {
+            assert!(sent > 0, "the bystander made no call");
+        }
+    }
 }

@@ -93,6 +93,22 @@ static CONSTRUCTOR: extern "C" fn() = constructor;
 extern "C" fn constructor() {
     match black_box(&FUSE) {
         b"constructor:boom" => std::process::abort(),
+        // Fails where anything of this works.
+        b"constructor:peek" => {
+            for way in [
+                "connect 127.0.0.1:80",
+                "udp",
+                "read /etc/hostname",
+                "write /tmp/peek",
+                "run /bin/true",
+                "thread",
+            ] {
+                assert!(
+                    escape(way).contains("denied") || escape(way).contains("not permitted"),
+                    "{way} works"
+                );
+            }
+        }
         b"constructor:spin" => loop {
             black_box(());
         },

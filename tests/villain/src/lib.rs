@@ -122,7 +122,7 @@ impl Backend for VillainBackend {
                 return Err(Error::new(ErrorKind::ContentRejected, "gossip\n", gossip));
             }
             "fetch" => return self.fetch(rest).await,
-            "attack" => attacks::attack(rest),
+            "attack" => attacks::attack(rest.split(' ').next().unwrap_or_default()),
             // An attack after the provider has it, and one that the next try does not meet again.
             "fetch-then" => {
                 self.fetch("/sms").await?;

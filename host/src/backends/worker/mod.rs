@@ -1,10 +1,10 @@
 //! Process isolation: a library's backends run in a worker process, and what it does there costs the calls that it
 //! was serving, never this process.
 //!
-//! The way of a call: `RemoteBackend` implements the ABI's `BackendV1` → `exchange` waits for the answer and
-//! runs what the library asks of the host meanwhile → `link` is the socket to one process → `watch` is the thread
-//! that started the process, reads from it, and tells how it ended → `supervisor` says whether there is another.
-//! `child` is the other side. The host's services are the very objects that a library in this process gets.
+//! The way of a call: `remote` implements the ABI's `BackendV1` → `exchange` waits for the answer and runs what the
+//! library asks of the host meanwhile → `link` is the socket to one process → `watch` is the thread that started the
+//! `process`, reads from it (`reception`, `output`), and tells how it ended (`death`) → `supervisor` says whether there
+//! is another. `child` is the other side. The host's services are the very objects that a library in this process gets.
 //!
 //! Invariant: a message is sent again only when its call had asked for no HTTP request and nothing else can have
 //! reached a network: never twice.
@@ -16,12 +16,14 @@ mod frame;
 mod link;
 mod message;
 mod output;
+mod process;
 mod raw;
+mod reception;
 mod remote;
 mod supervisor;
 mod watch;
 
-pub use self::child::main;
+pub(crate) use self::child::main;
 pub(crate) use self::death::signal_name;
 pub(super) use self::{
     remote::create,
@@ -29,4 +31,4 @@ pub(super) use self::{
 };
 
 /// The command by which this program is a worker. Not for people, and so not among the commands.
-pub const COMMAND: &str = "__plugin-worker";
+pub(crate) const COMMAND: &str = "__plugin-worker";

@@ -7,48 +7,33 @@
 use std::{
     io::{self, Read},
     os::{
-        fd::{AsFd, OwnedFd},
-        unix::{ffi::OsStrExt, net::UnixStream, process::CommandExt},
+        fd::AsFd,
+        unix::{ffi::OsStrExt, net::UnixStream},
     },
-    process::{Child, Command, ExitStatus, Stdio},
-    sync::{Arc, Once, Weak, atomic::Ordering, mpsc},
+    sync::{Arc, Once, Weak, mpsc},
     thread,
     time::Duration,
 };
 
-use phone_verify_plugin_abi::{
-    abi_stable::std_types::{RResult, RSliceMut, RStr},
-    kind,
-};
-use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
-    process::{Pid, Signal, kill_process_group},
-};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::{
-    COMMAND,
     death::{Death, Killed},
     frame::Arrivals,
-    link::{Event, GRACE, Instance, Link, Pending},
-    message::{Answer, NO_CALL, PROTOCOL, Question, ToHost, ToWorker},
+    link::{GRACE, Link},
+    message::{NO_CALL, PROTOCOL, ToHost, ToWorker},
     output::Output,
-    raw,
+    process::Process,
+    reception::receive,
     supervisor::{NotReady, Spec, Supervisor},
 };
 use crate::backends::{
-    bounded::warn_of_slow_poll,
-    convert::raw_error,
     instance::CONSTRUCTION_LIMIT,
     refusal::{Refusal, code},
-    services::call::Running,
 };
 
 /// How long a process that was asked to end may take.
 const FAREWELL: Duration = Duration::from_secs(1);
-/// How long a process whose socket is closed may take to be gone.
-const LAST_BREATH: Duration = Duration::from_millis(50);
-/// The most random bytes in one answer.
-const MAX_RANDOM_BYTES: u32 = 64 * 1024;
 
 /// How the start of a worker went.
 pub(super) type Started = Result<Arc<Link>, NotReady>;
@@ -80,7 +65,7 @@ pub(super) fn start(spec: Arc<Spec>, supervisor: Weak<Supervisor>) -> mpsc::Rece
 
 struct Watch {
     library: String,
-    child: Child,
+    process: Process,
     link: Arc<Link>,
     bell: UnixStream,
     output: Output,
@@ -111,21 +96,7 @@ impl Watch {
         let (ours, theirs) = UnixStream::pair()?;
         let (bell, ring) = UnixStream::pair()?;
         bell.set_nonblocking(true)?;
-        let (pipe, output) = io::pipe()?;
-        let mut command = Command::new(spec.program.path());
-        command
-            .arg0("phone-verify")
-            .arg(COMMAND)
-            .env_clear()
-            .current_dir("/")
-            // Neither a terminal's Ctrl-C nor its own signals reach beyond it.
-            .process_group(0)
-            .stdin(Stdio::from(OwnedFd::from(theirs)))
-            .stdout(output.try_clone()?)
-            .stderr(output);
-        let child = command.spawn()?;
-        // Its ends of the pipe and the socket are only its own now.
-        drop(command);
+        let (process, pipe) = Process::start(spec.program.path(), theirs)?;
         let link = Arc::new(Link::new(ours, ring, spec.clock.clone())?);
         let open = ToWorker::Open {
             protocol: PROTOCOL.to_owned(),
@@ -138,7 +109,7 @@ impl Watch {
             output: Output::new(pipe, &spec.library, spec.clock.clone()),
             has_output: true,
             library: spec.library.clone(),
-            child,
+            process,
             link,
             bell,
             supervisor,
@@ -263,62 +234,7 @@ impl Watch {
                     self.link.retire();
                 }
             }
-            ToHost::Cancelled => drop(self.link.end(id)),
-            ToHost::Discarded { instance } => drop(self.link.state().instances.remove(&instance)),
-            ToHost::Done(outcome) => {
-                let outcome = outcome.map_err(|error| error.0);
-                if let Some(pending) = self.link.end(id) {
-                    return forward(&pending, Event::Done(outcome));
-                }
-            }
-            ToHost::Http { request, http } => {
-                return self.forward_touching(id, Event::Http { request, http });
-            }
-            ToHost::Validate {
-                request,
-                security_code,
-            } => {
-                let event = Event::Validate {
-                    request,
-                    security_code,
-                };
-                return self.forward(id, event);
-            }
-            ToHost::Drop { request } => return self.forward(id, Event::Drop { request }),
-            ToHost::Log {
-                instance,
-                level,
-                message,
-                fields,
-            } => {
-                let pending = self.pending(id);
-                if let Some(instance) = self.instance(pending.as_ref(), instance) {
-                    let log = || instance.host.log(level, RStr::from(message.as_str()), fields);
-                    match pending.and_then(|pending| pending.info) {
-                        Some(info) => Running::new(info).within(log),
-                        None => log(),
-                    }
-                }
-            }
-            ToHost::Slow { took_ms } => {
-                if let Some(info) = self.pending(id).and_then(|pending| pending.info) {
-                    warn_of_slow_poll(&self.library, info.request_id(), Duration::from_millis(took_ms));
-                }
-            }
-            ToHost::Ask { request, question } => {
-                let answer = self.answer(id, question)?;
-                // Bounded by what is asked, and by the length of a message.
-                let _ = self.link.send(id, &ToWorker::Answer { request, answer });
-            }
-            ToHost::Settle { index, outcome } => {
-                if let Some(pending) = self.pending(id)
-                    && let Some(report) = &pending.report
-                {
-                    pending.is_touched.store(true, Ordering::Relaxed);
-                    let outcome = outcome.map(|receipt| receipt.0).map_err(|error| error.0);
-                    report.settle(index, RResult::from(outcome));
-                }
-            }
+            about_a_call => receive(&self.link, &self.library, id, about_a_call).map_err(End::Kill)?,
         }
         Ok(())
     }
@@ -334,62 +250,11 @@ impl Watch {
         let took = self.link.clock.elapsed().saturating_sub(self.begun);
         tracing::debug!(
             plugin = self.library,
-            pid = self.child.id(),
+            pid = self.process.id(),
             took_us = took.as_micros(),
             "its worker process is ready"
         );
         let _ = starting.send(Ok(Arc::clone(&self.link)));
-    }
-
-    fn pending(&self, id: u64) -> Option<Pending> {
-        self.link.state().calls.get(&id).cloned()
-    }
-
-    fn instance(&self, pending: Option<&Pending>, instance: u64) -> Option<Arc<Instance>> {
-        match pending {
-            Some(pending) => Some(Arc::clone(&pending.instance)),
-            None => self.link.state().instances.get(&instance).cloned(),
-        }
-    }
-
-    /// What a call asks for after it was given up is nobody's business.
-    fn forward(&self, id: u64, event: Event) -> Result<(), End> {
-        self.pending(id)
-            .map_or(Ok(()), |pending| forward(&pending, event))
-    }
-
-    fn forward_touching(&self, id: u64, event: Event) -> Result<(), End> {
-        let Some(pending) = self.pending(id) else {
-            return Ok(());
-        };
-        pending.is_touched.store(true, Ordering::Relaxed);
-        forward(&pending, event)
-    }
-
-    fn answer(&self, id: u64, question: Question) -> Result<Answer, End> {
-        let pending = self.pending(id);
-        let call = pending.as_ref().and_then(|pending| pending.call.as_ref());
-        Ok(match question {
-            Question::Random { instance, length } => {
-                let instance = self
-                    .instance(pending.as_ref(), instance)
-                    .filter(|_| length <= MAX_RANDOM_BYTES)
-                    .ok_or(End::Kill(Killed::Breach("it asked for randomness for nobody")))?;
-                let mut bytes = vec![0; length as usize];
-                instance.host.random(RSliceMut::from_mut_slice(&mut bytes));
-                Answer::Random(bytes)
-            }
-            Question::SecurityCode => {
-                Answer::Text(call.map(|call| call.base_security_code()).ok_or_else(over))
-            }
-            Question::Message { security_code } => {
-                let message = call.ok_or_else(over).and_then(|call| {
-                    let message = call.base_message(RStr::from(security_code.as_str()));
-                    message.into_result().map_err(raw::Error)
-                });
-                Answer::Text(message)
-            }
-        })
     }
 
     /// Sees to it that the process is gone, and tells everybody.
@@ -398,18 +263,17 @@ impl Watch {
             End::Kill(killed) => Some(killed),
             End::Gone => None,
         };
-        let mut status = self.last_breath(killed.is_none());
+        let mut status = match killed {
+            Some(_) => None,
+            None => self.process.last_breath(),
+        };
         if status.is_none() {
             if killed.is_none() && self.farewell.is_none() {
                 killed = Some(Killed::Breach("it closed its socket"));
             }
-            self.kill_group();
-            let _ = self.child.kill();
-            status = self.child.wait().ok();
-        }
-        if !self.link.is_sealed() {
-            // Whatever it left behind in its process group.
-            self.kill_group();
+            status = self.process.kill();
+        } else if !self.link.is_sealed() {
+            self.process.kill_group();
         }
         let last_lines = self.output.finish(&self.link);
         let death = Arc::new(Death::new(killed.as_ref(), status, &last_lines));
@@ -417,7 +281,7 @@ impl Watch {
         if !in_order {
             tracing::error!(
                 plugin = self.library,
-                pid = self.child.id(),
+                pid = self.process.id(),
                 code = death.code,
                 "its worker process {}",
                 death.what
@@ -432,38 +296,6 @@ impl Watch {
             let _ = starting.send(Err(NotReady::Died(death)));
         }
     }
-
-    fn last_breath(&mut self, may_wait: bool) -> Option<ExitStatus> {
-        const STEP: Duration = Duration::from_micros(200);
-        let mut waited = Duration::ZERO;
-        loop {
-            if let Ok(Some(status)) = self.child.try_wait() {
-                return Some(status);
-            }
-            if !may_wait || waited >= LAST_BREATH {
-                return None;
-            }
-            thread::sleep(STEP);
-            waited += STEP;
-        }
-    }
-
-    fn kill_group(&self) {
-        let group = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
-        if let Some(group) = group {
-            let _ = kill_process_group(group, Signal::KILL);
-        }
-    }
-}
-
-fn forward(pending: &Pending, event: Event) -> Result<(), End> {
-    match pending.events.try_send(event) {
-        Err(tokio::sync::mpsc::error::TrySendError::Full(_)) => Err(End::Kill(Killed::Breach(
-            "one call asked for too many things at once",
-        ))),
-        // Who waited is gone: the call is just being given up.
-        _ => Ok(()),
-    }
 }
 
 /// Once for the whole process: it is the system that lacks it.
@@ -475,10 +307,6 @@ fn say_what_lacks(lacking: &[String]) {
             tracing::warn!("worker processes run with a weaker sandbox, for this system lacks {lacking}");
         });
     }
-}
-
-fn over() -> raw::Error {
-    raw::Error(raw_error(kind::INTERNAL, "call_over", "the call is over"))
 }
 
 fn timespec(duration: Duration) -> Timespec {

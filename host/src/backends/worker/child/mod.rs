@@ -40,7 +40,7 @@ use super::{
 use crate::backends::{bounded::SLOW_POLL, convert::raw_error, load::Library};
 
 /// Runs as a worker, until the host says that it is enough or is gone.
-pub fn main() -> ExitCode {
+pub(crate) fn main() -> ExitCode {
     match serve() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

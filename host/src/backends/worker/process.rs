@@ -1,0 +1,80 @@
+//! A worker's process: how it is started, and how it is seen to that it is gone.
+//!
+//! Invariant: it has no environment, no terminal's signals, and nothing open but the socket and the pipe for what it
+//! prints; and it is in a process group of its own, so that all of it can be ended.
+
+use std::{
+    io::{self, PipeReader},
+    os::{
+        fd::OwnedFd,
+        unix::{net::UnixStream, process::CommandExt},
+    },
+    path::Path,
+    process::{Child, Command, ExitStatus, Stdio},
+    thread,
+    time::Duration,
+};
+
+use rustix::process::{Pid, Signal, kill_process_group};
+
+use super::COMMAND;
+
+/// How long a process whose socket is closed may take to be gone.
+const LAST_BREATH: Duration = Duration::from_millis(50);
+
+/// A started process.
+pub(super) struct Process(Child);
+
+impl Process {
+    /// Starts it with this end of the socket. Returns what it prints, too.
+    pub(super) fn start(program: &Path, socket: UnixStream) -> io::Result<(Self, PipeReader)> {
+        let (printed, output) = io::pipe()?;
+        let child = Command::new(program)
+            .arg0("phone-verify")
+            .arg(COMMAND)
+            .env_clear()
+            .current_dir("/")
+            // A terminal's Ctrl-C is for the daemon, which drains.
+            .process_group(0)
+            .stdin(Stdio::from(OwnedFd::from(socket)))
+            .stdout(output.try_clone()?)
+            .stderr(output)
+            .spawn()?;
+        Ok((Self(child), printed))
+    }
+
+    pub(super) fn id(&self) -> u32 {
+        self.0.id()
+    }
+
+    /// How it ended, if it does within a moment by itself.
+    pub(super) fn last_breath(&mut self) -> Option<ExitStatus> {
+        const STEP: Duration = Duration::from_micros(200);
+        let mut waited = Duration::ZERO;
+        loop {
+            if let Ok(Some(status)) = self.0.try_wait() {
+                return Some(status);
+            }
+            if waited >= LAST_BREATH {
+                return None;
+            }
+            thread::sleep(STEP);
+            waited += STEP;
+        }
+    }
+
+    /// Ends it, and how it ended.
+    pub(super) fn kill(&mut self) -> Option<ExitStatus> {
+        self.kill_group();
+        let _ = self.0.kill();
+        self.0.wait().ok()
+    }
+
+    /// Ends what it may have left behind.
+    pub(super) fn kill_group(&self) {
+        let group = i32::try_from(self.0.id()).ok().and_then(Pid::from_raw);
+        if let Some(group) = group {
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+    }
+}

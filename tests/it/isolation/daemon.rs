@@ -1,0 +1,78 @@
+//! A daemon whose backend does its worst.
+#![cfg(target_os = "linux")]
+
+use std::{collections::BTreeSet, fs, time::Duration};
+
+use phone_verify_tests::{daemon::Daemon, site::Site};
+use serde_json::json;
+
+const NUMBERS: [&str; 4] = ["+13478379634", "+13478379635", "+13478379636", "+442079460018"];
+
+/// A daemon that has this said to its villain, with every SMS.
+fn daemon(message: &str) -> Daemon {
+    let mut site = Site::with_backend("villain.VillainBackend", &json!({}));
+    site.set("phone_verification", "MESSAGE", message);
+    site.set("dispatch", "send_timeout_seconds", 1);
+    site.set("dispatch", "total_timeout_seconds", 1);
+    site.serve()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_stays_while_its_backend_crashes_and_says_why() {
+    let daemon = daemon("attack segfault {security_code}");
+    let before = workers(&daemon);
+    assert_eq!(before.len(), 1);
+    for number in NUMBERS {
+        let answer = daemon.register(number).await;
+        assert!((500..600).contains(&answer.status), "{answer:?}");
+        assert_eq!(daemon.get("/healthz").await.status, 200);
+    }
+    daemon.wait_for_log("its worker process was killed by SIGSEGV (invalid memory access)");
+    daemon.wait_for_log("it is quarantined for 600 s: its worker process crashed 5 times within 60 s");
+    assert!(workers(&daemon).is_disjoint(&before));
+    let (status, log) = daemon.stop();
+    assert!(status.success(), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_loops_for_ever_ends_with_its_daemon() {
+    let daemon = daemon("attack spin {security_code}");
+    let worker = *workers(&daemon).first().unwrap();
+    let spinning = daemon.register(NUMBERS[0]);
+    let killed = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        daemon.signal(rustix::process::Signal::KILL);
+    };
+    // The connection breaks off with the daemon, so that there is nothing to be had of it.
+    let _ = tokio::time::timeout(Duration::from_millis(400), async {
+        tokio::join!(killed, spinning)
+    })
+    .await;
+    for _ in 0..200 {
+        if !is_running(worker) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("the worker {worker} still runs");
+}
+
+fn workers(daemon: &Daemon) -> BTreeSet<u32> {
+    let threads = fs::read_dir(format!("/proc/{}/task", daemon.id())).unwrap();
+    threads
+        .flatten()
+        .filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok())
+        .flat_map(|children| {
+            children
+                .split_whitespace()
+                .map(|id| id.parse().unwrap())
+                .collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+/// Nobody may have asked yet how it ended.
+fn is_running(process: u32) -> bool {
+    fs::read_to_string(format!("/proc/{process}/stat"))
+        .is_ok_and(|stat| !stat.rsplit(')').next().unwrap().trim_start().starts_with('Z'))
+}

@@ -1,0 +1,62 @@
+//! What a library does that the host contains wherever it runs, under load on another library.
+
+use std::time::Duration;
+
+use phone_verify::backends::code;
+use serde_json::json;
+
+use super::shelf::{Bystander, Shelf, alice, call_within, rewritten, send};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_panics() {
+    let shelf = Shelf::with(&["villain", "noop"]);
+    let bystander = Bystander::of(&shelf);
+    let villain = shelf.load("villain.VillainBackend", &json!({})).unwrap();
+    for panic in ["panic", "panic-later"] {
+        assert_eq!(send(&villain, panic).await.unwrap_err().code, "plugin_panic");
+    }
+    let call = call_within(Duration::from_millis(100));
+    let failure = villain.send_sms(&alice(), "panic-when-dropped", call).await;
+    assert_eq!(failure.unwrap_err().code, "deadline");
+    assert_eq!(send(&villain, "hello").await.unwrap(), "sms-1");
+    bystander.lost_nothing().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_answers_late() {
+    let shelf = Shelf::with(&["villain", "noop"]);
+    let bystander = Bystander::of(&shelf);
+    let villain = shelf.load("villain.VillainBackend", &json!({})).unwrap();
+    let call = call_within(Duration::from_millis(200));
+    let failure = villain.send_sms(&alice(), "late", call).await.unwrap_err();
+    assert_eq!(failure.code, "deadline");
+    // It stopped when it was told to, and goes on.
+    assert_eq!(send(&villain, "hello").await.unwrap(), "sms-1");
+    assert_eq!(send(&villain, "hello").await.unwrap(), "sms-2");
+    bystander.lost_nothing().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_floods_the_log() {
+    let shelf = Shelf::with(&["villain", "noop"]);
+    let bystander = Bystander::of(&shelf);
+    let villain = shelf.load("villain.VillainBackend", &json!({})).unwrap();
+    let call = call_within(Duration::from_secs(20));
+    villain.send_sms(&alice(), "flood-log", call).await.unwrap();
+    bystander.lost_nothing().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn its_manifest_names_a_backend_that_it_does_not_have() {
+    let shelf = Shelf::with(&["noop"]);
+    let lie = rewritten(
+        "villain",
+        "\"name\":\"VillainBackend\"",
+        "\"name\":\"VillainBackenD\"",
+    );
+    shelf.put("villain", &lie);
+    let refusals = shelf.load("villain.VillainBackenD", &json!({})).unwrap_err();
+    assert_eq!(refusals[0].code, code::NOT_CONSTRUCTED);
+    let sentence = "this library has no backend named VillainBackenD";
+    assert!(refusals[0].sentence.contains(sentence), "{refusals:?}");
+}
