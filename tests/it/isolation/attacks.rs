@@ -76,6 +76,30 @@ async fn it_loops_for_ever() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn it_logs_for_ever() {
+    let failure = under_load("flood-for-ever", Duration::from_millis(500)).await;
+    assert_eq!(failure.code, "deadline");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_hoards_requests() {
+    let nobody = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base_url = format!("http://{}", nobody.local_addr().unwrap());
+    let shelf = Shelf::with(&["villain", "noop"]);
+    let bystander = Bystander::of(&shelf);
+    let villain = shelf
+        .load("villain.VillainBackend", &json!({ "base_url": base_url }))
+        .unwrap();
+    let failure = send(&villain, "hoard").await.unwrap_err();
+    assert_eq!(failure.class, FailureClass::OutcomeUnknown, "{failure}");
+    assert_eq!(failure.code, code::WORKER_CONTRACT, "{failure}");
+    let rule = "it broke the protocol: its requests hold more than 64 MiB at once";
+    assert!(failure.message.contains(rule), "{failure}");
+    assert_eq!(send(&villain, "hello").await.unwrap(), "sms-1");
+    bystander.lost_nothing().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn it_blocks_its_thread() {
     let failure = under_load("attack block", Duration::from_millis(500)).await;
     assert_eq!(failure.code, "deadline");

@@ -38,23 +38,22 @@ async fn it_stays_while_its_backend_crashes_and_says_why() {
 async fn a_worker_that_loops_for_ever_ends_with_its_daemon() {
     let daemon = daemon("attack spin {security_code}");
     let worker = *workers(&daemon).first().unwrap();
-    let spinning = daemon.register(NUMBERS[0]);
-    let killed = async {
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        daemon.signal(rustix::process::Signal::KILL);
-    };
-    // The connection breaks off with the daemon, so that there is nothing to be had of it.
-    let _ = tokio::time::timeout(Duration::from_millis(400), async {
-        tokio::join!(killed, spinning)
-    })
-    .await;
-    for _ in 0..200 {
-        if !is_running(worker) {
+    tokio::select! {
+        answer = daemon.register(NUMBERS[0]) => panic!("{answer:?}"),
+        () = until(|| is_spinning(worker)) => {}
+    }
+    daemon.signal(rustix::process::Signal::KILL);
+    until(|| !is_running(worker)).await;
+}
+
+async fn until(mut is_so: impl FnMut() -> bool) {
+    for _ in 0..1000 {
+        if is_so() {
             return;
         }
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    panic!("the worker {worker} still runs");
+    panic!("it never came to that");
 }
 
 fn workers(daemon: &Daemon) -> BTreeSet<u32> {
@@ -73,6 +72,17 @@ fn workers(daemon: &Daemon) -> BTreeSet<u32> {
 
 /// Nobody may have asked yet how it ended.
 fn is_running(process: u32) -> bool {
-    fs::read_to_string(format!("/proc/{process}/stat"))
-        .is_ok_and(|stat| !stat.rsplit(')').next().unwrap().trim_start().starts_with('Z'))
+    stat(process).is_some_and(|fields| fields[0] != "Z")
+}
+
+/// It has used more than 50 ms of processor time; starting takes a tenth of that.
+fn is_spinning(process: u32) -> bool {
+    stat(process).is_some_and(|fields| fields[11].parse::<u64>().unwrap() > 5)
+}
+
+/// What the system tells of it after its name.
+fn stat(process: u32) -> Option<Vec<String>> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    let fields = stat.rsplit(')').next()?.split_whitespace();
+    Some(fields.map(str::to_owned).collect())
 }

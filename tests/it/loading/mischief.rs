@@ -1,11 +1,14 @@
 //! What a library does that the host contains wherever it runs, under load on another library.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use phone_verify::backends::code;
 use serde_json::json;
 
-use super::shelf::{Bystander, Shelf, alice, call_within, rewritten, send};
+use super::shelf::{Bystander, Shelf, alice, call, call_within, rewritten, send};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn it_panics() {
@@ -33,6 +36,46 @@ async fn it_answers_late() {
     // It stopped when it was told to, and goes on.
     assert_eq!(send(&villain, "hello").await.unwrap(), "sms-1");
     assert_eq!(send(&villain, "hello").await.unwrap(), "sms-2");
+    bystander.lost_nothing().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn its_constructor_panics() {
+    let shelf = Shelf::with(&["villain", "noop"]);
+    let bystander = Bystander::of(&shelf);
+    let refusals = shelf
+        .load("villain.VillainBackend", &json!({ "constructor": "panic" }))
+        .unwrap_err();
+    assert_eq!(refusals[0].code, code::NOT_CONSTRUCTED);
+    bystander.lost_nothing().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_answers_with_nonsense_and_twice() {
+    let shelf = Shelf::with(&["villain", "noop"]);
+    let bystander = Bystander::of(&shelf);
+    let villain = shelf.load("villain.VillainBackend", &json!({})).unwrap();
+    assert_eq!(send(&villain, "nonsense").await.unwrap_err().code, "bad_receipt");
+    let answers = Arc::new(Mutex::new(Vec::new()));
+    let heard = Arc::clone(&answers);
+    let settled = Arc::new(move |index, _| heard.lock().unwrap().push(index));
+    villain
+        .send_bulk_sms(&[alice(), alice()], "hello", call(), settled)
+        .await;
+    let mut answers = answers.lock().unwrap().clone();
+    answers.sort_unstable();
+    assert_eq!(answers, [0, 1], "each is heard once");
+    bystander.lost_nothing().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_waits_for_ever() {
+    let shelf = Shelf::with(&["villain", "noop"]);
+    let bystander = Bystander::of(&shelf);
+    let villain = shelf.load("villain.VillainBackend", &json!({})).unwrap();
+    let call = call_within(Duration::from_millis(100));
+    let failure = villain.send_sms(&alice(), "hang", call).await.unwrap_err();
+    assert_eq!(failure.code, "deadline");
     bystander.lost_nothing().await;
 }
 

@@ -5,7 +5,9 @@ mod attacks;
 mod vices;
 
 use std::{
+    future::{Future, poll_fn},
     sync::atomic::{AtomicU32, Ordering},
+    task::Poll,
     time::Duration,
 };
 
@@ -142,6 +144,24 @@ impl Backend for VillainBackend {
                         &format!("line {line}: {}", self.gossip(number, message)),
                     );
                 }
+            }
+            "flood-for-ever" => loop {
+                self.host.log(LogLevel::Error, "a line of a flood");
+            },
+            "hoard" => {
+                let url = format!("{}/sms", self.options.base_url.as_deref().unwrap_or_default());
+                let body = vec![b'x'; 1 << 20];
+                let mut requests: Vec<_> = (0..200)
+                    .map(|_| Box::pin(self.host.http().post(&url).body(body.clone()).send()))
+                    .collect();
+                poll_fn(|context| {
+                    for request in &mut requests {
+                        let _ = request.as_mut().poll(context);
+                    }
+                    Poll::Ready(())
+                })
+                .await;
+                std::future::pending::<()>().await;
             }
             "print" => {
                 println!("{}", self.gossip(number, message));

@@ -107,10 +107,11 @@ struct Errands<'a> {
 impl Errands<'_> {
     fn begin(&mut self, event: Event) {
         match event {
-            Event::Http { request, http } => {
+            Event::Http { request, http, held } => {
                 let exchange = self.instance.host.http(http.0);
                 let errand = async move {
                     let answer = exchange.await.into_result();
+                    drop(held);
                     ToWorker::HttpAnswer {
                         request,
                         answer: answer.map(raw::HttpResponse).map_err(raw::Error),
@@ -121,12 +122,14 @@ impl Errands<'_> {
             Event::Validate {
                 request,
                 security_code,
+                held,
             } => {
                 let Some(call) = self.call.clone() else {
                     return;
                 };
                 let errand = async move {
                     let verdict = call.base_validate(RStr::from(security_code.as_str())).await;
+                    drop(held);
                     ToWorker::Verdict {
                         request,
                         answer: verdict.into_result().map_err(raw::Error),

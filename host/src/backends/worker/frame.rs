@@ -111,6 +111,39 @@ mod tests {
     }
 
     #[test]
+    fn no_more_than_a_thousand_pairs_are_sent_and_none_are_taken() {
+        use phone_verify_plugin_abi::{
+            RawReceipt,
+            abi_stable::std_types::{RString, Tuple2},
+        };
+
+        use crate::backends::worker::raw::Receipt;
+
+        let receipt = Receipt(RawReceipt {
+            message_id: RString::new(),
+            flags: 0,
+            ext: (0..5000)
+                .map(|_| Tuple2(RString::new(), RString::new()))
+                .collect(),
+        });
+        let mut frame = encode(1, &receipt).ok().unwrap().to_vec();
+        let mut arrivals = Arrivals::default();
+        arrivals.read(frame.as_slice()).unwrap();
+        let (_, heard) = arrivals.next::<Receipt>().ok().unwrap().unwrap();
+        assert_eq!(heard.0.ext.len(), 1024);
+
+        // The number of pairs follows the empty id and the flags: 1024 is 0x80 0x08.
+        let at = LENGTH_BYTES + ID_BYTES + 2;
+        assert_eq!(frame[at..at + 2], [0x80, 0x08]);
+        frame[at] = 0x81;
+        frame.extend_from_slice(&[0, 0]);
+        frame[0] += 2;
+        let mut arrivals = Arrivals::default();
+        arrivals.read(frame.as_slice()).unwrap();
+        assert!(arrivals.next::<Receipt>().is_err());
+    }
+
+    #[test]
     fn what_is_too_long_or_no_message_is_refused() {
         assert!(encode(1, &"x".repeat(MAX_FRAME_BYTES)).is_err());
         for bytes in [

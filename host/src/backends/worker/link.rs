@@ -9,7 +9,7 @@ use std::{
     os::unix::net::UnixStream,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -35,6 +35,10 @@ pub(super) const GRACE: Duration = Duration::from_millis(250);
 const MAX_UNREAD_BYTES: usize = 16 << 20;
 /// Requests of one call that may wait to be looked at.
 const MAX_EVENTS: usize = 256;
+/// What all requests of a worker that are under way may take of this process's memory, and what one of them takes
+/// besides its texts: the future, and its share of a connection.
+const MAX_HELD_BYTES: usize = 64 << 20;
+const HELD_BYTES_EACH: usize = 16 << 10;
 
 /// One instance in the worker.
 pub(super) struct Instance {
@@ -45,9 +49,31 @@ pub(super) struct Instance {
 /// What a call waits for.
 pub(super) enum Event {
     Done(Result<Outcome, RawError>),
-    Http { request: u32, http: raw::HttpRequest },
-    Validate { request: u32, security_code: RString },
-    Drop { request: u32 },
+    Http {
+        request: u32,
+        http: raw::HttpRequest,
+        held: Held,
+    },
+    Validate {
+        request: u32,
+        security_code: RString,
+        held: Held,
+    },
+    Drop {
+        request: u32,
+    },
+}
+
+/// The memory that a request of a worker takes in this process, until it is dropped.
+pub(super) struct Held {
+    bytes: usize,
+    all: Arc<AtomicUsize>,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.all.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
 }
 
 /// What is known of a call while it is in the worker.
@@ -60,6 +86,8 @@ pub(super) struct Pending {
     pub(super) info: Option<Arc<CallInfo>>,
     /// Whether it asked for an HTTP request or reported an outcome: then something may have been sent.
     pub(super) is_touched: Arc<AtomicBool>,
+    /// Whether it was told that one of its steps took too long.
+    pub(super) is_slow: Arc<AtomicBool>,
     pub(super) events: mpsc::Sender<Event>,
 }
 
@@ -77,6 +105,7 @@ impl Pending {
             report,
             info,
             is_touched: Arc::default(),
+            is_slow: Arc::default(),
             events,
         };
         (pending, receiver)
@@ -93,6 +122,7 @@ pub(super) struct Link {
     next_id: AtomicU64,
     /// Whether the worker cannot reach a network but through the host.
     is_sealed: AtomicBool,
+    held_bytes: Arc<AtomicUsize>,
     pub(super) clock: Clock,
 }
 
@@ -144,6 +174,7 @@ impl Link {
             }),
             next_id: AtomicU64::new(1),
             is_sealed: AtomicBool::new(false),
+            held_bytes: Arc::default(),
             clock,
         })
     }
@@ -209,6 +240,20 @@ impl Link {
             self.ring();
         }
         Ok(())
+    }
+
+    /// Takes a request of `bytes` in, if this process holds not too much for this worker already.
+    pub(super) fn hold(&self, bytes: usize) -> Result<Held, Killed> {
+        let bytes = bytes.saturating_add(HELD_BYTES_EACH);
+        let before = self.held_bytes.fetch_add(bytes, Ordering::Relaxed);
+        let held = Held {
+            bytes,
+            all: Arc::clone(&self.held_bytes),
+        };
+        if before.saturating_add(bytes) > MAX_HELD_BYTES {
+            return Err(Killed::Breach("its requests hold more than 64 MiB at once"));
+        }
+        Ok(held)
     }
 
     /// Writes what was left over. Returns whether there is still something.

@@ -66,13 +66,15 @@ pub(super) enum ToWorker {
 /// From the worker.
 #[derive(Serialize, Deserialize)]
 pub(super) enum ToHost {
-    /// The library is open.
-    Ready {
+    /// The sandbox is on. Said once and first, before there is any code of the library that could say it.
+    Confined {
         /// Whether nothing in the process can reach a network by itself.
         is_sealed: bool,
         /// What of the sandbox this system does not offer.
         lacking: Vec<String>,
     },
+    /// The library is open.
+    Ready,
     /// The library is not opened.
     Refused { code: String, sentence: String },
     /// A call or a construction ended.

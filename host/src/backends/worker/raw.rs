@@ -100,13 +100,18 @@ HttpResponseFields {
     ext: Ext,
 });
 
-/// The ABI's pairs of texts.
+/// The ABI's pairs of texts. Of more than [`MAX_PAIRS`] the rest is not sent, and one who sends more is no worker of
+/// ours: empty ones would take thirty times the memory that they take in a frame.
 pub(super) mod pairs {
-    use phone_verify_plugin_abi::{
-        Ext,
-        abi_stable::std_types::{RString, Tuple2},
+    use std::fmt;
+
+    use phone_verify_plugin_abi::{Ext, abi_stable::std_types::Tuple2};
+    use serde::{
+        Deserializer, Serializer,
+        de::{Error, SeqAccess, Visitor},
     };
-    use serde::{Deserialize, Deserializer, Serializer};
+
+    const MAX_PAIRS: usize = 1024;
 
     pub(in crate::backends::worker) fn serialize<S: Serializer>(
         pairs: &Ext,
@@ -115,6 +120,7 @@ pub(super) mod pairs {
         serializer.collect_seq(
             pairs
                 .iter()
+                .take(MAX_PAIRS)
                 .map(|Tuple2(name, value)| (name.as_str(), value.as_str())),
         )
     }
@@ -122,11 +128,28 @@ pub(super) mod pairs {
     pub(in crate::backends::worker) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Ext, D::Error> {
-        let pairs = Vec::<(RString, RString)>::deserialize(deserializer)?;
-        Ok(pairs
-            .into_iter()
-            .map(|(name, value)| Tuple2(name, value))
-            .collect())
+        struct Pairs;
+
+        impl<'de> Visitor<'de> for Pairs {
+            type Value = Ext;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "at most {MAX_PAIRS} pairs of texts")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Ext, A::Error> {
+                let mut pairs = Ext::new();
+                while let Some((name, value)) = sequence.next_element()? {
+                    if pairs.len() == MAX_PAIRS {
+                        return Err(A::Error::invalid_length(pairs.len() + 1, &self));
+                    }
+                    pairs.push(Tuple2(name, value));
+                }
+                Ok(pairs)
+            }
+        }
+
+        deserializer.deserialize_seq(Pairs)
     }
 }
 

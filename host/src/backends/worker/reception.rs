@@ -10,7 +10,8 @@ use std::{
 };
 
 use phone_verify_plugin_abi::{
-    abi_stable::std_types::{RResult, RSliceMut, RStr},
+    RawHttpRequest,
+    abi_stable::std_types::{RResult, RSliceMut, RStr, Tuple2},
     kind,
 };
 use tokio::sync::mpsc::error::TrySendError;
@@ -30,8 +31,8 @@ const MAX_RANDOM_BYTES: u32 = 64 * 1024;
 pub(super) fn receive(link: &Link, library: &str, id: u64, message: ToHost) -> Result<(), Killed> {
     let pending = || link.state().calls.get(&id).cloned();
     match message {
-        ToHost::Ready { .. } | ToHost::Refused { .. } => {
-            return Err(Killed::Breach("it opened its library twice"));
+        ToHost::Confined { .. } | ToHost::Ready | ToHost::Refused { .. } => {
+            return Err(Killed::Breach("it was started twice"));
         }
         ToHost::Cancelled => drop(link.end(id)),
         ToHost::Discarded { instance } => drop(link.state().instances.remove(&instance)),
@@ -44,15 +45,18 @@ pub(super) fn receive(link: &Link, library: &str, id: u64, message: ToHost) -> R
             if let Some(pending) = &pending {
                 pending.is_touched.store(true, Ordering::Relaxed);
             }
-            forward(pending, Event::Http { request, http })?;
+            let held = link.hold(size(&http.0))?;
+            forward(pending, Event::Http { request, http, held })?;
         }
         ToHost::Validate {
             request,
             security_code,
         } => {
+            let held = link.hold(security_code.len())?;
             let event = Event::Validate {
                 request,
                 security_code,
+                held,
             };
             forward(pending(), event)?;
         }
@@ -73,7 +77,10 @@ pub(super) fn receive(link: &Link, library: &str, id: u64, message: ToHost) -> R
             }
         }
         ToHost::Slow { took_ms } => {
-            if let Some(info) = pending().and_then(|pending| pending.info) {
+            if let Some(pending) = pending()
+                && let Some(info) = pending.info
+                && !pending.is_slow.swap(true, Ordering::Relaxed)
+            {
                 warn_of_slow_poll(library, info.request_id(), Duration::from_millis(took_ms));
             }
         }
@@ -93,6 +100,13 @@ pub(super) fn receive(link: &Link, library: &str, id: u64, message: ToHost) -> R
         }
     }
     Ok(())
+}
+
+/// What a request takes in memory, its answer not counted.
+fn size(http: &RawHttpRequest) -> usize {
+    let pairs = http.headers.iter().chain(&http.ext);
+    let pairs: usize = pairs.map(|Tuple2(name, value)| name.len() + value.len()).sum();
+    http.method.len() + http.url.len() + http.body.len() + pairs
 }
 
 fn forward(pending: Option<Pending>, event: Event) -> Result<(), Killed> {

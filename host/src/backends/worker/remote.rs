@@ -58,7 +58,7 @@ pub(in crate::backends) fn create(
             services: Arc::clone(services),
         }),
         place: Mutex::default(),
-        moving: Mutex::default(),
+        moving: Arc::default(),
     });
     remote.settle().map_err(|problem| match problem {
         NotSettled::NotReady(why) => why.raw(supervisor.library()),
@@ -76,7 +76,8 @@ struct Remote {
     instance: Arc<Instance>,
     /// The process where it is constructed, and its number there.
     place: Mutex<Option<(Weak<Link>, u64)>>,
-    moving: Mutex<()>,
+    /// Whoever constructs it anew has this; others wait for it without a thread.
+    moving: Arc<tokio::sync::Mutex<()>>,
 }
 
 enum NotSettled {
@@ -93,12 +94,8 @@ impl Remote {
         Some((link, *number))
     }
 
-    /// Constructs it in the library's process, if it is not there already.
+    /// Constructs it in the library's process; one at a time.
     fn settle(&self) -> Result<(Arc<Link>, u64), NotSettled> {
-        let _one_at_a_time = lock(&self.moving);
-        if let Some(place) = self.place() {
-            return Ok(place);
-        }
         let link = self.supervisor.link().map_err(NotSettled::NotReady)?;
         let number = link.next_id();
         link.state().instances.insert(number, Arc::clone(&self.instance));
@@ -157,9 +154,17 @@ impl Remote {
             if let Some(place) = self.place() {
                 return Ok(place);
             }
-            // Starting a process blocks for some milliseconds.
+            let moving = Arc::clone(&self.moving).lock_owned().await;
+            if let Some(place) = self.place() {
+                return Ok(place);
+            }
+            // Starting a process blocks for some milliseconds; seconds, if the library's constructors never end.
             let this = Arc::clone(self);
-            let settled = tokio::task::spawn_blocking(move || this.settle()).await;
+            let settled = tokio::task::spawn_blocking(move || {
+                let _until_it_is_there = moving;
+                this.settle()
+            })
+            .await;
             let why = match settled {
                 Ok(Ok(place)) => return Ok(place),
                 Ok(Err(NotSettled::NotReady(why))) => why,

@@ -34,6 +34,10 @@ use crate::backends::{
 
 /// How long a process that was asked to end may take.
 const FAREWELL: Duration = Duration::from_secs(1);
+/// Reads of the socket before all else has its turn: one that never ends must not keep its own deadline away.
+const READS: usize = 16;
+/// A refusal is one sentence.
+const MAX_SENTENCE_CHARACTERS: usize = 2000;
 
 /// How the start of a worker went.
 pub(super) type Started = Result<Arc<Link>, NotReady>;
@@ -70,6 +74,8 @@ struct Watch {
     bell: UnixStream,
     output: Output,
     has_output: bool,
+    /// Whether it told of its sandbox; what it says of that later is the library's word.
+    is_confined: bool,
     supervisor: Weak<Supervisor>,
     /// Who waits for the start, until it is over.
     starting: Option<mpsc::SyncSender<Started>>,
@@ -108,6 +114,7 @@ impl Watch {
         Ok(Self {
             output: Output::new(pipe, &spec.library, spec.clock.clone()),
             has_output: true,
+            is_confined: false,
             library: spec.library.clone(),
             process,
             link,
@@ -205,7 +212,7 @@ impl Watch {
     }
 
     fn read(&mut self, arrivals: &mut Arrivals) -> Result<(), End> {
-        loop {
+        for _ in 0..READS {
             match arrivals.read(self.link.stream()) {
                 Ok(0) => return Err(End::Gone),
                 Ok(_) => {}
@@ -221,13 +228,24 @@ impl Watch {
                 }
             }
         }
+        Ok(())
     }
 
     fn handle(&mut self, id: u64, message: ToHost) -> Result<(), End> {
         match message {
-            ToHost::Ready { is_sealed, lacking } => self.ready(is_sealed, &lacking),
+            ToHost::Confined { is_sealed, lacking } if !self.is_confined => {
+                self.is_confined = true;
+                if is_sealed {
+                    self.link.seal();
+                }
+                say_what_lacks(&lacking);
+            }
+            ToHost::Ready => self.ready(),
             ToHost::Refused { code, sentence } => {
                 if let Some(starting) = self.starting.take() {
+                    // The library's constructors may have said it, and a terminal may show it.
+                    let sentence: String = sentence.chars().take(MAX_SENTENCE_CHARACTERS).collect();
+                    let sentence = sentence.replace(char::is_control, " ");
                     let code = code::of_a_worker(&code);
                     let refusal = NotReady::Refused(Refusal { code, sentence });
                     let _ = starting.send(Err(refusal));
@@ -239,14 +257,10 @@ impl Watch {
         Ok(())
     }
 
-    fn ready(&mut self, is_sealed: bool, lacking: &[String]) {
+    fn ready(&mut self) {
         let Some(starting) = self.starting.take() else {
             return;
         };
-        if is_sealed {
-            self.link.seal();
-        }
-        say_what_lacks(lacking);
         let took = self.link.clock.elapsed().saturating_sub(self.begun);
         tracing::debug!(
             plugin = self.library,

@@ -51,6 +51,7 @@ pub(crate) fn main() -> ExitCode {
 }
 
 fn serve() -> io::Result<()> {
+    close_inherited();
     let stream = socket()?;
     let mut arrivals = Arrivals::default();
     let (path, file) = loop {
@@ -71,14 +72,17 @@ fn serve() -> io::Result<()> {
         .enable_all()
         .build()?;
     let path = Path::new(OsStr::from_bytes(&path));
-    let mut sandbox = Sandbox::before_opening(path);
+    let sandbox = Sandbox::before_opening(path);
+    let is_sealed = sandbox.is_sealed;
+    let lacking = sandbox.lacking;
+    // A few sentences always fit into a frame.
+    let _ = link.send(NO_CALL, &ToHost::Confined { is_sealed, lacking });
     let opened = Library::open(path, &file);
-    sandbox.after_opening();
+    if is_sealed {
+        sandbox::after_opening()?;
+    }
     let answer = match &opened {
-        Ok(_) => ToHost::Ready {
-            is_sealed: sandbox.is_sealed,
-            lacking: sandbox.lacking,
-        },
+        Ok(_) => ToHost::Ready,
         Err(refusal) => ToHost::Refused {
             code: refusal.code.to_owned(),
             sentence: refusal.sentence.clone(),
@@ -95,6 +99,22 @@ fn serve() -> io::Result<()> {
         running: HashMap::new(),
     };
     runtime.block_on(worker.run())
+}
+
+/// Closes what is open besides the three streams. The daemon passes nothing on, but whoever started the daemon may have
+/// left it something that it does not know of.
+fn close_inherited() {
+    let open: Vec<i32> = match std::fs::read_dir("/dev/fd") {
+        Ok(list) => list
+            .flatten()
+            .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+            .collect(),
+        Err(_) => (0..1024).collect(),
+    };
+    for descriptor in open.into_iter().filter(|descriptor| *descriptor > 2) {
+        // The one by which the list was read is closed already.
+        let _ = nix::unistd::close(descriptor);
+    }
 }
 
 /// The socket, which comes as standard input; the library finds nothing there.

@@ -10,6 +10,11 @@ use seccompiler::{
     TargetArch, apply_filter,
 };
 
+// The kernel's numbers, of which the crate has the first only.
+const F_SETOWN: libc::c_int = sys::F_SETOWN;
+const F_SETSIG: libc::c_int = 10;
+const F_SETOWN_EX: libc::c_int = 15;
+
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
 /// Refused from the beginning: the network, processes and threads, other processes, the system's settings, what
@@ -26,13 +31,24 @@ const DENIED: &[c_long] = &[
     sys::SYS_clone3,
     sys::SYS_execve,
     sys::SYS_execveat,
+    // May make a descriptor's owner, who gets its signals, of any process.
+    sys::SYS_ioctl,
     sys::SYS_setsid,
     sys::SYS_setpgid,
     sys::SYS_ptrace,
     sys::SYS_process_vm_readv,
     sys::SYS_process_vm_writev,
     sys::SYS_process_madvise,
+    sys::SYS_process_mrelease,
     sys::SYS_kcmp,
+    sys::SYS_setpriority,
+    sys::SYS_sched_setaffinity,
+    sys::SYS_sched_setscheduler,
+    sys::SYS_sched_setparam,
+    sys::SYS_sched_setattr,
+    sys::SYS_ioprio_set,
+    sys::SYS_migrate_pages,
+    sys::SYS_move_pages,
     sys::SYS_tkill,
     sys::SYS_rt_sigqueueinfo,
     sys::SYS_rt_tgsigqueueinfo,
@@ -44,6 +60,7 @@ const DENIED: &[c_long] = &[
     sys::SYS_pivot_root,
     sys::SYS_chroot,
     sys::SYS_open_tree,
+    OPEN_TREE_ATTR,
     sys::SYS_move_mount,
     sys::SYS_fsopen,
     sys::SYS_fsmount,
@@ -84,6 +101,7 @@ const DENIED: &[c_long] = &[
     sys::SYS_inotify_init1,
     sys::SYS_fchmod,
     sys::SYS_fchmodat,
+    FCHMODAT2,
     sys::SYS_fchown,
     sys::SYS_fchownat,
     sys::SYS_utimensat,
@@ -93,6 +111,9 @@ const DENIED: &[c_long] = &[
     sys::SYS_removexattr,
     sys::SYS_lremovexattr,
     sys::SYS_fremovexattr,
+    SETXATTRAT,
+    REMOVEXATTRAT,
+    FILE_SETATTR,
     sys::SYS_shmget,
     sys::SYS_shmat,
     sys::SYS_msgget,
@@ -107,6 +128,13 @@ const DENIED: &[c_long] = &[
     sys::SYS_setgroups,
     sys::SYS_capset,
 ];
+
+// Too new for the crate, on some processors or all; new calls have one number everywhere.
+const FCHMODAT2: c_long = 452;
+const SETXATTRAT: c_long = 463;
+const REMOVEXATTRAT: c_long = 466;
+const OPEN_TREE_ATTR: c_long = 467;
+const FILE_SETATTR: c_long = 469;
 
 /// The same by their older names, which newer processors do not have.
 #[cfg(target_arch = "x86_64")]
@@ -127,6 +155,13 @@ const DENIED_OLDER: &[c_long] = &[
 ];
 #[cfg(not(target_arch = "x86_64"))]
 const DENIED_OLDER: &[c_long] = &[];
+
+/// The processor's second set of calls, which some kernels offer: their numbers have this bit. Most of them are the
+/// calls above, the others lie in this range.
+#[cfg(target_arch = "x86_64")]
+const X32: c_long = 0x4000_0000;
+#[cfg(target_arch = "x86_64")]
+const X32_ONLY: std::ops::RangeInclusive<c_long> = 512..=547;
 
 /// What is left in the end: compute, allocate, wait, talk on what is open, end.
 const ALLOWED: &[c_long] = &[
@@ -195,6 +230,16 @@ pub(super) fn deny_much() -> Result<(), String> {
     // Process 0 is the caller itself.
     let not_self = condition(0, SeccompCmpOp::Ne, 0)?;
     rules.insert(sys::SYS_prlimit64, vec![rule(vec![others(0)?, not_self])?]);
+    // Whose signals a descriptor sends, and to whom; the end with the parent; the eyes of others.
+    rules.insert(sys::SYS_fcntl, when(1, &[F_SETOWN, F_SETSIG, F_SETOWN_EX])?);
+    let kept = [sys::PR_SET_PDEATHSIG, sys::PR_SET_DUMPABLE, sys::PR_SET_PTRACER];
+    rules.insert(sys::SYS_prctl, when(0, &kept)?);
+    #[cfg(target_arch = "x86_64")]
+    {
+        let calls = rules.keys().copied().chain(X32_ONLY);
+        let second: Rules = calls.map(|call| (call | X32, Vec::new())).collect();
+        rules.extend(second);
+    }
     apply(rules, SeccompAction::Allow, SeccompAction::Errno(errno()))
 }
 
@@ -210,6 +255,15 @@ pub(super) fn allow_little() -> Result<(), String> {
     let to_self = condition(0, SeccompCmpOp::Eq, own)?;
     rules.insert(sys::SYS_tgkill, vec![rule(vec![to_self])?]);
     apply(rules, SeccompAction::Errno(errno()), SeccompAction::Allow)
+}
+
+/// One of these values in this argument.
+fn when(argument: u8, values: &[libc::c_int]) -> Result<Vec<SeccompRule>, String> {
+    let is = |value: &libc::c_int| {
+        let value = u64::try_from(*value).map_err(lacks)?;
+        rule(vec![condition(argument, SeccompCmpOp::Eq, value)?])
+    };
+    values.iter().map(is).collect()
 }
 
 fn errno() -> u32 {

@@ -43,16 +43,6 @@ impl Sandbox {
         sandbox
     }
 
-    /// The second phase.
-    pub(super) fn after_opening(&mut self) {
-        #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
-        if self.is_sealed
-            && let Err(why) = calls::allow_little()
-        {
-            self.lacking.push(why);
-        }
-    }
-
     fn limit_resources(&mut self) {
         use rustix::process::{Resource, Rlimit, setrlimit};
 
@@ -84,6 +74,9 @@ impl Sandbox {
         if set_parent_process_death_signal(Some(Signal::KILL)).is_err() {
             self.lacking.push("an end together with its parent".to_owned());
         }
+        if drop_capabilities().is_err() {
+            self.lacking.push("a life without privileges".to_owned());
+        }
         // The options hold secrets: no other process of this user may look into this one.
         if set_dumpable_behavior(DumpableBehavior::NotDumpable).is_err() {
             self.lacking.push("memory that others cannot read".to_owned());
@@ -100,4 +93,25 @@ impl Sandbox {
         self.lacking
             .push("seccomp for this processor, which keeps a library away from the network".to_owned());
     }
+}
+
+/// The second phase, for a process that is sealed. A system that could do the first can do this.
+pub(super) fn after_opening() -> std::io::Result<()> {
+    #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+    calls::allow_little().map_err(std::io::Error::other)?;
+    Ok(())
+}
+
+/// A daemon that runs as root does not give its rights to a library.
+#[cfg(target_os = "linux")]
+fn drop_capabilities() -> rustix::io::Result<()> {
+    use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
+
+    let none = CapabilitySet::empty();
+    let sets = CapabilitySets {
+        effective: none,
+        permitted: none,
+        inheritable: none,
+    };
+    set_capabilities(None, sets)
 }
