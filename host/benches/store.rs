@@ -74,6 +74,8 @@ impl Bench {
             lease: Duration::from_secs(60),
             max_failed_attempts: 5,
             max_sessions: 5,
+            client_ref: None,
+            request: None,
         });
         assert!(matches!(begun.await, Ok(Begun::Yes { .. })));
         let sent = Ok(Receipt::default());

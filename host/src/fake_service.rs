@@ -142,9 +142,8 @@ impl Service {
         let mut context = Map::new();
         context.insert("name".into(), json!("Ada"));
         let request = RegisterRequest {
-            number: number.clone(),
-            locale: Locale(languages.into()),
             context,
+            ..RegisterRequest::of(number.clone(), Locale(languages.into()))
         };
         self.verifier.register(request).await
     }

@@ -41,7 +41,7 @@ fn code(source: &str) -> String {
 
 /// Modules that are compiled for tests only, and may reach where the code that ships may not.
 const TEST_MODULES: [&str; 5] = [
-    "/stories.rs",
+    "stories.rs",
     "/contract/",
     "/testing.rs",
     "/fake_service.rs",

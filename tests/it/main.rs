@@ -12,6 +12,7 @@ mod custom_backend;
 mod drop_in;
 mod isolation;
 mod loading;
+mod native;
 mod providers;
 mod refusals;
 mod send;

@@ -123,6 +123,7 @@ impl Service {
             breaker,
             default_region: None,
             read_timeout: Duration::from_secs(10),
+            keys: Vec::new(),
             clock: clock.clone(),
         };
         Self {

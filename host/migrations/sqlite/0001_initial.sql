@@ -8,7 +8,7 @@ CREATE TABLE verification (
     code_of         BLOB,
     key_id          INTEGER NOT NULL,   -- of code and number
     code            BLOB,               -- digest; of a row with its own code
-    code_sealed     BLOB,               -- to send the same code again; gone once used or expired
+    code_sealed     BLOB,               -- with the number, to send it again; gone once used or expired
     code_used_at    INTEGER,
     -- Of the code, over all verifications that share it: attempts that did not succeed, and those whose
     -- message may have been sent.
@@ -20,8 +20,19 @@ CREATE TABLE verification (
     expires_at      INTEGER NOT NULL,
     verified_at     INTEGER,
     delivery        TEXT    NOT NULL DEFAULT 'pending',  -- 'pending', 'sent', or a failure class
-    message_id      TEXT                                 -- the provider's
+    message_id      TEXT,                                -- the provider's
+    ended           TEXT,                                -- 'cancelled', 'not_sent'
+    client_ref      BLOB                                 -- sealed
 ) WITHOUT ROWID;
+
+-- Requests that must not be done twice.
+CREATE TABLE request (
+    key             BLOB    PRIMARY KEY,   -- digest of the caller and the key that it chose
+    body            BLOB    NOT NULL,      -- digest
+    verification    BLOB    NOT NULL,      -- what came of it
+    created_at      INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX request_verification ON request (verification);
 
 -- The one code of a number that is still good. Rows leave when the code is used or expires, so this stays
 -- small however many verifications there were.

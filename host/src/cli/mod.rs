@@ -6,6 +6,7 @@
 mod backends;
 mod check;
 mod cleanup;
+mod keys;
 mod output;
 mod plugin;
 mod register;
@@ -54,6 +55,8 @@ enum Command {
     Send(send::Send),
     /// Delete old records
     Cleanup(cleanup::Cleanup),
+    /// Keys of the native API
+    Keys(keys::Keys),
     /// Tools for the authors of backends
     Plugin(plugin::Plugin),
 }
@@ -132,6 +135,7 @@ pub fn main() -> ExitCode {
         Command::Verify(command) => (command.run(), command.common.json),
         Command::Send(command) => (command.run(), command.common.json),
         Command::Cleanup(command) => (command.run(), command.common.json),
+        Command::Keys(command) => (command.run(), command.json()),
         Command::Plugin(command) => (command.run(), command.json()),
     };
     match outcome {

@@ -1,7 +1,7 @@
 //! `phone-verify register`: one registration from the terminal, through the same service.
 
 use clap::Args;
-use serde_json::{Map, json};
+use serde_json::json;
 
 use super::{Common, output::Failure};
 use crate::{
@@ -38,11 +38,7 @@ impl Register {
     pub(super) fn run(&self) -> Result<(), Failure> {
         let registered = self.common.with_service(async |service, settings| {
             let number = parse_number(&self.number, settings)?;
-            let request = RegisterRequest {
-                number,
-                locale: Locale(self.locale.clone()),
-                context: Map::new(),
-            };
+            let request = RegisterRequest::of(number, Locale(self.locale.clone()));
             service
                 .verifier
                 .register(request)

@@ -42,8 +42,14 @@ pub async fn run(settings: &Settings, ready: impl FnOnce(SocketAddr)) -> Result<
         breaker: Arc::clone(&service.breaker),
         default_region: settings.phone_verification.default_region,
         read_timeout: settings.server.read_timeout,
+        keys: settings.api.keys.clone(),
         clock: service.clock.clone(),
     });
+    if app.keys.is_empty() && !address.ip().is_loopback() {
+        tracing::warn!(
+            "the native API is open to everybody who reaches {address}: name keys in [api.keys], or let a proxy keep /v1"
+        );
+    }
     let bound = listener.local_addr().map_err(bind)?;
     tracing::info!(address = %bound, backend = service.backend.name(), "listening");
     ready(bound);

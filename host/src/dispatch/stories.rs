@@ -95,11 +95,7 @@ async fn the_end_of_the_service_waits_for_what_is_under_way() {
     let service = Service::start(FakeNetwork::default());
     service.network.hold();
     let (network, verifier) = (service.network.clone(), service.verifier.clone());
-    let request = crate::verifier::RegisterRequest {
-        number: number(1),
-        locale: crate::model::Locale::default(),
-        context: serde_json::Map::new(),
-    };
+    let request = crate::verifier::RegisterRequest::of(number(1), crate::model::Locale::default());
     let registering = tokio::spawn(async move { verifier.register(request).await });
     network.arrived(1).await;
     let other = service.second(FakeNetwork::default());

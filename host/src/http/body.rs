@@ -3,17 +3,23 @@
 //!
 //! Invariant: a body is at most [`MAX_BODY_BYTES`], and arrives in time or not at all.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
 
 use axum::{
     body::{Body, Bytes, to_bytes},
     extract::{FromRequest, Multipart, Request},
-    http::{HeaderMap, header},
+    http::{HeaderMap, header, request::Parts},
 };
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{
-    error::{ApiError, BLANK, FieldError, NOT_A_STRING, NULL, NULL_CHARACTER, REQUIRED},
+    error::{
+        ApiError, BLANK, FieldError, NOT_A_STRING, NOT_AN_OBJECT, NULL, NULL_CHARACTER, REQUIRED, TOO_LONG,
+        UNKNOWN_FIELD,
+    },
     media_type, python_json,
 };
 
@@ -25,20 +31,22 @@ pub(super) const MAX_BODY_BYTES: usize = 64 * 1024;
 pub(super) struct Fields(HashMap<String, Value>);
 
 impl Fields {
-    /// Reads the body of a request.
-    pub(super) async fn read(request: Request, limit: Duration) -> Result<Self, ApiError> {
-        let (parts, body) = request.into_parts();
-        let announced = parts
-            .headers
-            .get(header::CONTENT_LENGTH)
-            .and_then(|length| length.to_str().ok()?.parse().ok());
-        if announced.is_some_and(|length: u64| length > MAX_BODY_BYTES as u64) {
-            return Err(ApiError::TooLarge);
+    /// Reads the body of a request of the native API: JSON, or nothing.
+    pub(super) async fn read_json(request: Request, limit: Duration) -> Result<Self, ApiError> {
+        let found = content_type(request.headers());
+        if !found.is_empty() && !media_type::fits(found, "application/json") {
+            return Err(ApiError::UnsupportedMediaType(found.to_owned()));
         }
-        let bytes = tokio::time::timeout(limit, to_bytes(body, MAX_BODY_BYTES))
-            .await
-            .map_err(|_| ApiError::TooSlow)?
-            .map_err(|error| not_read(&error))?;
+        let (_, bytes) = whole(request, limit).await?;
+        if bytes.is_empty() {
+            return Ok(Self(HashMap::new()));
+        }
+        Self::from_json(&bytes)
+    }
+
+    /// Reads the body of a request, in any of the forms that the ancestor takes.
+    pub(super) async fn read(request: Request, limit: Duration) -> Result<Self, ApiError> {
+        let (parts, bytes) = whole(request, limit).await?;
         if bytes.is_empty() {
             return Ok(Self(HashMap::new()));
         }
@@ -132,6 +140,69 @@ impl Fields {
         errors.push((name, problem));
         None
     }
+
+    /// A text that may be left out, at most so many characters long.
+    pub(super) fn optional_text(
+        &mut self,
+        name: &'static str,
+        max_characters: usize,
+        errors: &mut Vec<FieldError>,
+    ) -> Option<String> {
+        if matches!(self.0.get(name), None | Some(Value::Null)) {
+            self.0.remove(name);
+            return None;
+        }
+        let text = self.text(name, errors)?;
+        if text.chars().count() > max_characters {
+            errors.push((name, TOO_LONG));
+            return None;
+        }
+        Some(text)
+    }
+
+    /// An object that may be left out.
+    pub(super) fn optional_object(
+        &mut self,
+        name: &'static str,
+        errors: &mut Vec<FieldError>,
+    ) -> Option<Map<String, Value>> {
+        match self.0.remove(name)? {
+            Value::Object(object) => return Some(object),
+            Value::Null => {}
+            _ => errors.push((name, NOT_AN_OBJECT)),
+        }
+        None
+    }
+
+    /// Refuses fields that nobody asked for: a misspelt one must not pass for one that was left out.
+    pub(super) fn nothing_else(&self, errors: &mut Vec<FieldError>) {
+        if !self.0.is_empty() {
+            errors.push(("non_field_errors", UNKNOWN_FIELD));
+        }
+    }
+
+    /// The same bytes for the same fields, whatever their order and the space between them.
+    pub(super) fn digestible(&self) -> Vec<u8> {
+        let sorted: BTreeMap<&String, &Value> = self.0.iter().collect();
+        serde_json::to_vec(&sorted).unwrap_or_default()
+    }
+}
+
+/// The head and the body, which arrives in time or not at all.
+async fn whole(request: Request, limit: Duration) -> Result<(Parts, Bytes), ApiError> {
+    let (parts, body) = request.into_parts();
+    let announced = parts
+        .headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|length| length.to_str().ok()?.parse().ok());
+    if announced.is_some_and(|length: u64| length > MAX_BODY_BYTES as u64) {
+        return Err(ApiError::TooLarge);
+    }
+    let bytes = tokio::time::timeout(limit, to_bytes(body, MAX_BODY_BYTES))
+        .await
+        .map_err(|_| ApiError::TooSlow)?
+        .map_err(|error| not_read(&error))?;
+    Ok((parts, bytes))
 }
 
 fn content_type(headers: &HeaderMap) -> &str {

@@ -11,8 +11,9 @@ use serde_json::{Map, Value, json};
 
 use super::{access::ErrorCode, json::Json};
 use crate::{
-    model::{FailureClass, SendFailure, Verdict},
-    verifier::{CheckError, RegisterError},
+    model::{FailureClass, SendFailure, Status, Verdict},
+    store::StoreError,
+    verifier::{CheckError, RegisterError, ResendError},
 };
 
 /// A field's name and what is wrong with it.
@@ -39,10 +40,18 @@ pub(super) enum ApiError {
     NotFound,
     /// The method, and those that are allowed.
     Method(Method, &'static str),
+    /// The method; those that are allowed are told elsewhere.
+    NotAllowed(Method),
     /// Not [`Verdict::Valid`].
     Verdict(Verdict),
     Register(RegisterError),
+    Resend(ResendError),
     Check(CheckError),
+    Store(StoreError),
+    /// No verification of that id.
+    NoVerification,
+    /// No API key, or none that is known.
+    Unauthorized,
     /// A panic in a route.
     Defect,
 }
@@ -52,15 +61,43 @@ pub(super) const BLANK: &str = "This field may not be blank.";
 pub(super) const NULL: &str = "This field may not be null.";
 pub(super) const NOT_A_STRING: &str = "Not a valid string.";
 pub(super) const NULL_CHARACTER: &str = "Null characters are not allowed.";
+pub(super) const NOT_AN_OBJECT: &str = "Not an object.";
+pub(super) const TOO_LONG: &str = "This field is too long.";
+pub(super) const UNKNOWN_FIELD: &str = "There is a field that is not known here.";
 pub(super) const NOT_A_PHONE_NUMBER: &str = "Enter a valid phone number.";
 
 /// An answer in the making.
-struct Answer {
-    status: StatusCode,
-    code: &'static str,
-    body: Map<String, Value>,
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) code: &'static str,
+    /// Texts by the name of the field that they are about, in lists; or one text under "detail".
+    pub(super) body: Map<String, Value>,
     retry_after: Option<Duration>,
     allow: Option<&'static str>,
+}
+
+impl Answer {
+    /// The answer with this body; what is not in the body is in the head.
+    pub(super) fn with(&self, body: impl IntoResponse) -> Response {
+        let mut response = (self.status, body).into_response();
+        response.extensions_mut().insert(ErrorCode(self.code));
+        let headers = response.headers_mut();
+        if let Some(wait) = self.retry_after {
+            // Rounded up: whoever waits that long is not refused for the rest of a second.
+            let seconds = wait.as_millis().div_ceil(1000).max(1);
+            headers.insert(
+                header::RETRY_AFTER,
+                HeaderValue::from(u64::try_from(seconds).unwrap_or(u64::MAX)),
+            );
+        }
+        if let Some(allow) = self.allow {
+            headers.insert(header::ALLOW, HeaderValue::from_static(allow));
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
 }
 
 fn answer(status: StatusCode, code: &'static str, name: &str, value: impl Into<Value>) -> Answer {
@@ -79,7 +116,7 @@ fn detail(status: StatusCode, code: &'static str, text: impl Into<String>) -> An
 }
 
 impl ApiError {
-    fn into_answer(self) -> Answer {
+    pub(super) fn into_answer(self) -> Answer {
         use StatusCode as S;
         match self {
             Self::Fields(fields) => {
@@ -130,19 +167,29 @@ impl ApiError {
                 "The request body did not arrive in time.",
             ),
             Self::NotFound => detail(S::NOT_FOUND, "not_found", "Not found."),
-            Self::Method(method, allow) => {
-                let text = format!("Method \"{method}\" not allowed.");
-                Answer {
-                    allow: Some(allow),
-                    ..detail(S::METHOD_NOT_ALLOWED, "method_not_allowed", text)
-                }
-            }
+            Self::Method(method, allow) => Answer {
+                allow: Some(allow),
+                ..Self::NotAllowed(method).into_answer()
+            },
+            Self::NotAllowed(method) => detail(
+                S::METHOD_NOT_ALLOWED,
+                "method_not_allowed",
+                format!("Method \"{method}\" not allowed."),
+            ),
             Self::Verdict(verdict) => of_verdict(verdict),
             Self::Register(error) => of_register(error),
-            Self::Check(CheckError::Store(error)) => {
-                tracing::error!(%error, "a code could not be checked");
-                unavailable()
-            }
+            Self::Resend(error) => of_resend(error),
+            Self::Check(CheckError::Store(error)) | Self::Store(error) => unavailable(&error),
+            Self::NoVerification => detail(
+                S::NOT_FOUND,
+                "verification_not_found",
+                "There is no such verification.",
+            ),
+            Self::Unauthorized => detail(
+                S::UNAUTHORIZED,
+                "unauthorized",
+                "An API key is needed, as in: Authorization: Bearer KEY.",
+            ),
             Self::Check(CheckError::Backend(failure)) => {
                 tracing::warn!(
                     code = failure.code,
@@ -199,27 +246,61 @@ fn of_register(error: RegisterError) -> Answer {
             retry_after,
             "Too many registrations of this number. Please wait for the code to expire.",
         ),
-        RegisterError::Busy => {
-            let text = "Too many messages are waiting to be sent. Please try again.";
-            let made = detail(StatusCode::SERVICE_UNAVAILABLE, "busy", text);
-            Answer {
-                retry_after: Some(Duration::from_secs(1)),
-                ..made
-            }
-        }
+        RegisterError::UnderWay => Answer {
+            retry_after: Some(Duration::from_secs(1)),
+            ..detail(
+                StatusCode::CONFLICT,
+                "request_under_way",
+                "The same request is being dealt with. Please ask again for its outcome.",
+            )
+        },
+        RegisterError::KeyReused => detail(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "idempotency_key_reused",
+            "This idempotency key was used for another request.",
+        ),
+        RegisterError::Busy => busy(),
         RegisterError::NotSent(failure) => of_failure(&failure),
-        RegisterError::Store(error) => {
-            tracing::error!(%error, "a registration could not be stored");
-            unavailable()
-        }
-        RegisterError::NoEntropy(error) => {
-            tracing::error!(%error, "a registration could not be begun");
-            unavailable()
-        }
+        RegisterError::Store(error) => unavailable(&error),
+        RegisterError::NoEntropy(error) => unavailable(&error),
     }
 }
 
-fn unavailable() -> Answer {
+fn of_resend(error: ResendError) -> Answer {
+    match error {
+        ResendError::NotFound => ApiError::NoVerification.into_answer(),
+        ResendError::Over(status) => of_status(status),
+        ResendError::Busy => busy(),
+        ResendError::NotSent(failure) => of_failure(&failure),
+        ResendError::Store(error) => unavailable(&error),
+        ResendError::NoEntropy(error) => unavailable(&error),
+    }
+}
+
+fn of_status(status: Status) -> Answer {
+    let (code, text) = match status {
+        Status::Verified => (
+            "security_code_already_verified",
+            "The phone number is verified already.",
+        ),
+        Status::Cancelled => ("verification_cancelled", "The verification was cancelled."),
+        Status::Failed => ("too_many_attempts", "All attempts are used up."),
+        Status::NotSent => ("sms_not_sent", "The text message could not be sent."),
+        Status::Expired | Status::Pending => ("security_code_expired", "The security code has expired."),
+    };
+    detail(StatusCode::CONFLICT, code, text)
+}
+
+fn busy() -> Answer {
+    let text = "Too many messages are waiting to be sent. Please try again.";
+    Answer {
+        retry_after: Some(Duration::from_secs(1)),
+        ..detail(StatusCode::SERVICE_UNAVAILABLE, "busy", text)
+    }
+}
+
+fn unavailable(error: &dyn std::error::Error) -> Answer {
+    tracing::error!(%error, "a request could not be served");
     let text = "The service cannot do this at the moment. Please try again.";
     detail(StatusCode::SERVICE_UNAVAILABLE, "unavailable", text)
 }
@@ -272,28 +353,9 @@ fn of_failure(failure: &SendFailure) -> Answer {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let Answer {
-            status,
-            code,
-            mut body,
-            retry_after,
-            allow,
-        } = self.into_answer();
-        body.insert("code".into(), code.into());
-        let mut response = (status, Json(Value::Object(body))).into_response();
-        response.extensions_mut().insert(ErrorCode(code));
-        let headers = response.headers_mut();
-        if let Some(wait) = retry_after {
-            // Rounded up: whoever waits that long is not refused for the rest of a second.
-            let seconds = wait.as_millis().div_ceil(1000).max(1);
-            headers.insert(
-                header::RETRY_AFTER,
-                HeaderValue::from(u64::try_from(seconds).unwrap_or(u64::MAX)),
-            );
-        }
-        if let Some(allow) = allow {
-            headers.insert(header::ALLOW, HeaderValue::from_static(allow));
-        }
-        response
+        let mut answer = self.into_answer();
+        let mut body = std::mem::take(&mut answer.body);
+        body.insert("code".into(), answer.code.into());
+        answer.with(Json(Value::Object(body)))
     }
 }

@@ -5,7 +5,10 @@ mod access;
 mod body;
 mod error;
 mod json;
+mod keys;
 mod media_type;
+mod openapi;
+mod problem;
 mod python_json;
 mod routes;
 mod serve;
@@ -15,12 +18,19 @@ use std::{sync::Arc, time::Duration};
 use axum::{
     Router,
     middleware::{from_fn, from_fn_with_state},
-    routing::any,
+    routing::{any, get, post},
 };
 
+use routes::v1;
 pub use serve::serve;
 
-use crate::{clock::Clock, dispatch::Breaker, model::Region, store::Store, verifier::Verifier};
+use crate::{
+    clock::Clock,
+    dispatch::Breaker,
+    model::{KeyDigest, Region},
+    store::Store,
+    verifier::Verifier,
+};
 
 /// What the routes need.
 pub struct App {
@@ -38,6 +48,8 @@ pub struct App {
     pub default_region: Option<Region>,
     /// How long a body may take to arrive.
     pub read_timeout: Duration,
+    /// Who may use the native API: names and digests. Empty: everybody.
+    pub keys: Vec<(String, KeyDigest)>,
     /// For the access log.
     pub clock: Clock,
 }
@@ -56,7 +68,24 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/api/phone/verify/", verify)
         .route("/healthz", any(routes::healthz::answer))
         .route("/readyz", any(routes::readyz::answer))
+        .route("/openapi.json", get(openapi::answer))
+        .nest("/v1", native(&app))
         .fallback(routes::not_found)
         .layer(from_fn_with_state(clock, access::log))
         .with_state(app)
+}
+
+/// The native API.
+fn native(app: &Arc<App>) -> Router<Arc<App>> {
+    Router::new()
+        .route("/verifications", post(v1::verifications::create))
+        .route(
+            "/verifications/{id}",
+            get(v1::verification::show).delete(v1::verification::cancel),
+        )
+        .route("/verifications/{id}/check", post(v1::check::check))
+        .route("/verifications/{id}/resend", post(v1::resend::resend))
+        .fallback(v1::not_found)
+        .method_not_allowed_fallback(v1::method_not_allowed)
+        .layer(from_fn_with_state(Arc::clone(app), keys::authenticate))
 }

@@ -1,6 +1,8 @@
 //! The words of the domain, as values that cannot be wrong. No async, no I/O, nothing else of ours but the
 //! clock and the randomness that are passed in.
 
+pub mod api_key;
+pub mod context;
 pub mod delivery;
 pub mod message;
 pub mod phone_number;
@@ -8,9 +10,10 @@ pub mod security_code;
 pub mod session_token;
 pub mod verification;
 
+pub use api_key::KeyDigest;
 pub use delivery::{FailureClass, Outcome, Receipt, SendFailure};
 pub use message::{Locale, Messages};
 pub use phone_number::{PhoneNumber, Region};
 pub use security_code::SecurityCode;
 pub use session_token::SessionToken;
-pub use verification::{Verdict, VerificationId};
+pub use verification::{Delivery, Status, Verdict, Verification, VerificationId};

@@ -3,8 +3,9 @@
 //! A verification is pending from its registration; a check verifies it, or time or too many wrong codes end
 //! it. Where it stands is computed from what is stored ([`Standing`]), so that it cannot contradict itself.
 
-use std::fmt;
+use std::{fmt, str::FromStr};
 
+use super::FailureClass;
 use crate::{
     clock::{Clock, UnixMillis},
     entropy::{Entropy, NoEntropy},
@@ -25,7 +26,26 @@ impl VerificationId {
     }
 }
 
-/// As it appears in a log.
+/// Reads it as it is displayed.
+impl FromStr for VerificationId {
+    type Err = NotAnId;
+
+    fn from_str(text: &str) -> Result<Self, NotAnId> {
+        let bytes = data_encoding::HEXLOWER.decode(text.as_bytes());
+        bytes
+            .ok()
+            .and_then(|bytes| bytes.try_into().ok())
+            .map(Self)
+            .ok_or(NotAnId)
+    }
+}
+
+/// The text names no verification.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not the id of a verification")]
+pub struct NotAnId;
+
+/// As it appears in a log and in the API: 32 hexadecimal digits.
 impl fmt::Display for VerificationId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&data_encoding::HEXLOWER.encode(&self.0))
@@ -53,6 +73,53 @@ pub enum Verdict {
     SessionTokenInvalid,
     /// No attempts left; nothing was compared.
     TooManyAttempts,
+}
+
+/// What is known about a verification. Neither its number nor its code.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verification {
+    /// Names it.
+    pub id: VerificationId,
+    /// Where it stands.
+    pub status: Status,
+    /// When it was registered.
+    pub created_at: UnixMillis,
+    /// When its code stops being good.
+    pub expires_at: UnixMillis,
+    /// When the code came back.
+    pub verified_at: Option<UnixMillis>,
+    /// How many wrong codes it survives.
+    pub attempts_remaining: u32,
+    /// What became of its last SMS.
+    pub delivery: Delivery,
+}
+
+/// Where a verification stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// The code is awaited.
+    Pending,
+    /// The code came back.
+    Verified,
+    /// The code came too late, or never.
+    Expired,
+    /// It was given up by whoever began it.
+    Cancelled,
+    /// All attempts are used up.
+    Failed,
+    /// No SMS was sent.
+    NotSent,
+}
+
+/// What became of an SMS, as far as it is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// It is on its way to the provider.
+    Pending,
+    /// The provider took it.
+    Sent,
+    /// It was not sent, or perhaps not.
+    Failed(FailureClass),
 }
 
 /// What of a verification decides a check.

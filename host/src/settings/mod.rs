@@ -3,6 +3,7 @@
 //! `default.toml` is the lowest layer, so a default stands in one place. Invariants: all problems are gathered
 //! and told at once, each with its file, line and key; no value of an option is ever repeated in a problem.
 
+mod api;
 mod dispatch;
 mod document;
 mod log;
@@ -15,6 +16,7 @@ mod store;
 
 use std::path::{Path, PathBuf};
 
+pub use api::Api;
 pub use dispatch::Dispatch;
 pub use log::{Log, LogFormat};
 pub use phone_verification::PhoneVerification;
@@ -41,6 +43,8 @@ pub struct Settings {
     pub phone_verification: PhoneVerification,
     /// HTTP.
     pub server: Server,
+    /// The native API.
+    pub api: Api,
     /// The database.
     pub store: Store,
     /// Libraries.
@@ -126,6 +130,7 @@ impl Settings {
     fn read(mut reader: Reader) -> Result<Self, Vec<Problem>> {
         let phone_verification = PhoneVerification::read(&mut reader);
         let server = Server::read(&mut reader);
+        let api = Api::read(&mut reader);
         let store = Store::read(&mut reader);
         let plugins = Plugins::read(&mut reader, &store.database);
         let dispatch = Dispatch::read(&mut reader);
@@ -135,6 +140,7 @@ impl Settings {
         Ok(Self {
             phone_verification: phone_verification.ok_or_else(Vec::new)?,
             server,
+            api,
             store,
             plugins,
             dispatch,

@@ -90,6 +90,7 @@ struct Key {
     number: Hmac<Sha256>,
     token: Hmac<Sha256>,
     job: Hmac<Sha256>,
+    request: Hmac<Sha256>,
     seal: XChaCha20Poly1305,
 }
 
@@ -107,12 +108,18 @@ impl Key {
             number: keyed(&derive("phone-verify phone number v1")),
             token: keyed(&derive("phone-verify session token v1")),
             job: keyed(&derive("phone-verify bulk job v1")),
+            request: keyed(&derive("phone-verify request v1")),
             seal: XChaCha20Poly1305::new((&*derive("phone-verify sealed text v1")).into()),
         }
     }
 
-    fn token_mac(&self, id: VerificationId, number: &PhoneNumber) -> [u8; TOKEN_MAC_LENGTH] {
-        let digest = digest(&self.token, &[&id.0, number.e164().as_bytes()]);
+    fn number_digest(&self, number: &PhoneNumber) -> Digest {
+        digest(&self.number, &[number.e164().as_bytes()])
+    }
+
+    /// Over the digest, so that a token can be judged beside a row that holds no number.
+    fn token_mac(&self, id: VerificationId, number: &[u8]) -> [u8; TOKEN_MAC_LENGTH] {
+        let digest = digest(&self.token, &[&id.0, number]);
         let mut mac = [0; TOKEN_MAC_LENGTH];
         mac.copy_from_slice(&digest[..TOKEN_MAC_LENGTH]);
         mac
@@ -204,20 +211,35 @@ impl Keyring {
     /// The token for a verification: its id and a MAC over id and number, so that nothing secret of it needs
     /// to be stored.
     pub fn session_token(&self, id: VerificationId, number: &PhoneNumber) -> SessionToken {
-        let mac = self.keys[0].token_mac(id, number);
+        let mac = self.keys[0].token_mac(id, &self.keys[0].number_digest(number));
         SessionToken::from_client(BASE64URL_NOPAD.encode(&[&id.0[..], &mac[..]].concat()))
     }
 
     /// The verification that a token names, if the token is ours and was made for this number.
     pub fn open_session_token(&self, token: &SessionToken, number: &PhoneNumber) -> Option<VerificationId> {
-        let bytes = BASE64URL_NOPAD.decode(token.expose().as_bytes()).ok()?;
-        let (id, mac) = bytes.split_first_chunk::<16>()?;
-        let id = VerificationId(*id);
+        let (id, mac) = token_parts(token)?;
         let ours = self
             .keys
             .iter()
-            .any(|key| bool::from(key.token_mac(id, number).ct_eq(mac)));
+            .any(|key| bool::from(key.token_mac(id, &key.number_digest(number)).ct_eq(&mac)));
         ours.then_some(id)
+    }
+
+    /// Whether a token was made for this verification, whose row has this digest of the number under the key of
+    /// that id.
+    pub fn is_session_token(
+        &self,
+        token: &SessionToken,
+        id: VerificationId,
+        key_id: u32,
+        number: &[u8],
+    ) -> bool {
+        match (token_parts(token), self.key(key_id)) {
+            (Some((named, mac)), Some(key)) => {
+                named == id && bool::from(key.token_mac(id, number).ct_eq(&mac))
+            }
+            _ => false,
+        }
     }
 
     /// The digest of a code under the current key, bound to its verification.
@@ -235,10 +257,13 @@ impl Keyring {
 
     /// What a number is found by: a digest under each key, the current one first.
     pub fn number_digests(&self, number: &PhoneNumber) -> Vec<Digest> {
-        self.keys
-            .iter()
-            .map(|key| digest(&key.number, &[number.e164().as_bytes()]))
-            .collect()
+        self.keys.iter().map(|key| key.number_digest(number)).collect()
+    }
+
+    /// What a request is known again by.
+    pub fn request_digest(&self, text: &[u8]) -> Digest {
+        // Under the oldest key, so that a request is known again when a key was added.
+        digest(&self.keys[self.keys.len() - 1].request, &[text])
     }
 
     /// The job that sends this text to these numbers. `again` tells repetitions apart.
@@ -280,6 +305,12 @@ impl Keyring {
             .ok()?;
         String::from_utf8(text).ok().map(Zeroizing::new)
     }
+}
+
+fn token_parts(token: &SessionToken) -> Option<(VerificationId, [u8; TOKEN_MAC_LENGTH])> {
+    let bytes = BASE64URL_NOPAD.decode(token.expose().as_bytes()).ok()?;
+    let (id, mac) = bytes.split_first_chunk::<16>()?;
+    Some((VerificationId(*id), mac.try_into().ok()?))
 }
 
 /// Makes the key file. Another process may be doing the same: then its file is the one.

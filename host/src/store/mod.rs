@@ -21,7 +21,7 @@ pub use outbox::{Order, OutboxMessage};
 
 use crate::{
     clock::UnixMillis,
-    model::{Outcome, PhoneNumber, SecurityCode, Verdict, VerificationId},
+    model::{Outcome, PhoneNumber, SecurityCode, Verdict, Verification, VerificationId},
 };
 
 /// The store could not do it.
@@ -58,6 +58,41 @@ pub struct NewVerification {
     pub max_failed_attempts: u32,
     /// How many verifications may share a code.
     pub max_sessions: u32,
+    /// The caller's own name for it.
+    pub client_ref: Option<String>,
+    /// What the request is known again by.
+    pub request: Option<RequestKey>,
+}
+
+/// A request that its caller may make again without having it done again.
+#[derive(Clone)]
+pub struct RequestKey {
+    /// The caller and the key that it chose.
+    pub key: String,
+    /// What was asked.
+    pub body: Vec<u8>,
+}
+
+/// A body holds a phone number.
+impl std::fmt::Debug for RequestKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RequestKey").finish_non_exhaustive()
+    }
+}
+
+/// A verification that was found by its id.
+#[derive(Debug)]
+pub struct Found {
+    /// What may be shown of it.
+    pub verification: Verification,
+    /// The code and its number, as long as the code can be used.
+    pub code: Option<(SecurityCode, PhoneNumber)>,
+    /// The digest of its number.
+    pub number_digest: Vec<u8>,
+    /// The key of that digest.
+    pub key_id: u32,
+    /// The caller's own name for it.
+    pub client_ref: Option<String>,
 }
 
 /// Where the code of a new verification comes from.
@@ -92,6 +127,13 @@ pub enum Begun {
         /// When its code stops being good.
         expires_at: UnixMillis,
     },
+    /// Nothing was stored: the same request was made before, and this is what it began.
+    Before {
+        /// Names it.
+        id: VerificationId,
+    },
+    /// Nothing was stored: another request was made under the same key.
+    KeyReused,
     /// Nothing was stored: another code is pending for this number; begin again with that one.
     CodeIsPending(PendingCode),
     /// Nothing was stored: the code to be shared is no longer pending; begin again with a fresh one.
@@ -159,6 +201,25 @@ pub trait Store: Send + Sync {
         verdict: Option<Verdict>,
         rules: CheckRules,
     ) -> Result<Option<Verdict>, StoreError>;
+
+    /// How a verification stands.
+    async fn find_verification(
+        &self,
+        id: VerificationId,
+        rules: CheckRules,
+    ) -> Result<Option<Found>, StoreError>;
+
+    /// Ends a verification, unless it is over already. Neither its attempts nor its place among the sessions of
+    /// its code become free.
+    async fn cancel_verification(&self, id: VerificationId) -> Result<(), StoreError>;
+
+    /// Stores a further message of a verification, leased to the caller. `false`: its code can no longer be used.
+    async fn begin_message(
+        &self,
+        message: OutboxMessage,
+        now: UnixMillis,
+        lease: Duration,
+    ) -> Result<bool, StoreError>;
 
     /// Records what became of a message, and forgets its text. A session whose only message certainly was not
     /// sent gives up its place, and a code without a session is no longer pending. That a message was sent

@@ -42,6 +42,15 @@ impl Verifier {
         else {
             return Ok(Verdict::SessionTokenInvalid);
         };
+        self.check_session(id, request).await
+    }
+
+    /// Judges a code of a session whose token was found genuine.
+    pub(super) async fn check_session(
+        &self,
+        id: VerificationId,
+        request: CheckRequest,
+    ) -> Result<Verdict, CheckError> {
         let rules = self.check_rules();
         if !self.overrides.validates() {
             return Ok(self.store.check_code(id, request.code, rules).await?);

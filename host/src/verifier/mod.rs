@@ -5,6 +5,9 @@
 //! a registration is durable before its message can leave.
 
 mod check;
+mod lifecycle;
+#[cfg(test)]
+mod lifecycle_stories;
 mod overrides;
 mod register;
 #[cfg(test)]
@@ -15,6 +18,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::sync::mpsc;
 
 pub use check::{CheckError, CheckRequest};
+pub use lifecycle::{Judged, ResendError};
 pub use overrides::{BaseValidate, Overrides};
 pub use register::{RegisterError, RegisterRequest, Registered};
 

@@ -3,15 +3,18 @@
 use std::time::Duration;
 
 use serde_json::{Map, Value};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use zeroize::Zeroizing;
 
 use super::{MAX_SESSIONS_PER_CODE, Verifier};
 use crate::{
     clock::UnixMillis,
     entropy::NoEntropy,
-    model::{FailureClass, Locale, PhoneNumber, SecurityCode, SendFailure, SessionToken, VerificationId},
-    store::{Begun, NewCode, NewVerification, Order, OutboxMessage, StoreError},
+    model::{
+        Delivery, FailureClass, Locale, Outcome, PhoneNumber, SecurityCode, SendFailure, SessionToken,
+        VerificationId,
+    },
+    store::{Begun, NewCode, NewVerification, Order, OutboxMessage, RequestKey, StoreError},
 };
 
 /// How often another registration of the same number may come in between.
@@ -26,6 +29,23 @@ pub struct RegisterRequest {
     pub locale: Locale,
     /// What the caller says beside, for a backend that words the SMS itself.
     pub context: Map<String, Value>,
+    /// The caller's own name for the verification.
+    pub client_ref: Option<String>,
+    /// What the request is known again by, if it may come twice.
+    pub request: Option<RequestKey>,
+}
+
+impl RegisterRequest {
+    /// To verify a number, and nothing beside.
+    pub fn of(number: PhoneNumber, locale: Locale) -> Self {
+        Self {
+            number,
+            locale,
+            context: Map::new(),
+            client_ref: None,
+            request: None,
+        }
+    }
 }
 
 /// The SMS was taken by the provider.
@@ -55,6 +75,12 @@ pub enum RegisterError {
         /// Until that code expires.
         retry_after: Duration,
     },
+    /// The same request is being dealt with.
+    #[error("the same request is under way")]
+    UnderWay,
+    /// The caller's key was used for another request.
+    #[error("the idempotency key was used for another request")]
+    KeyReused,
     /// More is waiting to be sent than this server is set up for.
     #[error("the queue to the backend is full")]
     Busy,
@@ -91,14 +117,9 @@ impl Verifier {
             let (id, message) = (new.id, new.message.clone());
             match self.store.begin_verification(new).await? {
                 Begun::Yes { expires_at } => {
-                    let (answer, outcome) = oneshot::channel();
-                    place.send(Order {
-                        message,
-                        since,
-                        answer: Some(answer),
-                    });
-                    let outcome = outcome.await.unwrap_or_else(|_| Err(stopped()));
-                    outcome.map_err(RegisterError::NotSent)?;
+                    sent(place, message, since)
+                        .await
+                        .map_err(RegisterError::NotSent)?;
                     return Ok(Registered {
                         id,
                         session_token: self.keyring.session_token(id, &request.number),
@@ -107,6 +128,8 @@ impl Verifier {
                 }
                 Begun::CodeIsPending(code) => pending = Some(code),
                 Begun::CodeIsGone => {}
+                Begun::Before { id } => return self.registered_before(id, &request.number).await,
+                Begun::KeyReused => return Err(RegisterError::KeyReused),
                 Begun::AttemptsUsedUp { until } => {
                     return Err(RegisterError::AttemptsUsedUp {
                         retry_after: now.until(until),
@@ -139,21 +162,17 @@ impl Verifier {
             NewCode::Fresh { code, .. } => code,
             NewCode::Shared(pending) => &pending.code,
         };
-        let text = match self
-            .overrides
-            .generate_message(wording, &request.locale, &request.context)
+        let text = self
+            .words(wording, &request.locale, &request.context)
             .await
-        {
-            Some(text) => text.map_err(RegisterError::NotSent)?,
-            None => self.policy.messages.render(&request.locale, wording),
-        };
+            .map_err(RegisterError::NotSent)?;
         let id = VerificationId::generate(&self.clock, &self.entropy)?;
         let message = OutboxMessage {
             id,
             verification: id,
             number: request.number.clone(),
             locale: Locale(request.locale.first_tag()),
-            text: Zeroizing::new(text),
+            text,
         };
         Ok(NewVerification {
             id,
@@ -164,8 +183,58 @@ impl Verifier {
             lease: self.policy.lease,
             max_failed_attempts: self.policy.max_failed_attempts,
             max_sessions: MAX_SESSIONS_PER_CODE,
+            client_ref: request.client_ref.clone(),
+            request: request.request.clone(),
         })
     }
+
+    /// The text of an SMS with this code.
+    pub(super) async fn words(
+        &self,
+        code: &SecurityCode,
+        locale: &Locale,
+        context: &Map<String, Value>,
+    ) -> Result<Zeroizing<String>, SendFailure> {
+        let text = match self.overrides.generate_message(code, locale, context).await {
+            Some(text) => text?,
+            None => self.policy.messages.render(locale, code),
+        };
+        Ok(Zeroizing::new(text))
+    }
+
+    /// The answer to a request that was made before, as it was or would have been then.
+    async fn registered_before(
+        &self,
+        id: VerificationId,
+        number: &PhoneNumber,
+    ) -> Result<Registered, RegisterError> {
+        let found = self.store.find_verification(id, self.check_rules()).await?;
+        let verification = found.ok_or(RegisterError::UnderWay)?.verification;
+        match verification.delivery {
+            Delivery::Sent => Ok(Registered {
+                id,
+                session_token: self.keyring.session_token(id, number),
+                expires_at: verification.expires_at,
+            }),
+            Delivery::Pending => Err(RegisterError::UnderWay),
+            Delivery::Failed(class) => Err(RegisterError::NotSent(SendFailure::new(
+                class,
+                "as_before",
+                "this is what became of it when the same request was made before",
+            ))),
+        }
+    }
+}
+
+/// Hands a message to the dispatcher, and waits for what becomes of it.
+pub(super) async fn sent(place: mpsc::Permit<'_, Order>, message: OutboxMessage, since: Duration) -> Outcome {
+    let (answer, outcome) = oneshot::channel();
+    place.send(Order {
+        message,
+        since,
+        answer: Some(answer),
+    });
+    outcome.await.unwrap_or_else(|_| Err(stopped()))
 }
 
 fn stopped() -> SendFailure {

@@ -4,6 +4,7 @@ pub(super) mod healthz;
 pub(super) mod phone_register;
 pub(super) mod phone_verify;
 pub(super) mod readyz;
+pub(super) mod v1;
 
 use axum::{
     http::{HeaderMap, Method, header},

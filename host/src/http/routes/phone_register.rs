@@ -8,7 +8,7 @@ use axum::{
     http::Method,
     response::{IntoResponse, Response},
 };
-use serde_json::{Map, json};
+use serde_json::json;
 
 use super::{locale, other_method, phone_number};
 use crate::{
@@ -37,11 +37,7 @@ async fn register(app: &App, request: Request) -> Result<Response, ApiError> {
     let Some(number) = number else {
         return Err(ApiError::Fields(errors));
     };
-    let request = RegisterRequest {
-        number,
-        locale,
-        context: Map::new(),
-    };
+    let request = RegisterRequest::of(number, locale);
     let verifier = app.verifier.clone();
     // In a task of its own: a client that goes away does not leave a half-done registration.
     let registered = tokio::spawn(async move { verifier.register(request).await });

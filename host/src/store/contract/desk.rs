@@ -102,6 +102,8 @@ impl Desk {
             lease: LEASE,
             max_failed_attempts: MAX_FAILED_ATTEMPTS,
             max_sessions: MAX_SESSIONS,
+            client_ref: None,
+            request: None,
         });
         (begun.await.unwrap(), message)
     }

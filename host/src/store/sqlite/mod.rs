@@ -2,8 +2,10 @@
 //! connections of their own beside it. Several processes may share the file.
 
 mod bulk;
+mod lifecycle;
 mod open;
 mod outbox;
+mod request;
 mod retention;
 mod verification;
 mod writer;
@@ -19,8 +21,8 @@ pub use open::OpenError;
 use rusqlite::Connection;
 
 use super::{
-    Begun, BulkFailure, BulkLease, BulkProgress, CheckRules, JobId, Keyring, NewVerification, OutboxMessage,
-    RunId, Store, StoreError,
+    Begun, BulkFailure, BulkLease, BulkProgress, CheckRules, Found, JobId, Keyring, NewVerification,
+    OutboxMessage, RunId, Store, StoreError,
 };
 use crate::{
     clock::UnixMillis,
@@ -167,6 +169,32 @@ impl Store for Sqlite {
         rules: CheckRules,
     ) -> Result<Option<Verdict>, StoreError> {
         self.write(move |connection| verification::settle_attempt(connection, id, verdict, rules))
+            .await
+    }
+
+    async fn find_verification(
+        &self,
+        id: VerificationId,
+        rules: CheckRules,
+    ) -> Result<Option<Found>, StoreError> {
+        let keyring = Arc::clone(&self.keyring);
+        self.read(move |connection| lifecycle::find(connection, &keyring, id, rules))
+            .await
+    }
+
+    async fn cancel_verification(&self, id: VerificationId) -> Result<(), StoreError> {
+        self.write(move |connection| lifecycle::cancel(connection, id))
+            .await
+    }
+
+    async fn begin_message(
+        &self,
+        message: OutboxMessage,
+        now: UnixMillis,
+        lease: Duration,
+    ) -> Result<bool, StoreError> {
+        let new = lifecycle::NewMessage::prepare(message, &self.keyring)?;
+        self.write(move |connection| lifecycle::begin_message(connection, &new, now, lease))
             .await
     }
 

@@ -120,7 +120,8 @@ pub(super) fn settle(connection: &Connection, settled: &Settled) -> Result<(), F
     connection
         .prepare_cached("UPDATE verification SET delivery = ?2, message_id = ?3 WHERE id = ?1")?
         .execute(params![settled.verification.0, delivery, settled.message_id])?;
-    if not_sent {
+    // A session whose first message was sent lives on, whatever becomes of a further one.
+    if not_sent && settled.id == settled.verification {
         verification::give_up(connection, settled.verification)?;
     }
     Ok(())

@@ -48,7 +48,7 @@ pub(super) struct Step {
 
 pub(super) fn delete_before(connection: &Connection, before: UnixMillis) -> Result<Step, Fault> {
     let first_kept = first_id_at(before);
-    for table in ["pending", "outbox"] {
+    for table in ["pending", "outbox", "request"] {
         connection
             .prepare_cached(&format!("DELETE FROM {table} WHERE verification < ?1"))?
             .execute([first_kept])?;

@@ -2,11 +2,12 @@
 //! only inside a transaction.
 
 use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
+use zeroize::Zeroizing;
 
-use super::{Fault, millis, outbox, time};
+use super::{Fault, millis, outbox, request, time};
 use crate::{
     clock::UnixMillis,
-    model::{SecurityCode, Verdict, VerificationId, verification::Standing},
+    model::{PhoneNumber, SecurityCode, Verdict, VerificationId, verification::Standing},
     store::{Begun, CheckRules, Keyring, NewCode, NewVerification, PendingCode, StoreError, keyring::Digest},
 };
 
@@ -24,6 +25,8 @@ pub(super) struct NewRow {
     key_id: u32,
     expires_at: UnixMillis,
     message_sealed: Vec<u8>,
+    client_ref: Option<Vec<u8>>,
+    request: Option<request::Row>,
 }
 
 impl NewRow {
@@ -31,7 +34,7 @@ impl NewRow {
         let (code, code_sealed, expires_at) = match &new.code {
             NewCode::Fresh { code, lifetime } => (
                 Some(keyring.code_digest(new.id, code)),
-                Some(keyring.seal(code.expose(), &new.id.0)?),
+                Some(seal_code(keyring, code, &new.number, new.id)?),
                 new.now.plus(*lifetime),
             ),
             NewCode::Shared(pending) => (None, None, pending.expires_at),
@@ -43,9 +46,39 @@ impl NewRow {
             key_id: keyring.current_key_id(),
             expires_at,
             message_sealed: outbox::seal(&new.message, keyring)?,
+            client_ref: new
+                .client_ref
+                .as_deref()
+                .map(|text| keyring.seal(text, &new.id.0))
+                .transpose()?,
+            request: new
+                .request
+                .as_ref()
+                .map(|request| request::Row::prepare(request, keyring)),
             new,
         })
     }
+}
+
+/// The code and its number, sealed together, so that the code can be sent again.
+fn seal_code(
+    keyring: &Keyring,
+    code: &SecurityCode,
+    number: &PhoneNumber,
+    id: VerificationId,
+) -> Result<Vec<u8>, StoreError> {
+    let plain = Zeroizing::new([code.expose(), number.e164()].join("\n"));
+    Ok(keyring.seal(&plain, &id.0)?)
+}
+
+pub(super) fn open_code(
+    keyring: &Keyring,
+    sealed: &[u8],
+    id: VerificationId,
+) -> Option<(SecurityCode, PhoneNumber)> {
+    let plain = keyring.open_sealed(sealed, &id.0)?;
+    let (code, number) = plain.split_once('\n')?;
+    Some((SecurityCode::new(code)?, PhoneNumber::stored(number)?))
 }
 
 /// The code that is pending for a number, as it is stored.
@@ -91,6 +124,11 @@ fn pending(connection: &Connection, row: &NewRow) -> Result<Option<Pending>, Fau
 
 pub(super) fn begin(connection: &Connection, keyring: &Keyring, row: &NewRow) -> Result<Begun, Fault> {
     let new = &row.new;
+    if let Some(request) = &row.request
+        && let Some(earlier) = request::find(connection, request, new.now)?
+    {
+        return Ok(earlier);
+    }
     let mut attempts_left = new.max_failed_attempts;
     let mut code_of = None;
     match (pending(connection, row)?, &new.code) {
@@ -111,9 +149,7 @@ pub(super) fn begin(connection: &Connection, keyring: &Keyring, row: &NewRow) ->
                     code_of = Some(pending.verification.0);
                 }
                 _ => {
-                    let code = keyring
-                        .open_sealed(&pending.code_sealed, &pending.verification.0)
-                        .and_then(|code| SecurityCode::new(code.as_str()))
+                    let (code, _) = open_code(keyring, &pending.code_sealed, pending.verification)
                         .ok_or_else(|| {
                             Fault::corrupt("a pending code cannot be opened with the keys given")
                         })?;
@@ -130,8 +166,9 @@ pub(super) fn begin(connection: &Connection, keyring: &Keyring, row: &NewRow) ->
     connection
         .prepare_cached(
             "INSERT INTO verification
-                 (id, number, code_of, key_id, code, code_sealed, attempts_left, created_at, expires_at)
-             VALUES (:id, :number, :code_of, :key_id, :code, :code_sealed, :attempts_left, :created_at, :expires_at)",
+                 (id, number, code_of, key_id, code, code_sealed, attempts_left, created_at, expires_at, client_ref)
+             VALUES (:id, :number, :code_of, :key_id, :code, :code_sealed, :attempts_left, :created_at, :expires_at,
+                 :client_ref)",
         )?
         .execute(named_params! {
             ":id": new.id.0,
@@ -143,7 +180,11 @@ pub(super) fn begin(connection: &Connection, keyring: &Keyring, row: &NewRow) ->
             ":attempts_left": attempts_left,
             ":created_at": millis(new.now),
             ":expires_at": millis(row.expires_at),
+            ":client_ref": row.client_ref,
         })?;
+    if let Some(request) = &row.request {
+        request::insert(connection, request, new.id, new.now)?;
+    }
     if let Some(first) = code_of {
         connection
             .prepare_cached("UPDATE verification SET sessions = sessions + 1 WHERE id = ?1")?
@@ -177,8 +218,11 @@ pub(super) fn give_up(connection: &Connection, id: VerificationId) -> Result<(),
         return Ok(());
     };
     connection
-        .prepare_cached("UPDATE verification SET attempts_left = 0, code_of = NULL WHERE id = ?1")?
+        .prepare_cached(
+            "UPDATE verification SET attempts_left = 0, code_of = NULL, ended = coalesce(ended, 'not_sent') WHERE id = ?1",
+        )?
         .execute([id.0])?;
+    request::forget(connection, id)?;
     connection
         .prepare_cached(
             "UPDATE verification SET sessions = sessions - 1, code_sealed = iif(sessions > 1, code_sealed, NULL)
@@ -294,7 +338,7 @@ fn with_attempt(
         return Ok(judged.ok_or(Verdict::SessionTokenInvalid));
     }
     let code_of = connection
-        .prepare_cached("SELECT code_of FROM verification WHERE id = ?1")?
+        .prepare_cached("SELECT iif(ended IS NULL, code_of, NULL) FROM verification WHERE id = ?1")?
         .query_row([id.0], |row| row.get::<_, Option<[u8; 16]>>(0))
         .optional()?;
     let judged = match code_of {

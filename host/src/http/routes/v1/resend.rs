@@ -1,0 +1,64 @@
+//! `POST /v1/verifications/{id}/resend`: sends the code again.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::{Path, Request, State},
+    response::Response,
+};
+use utoipa::ToSchema;
+
+use super::{ProblemBody, VerificationBody, id, verification::shown};
+use crate::{
+    http::{App, body::Fields, error::ApiError, problem::Problem, routes::locale},
+    model::Locale,
+};
+
+/// May be left out.
+#[derive(ToSchema)]
+#[expect(
+    dead_code,
+    reason = "the description of what is read field by field, so that all faults are told at once"
+)]
+pub(in crate::http) struct ResendBody {
+    /// The language of the SMS, as in `Accept-Language`, which it goes before.
+    #[schema(example = "es")]
+    locale: Option<String>,
+}
+
+/// Send the code again
+///
+/// The same code, to the same session: neither its life nor its attempts change.
+#[utoipa::path(
+    post,
+    path = "/v1/verifications/{id}/resend",
+    params(("id" = String, Path, description = "Names the verification")),
+    request_body = Option<ResendBody>,
+    responses(
+        (status = 200, body = VerificationBody),
+        (status = "4XX", body = ProblemBody, content_type = "application/problem+json"),
+        (status = "5XX", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+pub(in crate::http) async fn resend(
+    State(app): State<Arc<App>>,
+    Path(text): Path<String>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let headers = request.headers().clone();
+    let mut fields = Fields::read_json(request, app.read_timeout).await?;
+    let mut errors = Vec::new();
+    let wanted = fields.optional_text("locale", 255, &mut errors);
+    fields.nothing_else(&mut errors);
+    if !errors.is_empty() {
+        return Err(ApiError::Fields(errors).into());
+    }
+    let (id, verifier) = (id(&text)?, app.verifier.clone());
+    let locale = wanted.map_or_else(|| locale(&headers), Locale);
+    // In a task of its own: a client that goes away does not leave a half-done message.
+    let verification = tokio::spawn(async move { verifier.resend(id, &locale).await })
+        .await
+        .map_err(|_| ApiError::Defect)?
+        .map_err(ApiError::Resend)?;
+    shown(&app, &verification, None)
+}

@@ -1,0 +1,69 @@
+//! `GET` and `DELETE /v1/verifications/{id}`: how a verification stands, and its end.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::{Path, State},
+    response::{IntoResponse, Response},
+};
+
+use super::{ProblemBody, VerificationBody, id};
+use crate::{
+    http::{App, error::ApiError, json::Json, problem::Problem},
+    model::Verification,
+};
+
+/// How a verification stands
+#[utoipa::path(
+    get,
+    path = "/v1/verifications/{id}",
+    params(("id" = String, Path, description = "Names the verification")),
+    responses(
+        (status = 200, body = VerificationBody),
+        (status = "4XX", body = ProblemBody, content_type = "application/problem+json"),
+        (status = "5XX", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+pub(in crate::http) async fn show(
+    State(app): State<Arc<App>>,
+    Path(text): Path<String>,
+) -> Result<Response, Problem> {
+    let found = app.verifier.find(id(&text)?).await.map_err(ApiError::Store)?;
+    let (verification, client_ref) = found.ok_or(ApiError::NoVerification)?;
+    shown(&app, &verification, client_ref)
+}
+
+/// Cancel a verification
+///
+/// Its code is good no more with its session token. One that is over stays as it is. A registration of the same
+/// number within the code's life sends the same code, and the attempts that were used stay used.
+#[utoipa::path(
+    delete,
+    path = "/v1/verifications/{id}",
+    params(("id" = String, Path, description = "Names the verification")),
+    responses(
+        (status = 200, body = VerificationBody),
+        (status = "4XX", body = ProblemBody, content_type = "application/problem+json"),
+        (status = "5XX", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+pub(in crate::http) async fn cancel(
+    State(app): State<Arc<App>>,
+    Path(text): Path<String>,
+) -> Result<Response, Problem> {
+    let id = id(&text)?;
+    app.verifier.cancel(id).await.map_err(ApiError::Store)?;
+    let found = app.verifier.find(id).await.map_err(ApiError::Store)?;
+    let (verification, client_ref) = found.ok_or(ApiError::NoVerification)?;
+    shown(&app, &verification, client_ref)
+}
+
+pub(super) fn shown(
+    app: &App,
+    verification: &Verification,
+    client_ref: Option<String>,
+) -> Result<Response, Problem> {
+    let body = VerificationBody::of(verification, client_ref, &app.backend);
+    let body = serde_json::to_value(body).map_err(|_| ApiError::Defect)?;
+    Ok(Json(body).into_response())
+}

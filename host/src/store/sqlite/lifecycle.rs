@@ -1,0 +1,128 @@
+//! What is asked of a verification by its id: how it stands, to send it again, to end it.
+
+use std::time::Duration;
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::{Fault, millis, outbox, time, verification};
+use crate::{
+    clock::UnixMillis,
+    model::{Delivery, FailureClass, Status, Verification, VerificationId},
+    store::{CheckRules, Found, Keyring, OutboxMessage, StoreError},
+};
+
+pub(super) fn find(
+    connection: &Connection,
+    keyring: &Keyring,
+    id: VerificationId,
+    rules: CheckRules,
+) -> Result<Option<Found>, Fault> {
+    let found = connection
+        .prepare_cached(
+            "SELECT v.number, v.key_id, v.attempts_left, v.created_at, v.expires_at, v.verified_at, v.ended,
+                    v.delivery, v.client_ref, v.code_of, c.id, c.code_sealed, c.failures
+             FROM verification v LEFT JOIN verification c ON c.id = coalesce(v.code_of, v.id)
+             WHERE v.id = ?1",
+        )?
+        .query_row([id.0], |row| read(row, keyring, id, rules))
+        .optional()?;
+    Ok(found)
+}
+
+fn read(row: &Row<'_>, keyring: &Keyring, id: VerificationId, rules: CheckRules) -> rusqlite::Result<Found> {
+    let expires_at = time(row.get("expires_at")?);
+    let verified_at = row.get::<_, Option<i64>>("verified_at")?.map(time);
+    let ended: Option<String> = row.get("ended")?;
+    let shares_code = row.get::<_, Option<[u8; 16]>>("code_of")?.is_some();
+    let first = row.get::<_, Option<[u8; 16]>>("id")?.map(VerificationId);
+    let sealed: Option<Vec<u8>> = row.get("code_sealed")?;
+    let sealed = sealed.filter(|_| rules.now <= expires_at && ended.is_none());
+    let code = first
+        .zip(sealed)
+        .and_then(|(first, sealed)| verification::open_code(keyring, &sealed, first));
+    let own: u32 = row.get("attempts_left")?;
+    let failures: u32 = row.get::<_, Option<_>>("failures")?.unwrap_or(0);
+    let of_the_code = if shares_code {
+        rules.max_failed_attempts.saturating_sub(failures)
+    } else {
+        0
+    };
+    let attempts = own + of_the_code;
+    let status = match ended.as_deref() {
+        Some("not_sent") => Status::NotSent,
+        Some(_) => Status::Cancelled,
+        None if verified_at.is_some() => Status::Verified,
+        None if code.is_none() => Status::Expired,
+        None if attempts == 0 => Status::Failed,
+        None => Status::Pending,
+    };
+    let delivery: String = row.get("delivery")?;
+    let client_ref: Option<Vec<u8>> = row.get("client_ref")?;
+    Ok(Found {
+        verification: Verification {
+            id,
+            status,
+            created_at: time(row.get("created_at")?),
+            expires_at,
+            verified_at,
+            attempts_remaining: if status == Status::Pending { attempts } else { 0 },
+            delivery: match delivery.as_str() {
+                "pending" => Delivery::Pending,
+                "sent" => Delivery::Sent,
+                class => Delivery::Failed(FailureClass::parse(class).unwrap_or(FailureClass::Internal)),
+            },
+        },
+        code,
+        number_digest: row.get("number")?,
+        key_id: row.get("key_id")?,
+        client_ref: client_ref
+            .and_then(|sealed| keyring.open_sealed(&sealed, &id.0))
+            .map(|text| text.to_string()),
+    })
+}
+
+/// Ends a session. Its place stays taken and the number's code stays pending: else whoever registers and cancels
+/// would get fresh attempts each time.
+pub(super) fn cancel(connection: &Connection, id: VerificationId) -> Result<(), Fault> {
+    connection
+        .prepare_cached(
+            "UPDATE verification SET ended = 'cancelled', attempts_left = 0
+             WHERE id = ?1 AND ended IS NULL AND verified_at IS NULL",
+        )?
+        .execute([id.0])?;
+    Ok(())
+}
+
+/// A further message with all seals made.
+pub(super) struct NewMessage {
+    message: OutboxMessage,
+    sealed: Vec<u8>,
+}
+
+impl NewMessage {
+    pub(super) fn prepare(message: OutboxMessage, keyring: &Keyring) -> Result<Self, StoreError> {
+        let sealed = outbox::seal(&message, keyring)?;
+        Ok(Self { message, sealed })
+    }
+}
+
+/// Puts a further message into the outbox, unless its code can no longer be used.
+pub(super) fn begin_message(
+    connection: &Connection,
+    new: &NewMessage,
+    now: UnixMillis,
+    lease: Duration,
+) -> Result<bool, Fault> {
+    let changed = connection
+        .prepare_cached(
+            "UPDATE verification SET delivery = 'pending'
+             WHERE id = ?1 AND ended IS NULL AND verified_at IS NULL AND expires_at >= ?2 AND EXISTS
+                 (SELECT 1 FROM verification c
+                  WHERE c.id = coalesce(verification.code_of, verification.id) AND c.code_sealed IS NOT NULL)",
+        )?
+        .execute(params![new.message.verification.0, millis(now)])?;
+    if changed == 1 {
+        outbox::insert(connection, &new.message, &new.sealed, now.plus(lease))?;
+    }
+    Ok(changed == 1)
+}

@@ -1,0 +1,140 @@
+//! What is done with a verification by its id: look at it, judge its code, send it again, end it.
+
+use serde_json::Map;
+
+use super::{CheckError, CheckRequest, Verifier, register::sent};
+use crate::{
+    entropy::NoEntropy,
+    model::{
+        Delivery, Locale, SecurityCode, SendFailure, SessionToken, Status, Verdict, Verification,
+        VerificationId,
+    },
+    store::{Found, OutboxMessage, StoreError},
+};
+
+/// Why a verification was not sent again.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ResendError {
+    /// There is none of that id.
+    #[error("there is no such verification")]
+    NotFound,
+    /// Its code is no longer awaited.
+    #[error("the verification is over")]
+    Over(Status),
+    /// More is waiting to be sent than this server is set up for.
+    #[error("the queue to the backend is full")]
+    Busy,
+    /// The backend refused the SMS or could not send it.
+    #[error("the SMS was not sent: {0}")]
+    NotSent(SendFailure),
+    /// Nothing can be stored.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// No id can be made.
+    #[error(transparent)]
+    NoEntropy(#[from] NoEntropy),
+}
+
+/// What a check by id came to.
+#[derive(Debug)]
+pub struct Judged {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// How many wrong codes the verification survives now.
+    pub attempts_remaining: u32,
+}
+
+impl Verifier {
+    /// How a verification stands, with the caller's own name for it.
+    pub async fn find(
+        &self,
+        id: VerificationId,
+    ) -> Result<Option<(Verification, Option<String>)>, StoreError> {
+        let found = self.found(id).await?;
+        Ok(found.map(|found| (found.verification, found.client_ref)))
+    }
+
+    /// Judges a code by the verification's id. `None`: there is none.
+    pub async fn check_by_id(
+        &self,
+        id: VerificationId,
+        session_token: SessionToken,
+        code: SecurityCode,
+    ) -> Result<Option<Judged>, CheckError> {
+        let Some(found) = self.found(id).await? else {
+            return Ok(None);
+        };
+        if !self
+            .keyring
+            .is_session_token(&session_token, id, found.key_id, &found.number_digest)
+        {
+            return Ok(Some(Judged {
+                verdict: Verdict::SessionTokenInvalid,
+                attempts_remaining: found.verification.attempts_remaining,
+            }));
+        }
+        let verdict = match found.code {
+            Some((_, number)) => {
+                let request = CheckRequest {
+                    number,
+                    session_token,
+                    code,
+                };
+                self.check_session(id, request).await?
+            }
+            // Nothing is left that a backend could be asked about.
+            None => self.store.check_code(id, code, self.check_rules()).await?,
+        };
+        let now = self.found(id).await?;
+        Ok(Some(Judged {
+            verdict,
+            attempts_remaining: now.map_or(0, |found| found.verification.attempts_remaining),
+        }))
+    }
+
+    /// Sends the code of a verification again. Neither its life nor its attempts change.
+    pub async fn resend(&self, id: VerificationId, locale: &Locale) -> Result<Verification, ResendError> {
+        // What cannot be sent is not begun.
+        let place = self.outbox.try_reserve().map_err(|_| ResendError::Busy)?;
+        let found = self.found(id).await?.ok_or(ResendError::NotFound)?;
+        let status = found.verification.status;
+        let Some((code, number)) = found.code.filter(|_| status == Status::Pending) else {
+            return Err(ResendError::Over(status));
+        };
+        let text = self
+            .words(&code, locale, &Map::new())
+            .await
+            .map_err(ResendError::NotSent)?;
+        let message = OutboxMessage {
+            id: VerificationId::generate(&self.clock, &self.entropy)?,
+            verification: id,
+            number,
+            locale: Locale(locale.first_tag()),
+            text,
+        };
+        let since = self.clock.elapsed();
+        let begun = self
+            .store
+            .begin_message(message.clone(), self.clock.now(), self.policy.lease);
+        if !begun.await? {
+            return Err(ResendError::Over(Status::Expired));
+        }
+        sent(place, message, since).await.map_err(ResendError::NotSent)?;
+        let found = self.found(id).await?.ok_or(ResendError::NotFound)?;
+        Ok(Verification {
+            // It may not be recorded yet.
+            delivery: Delivery::Sent,
+            ..found.verification
+        })
+    }
+
+    /// Ends a verification that is not over: its code is good no more in this session.
+    pub async fn cancel(&self, id: VerificationId) -> Result<(), StoreError> {
+        self.store.cancel_verification(id).await
+    }
+
+    async fn found(&self, id: VerificationId) -> Result<Option<Found>, StoreError> {
+        self.store.find_verification(id, self.check_rules()).await
+    }
+}

@@ -1,0 +1,214 @@
+//! What a caller of the native API lives through, on a fake network.
+
+use crate::{
+    fake_network::{FakeNetwork, failure},
+    fake_service::{LIFETIME, MAX_FAILED_ATTEMPTS, Service, code_in, number},
+    model::{FailureClass, Locale, SecurityCode, SessionToken, Status, Verdict, VerificationId},
+    store::RequestKey,
+    verifier::{Judged, RegisterError, RegisterRequest, Registered, ResendError},
+};
+
+fn code(text: &str) -> SecurityCode {
+    SecurityCode::new(text).unwrap()
+}
+
+async fn status(service: &Service, id: VerificationId) -> Status {
+    service.verifier.find(id).await.unwrap().unwrap().0.status
+}
+
+async fn check(service: &Service, registered: &Registered, text: &str) -> Judged {
+    let token = registered.session_token.clone();
+    let judged = service.verifier.check_by_id(registered.id, token, code(text));
+    judged.await.unwrap().unwrap()
+}
+
+/// A registration that may come again.
+fn request(n: u32, key: &str, body: &str) -> RegisterRequest {
+    RegisterRequest {
+        request: Some(RequestKey {
+            key: key.into(),
+            body: body.into(),
+        }),
+        ..RegisterRequest::of(number(n), Locale::default())
+    }
+}
+
+#[tokio::test]
+async fn a_verification_is_followed_to_its_end() {
+    let service = Service::start(FakeNetwork::default());
+    let registered = service.register(&number(1)).await.unwrap();
+    let (verification, _) = service.verifier.find(registered.id).await.unwrap().unwrap();
+    assert_eq!(verification.status, Status::Pending);
+    assert_eq!(verification.attempts_remaining, MAX_FAILED_ATTEMPTS);
+    let judged = check(&service, &registered, "wrong").await;
+    assert_eq!(
+        (judged.verdict, judged.attempts_remaining),
+        (Verdict::Invalid, MAX_FAILED_ATTEMPTS - 1)
+    );
+    let right = code_in(&service.network.inbox()[0].1);
+    assert_eq!(check(&service, &registered, &right).await.verdict, Verdict::Valid);
+    let (verification, _) = service.verifier.find(registered.id).await.unwrap().unwrap();
+    assert_eq!(verification.status, Status::Verified);
+    assert_eq!(verification.verified_at, Some(service.clock.now()));
+    assert_eq!(
+        check(&service, &registered, &right).await.verdict,
+        Verdict::AlreadyVerified
+    );
+}
+
+#[tokio::test]
+async fn the_right_code_is_nothing_without_the_right_token() {
+    let service = Service::start(FakeNetwork::default());
+    let registered = service.register(&number(1)).await.unwrap();
+    let other = service.register(&number(2)).await.unwrap();
+    let right = code_in(&service.network.inbox()[0].1);
+    for token in [other.session_token, SessionToken::from_client("no token")] {
+        let judged = service
+            .verifier
+            .check_by_id(registered.id, token, code(&right))
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!(judged.verdict, Verdict::SessionTokenInvalid);
+        // Who has no token takes no attempts from who has.
+        assert_eq!(judged.attempts_remaining, MAX_FAILED_ATTEMPTS);
+    }
+}
+
+#[tokio::test]
+async fn used_up_attempts_and_time_end_a_verification() {
+    let service = Service::start(FakeNetwork::default());
+    let registered = service.register(&number(1)).await.unwrap();
+    for left in (0..MAX_FAILED_ATTEMPTS).rev() {
+        assert_eq!(
+            check(&service, &registered, "wrong").await.attempts_remaining,
+            left
+        );
+    }
+    assert_eq!(status(&service, registered.id).await, Status::Failed);
+    let late = service.register(&number(2)).await.unwrap();
+    service.clock.advance(LIFETIME);
+    assert_eq!(status(&service, late.id).await, Status::Pending);
+    service.clock.advance(std::time::Duration::from_millis(1));
+    assert_eq!(status(&service, late.id).await, Status::Expired);
+}
+
+#[tokio::test]
+async fn the_code_is_sent_again_and_stays_what_it_was() {
+    let service = Service::start(FakeNetwork::default());
+    let registered = service.register(&number(1)).await.unwrap();
+    check(&service, &registered, "wrong").await;
+    let again = service
+        .verifier
+        .resend(registered.id, &Locale("es".into()))
+        .await
+        .unwrap();
+    assert_eq!(again.expires_at, registered.expires_at);
+    assert_eq!(again.attempts_remaining, MAX_FAILED_ATTEMPTS - 1);
+    let inbox = service.network.inbox();
+    let right = code_in(&inbox[0].1);
+    assert_eq!(inbox[1], (number(1), format!("Tu código de Acme: {right}")));
+    assert_eq!(check(&service, &registered, &right).await.verdict, Verdict::Valid);
+    let over = service.verifier.resend(registered.id, &Locale::default()).await;
+    assert!(
+        matches!(over, Err(ResendError::Over(Status::Verified))),
+        "{over:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_session_outlives_a_second_sms_that_was_not_sent() {
+    let service = Service::start(FakeNetwork::default());
+    let registered = service.register(&number(1)).await.unwrap();
+    let right = code_in(&service.network.inbox()[0].1);
+    service.network.next([Err(failure(FailureClass::NoCredit))]);
+    let failed = service.verifier.resend(registered.id, &Locale::default()).await;
+    assert!(matches!(failed, Err(ResendError::NotSent(failure)) if failure.class == FailureClass::NoCredit));
+    assert_eq!(status(&service, registered.id).await, Status::Pending);
+    assert_eq!(check(&service, &registered, &right).await.verdict, Verdict::Valid);
+}
+
+#[tokio::test]
+async fn a_cancelled_verification_takes_no_code_and_frees_no_attempts() {
+    let service = Service::start(FakeNetwork::default());
+    let registered = service.register(&number(1)).await.unwrap();
+    let right = code_in(&service.network.inbox()[0].1);
+    check(&service, &registered, "wrong").await;
+    service.verifier.cancel(registered.id).await.unwrap();
+    assert_eq!(status(&service, registered.id).await, Status::Cancelled);
+    assert_eq!(
+        check(&service, &registered, &right).await.verdict,
+        Verdict::TooManyAttempts
+    );
+    let again = service.register(&number(1)).await.unwrap();
+    assert_eq!(
+        code_in(&service.network.inbox()[1].1),
+        right,
+        "the code is pending still"
+    );
+    // Its own attempt and what the code has left.
+    for _ in 0..MAX_FAILED_ATTEMPTS {
+        check(&service, &again, "wrong").await;
+    }
+    assert_eq!(
+        check(&service, &again, &right).await.verdict,
+        Verdict::TooManyAttempts
+    );
+}
+
+#[tokio::test]
+async fn the_same_request_is_done_once() {
+    let service = Service::start(FakeNetwork::default());
+    let first = service
+        .verifier
+        .register(request(1, "key", "body"))
+        .await
+        .unwrap();
+    let again = service
+        .verifier
+        .register(request(1, "key", "body"))
+        .await
+        .unwrap();
+    assert_eq!((first.id, first.expires_at), (again.id, again.expires_at));
+    assert!(first.session_token == again.session_token);
+    assert_eq!(service.network.inbox().len(), 1);
+    let other = service.verifier.register(request(2, "key", "other body")).await;
+    assert!(matches!(other, Err(RegisterError::KeyReused)), "{other:?}");
+    // A day later the key is as good as new.
+    service
+        .clock
+        .advance(std::time::Duration::from_secs(24 * 60 * 60));
+    let later = service
+        .verifier
+        .register(request(2, "key", "other body"))
+        .await
+        .unwrap();
+    assert_ne!(later.id, first.id);
+}
+
+#[tokio::test]
+async fn a_request_that_sent_nothing_may_be_made_again() {
+    let service = Service::start(FakeNetwork::default());
+    service.network.next([Err(failure(FailureClass::NoCredit))]);
+    let refused = service.verifier.register(request(1, "key", "body")).await;
+    assert!(matches!(refused, Err(RegisterError::NotSent(_))), "{refused:?}");
+    service
+        .verifier
+        .register(request(1, "key", "body"))
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_request_with_an_unknown_outcome_is_not_done_again() {
+    let service = Service::start(FakeNetwork::default());
+    service.network.next([Err(failure(FailureClass::OutcomeUnknown))]);
+    for _ in 0..2 {
+        let unknown = service.verifier.register(request(1, "key", "body")).await;
+        assert!(
+            matches!(&unknown, Err(RegisterError::NotSent(failure)) if failure.class == FailureClass::OutcomeUnknown),
+            "{unknown:?}"
+        );
+    }
+    assert_eq!(service.network.inbox().len(), 1);
+}
