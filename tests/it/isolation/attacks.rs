@@ -90,7 +90,9 @@ async fn it_hoards_requests() {
     let villain = shelf
         .load("villain.VillainBackend", &json!({ "base_url": base_url }))
         .unwrap();
-    let failure = send(&villain, "hoard").await.unwrap_err();
+    // That many megabytes take their time on a busy machine.
+    let call = call_within(Duration::from_secs(60));
+    let failure = villain.send_sms(&alice(), "hoard", call).await.unwrap_err();
     assert_eq!(failure.class, FailureClass::OutcomeUnknown, "{failure}");
     assert_eq!(failure.code, code::WORKER_CONTRACT, "{failure}");
     let rule = "it broke the protocol: its requests hold more than 64 MiB at once";
@@ -149,7 +151,27 @@ async fn it_floods_the_standard_output() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn it_prints_for_ever() {
+    let failure = under_load("attack flood-for-ever", Duration::from_millis(500)).await;
+    assert_eq!(failure.code, "deadline");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn its_destructor_ends_the_process() {
+    let shelf = Shelf::with(&["villain", "noop"]);
+    let bystander = Bystander::of(&shelf);
+    let options = json!({ "destructor": "abort" });
+    let villain = shelf.load("villain.VillainBackend", &options).unwrap();
+    let other = shelf.load("villain.VillainBackend", &json!({})).unwrap();
+    drop(villain);
+    // Whether the process is gone by now, or goes with this call in it: the call is made again.
+    assert_eq!(send(&other, "hello").await.unwrap(), "sms-1");
+    bystander.lost_nothing().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn its_backends_constructor_ends_the_process() {
+    let bystander = Bystander::of(&Shelf::with(&["noop"]));
     for (constructor, how) in [
         ("abort", "was killed by SIGABRT (abort)"),
         ("segfault", "was killed by SIGSEGV (invalid memory access)"),
@@ -161,4 +183,5 @@ async fn its_backends_constructor_ends_the_process() {
         assert_eq!(refusals[0].code, code::NOT_CONSTRUCTED);
         assert!(refusals[0].sentence.contains(how), "{refusals:?}");
     }
+    bystander.lost_nothing().await;
 }

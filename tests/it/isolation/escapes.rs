@@ -28,6 +28,8 @@ async fn neither_the_network_nor_files_nor_other_processes() {
         "run /bin/true".to_owned(),
         format!("read /proc/{host}/mem"),
         "thread".to_owned(),
+        "fork".to_owned(),
+        "listen 127.0.0.1:0".to_owned(),
         format!("signal {host}"),
         format!("owner {host}"),
         format!("priority {host}"),

@@ -51,6 +51,18 @@ async fn its_constructor_panics() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn its_destructor_panics() {
+    let shelf = Shelf::with(&["villain", "noop"]);
+    let bystander = Bystander::of(&shelf);
+    let load = || shelf.load("villain.VillainBackend", &json!({ "destructor": "panic" }));
+    let villain = load().unwrap();
+    assert_eq!(send(&villain, "hello").await.unwrap(), "sms-1");
+    drop(villain);
+    assert_eq!(send(&load().unwrap(), "hello").await.unwrap(), "sms-1");
+    bystander.lost_nothing().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn it_answers_with_nonsense_and_twice() {
     let shelf = Shelf::with(&["villain", "noop"]);
     let bystander = Bystander::of(&shelf);
@@ -92,6 +104,7 @@ async fn it_floods_the_log() {
 #[tokio::test(flavor = "multi_thread")]
 async fn its_manifest_names_a_backend_that_it_does_not_have() {
     let shelf = Shelf::with(&["noop"]);
+    let bystander = Bystander::of(&shelf);
     let lie = rewritten(
         "villain",
         "\"name\":\"VillainBackend\"",
@@ -102,4 +115,5 @@ async fn its_manifest_names_a_backend_that_it_does_not_have() {
     assert_eq!(refusals[0].code, code::NOT_CONSTRUCTED);
     let sentence = "this library has no backend named VillainBackenD";
     assert!(refusals[0].sentence.contains(sentence), "{refusals:?}");
+    bystander.lost_nothing().await;
 }

@@ -5,7 +5,7 @@ use std::{
     hint::black_box,
     io::{self, Read, Write},
     mem::ManuallyDrop,
-    net::{TcpStream, UdpSocket},
+    net::{TcpListener, TcpStream, UdpSocket},
     os::{
         fd::{FromRawFd, RawFd},
         raw::{c_int, c_long},
@@ -35,11 +35,8 @@ pub(crate) fn attack(name: &str) {
             }
         }
         "scribble" => scribble(),
-        "flood" => {
-            for line in 0..200_000 {
-                println!("line {line} of a flood");
-            }
-        }
+        "flood" => (0..200_000).for_each(|line| println!("line {line} of a flood")),
+        "flood-for-ever" => (0..u64::MAX).for_each(|line| println!("line {line} of a flood")),
         "" => {}
         other => panic!("{other} is no attack"),
     }
@@ -77,6 +74,8 @@ fn forge(message: &[u8]) {
 }
 
 unsafe extern "C" {
+    fn fork() -> c_int;
+    fn _exit(code: c_int) -> !;
     fn kill(process: c_int, signal: c_int) -> c_int;
     fn fcntl(descriptor: c_int, command: c_int, argument: c_int) -> c_int;
     fn setpriority(which: c_int, who: u32, priority: c_int) -> c_int;
@@ -101,6 +100,17 @@ fn done(answer: impl Into<c_long>) -> io::Result<()> {
     }
 }
 
+/// Forks; the child does nothing but end.
+fn bud() -> io::Result<()> {
+    // SAFETY: no other thread can hold a lock that ending needs, for it needs none.
+    unsafe {
+        match fork() {
+            0 => _exit(0),
+            child => done(child),
+        }
+    }
+}
+
 /// Tries to get at something outside, and says how that went.
 pub(crate) fn escape(way: &str) -> String {
     let (way, argument) = way.split_once(' ').unwrap_or((way, ""));
@@ -111,6 +121,8 @@ pub(crate) fn escape(way: &str) -> String {
         "read" => File::open(argument).map(drop),
         "write" => File::create(argument).map(drop),
         "run" => Command::new(argument).status().map(drop),
+        "fork" => bud(),
+        "listen" => TcpListener::bind(argument).map(drop),
         "thread" => thread::Builder::new().spawn(|| ()).map(drop),
         "descriptor" => foreign(argument.parse().unwrap_or(-1)).read(&mut [0]).map(drop),
         // SAFETY: of all of these: they take numbers.

@@ -25,6 +25,9 @@ pub struct VillainOptions {
     /// What the constructor does: `panic`, `refuse`, an attack or nothing.
     #[option(default = "behave")]
     constructor: String,
+    /// What the destructor does: `panic`, an attack or nothing.
+    #[option(default = "behave")]
+    destructor: String,
     /// A secret that it talks about.
     secret: Option<Secret>,
     /// The security code that it makes; without it the base makes one.
@@ -45,6 +48,16 @@ struct PanicsInDrop;
 impl Drop for PanicsInDrop {
     fn drop(&mut self) {
         panic!("in a drop");
+    }
+}
+
+impl Drop for VillainBackend {
+    fn drop(&mut self) {
+        match self.options.destructor.as_str() {
+            "panic" => panic!("in the destructor"),
+            "behave" => {}
+            attack => attacks::attack(attack),
+        }
     }
 }
 
