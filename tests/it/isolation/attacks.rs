@@ -82,6 +82,12 @@ async fn it_logs_for_ever() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn it_keeps_the_host_reading() {
+    let failure = under_load("attack frames", Duration::from_millis(500)).await;
+    assert_eq!(failure.code, "deadline");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn it_hoards_requests() {
     let nobody = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base_url = format!("http://{}", nobody.local_addr().unwrap());
@@ -177,6 +183,7 @@ async fn its_backends_constructor_ends_the_process() {
         ("segfault", "was killed by SIGSEGV (invalid memory access)"),
         ("exit", "exited with code 3: the library ended the process"),
     ] {
+        // A shelf of its own: with the same bytes on one, the third would have to wait.
         let refusals = Shelf::with(&["villain"])
             .load("villain.VillainBackend", &json!({ "constructor": constructor }))
             .unwrap_err();

@@ -3,18 +3,20 @@
 use std::{
     fs::File,
     hint::black_box,
-    io::{self, Read, Write},
+    io::{Read, Write},
     mem::ManuallyDrop,
     net::{TcpListener, TcpStream, UdpSocket},
     os::{
         fd::{FromRawFd, RawFd},
-        raw::{c_int, c_long},
         unix::net::UnixStream,
     },
     process::Command,
     thread,
     time::Duration,
 };
+
+#[cfg(target_os = "linux")]
+use crate::system;
 
 /// Does it, at once.
 pub(crate) fn attack(name: &str) {
@@ -35,6 +37,7 @@ pub(crate) fn attack(name: &str) {
             }
         }
         "scribble" => scribble(),
+        "frames" => flood_with_frames(),
         "flood" => (0..200_000).for_each(|line| println!("line {line} of a flood")),
         "flood-for-ever" => (0..u64::MAX).for_each(|line| println!("line {line} of a flood")),
         "" => {}
@@ -67,46 +70,25 @@ fn write_everywhere(bytes: &[u8]) {
 }
 
 /// A frame to the host, about no call, as the worker itself would write it.
-fn forge(message: &[u8]) {
+fn frame(message: &[u8]) -> Vec<u8> {
     let length = u32::try_from(8 + message.len()).unwrap_or(0);
     let id = 0_u64;
-    write_everywhere(&[&length.to_le_bytes(), id.to_le_bytes().as_slice(), message].concat());
+    [&length.to_le_bytes(), id.to_le_bytes().as_slice(), message].concat()
 }
 
-unsafe extern "C" {
-    fn fork() -> c_int;
-    fn _exit(code: c_int) -> !;
-    fn kill(process: c_int, signal: c_int) -> c_int;
-    fn fcntl(descriptor: c_int, command: c_int, argument: c_int) -> c_int;
-    fn setpriority(which: c_int, who: u32, priority: c_int) -> c_int;
-    fn prctl(option: c_int, argument: usize) -> c_int;
-    fn syscall(number: c_long, domain: c_int, kind: c_int, protocol: c_int) -> c_long;
-}
-
-const F_SETOWN: c_int = 8;
-const PR_SET_PDEATHSIG: c_int = 1;
-/// `socket` in the second set of calls of an `x86_64` kernel.
-const X32_SOCKET: c_long = 0x4000_0029;
-
-fn number(text: &str) -> c_int {
-    text.parse().unwrap_or(-1)
-}
-
-fn done(answer: impl Into<c_long>) -> io::Result<()> {
-    if answer.into() < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(())
-    }
-}
-
-/// Forks; the child does nothing but end.
-fn bud() -> io::Result<()> {
-    // SAFETY: no other thread can hold a lock that ending needs, for it needs none.
-    unsafe {
-        match fork() {
-            0 => _exit(0),
-            child => done(child),
+/// Says to the host, without end and as fast as it goes, that a call of no number was slow.
+fn flood_with_frames() {
+    let frames = frame(&[10, 1]).repeat(100_000);
+    for number in 3..32 {
+        // SAFETY: none; it is not closed, at least.
+        let mut socket = ManuallyDrop::new(unsafe { UnixStream::from_raw_fd(number) });
+        // Only a socket takes even nothing.
+        while socket.write(&[]).is_ok() {
+            let mut rest = frames.as_slice();
+            while !rest.is_empty() {
+                // A full one is tried again.
+                rest = &rest[socket.write(rest).unwrap_or(0)..];
+            }
         }
     }
 }
@@ -121,21 +103,17 @@ pub(crate) fn escape(way: &str) -> String {
         "read" => File::open(argument).map(drop),
         "write" => File::create(argument).map(drop),
         "run" => Command::new(argument).status().map(drop),
-        "fork" => bud(),
         "listen" => TcpListener::bind(argument).map(drop),
         "thread" => thread::Builder::new().spawn(|| ()).map(drop),
         "descriptor" => foreign(argument.parse().unwrap_or(-1)).read(&mut [0]).map(drop),
-        // SAFETY: of all of these: they take numbers.
-        "signal" => done(unsafe { kill(number(argument), 0) }),
-        "owner" => done(unsafe { fcntl(1, F_SETOWN, number(argument)) }),
-        "priority" => done(unsafe { setpriority(0, argument.parse().unwrap_or(0), 19) }),
-        "outlive" => done(unsafe { prctl(PR_SET_PDEATHSIG, 0) }),
-        "second-calls" => done(unsafe { syscall(X32_SOCKET, 2, 1, 0) }),
         "environment" => {
             let variables = std::env::vars().count();
             return format!("{variables} variables");
         }
-        _ => return format!("{way} is no way out"),
+        #[cfg(target_os = "linux")]
+        other => system::attempt(other, argument),
+        #[cfg(not(target_os = "linux"))]
+        other => return format!("{other} is no way out"),
     };
     match outcome {
         Ok(()) => "done".to_owned(),
@@ -179,10 +157,10 @@ extern "C" fn constructor() {
             }
         }
         // Says once more that there is a sandbox, as if there were none.
-        b"constructor:lies" => forge(&[0, 0, 0]),
+        b"constructor:lies" => write_everywhere(&frame(&[0, 0, 0])),
         // Refuses to be opened, with a sentence that clears the terminal.
         b"constructor:mock" => {
-            forge(b"\x02\x04P501\x08\x1b[2Jpwnd");
+            write_everywhere(&frame(b"\x02\x04P501\x08\x1b[2Jpwnd"));
             thread::sleep(Duration::from_secs(3600));
         }
         b"constructor:spin" => loop {

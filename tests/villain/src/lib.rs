@@ -2,6 +2,8 @@
 //! word; without one it behaves.
 
 mod attacks;
+#[cfg(target_os = "linux")]
+mod system;
 mod vices;
 
 use std::{

@@ -6,8 +6,8 @@
 //! `process`, reads from it (`reception`, `output`), and tells how it ended (`death`) → `supervisor` says whether there
 //! is another. `child` is the other side. The host's services are the very objects that a library in this process gets.
 //!
-//! Invariant: a message is sent again only when its call had asked for no HTTP request and nothing else can have
-//! reached a network: never twice.
+//! Invariants: a message is sent again only when its call had asked for no HTTP request and nothing else can have
+//! reached a network: never twice; and what a worker says costs this process a bounded amount of memory and time.
 
 mod child;
 mod death;

@@ -36,9 +36,8 @@ const CRASH_WINDOW: Duration = Duration::from_secs(60);
 const MAX_CRASHES: usize = 5;
 /// How long a library that does nothing but crash is left alone.
 const QUARANTINE: Duration = Duration::from_secs(600);
-/// The wait before the second start in a row; it doubles with each further one.
+/// The wait after the second crash in a row; it doubles with each further one, until there are too many.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
-const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
 /// Which program a worker runs.
 #[derive(Clone, Debug, Default)]
@@ -255,20 +254,8 @@ impl Supervisor {
             );
             return;
         }
-        crashes.not_before = now + self.wait(crashes.at.len());
-    }
-
-    /// Nothing after the first crash, then twice as long each time; a quarter of it is chance, so that libraries that
-    /// crashed together do not start together.
-    fn wait(&self, crashes: usize) -> Duration {
-        let Some(doublings) = u32::try_from(crashes).unwrap_or(u32::MAX).checked_sub(2) else {
-            return Duration::ZERO;
-        };
-        let wait = FIRST_WAIT
-            .saturating_mul(2_u32.saturating_pow(doublings))
-            .min(LONGEST_WAIT);
         let [chance] = self.spec.entropy.array::<1>().unwrap_or_default();
-        wait.mul_f64(1.0 - f64::from(chance) / 1024.0)
+        crashes.not_before = now + wait(crashes.at.len(), chance);
     }
 }
 
@@ -280,6 +267,30 @@ impl Drop for Supervisor {
     }
 }
 
+/// How long to wait after so many crashes within the window: not at all after the first, then twice as long each time. A
+/// quarter of it is chance, so that libraries that crashed together do not start together.
+fn wait(crashes: usize, chance: u8) -> Duration {
+    let Some(doublings) = crashes.checked_sub(2).and_then(|more| u32::try_from(more).ok()) else {
+        return Duration::ZERO;
+    };
+    let longest = FIRST_WAIT.saturating_mul(2_u32.saturating_pow(doublings));
+    longest.mul_f64(1.0 - f64::from(chance) / 1024.0)
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_restart_is_immediate_and_each_further_one_waits_twice_as_long_less_up_to_a_quarter() {
+        let range = |crashes| [wait(crashes, 255), wait(crashes, 0)].map(|wait| wait.as_millis());
+        assert_eq!(range(1), [0, 0]);
+        assert_eq!(range(2), [75, 100]);
+        assert_eq!(range(3), [150, 200]);
+        assert_eq!(range(MAX_CRASHES - 1), [300, 400]);
+    }
 }
