@@ -14,6 +14,11 @@ use std::{
 pub struct UnixMillis(pub u64);
 
 impl UnixMillis {
+    /// As people and other programs read it (RFC 3339), to the second.
+    pub fn rfc3339(self) -> String {
+        humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_millis(self.0)).to_string()
+    }
+
     /// This instant moved forward.
     #[must_use]
     pub fn plus(self, by: Duration) -> Self {

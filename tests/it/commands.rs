@@ -233,3 +233,41 @@ fn colours_are_for_terminals() {
         "{warned:#?}"
     );
 }
+
+#[tokio::test]
+async fn a_number_is_exported_and_forgotten_and_the_log_says_who_did_it() {
+    let site = Site::new();
+    let daemon = site.serve();
+    let number = "+13478379634";
+    let token = daemon.register(number).await.session_token().to_owned();
+    let code = daemon.code_on_console();
+    let exported = site.run(&["export", number, "--json"]).json();
+    assert_eq!(exported["phone_number"], number);
+    assert_eq!(exported["verifications"][0]["status"], "pending");
+    assert!(!exported.to_string().contains(&code), "never the code");
+
+    assert_eq!(
+        site.run(&["forget", number, "--dry-run", "--json"]).json()["records"],
+        1
+    );
+    assert_eq!(site.run(&["forget", number, "--json"]).json()["records"], 1);
+    let refused = daemon.verify(number, &token, &code).await;
+    assert_eq!(refused.code(), "security_code_invalid");
+    let gone = site.run(&["export", number, "--json"]).json();
+    assert_eq!(gone["verifications"], serde_json::json!([]));
+
+    let log = site.run(&["audit", "--json"]).json();
+    let deeds: Vec<_> = log
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|deed| deed["action"].as_str().unwrap())
+        .collect();
+    assert_eq!(deeds, ["export", "forget", "export"]);
+    assert_eq!(log[1]["subject"], "+13****34");
+    assert!(log[1]["actor"].as_str().unwrap().starts_with("uid:"), "{log}");
+    let database = rusqlite::Connection::open(site.path("phone-verify.db")).unwrap();
+    for sql in ["DELETE FROM audit", "UPDATE audit SET actor = 'nobody'"] {
+        assert!(database.execute_batch(sql).is_err(), "{sql}");
+    }
+}

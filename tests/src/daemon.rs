@@ -172,6 +172,8 @@ impl Daemon {
     /// # Panics
     /// When it printed none.
     pub fn code_on_console(&self) -> String {
+        // What was printed before an answer may be read after it.
+        self.wait_for_log("security code");
         let text = self.log();
         let line = text.lines().rev().find(|line| line.contains("security code"));
         let line = line.unwrap_or_else(|| panic!("no SMS in {text:?}"));

@@ -51,6 +51,19 @@ CREATE TABLE outbox (
     leases          INTEGER NOT NULL DEFAULT 1
 ) WITHOUT ROWID;
 
+-- Who did what. Rows are added, and neither changed nor deleted.
+CREATE TABLE audit (
+    id              INTEGER PRIMARY KEY,
+    at              INTEGER NOT NULL,
+    actor           TEXT    NOT NULL,
+    action          TEXT    NOT NULL,
+    subject         TEXT    NOT NULL    -- a masked number, the id of a verification
+);
+CREATE TRIGGER audit_is_not_changed BEFORE UPDATE ON audit
+    BEGIN SELECT RAISE(ABORT, 'the audit log is not changed'); END;
+CREATE TRIGGER audit_is_not_deleted BEFORE DELETE ON audit
+    BEGIN SELECT RAISE(ABORT, 'the audit log is not deleted'); END;
+
 CREATE TABLE bulk_job (
     id              BLOB    PRIMARY KEY,
     sealed          BLOB    NOT NULL,   -- the text

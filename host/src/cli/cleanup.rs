@@ -6,7 +6,12 @@ use clap::Args;
 use serde_json::json;
 
 use super::{Common, output::Failure};
-use crate::{clock::Clock, clock::UnixMillis, daemon, entropy::Entropy};
+use crate::{
+    clock::{Clock, UnixMillis},
+    daemon,
+    entropy::Entropy,
+    store::Deed,
+};
 
 #[derive(Args)]
 pub(super) struct Cleanup {
@@ -30,12 +35,21 @@ impl Cleanup {
         let (store, _) =
             daemon::open_store(&settings, &Entropy::system()).map_err(|problem| Failure::wrong([problem]))?;
         let age = Duration::from_secs(u64::from(days) * 24 * 60 * 60).as_millis();
-        let before = Clock::system()
-            .now()
-            .0
-            .saturating_sub(u64::try_from(age).unwrap_or(u64::MAX));
+        let now = Clock::system().now();
+        let before = now.0.saturating_sub(u64::try_from(age).unwrap_or(u64::MAX));
+        let deed = Deed {
+            at: now,
+            actor: super::whoami(),
+            action: "cleanup".to_owned(),
+            subject: format!("older than {days} days"),
+        };
         let records = super::runtime()?
-            .block_on(store.delete_before(UnixMillis(before), self.dry_run))
+            .block_on(async {
+                if !self.dry_run {
+                    store.record_deed(deed).await?;
+                }
+                store.delete_before(UnixMillis(before), self.dry_run).await
+            })
             .map_err(|error| Failure::failed(error.to_string()))?;
         let result = json!({ "records": records, "days": days, "dry_run": self.dry_run });
         self.common.output().result(&result, || {

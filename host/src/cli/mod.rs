@@ -3,11 +3,13 @@
 //!
 //! Exit codes: 0 done, 1 the operation failed, 2 the settings or arguments are wrong.
 
+mod audit;
 mod backends;
 mod check;
 mod cleanup;
 mod keys;
 mod output;
+mod person;
 mod plugin;
 mod register;
 mod send;
@@ -55,6 +57,12 @@ enum Command {
     Send(send::Send),
     /// Delete old records
     Cleanup(cleanup::Cleanup),
+    /// Print all that is stored about one number
+    Export(person::Export),
+    /// Delete all that is stored about one number
+    Forget(person::Forget),
+    /// Say who did what
+    Audit(audit::Audit),
     /// Keys of the native API
     Keys(keys::Keys),
     /// Tools for the authors of backends
@@ -105,6 +113,14 @@ impl Common {
     }
 }
 
+/// Who runs this command, for the audit log.
+fn whoami() -> String {
+    #[cfg(unix)]
+    return format!("uid:{}", rustix::process::getuid().as_raw());
+    #[cfg(not(unix))]
+    std::env::var("USERNAME").map_or_else(|_| "local".to_owned(), |name| format!("user:{name}"))
+}
+
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     tokio::runtime::Runtime::new()
         .map_err(|error| Failure::failed(format!("no threads can be started: {error}")))
@@ -135,6 +151,9 @@ pub fn main() -> ExitCode {
         Command::Verify(command) => (command.run(), command.common.json),
         Command::Send(command) => (command.run(), command.common.json),
         Command::Cleanup(command) => (command.run(), command.common.json),
+        Command::Export(command) => (command.run(), command.json()),
+        Command::Forget(command) => (command.run(), command.json()),
+        Command::Audit(command) => (command.run(), command.common.json),
         Command::Keys(command) => (command.run(), command.json()),
         Command::Plugin(command) => (command.run(), command.json()),
     };

@@ -111,6 +111,31 @@ pub enum Status {
     NotSent,
 }
 
+impl Status {
+    /// Its stable name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Verified => "verified",
+            Self::Expired => "expired",
+            Self::Cancelled => "cancelled",
+            Self::Failed => "failed",
+            Self::NotSent => "not_sent",
+        }
+    }
+}
+
+impl Delivery {
+    /// Its stable name: `pending`, `sent`, or the failure's class.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Sent => "sent",
+            Self::Failed(class) => class.as_str(),
+        }
+    }
+}
+
 /// What became of an SMS, as far as it is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Delivery {

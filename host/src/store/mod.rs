@@ -9,6 +9,7 @@ pub mod bulk;
 mod contract;
 pub mod keyring;
 pub mod outbox;
+pub mod person;
 pub mod sqlite;
 
 use std::time::Duration;
@@ -18,6 +19,7 @@ use async_trait::async_trait;
 pub use bulk::{BulkBatch, BulkFailure, BulkLease, BulkProgress, JobId, RunId};
 pub use keyring::Keyring;
 pub use outbox::{Order, OutboxMessage};
+pub use person::{BulkRecord, Deed, Records};
 
 use crate::{
     clock::UnixMillis,
@@ -93,6 +95,8 @@ pub struct Found {
     pub key_id: u32,
     /// The caller's own name for it.
     pub client_ref: Option<String>,
+    /// The provider's id of its last SMS.
+    pub message_id: Option<String>,
 }
 
 /// Where the code of a new verification comes from.
@@ -241,6 +245,18 @@ pub trait Store: Send + Sync {
 
     /// Deletes, or only counts, verifications and bulk jobs that began before `before`.
     async fn delete_before(&self, before: UnixMillis, dry_run: bool) -> Result<u64, StoreError>;
+
+    /// All that is stored about a number.
+    async fn records_of(&self, number: &PhoneNumber, rules: CheckRules) -> Result<Records, StoreError>;
+
+    /// Deletes, or only counts, all that is stored about a number. A code that is pending for it is good no more.
+    async fn forget(&self, number: &PhoneNumber, dry_run: bool) -> Result<u64, StoreError>;
+
+    /// Adds to the audit log.
+    async fn record_deed(&self, deed: Deed) -> Result<(), StoreError>;
+
+    /// The latest entries of the audit log, the oldest of them first.
+    async fn latest_deeds(&self, limit: u32) -> Result<Vec<Deed>, StoreError>;
 
     /// Stores a bulk job, unless it is there already. Returns whether it was new.
     async fn begin_bulk(

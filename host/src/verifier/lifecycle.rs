@@ -9,7 +9,7 @@ use crate::{
         Delivery, Locale, SecurityCode, SendFailure, SessionToken, Status, Verdict, Verification,
         VerificationId,
     },
-    store::{Found, OutboxMessage, StoreError},
+    store::{Deed, Found, OutboxMessage, StoreError},
 };
 
 /// Why a verification was not sent again.
@@ -129,8 +129,16 @@ impl Verifier {
         })
     }
 
-    /// Ends a verification that is not over: its code is good no more in this session.
-    pub async fn cancel(&self, id: VerificationId) -> Result<(), StoreError> {
+    /// Ends a verification that is not over: its code is good no more in this session. `actor` is for the audit
+    /// log.
+    pub async fn cancel(&self, id: VerificationId, actor: String) -> Result<(), StoreError> {
+        let deed = Deed {
+            at: self.clock.now(),
+            actor,
+            action: "cancel".to_owned(),
+            subject: id.to_string(),
+        };
+        self.store.record_deed(deed).await?;
         self.store.cancel_verification(id).await
     }
 

@@ -134,7 +134,11 @@ async fn a_cancelled_verification_takes_no_code_and_frees_no_attempts() {
     let registered = service.register(&number(1)).await.unwrap();
     let right = code_in(&service.network.inbox()[0].1);
     check(&service, &registered, "wrong").await;
-    service.verifier.cancel(registered.id).await.unwrap();
+    service
+        .verifier
+        .cancel(registered.id, "test".into())
+        .await
+        .unwrap();
     assert_eq!(status(&service, registered.id).await, Status::Cancelled);
     assert_eq!(
         check(&service, &registered, &right).await.verdict,

@@ -71,7 +71,9 @@ macro_rules! engine {
             retention:
                 old_records_are_counted_and_deleted
                 an_expired_code_is_forgotten
-                a_session_whose_code_was_deleted_is_unknown;
+                a_session_whose_code_was_deleted_is_unknown
+                a_number_is_forgotten_and_no_other
+                who_did_what_is_kept_in_order;
             durability:
                 what_was_acknowledged_survives_a_crash
                 nothing_readable_is_stored

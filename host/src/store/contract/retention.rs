@@ -3,7 +3,10 @@
 use futures_util::future::join_all;
 
 use super::desk::{Desk, LIFETIME, MILLISECOND, number};
-use crate::model::{PhoneNumber, Verdict};
+use crate::{
+    model::{PhoneNumber, Verdict},
+    store::Deed,
+};
 
 pub(super) async fn old_records_are_counted_and_deleted(desk: &Desk) {
     let numbers: Vec<PhoneNumber> = (0..1100).map(number).collect();
@@ -51,4 +54,55 @@ pub(super) async fn a_session_whose_code_was_deleted_is_unknown(desk: &Desk) {
             Verdict::SessionTokenInvalid
         );
     }
+}
+
+pub(super) async fn a_number_is_forgotten_and_no_other(desk: &Desk) {
+    let (one, other) = (number(1), number(2));
+    let first = desk.register(&one).await;
+    desk.register(&one).await;
+    let kept = desk.register(&other).await;
+    let numbers = vec![one.clone(), other.clone()];
+    let job = desk.keyring.job_id(&numbers, "text", "");
+    desk.store
+        .begin_bulk(job, numbers, "text".to_owned(), desk.clock.now())
+        .await
+        .unwrap();
+    let records = desk.store.records_of(&one, desk.rules()).await.unwrap();
+    assert_eq!((records.verifications.len(), records.messages.len()), (2, 1));
+    assert!(
+        records
+            .verifications
+            .iter()
+            .any(|found| found.verification.id == first.id)
+    );
+
+    assert_eq!(desk.store.forget(&one, true).await.unwrap(), 3);
+    assert_eq!(desk.store.forget(&one, false).await.unwrap(), 3);
+    assert_eq!(desk.store.forget(&one, true).await.unwrap(), 0);
+    assert_eq!(
+        desk.check(&first, &first.code).await,
+        Verdict::SessionTokenInvalid
+    );
+    assert!(desk.lapsed().await.is_empty());
+    assert!(desk.pending(&one).await.is_none());
+    assert_eq!(desk.store.bulk_progress(job).await.unwrap().total, 1);
+    assert_eq!(desk.check(&kept, &kept.code).await, Verdict::Valid);
+}
+
+pub(super) async fn who_did_what_is_kept_in_order(desk: &Desk) {
+    let deed = |action: &str| Deed {
+        at: desk.clock.now(),
+        actor: "uid:0".to_owned(),
+        action: action.to_owned(),
+        subject: "+13****34".to_owned(),
+    };
+    for action in ["export", "forget", "cleanup"] {
+        desk.store.record_deed(deed(action)).await.unwrap();
+    }
+    let latest = desk.store.latest_deeds(2).await.unwrap();
+    assert_eq!(latest, [deed("forget"), deed("cleanup")]);
+    // Old records are deleted; what was done with them is not.
+    desk.clock.advance(LIFETIME);
+    desk.store.delete_before(desk.clock.now(), false).await.unwrap();
+    assert_eq!(desk.store.latest_deeds(9).await.unwrap().len(), 3);
 }

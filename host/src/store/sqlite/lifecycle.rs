@@ -20,7 +20,7 @@ pub(super) fn find(
     let found = connection
         .prepare_cached(
             "SELECT v.number, v.key_id, v.attempts_left, v.created_at, v.expires_at, v.verified_at, v.ended,
-                    v.delivery, v.client_ref, v.code_of, c.id, c.code_sealed, c.failures
+                    v.delivery, v.message_id, v.client_ref, v.code_of, c.id, c.code_sealed, c.failures
              FROM verification v LEFT JOIN verification c ON c.id = coalesce(v.code_of, v.id)
              WHERE v.id = ?1",
         )?
@@ -75,6 +75,7 @@ fn read(row: &Row<'_>, keyring: &Keyring, id: VerificationId, rules: CheckRules)
         code,
         number_digest: row.get("number")?,
         key_id: row.get("key_id")?,
+        message_id: row.get("message_id")?,
         client_ref: client_ref
             .and_then(|sealed| keyring.open_sealed(&sealed, &id.0))
             .map(|text| text.to_string()),

@@ -1,10 +1,12 @@
 //! The embedded engine. All writes go through one thread that commits in groups (`writer`); reads have
 //! connections of their own beside it. Several processes may share the file.
 
+mod audit;
 mod bulk;
 mod lifecycle;
 mod open;
 mod outbox;
+mod person;
 mod request;
 mod retention;
 mod verification;
@@ -21,8 +23,8 @@ pub use open::OpenError;
 use rusqlite::Connection;
 
 use super::{
-    Begun, BulkFailure, BulkLease, BulkProgress, CheckRules, Found, JobId, Keyring, NewVerification,
-    OutboxMessage, RunId, Store, StoreError,
+    Begun, BulkFailure, BulkLease, BulkProgress, CheckRules, Deed, Found, JobId, Keyring, NewVerification,
+    OutboxMessage, Records, RunId, Store, StoreError,
 };
 use crate::{
     clock::UnixMillis,
@@ -241,6 +243,44 @@ impl Store for Sqlite {
                 return Ok(deleted);
             }
         }
+    }
+
+    async fn records_of(&self, number: &PhoneNumber, rules: CheckRules) -> Result<Records, StoreError> {
+        let (keyring, number) = (Arc::clone(&self.keyring), number.clone());
+        self.read(move |connection| {
+            let digests = keyring.number_digests(&number);
+            let places = person::places(connection, &keyring, &number, &digests)?;
+            person::records(connection, &keyring, &places, rules)
+        })
+        .await
+    }
+
+    async fn forget(&self, number: &PhoneNumber, dry_run: bool) -> Result<u64, StoreError> {
+        let (keyring, number) = (Arc::clone(&self.keyring), number.clone());
+        let places = self
+            .read(move |connection| {
+                let digests = keyring.number_digests(&number);
+                person::places(connection, &keyring, &number, &digests)
+            })
+            .await?;
+        let count = places.len();
+        if !dry_run {
+            for step in places.steps() {
+                self.write(move |connection| person::delete(connection, &step))
+                    .await?;
+            }
+        }
+        Ok(count)
+    }
+
+    async fn record_deed(&self, deed: Deed) -> Result<(), StoreError> {
+        self.write(move |connection| audit::record(connection, &deed))
+            .await
+    }
+
+    async fn latest_deeds(&self, limit: u32) -> Result<Vec<Deed>, StoreError> {
+        self.read(move |connection| audit::latest(connection, limit))
+            .await
     }
 
     async fn begin_bulk(

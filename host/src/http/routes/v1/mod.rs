@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use crate::{
     clock::UnixMillis,
     http::{error::ApiError, problem::Problem},
-    model::{Delivery, Status, Verification, VerificationId},
+    model::{Verification, VerificationId},
 };
 
 /// A verification, without its number and its code.
@@ -58,24 +58,13 @@ impl VerificationBody {
     fn of(verification: &Verification, client_ref: Option<String>, backend: &str) -> Self {
         Self {
             id: verification.id.to_string(),
-            status: match verification.status {
-                Status::Pending => "pending",
-                Status::Verified => "verified",
-                Status::Expired => "expired",
-                Status::Cancelled => "cancelled",
-                Status::Failed => "failed",
-                Status::NotSent => "not_sent",
-            },
-            created_at: rfc3339(verification.created_at),
-            expires_at: rfc3339(verification.expires_at),
-            verified_at: verification.verified_at.map(rfc3339),
+            status: verification.status.as_str(),
+            created_at: verification.created_at.rfc3339(),
+            expires_at: verification.expires_at.rfc3339(),
+            verified_at: verification.verified_at.map(UnixMillis::rfc3339),
             attempts_remaining: verification.attempts_remaining,
             delivery: DeliveryBody {
-                status: match verification.delivery {
-                    Delivery::Pending => "pending",
-                    Delivery::Sent => "sent",
-                    Delivery::Failed(class) => class.as_str(),
-                },
+                status: verification.delivery.as_str(),
                 backend: backend.to_owned(),
             },
             client_ref,
@@ -98,12 +87,6 @@ pub(in crate::http) struct ProblemBody {
     errors: Option<std::collections::BTreeMap<String, Vec<String>>>,
     /// How many wrong codes the verification survives; of a failed check.
     attempts_remaining: Option<u32>,
-}
-
-/// Of a time that is shown: to the second, as a code's life is no finer.
-fn rfc3339(time: UnixMillis) -> String {
-    humantime::format_rfc3339_seconds(std::time::UNIX_EPOCH + std::time::Duration::from_millis(time.0))
-        .to_string()
 }
 
 /// The id in a path; what cannot be one names nothing.

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use axum::{
+    Extension,
     extract::{Path, State},
     response::{IntoResponse, Response},
 };
 
 use super::{ProblemBody, VerificationBody, id};
 use crate::{
-    http::{App, error::ApiError, json::Json, problem::Problem},
+    http::{App, error::ApiError, json::Json, keys::Caller, problem::Problem},
     model::Verification,
 };
 
@@ -49,12 +50,19 @@ pub(in crate::http) async fn show(
 )]
 pub(in crate::http) async fn cancel(
     State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
     Path(text): Path<String>,
 ) -> Result<Response, Problem> {
     let id = id(&text)?;
-    app.verifier.cancel(id).await.map_err(ApiError::Store)?;
-    let found = app.verifier.find(id).await.map_err(ApiError::Store)?;
-    let (verification, client_ref) = found.ok_or(ApiError::NoVerification)?;
+    let find = async || {
+        let found = app.verifier.find(id).await.map_err(ApiError::Store)?;
+        found.ok_or(ApiError::NoVerification)
+    };
+    // What is not there is not cancelled.
+    find().await?;
+    let actor = format!("api:{}", caller.0);
+    app.verifier.cancel(id, actor).await.map_err(ApiError::Store)?;
+    let (verification, client_ref) = find().await?;
     shown(&app, &verification, client_ref)
 }
 

@@ -1,0 +1,47 @@
+//! `phone-verify audit`: who did what.
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::{Common, output::Failure};
+use crate::{daemon, entropy::Entropy};
+
+#[derive(Args)]
+pub(super) struct Audit {
+    /// How many of the latest to show
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    last: u32,
+    #[command(flatten)]
+    pub(super) common: Common,
+}
+
+impl Audit {
+    pub(super) fn run(&self) -> Result<(), Failure> {
+        let settings = self.common.load()?;
+        let (store, _) =
+            daemon::open_store(&settings, &Entropy::system()).map_err(|problem| Failure::wrong([problem]))?;
+        let deeds = super::runtime()?
+            .block_on(store.latest_deeds(self.last))
+            .map_err(|error| Failure::failed(error.to_string()))?;
+        let time = |deed: &crate::store::Deed| deed.at.rfc3339();
+        let result: Vec<Value> = deeds
+            .iter()
+            .map(|deed| {
+                json!({ "at": time(deed), "actor": deed.actor, "action": deed.action, "subject": deed.subject })
+            })
+            .collect();
+        self.common.output().result(&result, || {
+            let lines = deeds.iter().map(|deed| {
+                format!(
+                    "{}  {}  {}  {}",
+                    time(deed),
+                    deed.actor,
+                    deed.action,
+                    deed.subject
+                )
+            });
+            lines.collect::<Vec<_>>().join("\n")
+        });
+        Ok(())
+    }
+}

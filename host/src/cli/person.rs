@@ -1,0 +1,135 @@
+//! `phone-verify export` and `forget`: what is stored about one number, for whoever asks about their own.
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::{Common, output::Failure, register::parse_number, whoami};
+use crate::{
+    clock::Clock,
+    daemon,
+    entropy::Entropy,
+    model::PhoneNumber,
+    store::{CheckRules, Deed, Found, Keyring, Records, Store, StoreError},
+};
+
+#[derive(Args)]
+pub(super) struct Export {
+    #[command(flatten)]
+    about: About,
+}
+
+#[derive(Args)]
+pub(super) struct Forget {
+    #[command(flatten)]
+    about: About,
+    /// Only say how many records there are
+    #[arg(long)]
+    dry_run: bool,
+}
+
+#[derive(Args)]
+struct About {
+    /// The number
+    number: String,
+    #[command(flatten)]
+    common: Common,
+}
+
+impl About {
+    /// The store, which needs no backend: records can be had even when its library is gone.
+    fn with_store<T>(
+        &self,
+        run: impl AsyncFnOnce(&dyn Store, &PhoneNumber, CheckRules) -> Result<T, StoreError>,
+    ) -> Result<(PhoneNumber, T), Failure> {
+        let settings = self.common.load()?;
+        let number = parse_number(&self.number, &settings)?;
+        let (store, _): (_, std::sync::Arc<Keyring>) =
+            daemon::open_store(&settings, &Entropy::system()).map_err(|problem| Failure::wrong([problem]))?;
+        let rules = CheckRules {
+            now: Clock::system().now(),
+            only_once: settings.phone_verification.only_once,
+            max_failed_attempts: settings.phone_verification.max_failed_attempts,
+        };
+        let done = super::runtime()?
+            .block_on(run(&*store, &number, rules))
+            .map_err(|error| Failure::failed(error.to_string()))?;
+        Ok((number, done))
+    }
+}
+
+fn deed(action: &str, number: &PhoneNumber, rules: CheckRules) -> Deed {
+    Deed {
+        at: rules.now,
+        actor: whoami(),
+        action: action.to_owned(),
+        subject: number.masked(),
+    }
+}
+
+impl Export {
+    pub(super) fn json(&self) -> bool {
+        self.about.common.json
+    }
+
+    pub(super) fn run(&self) -> Result<(), Failure> {
+        let (number, records) = self.about.with_store(async |store, number, rules| {
+            store.record_deed(deed("export", number, rules)).await?;
+            store.records_of(number, rules).await
+        })?;
+        let result = exported(&number, &records);
+        let text = serde_json::to_string_pretty(&result).unwrap_or_default();
+        self.about.common.output().result(&result, || text);
+        Ok(())
+    }
+}
+
+fn exported(number: &PhoneNumber, records: &Records) -> Value {
+    let verifications: Vec<Value> = records.verifications.iter().map(verification).collect();
+    let messages: Vec<Value> = records
+        .messages
+        .iter()
+        .map(|message| {
+            json!({
+                "job": data_encoding::HEXLOWER.encode(&message.job.0),
+                "created_at_unix_ms": message.created_at.0,
+                "state": message.state,
+            })
+        })
+        .collect();
+    json!({ "phone_number": number.e164(), "verifications": verifications, "bulk_messages": messages })
+}
+
+fn verification(found: &Found) -> Value {
+    let verification = &found.verification;
+    json!({
+        "id": verification.id.to_string(),
+        "status": verification.status.as_str(),
+        "created_at_unix_ms": verification.created_at.0,
+        "expires_at_unix_ms": verification.expires_at.0,
+        "verified_at_unix_ms": verification.verified_at.map(|at| at.0),
+        "delivery": verification.delivery.as_str(),
+        "provider_message_id": found.message_id,
+        "client_ref": found.client_ref,
+    })
+}
+
+impl Forget {
+    pub(super) fn json(&self) -> bool {
+        self.about.common.json
+    }
+
+    pub(super) fn run(&self) -> Result<(), Failure> {
+        let (number, records) = self.about.with_store(async |store, number, rules| {
+            if !self.dry_run {
+                store.record_deed(deed("forget", number, rules)).await?;
+            }
+            store.forget(number, self.dry_run).await
+        })?;
+        let result = json!({ "records": records, "dry_run": self.dry_run });
+        self.about.common.output().result(&result, || {
+            let did = if self.dry_run { "would forget" } else { "forgot" };
+            format!("{did} {records} records of {}", number.masked())
+        });
+        Ok(())
+    }
+}

@@ -1,0 +1,37 @@
+//! What is stored about one number, and who did what with it.
+
+use super::{Found, JobId};
+use crate::clock::UnixMillis;
+
+/// All that is stored about one number.
+#[derive(Debug)]
+pub struct Records {
+    /// Its verifications, the oldest first.
+    pub verifications: Vec<Found>,
+    /// Its places in bulk jobs.
+    pub messages: Vec<BulkRecord>,
+}
+
+/// A number's place in a bulk job.
+#[derive(Clone, Debug)]
+pub struct BulkRecord {
+    /// The job.
+    pub job: JobId,
+    /// When the job began.
+    pub created_at: UnixMillis,
+    /// `waiting`, `leased`, `sent`, or the class of a failure.
+    pub state: String,
+}
+
+/// Something that somebody did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deed {
+    /// When.
+    pub at: UnixMillis,
+    /// Who: `api:shop`, or the user of the operating system who ran a command, `uid:1000`.
+    pub actor: String,
+    /// What: `forget`, `export`, `cleanup`, `cancel`.
+    pub action: String,
+    /// To what: a masked number, the id of a verification.
+    pub subject: String,
+}

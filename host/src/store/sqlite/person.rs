@@ -1,0 +1,118 @@
+//! All that is stored about one number: shown to whoever may see it, and forgotten.
+
+use rusqlite::{Connection, params};
+use zeroize::Zeroizing;
+
+use super::{Fault, lifecycle, time};
+use crate::{
+    model::{PhoneNumber, VerificationId},
+    store::{BulkRecord, CheckRules, JobId, Keyring, Records, keyring::Digest},
+};
+
+/// Rows that are deleted in one step, so that registrations get in between.
+const STEP: usize = 1000;
+
+/// Where the records of a number are.
+pub(super) struct Places {
+    verifications: Vec<VerificationId>,
+    items: Vec<(JobId, i64)>,
+}
+
+impl Places {
+    pub(super) fn len(&self) -> u64 {
+        (self.verifications.len() + self.items.len()) as u64
+    }
+
+    /// In steps that leave room for others.
+    pub(super) fn steps(self) -> Vec<Self> {
+        let verifications = self.verifications.chunks(STEP).map(|chunk| Self {
+            verifications: chunk.to_vec(),
+            items: Vec::new(),
+        });
+        let items = self.items.chunks(STEP).map(|chunk| Self {
+            verifications: Vec::new(),
+            items: chunk.to_vec(),
+        });
+        verifications.chain(items).collect()
+    }
+}
+
+/// Looks through everything: numbers are no index, since this is asked for once in a while.
+pub(super) fn places(
+    connection: &Connection,
+    keyring: &Keyring,
+    number: &PhoneNumber,
+    digests: &[Digest],
+) -> Result<Places, Fault> {
+    let mut verifications = Vec::new();
+    let mut statement = connection.prepare_cached("SELECT id FROM verification WHERE number = ?1")?;
+    for digest in digests {
+        let ids = statement.query_map([digest], |row| row.get(0).map(VerificationId))?;
+        verifications.extend(ids.collect::<rusqlite::Result<Vec<_>>>()?);
+    }
+    verifications.sort_unstable();
+    let mut items = Vec::new();
+    let mut statement = connection.prepare_cached("SELECT job, item, sealed FROM bulk_item")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let job = JobId(row.get(0)?);
+        let sealed = row.get_ref(2)?.as_blob().unwrap_or_default();
+        let opened: Option<Zeroizing<String>> = keyring.open_sealed(sealed, &job.0);
+        if opened.is_some_and(|opened| *opened == number.e164()) {
+            items.push((job, row.get(1)?));
+        }
+    }
+    Ok(Places { verifications, items })
+}
+
+pub(super) fn records(
+    connection: &Connection,
+    keyring: &Keyring,
+    places: &Places,
+    rules: CheckRules,
+) -> Result<Records, Fault> {
+    let verifications = places
+        .verifications
+        .iter()
+        .filter_map(|id| lifecycle::find(connection, keyring, *id, rules).transpose())
+        .collect::<Result<_, _>>()?;
+    let mut statement = connection.prepare_cached(
+        "SELECT created_at, state FROM bulk_item JOIN bulk_job ON id = job WHERE job = ?1 AND item = ?2",
+    )?;
+    let messages = places
+        .items
+        .iter()
+        .map(|(job, item)| {
+            statement.query_row(params![job.0, item], |row| {
+                Ok(BulkRecord {
+                    job: *job,
+                    created_at: time(row.get(0)?),
+                    state: row.get(1)?,
+                })
+            })
+        })
+        .collect::<rusqlite::Result<_>>()?;
+    Ok(Records {
+        verifications,
+        messages,
+    })
+}
+
+pub(super) fn delete(connection: &Connection, places: &Places) -> Result<(), Fault> {
+    for id in &places.verifications {
+        for table in ["pending", "outbox", "request"] {
+            connection
+                .prepare_cached(&format!("DELETE FROM {table} WHERE verification = ?1"))?
+                .execute([id.0])?;
+        }
+        connection
+            .prepare_cached("DELETE FROM verification WHERE id = ?1")?
+            .execute([id.0])?;
+    }
+    for (job, item) in &places.items {
+        connection
+            .prepare_cached("DELETE FROM bulk_item WHERE job = ?1 AND item = ?2")?
+            .execute(params![job.0, item])?;
+    }
+    Ok(())
+}
