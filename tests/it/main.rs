@@ -11,6 +11,7 @@ mod commands;
 mod custom_backend;
 mod drop_in;
 mod isolation;
+mod living;
 mod loading;
 mod native;
 mod providers;

@@ -113,6 +113,23 @@ impl Daemon {
         assert!(found.is_some(), "{text:?} was not logged:\n{}", self.log());
     }
 
+    /// Waits until so many lines with this text are logged.
+    ///
+    /// # Panics
+    /// When they are not.
+    pub fn wait_for_logs(&self, text: &str, times: usize) {
+        let mut left = times;
+        let found = self.stderr.wait_for_all(|lines| {
+            left = times.saturating_sub(lines.iter().filter(|line| line.contains(text)).count());
+            (left == 0).then_some(())
+        });
+        assert!(
+            found.is_some(),
+            "{text:?} was logged {left} times too few:\n{}",
+            self.log()
+        );
+    }
+
     /// Asks for a path.
     ///
     /// # Panics
@@ -257,10 +274,15 @@ impl Printed {
 
     /// What `find` makes of a line; `None` if the stream ends or patience does.
     fn wait_for<T>(&self, find: impl Fn(&str) -> Option<T>) -> Option<T> {
+        self.wait_for_all(|lines| lines.iter().find_map(|line| find(line)))
+    }
+
+    /// The same of all lines.
+    fn wait_for_all<T>(&self, mut find: impl FnMut(&[String]) -> Option<T>) -> Option<T> {
         let (lines, changed) = &*self.0;
         let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
-            if let Some(found) = lines.lines.iter().find_map(|line| find(line)) {
+            if let Some(found) = find(&lines.lines) {
                 return Some(found);
             }
             if lines.ended {

@@ -16,7 +16,7 @@ use phone_verify::{
     clock::{Clock, UnixMillis},
     dispatch::{Breaker, Dispatcher, Limits, Sender, Settled},
     entropy::Entropy,
-    http::{App, router},
+    http::{App, Generation, Live, router},
     model::{Locale, Messages, Outcome, PhoneNumber, Receipt, SecurityCode, SendFailure, Verdict},
     store::{Keyring, OutboxMessage, Store, sqlite::Sqlite},
     verifier::{BaseValidate, CheckRequest, Overrides, Policy, Verifier},
@@ -116,14 +116,17 @@ impl Service {
             entropy,
         );
         let app = App {
-            verifier,
+            live: Live::new(Generation {
+                verifier,
+                backend: "scripted.ScriptedBackend".into(),
+                sandbox: false,
+                notes: Vec::new(),
+                default_region: None,
+                keys: Vec::new(),
+            }),
             store,
-            backend: "scripted.ScriptedBackend".into(),
-            sandbox: false,
             breaker,
-            default_region: None,
             read_timeout: Duration::from_secs(10),
-            keys: Vec::new(),
             clock: clock.clone(),
         };
         Self {

@@ -37,7 +37,10 @@ pub use self::{
     name::BackendName,
     preflight::OptionInfo,
     refusal::{Refusal, code},
-    registry::{BackendReport, LibraryAbout, LibraryReport, Loader, LoaderConfig},
+    registry::{
+        BackendReport, Choice, LibraryAbout, LibraryReport, Loader, LoaderConfig, Next, RolledBack, Running,
+        Seen, VersionReport,
+    },
     services::http::{Played, SentRequest, StandIn},
     trust::{Trust, TrustRules},
 };

@@ -78,6 +78,8 @@ pub mod code {
     pub const LOCK_FILE: &str = "P406";
     /// It was rolled back.
     pub const ROLLED_BACK: &str = "P407";
+    /// There is no version to go back to.
+    pub const NO_VERSION_BEFORE: &str = "P408";
     /// The system's loader refused it.
     pub const NOT_OPENED: &str = "P501";
     /// It exports neither a root module nor a C table.
@@ -94,6 +96,8 @@ pub mod code {
     pub const TOO_SLOW: &str = "P507";
     /// Its C table is not whole.
     pub const WRONG_ENTRY: &str = "P508";
+    /// Too many versions of it are open in this process.
+    pub const TOO_MANY_GENERATIONS: &str = "P509";
     /// A required option is missing.
     pub const OPTION_MISSING: &str = "P601";
     /// An option has the wrong type.

@@ -31,26 +31,37 @@ pub(super) struct Serve {
 
 impl Serve {
     pub(super) fn run(&self) -> Result<(), Failure> {
-        let (mut settings, demo_folder) = if self.demo {
+        let (settings, demo_folder) = if self.demo {
             let (settings, folder) = demo()?;
             (settings, Some(folder))
         } else {
-            (
-                Common {
-                    settings: self.settings.clone(),
-                    json: false,
-                }
-                .load()?,
-                None,
-            )
+            (self.common().load()?, None)
         };
-        if let Some(listen) = self.listen {
-            settings.server.listen = listen;
-        }
+        let path = match demo_folder {
+            Some(_) => None,
+            None => Some(
+                crate::settings::find(self.settings.as_deref())
+                    .map_err(|problem| Failure::wrong([problem.to_string()]))?,
+            ),
+        };
+        let reread: Option<daemon::Reread> =
+            path.map(|path| -> daemon::Reread { Box::new(move || Settings::load(&path)) });
         let demo = demo_folder.is_some();
-        let ran = runtime()?.block_on(daemon::run(&settings, |address| announce(address, demo)));
+        let listen = self.listen.unwrap_or(settings.server.listen);
+        let ran = runtime()?.block_on(daemon::run(settings, listen, reread, |address| {
+            announce(address, demo);
+        }));
         drop(demo_folder);
         ran.map_err(|error| Failure::wrong(error.to_string().lines().map(str::to_owned)))
+    }
+}
+
+impl Serve {
+    fn common(&self) -> Common {
+        Common {
+            settings: self.settings.clone(),
+            json: false,
+        }
     }
 }
 

@@ -1,9 +1,13 @@
-//! The loaded backend as the verifier and the dispatcher see it.
+//! The loaded backend as the verifier and the dispatcher see it, and how another takes its place.
+//!
+//! Invariant: a call ends in the backend that it began in; no call begins in one whose successor is there.
 
 use std::{sync::Arc, time::Duration};
 
+use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use serde_json::{Map, Value};
+use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
 
 use crate::{
     backends::{Backend, BaseCalls, Call},
@@ -17,18 +21,28 @@ use crate::{
     verifier::{BaseValidate, CheckRequest, Overrides},
 };
 
-/// The backend in use, with what its overrides can fall back on.
+/// How long a backend whose successor is there may take over the calls that it has, before that is told.
+const DRAIN_LIMIT: Duration = Duration::from_secs(30);
+
+/// The backend in use, whichever it is.
 pub(super) struct Bridge {
-    backend: Arc<Backend>,
-    base: Arc<Base>,
+    current: ArcSwap<InUse>,
     time_limit: Duration,
 }
 
+/// A backend, with what its overrides can fall back on.
+pub(super) struct InUse {
+    backend: Backend,
+    base: Arc<Base>,
+    /// The calls in it.
+    calls: TaskTracker,
+}
+
 /// The base behaviour.
-struct Base {
-    token_length: usize,
-    messages: Arc<Messages>,
-    entropy: Entropy,
+pub(super) struct Base {
+    pub(super) token_length: usize,
+    pub(super) messages: Arc<Messages>,
+    pub(super) entropy: Entropy,
 }
 
 /// The base behaviour for one call.
@@ -54,23 +68,73 @@ impl BaseCalls for BoundBase {
     }
 }
 
-impl Bridge {
-    pub(super) fn new(
-        backend: Arc<Backend>,
-        token_length: usize,
-        messages: Arc<Messages>,
-        time_limit: Duration,
-        entropy: Entropy,
-    ) -> Self {
+impl InUse {
+    pub(super) fn new(backend: Backend, base: Base) -> Self {
         Self {
             backend,
-            base: Arc::new(Base {
-                token_length,
-                messages,
-                entropy,
-            }),
+            base: Arc::new(base),
+            calls: TaskTracker::new(),
+        }
+    }
+
+    /// Waits for the calls in it, and drops it. What is not ended by the limit ends by its own deadline.
+    pub(super) async fn drain(self: Arc<Self>) {
+        self.calls.close();
+        let drained = tokio::time::timeout(DRAIN_LIMIT, self.calls.wait()).await;
+        let (name, version) = (self.backend.name(), self.backend.library_version());
+        if drained.is_ok() {
+            tracing::debug!(backend = name, version, "the backend before is drained");
+        } else {
+            let calls = self.calls.len();
+            tracing::warn!(
+                backend = name,
+                version,
+                calls,
+                "the backend before still has calls"
+            );
+            self.calls.wait().await;
+        }
+        // Its destructor is foreign code.
+        let dropped = tokio::task::spawn_blocking(move || drop(self)).await;
+        if dropped.is_err() {
+            tracing::warn!("the destructor of the backend before panicked");
+        }
+    }
+}
+
+/// The backend in use, for one call.
+struct InCall {
+    in_use: Arc<InUse>,
+    time_limit: Duration,
+    _counted: TaskTrackerToken,
+}
+
+impl Bridge {
+    pub(super) fn new(in_use: InUse, time_limit: Duration) -> Self {
+        Self {
+            current: ArcSwap::from_pointee(in_use),
             time_limit,
         }
+    }
+
+    /// Calls from now on begin in `next`. Returns what they began in until now.
+    pub(super) fn exchange(&self, next: InUse) -> Arc<InUse> {
+        self.current.swap(Arc::new(next))
+    }
+
+    fn current(&self) -> InCall {
+        let in_use = self.current.load_full();
+        InCall {
+            _counted: in_use.calls.token(),
+            in_use,
+            time_limit: self.time_limit,
+        }
+    }
+}
+
+impl InCall {
+    fn backend(&self) -> &Backend {
+        &self.in_use.backend
     }
 
     fn call(
@@ -86,7 +150,7 @@ impl Bridge {
             idempotency_key: id,
             locale: locale.first_tag(),
             base: Arc::new(BoundBase {
-                base: Arc::clone(&self.base),
+                base: Arc::clone(&self.in_use.base),
                 locale: locale.clone(),
                 validate,
             }),
@@ -103,37 +167,48 @@ impl Bridge {
 impl Sender for Bridge {
     async fn send(&self, message: &OutboxMessage, time_limit: Duration) -> Outcome {
         let VerificationId(id) = message.id;
-        let call = self.call(
+        let current = self.current();
+        let call = current.call(
             data_encoding::HEXLOWER.encode(&id),
             &message.locale,
             time_limit,
             None,
         );
-        self.backend.send_sms(&message.number, &message.text, call).await
+        current
+            .backend()
+            .send_sms(&message.number, &message.text, call)
+            .await
     }
 
     fn sends_bulk(&self) -> bool {
-        self.backend.overrides_send_bulk_sms()
+        self.current.load().backend.overrides_send_bulk_sms()
     }
 
     async fn send_bulk(&self, numbers: &[PhoneNumber], text: &str, time_limit: Duration, settled: Settled) {
-        let call = self.call(String::new(), &Locale::default(), time_limit, None);
-        self.backend.send_bulk_sms(numbers, text, call, settled).await;
+        let current = self.current();
+        let call = current.call(String::new(), &Locale::default(), time_limit, None);
+        current
+            .backend()
+            .send_bulk_sms(numbers, text, call, settled)
+            .await;
     }
 
     async fn send_one(&self, number: &PhoneNumber, text: &str, key: &str, time_limit: Duration) -> Outcome {
-        let call = self.call(key.to_owned(), &Locale::default(), time_limit, None);
-        self.backend.send_sms(number, text, call).await
+        let current = self.current();
+        let call = current.call(key.to_owned(), &Locale::default(), time_limit, None);
+        current.backend().send_sms(number, text, call).await
     }
 }
 
 #[async_trait]
 impl Overrides for Bridge {
     async fn generate_security_code(&self, locale: &Locale) -> Option<Result<SecurityCode, SendFailure>> {
-        if !self.backend.overrides_generate_security_code() {
+        let current = self.current();
+        if !current.backend().overrides_generate_security_code() {
             return None;
         }
-        Some(self.backend.generate_security_code(self.unnamed(locale)).await)
+        let call = current.unnamed(locale);
+        Some(current.backend().generate_security_code(call).await)
     }
 
     async fn generate_message(
@@ -142,17 +217,19 @@ impl Overrides for Bridge {
         locale: &Locale,
         context: &Map<String, Value>,
     ) -> Option<Result<String, SendFailure>> {
-        if !self.backend.overrides_generate_message() {
+        let current = self.current();
+        if !current.backend().overrides_generate_message() {
             return None;
         }
-        self.backend
-            .generate_message(code, context, self.unnamed(locale))
+        current
+            .backend()
+            .generate_message(code, context, current.unnamed(locale))
             .await
             .transpose()
     }
 
     fn validates(&self) -> bool {
-        self.backend.overrides_validate_security_code()
+        self.current.load().backend.overrides_validate_security_code()
     }
 
     async fn validate_security_code(
@@ -160,8 +237,10 @@ impl Overrides for Bridge {
         check: &CheckRequest,
         base: Arc<dyn BaseValidate>,
     ) -> Result<Verdict, SendFailure> {
-        let call = self.call(String::new(), &Locale::default(), self.time_limit, Some(base));
-        self.backend
+        let current = self.current();
+        let call = current.call(String::new(), &Locale::default(), current.time_limit, Some(base));
+        current
+            .backend()
             .validate_security_code(&check.code, &check.number, &check.session_token, call)
             .await
     }

@@ -1,17 +1,18 @@
 //! Puts the parts together, runs them, and ends them in order. The only place that knows all parts.
 
 mod bridge;
+mod reload;
 mod run;
 
 use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 use tokio::sync::mpsc;
 
-use bridge::Bridge;
-pub use run::{RunError, run};
+use bridge::{Base, Bridge, InUse};
+pub use run::{Reread, RunError, run};
 
 use crate::{
-    backends::{Backend, BackendName, Loader, LoaderConfig, Refusal},
+    backends::{Backend, BackendName, Choice, Loader, LoaderConfig, Next, Refusal, Running},
     clock::Clock,
     dispatch::{Breaker, Dispatcher, Limits, Sender},
     entropy::Entropy,
@@ -28,8 +29,8 @@ pub struct Service {
     pub store: Arc<dyn Store>,
     /// The keys to it.
     pub keyring: Arc<Keyring>,
-    /// Who sends.
-    pub backend: Arc<Backend>,
+    /// Which backend that was at the start.
+    pub backend: Serving,
     /// Who sends, as the dispatcher sees it.
     pub sender: Arc<dyn Sender>,
     /// Spares the backend.
@@ -40,31 +41,122 @@ pub struct Service {
     pub clock: Clock,
     /// The randomness.
     pub entropy: Entropy,
+    loader: Arc<Loader>,
+    bridge: Arc<Bridge>,
     dispatcher: Dispatcher,
+}
+
+/// Which backend serves.
+#[derive(Clone, Debug)]
+pub struct Serving {
+    /// `nexmo.NexmoBackend`.
+    pub name: String,
+    /// The version of its library.
+    pub version: String,
+    /// The hash of its library.
+    pub sha256: String,
+    /// Whether it is for tests and tutorials.
+    pub sandbox: bool,
+    /// Why it is not the file in the plugin directory; empty: it is.
+    pub refusals: Vec<Refusal>,
+}
+
+impl Serving {
+    fn of(backend: &Backend, refusals: Vec<Refusal>) -> Self {
+        let serving = Self {
+            name: backend.name().to_owned(),
+            version: backend.library_version().to_owned(),
+            sha256: backend.library_sha256().to_owned(),
+            sandbox: backend.is_sandbox(),
+            refusals,
+        };
+        serving.tell_refusals();
+        if serving.sandbox {
+            tracing::warn!(
+                backend = serving.name,
+                "a sandbox backend is in use: it is not for production"
+            );
+        }
+        serving
+    }
+
+    fn tell_refusals(&self) {
+        for refusal in &self.refusals {
+            tracing::error!(
+                backend = self.name,
+                version = self.version,
+                sha256 = self.sha256,
+                "the library in the plugin directory is not used, and the version that was goes on serving: {refusal}"
+            );
+        }
+    }
 }
 
 /// The loader that the settings describe.
 pub fn loader(settings: &Settings, clock: &Clock, entropy: &Entropy) -> Loader {
-    Loader::new(LoaderConfig {
+    Loader::new(loader_config(settings, settings, clock, entropy))
+}
+
+/// The same, with the places of its files as they were at the start.
+fn loader_config(settings: &Settings, at_start: &Settings, clock: &Clock, entropy: &Entropy) -> LoaderConfig {
+    let mut trust = settings.plugins.trust.clone();
+    trust.lock_file.clone_from(&at_start.plugins.trust.lock_file);
+    LoaderConfig {
         directories: settings.plugins.directories.clone(),
-        staging: settings.plugins.staging_directory.clone(),
+        staging: at_start.plugins.staging_directory.clone(),
         clock: clock.clone(),
         entropy: entropy.clone(),
         allow_private_addresses: settings.plugins.allow_private_addresses,
         isolation: settings.plugins.isolation.clone(),
-        trust: settings.plugins.trust.clone(),
-    })
+        trust,
+    }
 }
 
-/// The backend that the settings name, loaded and constructed.
+/// The backend in the plugin directory that the settings name, loaded and constructed.
 pub fn load_backend(settings: &Settings, loader: &Loader) -> Result<Backend, Vec<Refusal>> {
-    let name = BackendName::parse(&settings.phone_verification.backend).map_err(|sentence| {
+    loader.load(&backend_name(settings)?, &settings.phone_verification.options)
+}
+
+/// What is to serve, which may be a version from before if the one in the plugin directory is refused.
+fn choose_backend(
+    settings: &Settings,
+    loader: &Loader,
+    running: Option<Running<'_>>,
+) -> Result<Choice, Vec<Refusal>> {
+    let options = &settings.phone_verification.options;
+    loader.choose(&backend_name(settings)?, options, running)
+}
+
+fn backend_name(settings: &Settings) -> Result<BackendName, Vec<Refusal>> {
+    BackendName::parse(&settings.phone_verification.backend).map_err(|sentence| {
         vec![Refusal {
             code: "P101",
             sentence,
         }]
-    })?;
-    loader.load(&name, &settings.phone_verification.options)
+    })
+}
+
+/// The rules that the settings give.
+fn policy(settings: &Settings, limits: Limits) -> Policy {
+    let phone_verification = &settings.phone_verification;
+    Policy {
+        token_length: phone_verification.token_length,
+        expiration: phone_verification.expiration,
+        only_once: phone_verification.only_once,
+        max_failed_attempts: phone_verification.max_failed_attempts,
+        messages: Arc::clone(&phone_verification.messages),
+        lease: limits.lease(),
+    }
+}
+
+/// What the overrides of a backend can fall back on.
+fn base(settings: &Settings, entropy: &Entropy) -> Base {
+    let phone_verification = &settings.phone_verification;
+    Base {
+        token_length: phone_verification.token_length,
+        messages: Arc::clone(&phone_verification.messages),
+        entropy: entropy.clone(),
+    }
 }
 
 impl Service {
@@ -73,39 +165,23 @@ impl Service {
     pub fn start(settings: &Settings) -> Result<Self, Vec<String>> {
         let (clock, entropy) = (Clock::system(), Entropy::system());
         let loader = loader(settings, &clock, &entropy);
-        let backend = load_backend(settings, &loader)
+        let chosen = choose_backend(settings, &loader, None)
             .map_err(|refusals| refusals.iter().map(ToString::to_string).collect::<Vec<_>>());
         let stored = open_store(settings, &entropy).map_err(|problem| vec![problem]);
-        let (backend, (store, keyring)) = match (backend, stored) {
-            (Ok(backend), Ok(stored)) => (Arc::new(backend), stored),
-            (backend, stored) => {
-                let problems = [backend.err(), stored.err()];
+        let (chosen, (store, keyring)) = match (chosen, stored) {
+            (Ok(chosen), Ok(stored)) => (chosen, stored),
+            (chosen, stored) => {
+                let problems = [chosen.err(), stored.err()];
                 return Err(problems.into_iter().flatten().flatten().collect());
             }
         };
-        if backend.is_sandbox() {
-            tracing::warn!(
-                backend = backend.name(),
-                "a sandbox backend is in use: it is not for production"
-            );
-        }
-        let limits = settings.dispatch.limits;
-        let phone_verification = &settings.phone_verification;
-        let policy = Policy {
-            token_length: phone_verification.token_length,
-            expiration: phone_verification.expiration,
-            only_once: phone_verification.only_once,
-            max_failed_attempts: phone_verification.max_failed_attempts,
-            messages: Arc::clone(&phone_verification.messages),
-            lease: limits.lease(),
+        let Next::Take(backend) = chosen.next else {
+            return Err(vec!["nothing serves yet that could be kept".to_owned()]);
         };
-        let bridge = Arc::new(Bridge::new(
-            Arc::clone(&backend),
-            phone_verification.token_length,
-            Arc::clone(&phone_verification.messages),
-            limits.send_timeout,
-            entropy.clone(),
-        ));
+        let serving = Serving::of(&backend, chosen.refusals);
+        let limits = settings.dispatch.limits;
+        let in_use = InUse::new(*backend, base(settings, &entropy));
+        let bridge = Arc::new(Bridge::new(in_use, limits.send_timeout));
         let (orders, to_dispatch) = mpsc::channel(settings.dispatch.queue_length);
         let breaker = Arc::new(Breaker::new(clock.clone()));
         let dispatcher = Dispatcher::start(
@@ -117,7 +193,7 @@ impl Service {
             clock.clone(),
         );
         let verifier = Verifier::new(
-            policy,
+            policy(settings, limits),
             Arc::clone(&store),
             Arc::clone(&keyring),
             Arc::clone(&bridge) as Arc<_>,
@@ -129,12 +205,14 @@ impl Service {
             verifier,
             store,
             keyring,
-            backend,
-            sender: bridge,
+            backend: serving,
+            sender: Arc::clone(&bridge) as Arc<dyn Sender>,
             breaker,
             limits,
             clock,
             entropy,
+            loader: Arc::new(loader),
+            bridge,
             dispatcher,
         })
     }

@@ -1,14 +1,14 @@
-//! Runs the daemon: bind, serve, and end in order when asked to.
+//! Runs the daemon: bind, serve, reload, and end in order when asked to.
 
 use std::{net::SocketAddr, sync::Arc};
 
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::mpsc};
 use tokio_util::sync::CancellationToken;
 
-use super::Service;
+use super::{Service, reload::Reloader};
 use crate::{
-    http::{self, App},
-    settings::Settings,
+    http::{self, App, Generation, Live},
+    settings::{Problem, Settings},
 };
 
 /// Why the daemon did not start.
@@ -27,31 +27,55 @@ pub enum RunError {
     Start(Vec<String>),
 }
 
-/// Serves until a signal says to stop. `ready` hears the address once requests are answered.
-pub async fn run(settings: &Settings, ready: impl FnOnce(SocketAddr)) -> Result<(), RunError> {
-    let address = settings.server.listen;
+/// Reads the settings again.
+pub type Reread = Box<dyn Fn() -> Result<Settings, Vec<Problem>> + Send + Sync>;
+
+/// Serves at `listen` until a signal says to stop. `ready` hears the address once requests are answered.
+pub async fn run(
+    settings: Settings,
+    address: SocketAddr,
+    reread: Option<Reread>,
+    ready: impl FnOnce(SocketAddr),
+) -> Result<(), RunError> {
     let bind = |cause| RunError::Bind { address, cause };
-    let stop = stop_on_signal();
+    let (stop, hangups) = signals();
     let listener = TcpListener::bind(address).await.map_err(bind)?;
-    let service = Service::start(settings).map_err(RunError::Start)?;
+    let service = Service::start(&settings).map_err(RunError::Start)?;
+    let settings = Arc::new(settings);
     let app = Arc::new(App {
-        verifier: service.verifier.clone(),
+        live: Live::new(Generation {
+            verifier: service.verifier.clone(),
+            backend: service.backend.name.clone(),
+            sandbox: service.backend.sandbox,
+            notes: Vec::new(),
+            default_region: settings.phone_verification.default_region,
+            keys: settings.api.keys.clone(),
+        }),
         store: Arc::clone(&service.store),
-        backend: service.backend.name().to_owned(),
-        sandbox: service.backend.is_sandbox(),
         breaker: Arc::clone(&service.breaker),
-        default_region: settings.phone_verification.default_region,
         read_timeout: settings.server.read_timeout,
-        keys: settings.api.keys.clone(),
         clock: service.clock.clone(),
     });
-    if app.keys.is_empty() && !address.ip().is_loopback() {
-        tracing::warn!(
-            "the native API is open to everybody who reaches {address}: name keys in [api.keys], or let a proxy keep /v1"
-        );
-    }
+    warn_of_open_api(&settings, address);
+    let reloader = Reloader {
+        app: Arc::clone(&app),
+        bridge: Arc::clone(&service.bridge),
+        breaker: Arc::clone(&service.breaker),
+        limits: service.limits,
+        clock: service.clock.clone(),
+        entropy: service.entropy.clone(),
+        loader: Arc::clone(&service.loader),
+        serving: service.backend.clone(),
+        settings: Arc::clone(&settings),
+        at_start: Arc::clone(&settings),
+        reread,
+        has_faulty_settings: false,
+        address,
+    };
+    reloader.publish();
+    let reloads = tokio::spawn(reloader.run(hangups, stop.clone()));
     let bound = listener.local_addr().map_err(bind)?;
-    tracing::info!(address = %bound, backend = service.backend.name(), "listening");
+    tracing::info!(address = %bound, backend = service.backend.name, "listening");
     ready(bound);
     let server = settings.server;
     let finished = http::serve(
@@ -62,6 +86,10 @@ pub async fn run(settings: &Settings, ready: impl FnOnce(SocketAddr)) -> Result<
         stop,
     )
     .await;
+    // One that is under way ends first: it may be recording which version is in use.
+    if reloads.await.is_err() {
+        tracing::error!("reloading panicked");
+    }
     let settled = service.stop().await;
     if finished && settled {
         tracing::info!("stopped: everything under way was finished");
@@ -71,10 +99,20 @@ pub async fn run(settings: &Settings, ready: impl FnOnce(SocketAddr)) -> Result<
     Ok(())
 }
 
-/// Cancelled by SIGTERM or SIGINT. SIGHUP does not end the daemon.
-fn stop_on_signal() -> CancellationToken {
+pub(super) fn warn_of_open_api(settings: &Settings, address: SocketAddr) {
+    if settings.api.keys.is_empty() && !address.ip().is_loopback() {
+        tracing::warn!(
+            "the native API is open to everybody who reaches {address}: name keys in [api.keys], or let a proxy keep /v1"
+        );
+    }
+}
+
+/// Cancelled by SIGTERM or SIGINT; and hears each SIGHUP.
+fn signals() -> (CancellationToken, mpsc::Receiver<()>) {
     let stop = CancellationToken::new();
     let cancel = stop.clone();
+    // One that comes while another waits asks for nothing more.
+    let (hung_up, hangups) = mpsc::channel(1);
     #[cfg(unix)]
     {
         use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -99,7 +137,10 @@ fn stop_on_signal() -> CancellationToken {
                 tokio::select! {
                     _ = terminate.recv() => break,
                     _ = interrupt.recv() => break,
-                    _ = hangup.recv() => tracing::info!("SIGHUP: settings are read at start; restart to change them"),
+                    _ = hangup.recv() => {
+                        tracing::info!("SIGHUP: reloading settings and backend");
+                        let _ = hung_up.try_send(());
+                    }
                 }
             }
             tracing::info!("stopping");
@@ -108,8 +149,9 @@ fn stop_on_signal() -> CancellationToken {
     }
     #[cfg(not(unix))]
     tokio::spawn(async move {
+        let _hung_up = hung_up;
         let _ = tokio::signal::ctrl_c().await;
         cancel.cancel();
     });
-    stop
+    (stop, hangups)
 }

@@ -57,6 +57,16 @@ impl Breaker {
         }
     }
 
+    /// Forgets what it counted: there is another backend.
+    pub fn reset(&self) {
+        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        *counted = Counted {
+            failures: 0,
+            open_until: None,
+            probing: false,
+        };
+    }
+
     /// Where it stands.
     pub fn state(&self) -> BreakerState {
         let counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);

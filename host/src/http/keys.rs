@@ -17,11 +17,12 @@ pub(super) struct Caller(pub(super) Arc<str>);
 
 /// Lets through who has a key; everybody, where no keys are set up.
 pub(super) async fn authenticate(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
-    let caller = if app.keys.is_empty() {
+    let live = app.live.get();
+    let caller = if live.keys.is_empty() {
         Some(Arc::from(""))
     } else {
         let given = bearer(&request).unwrap_or_default();
-        let known = app.keys.iter().find(|(_, digest)| digest.is_of(given));
+        let known = live.keys.iter().find(|(_, digest)| digest.is_of(given));
         known.map(|(name, _)| Arc::from(name.as_str()))
     };
     match caller {

@@ -6,6 +6,7 @@ mod body;
 mod error;
 mod json;
 mod keys;
+mod live;
 mod media_type;
 mod openapi;
 mod problem;
@@ -21,35 +22,22 @@ use axum::{
     routing::{any, get, post},
 };
 
+pub use live::{Generation, Live};
 use routes::v1;
 pub use serve::serve;
 
-use crate::{
-    clock::Clock,
-    dispatch::Breaker,
-    model::{KeyDigest, Region},
-    store::Store,
-    verifier::Verifier,
-};
+use crate::{clock::Clock, dispatch::Breaker, store::Store};
 
 /// What the routes need.
 pub struct App {
-    /// The rules.
-    pub verifier: Verifier,
+    /// What a reload exchanges.
+    pub live: Live,
     /// For the readiness probe.
     pub store: Arc<dyn Store>,
-    /// For the readiness probe: `nexmo.NexmoBackend`.
-    pub backend: String,
-    /// For the readiness probe: whether that is a sandbox backend.
-    pub sandbox: bool,
     /// For the readiness probe.
     pub breaker: Arc<Breaker>,
-    /// Whose national numbers are accepted.
-    pub default_region: Option<Region>,
     /// How long a body may take to arrive.
     pub read_timeout: Duration,
-    /// Who may use the native API: names and digests. Empty: everybody.
-    pub keys: Vec<(String, KeyDigest)>,
     /// For the access log.
     pub clock: Clock,
 }

@@ -4,6 +4,7 @@
 //! and told at once, each with its file, line and key; no value of an option is ever repeated in a problem.
 
 mod api;
+mod changes;
 mod dispatch;
 mod document;
 mod log;
@@ -17,6 +18,7 @@ mod store;
 use std::path::{Path, PathBuf};
 
 pub use api::Api;
+pub use changes::need_restart;
 pub use dispatch::Dispatch;
 pub use log::{Log, LogFormat};
 pub use phone_verification::PhoneVerification;

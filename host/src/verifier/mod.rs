@@ -83,6 +83,15 @@ impl Verifier {
         }
     }
 
+    /// The same service under other rules.
+    #[must_use]
+    pub fn under(&self, policy: Policy) -> Self {
+        Self {
+            policy,
+            ..self.clone()
+        }
+    }
+
     /// Deletes what began longer ago than `age`; with `dry_run` it is only counted. Returns how many.
     pub async fn cleanup(&self, age: Duration, dry_run: bool) -> Result<u64, StoreError> {
         let age = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);

@@ -1,12 +1,59 @@
 //! What an operator says about a library, written into the lock file.
 
+use std::fmt;
+
+use serde::Serialize;
+
 use super::{Loader, survey::LibraryReport};
 use crate::backends::{
     discover, preflight,
     refusal::{Refusal, code},
     stage,
-    trust::{Build, LockFile, Trust},
+    trust::{Build, LockFile, PassedOver, Trust},
 };
+
+/// From which version to which.
+#[derive(Clone, Debug, Serialize)]
+pub struct RolledBack {
+    /// `nexmo`.
+    pub library: String,
+    /// In use until now, and not to be used again.
+    pub from: VersionReport,
+    /// In use from now on.
+    pub to: VersionReport,
+}
+
+/// One version of a library.
+#[derive(Clone, Debug, Serialize)]
+pub struct VersionReport {
+    /// What it says itself.
+    pub version: String,
+    /// The hash of its bytes.
+    pub sha256: String,
+    /// When it was first seen.
+    pub first_seen: String,
+}
+
+impl From<Build> for VersionReport {
+    fn from(build: Build) -> Self {
+        Self {
+            version: build.version,
+            sha256: build.sha256,
+            first_seen: build.first_seen.to_string(),
+        }
+    }
+}
+
+impl fmt::Display for VersionReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            version,
+            sha256,
+            first_seen,
+        } = self;
+        write!(f, "{version} (sha256 {sha256}, first seen {first_seen})")
+    }
+}
 
 impl Loader {
     /// Trusts the library as it lies in its directory now, `inline` also in the daemon's process. Returns what it is.
@@ -33,6 +80,40 @@ impl Loader {
         Ok(LibraryReport::of(found, Ok(candidate), |found, sha256| {
             Some(self.place(found, sha256, &lock))
         }))
+    }
+
+    /// Goes back to the version before the one in use. Returns what it was and what it is now.
+    pub fn roll_back(&self, library: &str) -> Result<RolledBack, Refusal> {
+        let lock_file = self.lock_file(library)?;
+        lock_file.change(|lock| {
+            let nothing = |known: &str| {
+                Refusal::new(
+                    code::NO_VERSION_BEFORE,
+                    format!(
+                        "{known}, so there is nothing to go back to; put the version that you want into the plugin \
+                         directory, and run: phone-verify plugin trust {library}"
+                    ),
+                )
+            };
+            let Some(locked) = lock.libraries.get_mut(library) else {
+                return Err(nothing(&format!("{library} was not used yet")));
+            };
+            let Some(before) = locked.previous.take() else {
+                let version = &locked.current.version;
+                return Err(nothing(&format!("no version of {library} was used before {version}")));
+            };
+            self.copy(library, &stage::copy(&self.config.staging, &before.sha256), &before)?;
+            let from = std::mem::replace(&mut locked.current, before);
+            locked.passed_over = Some(PassedOver {
+                sha256: from.sha256.clone(),
+                refusal: String::new(),
+            });
+            Ok(RolledBack {
+                library: library.to_owned(),
+                from: from.into(),
+                to: locked.current.clone().into(),
+            })
+        })
     }
 
     fn lock_file(&self, library: &str) -> Result<LockFile, Refusal> {

@@ -4,17 +4,22 @@
 //! runs, and told at once.
 
 mod decide;
+mod successor;
 mod survey;
+mod watch;
 
 use std::{
     collections::HashMap,
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, Weak},
 };
 
 use serde_json::{Map, Value};
 
+pub use self::decide::{RolledBack, VersionReport};
+pub use self::successor::{Choice, Next, Running};
 pub use self::survey::{BackendReport, LibraryAbout, LibraryReport};
+pub use self::watch::Seen;
 #[cfg(unix)]
 use super::worker::{Program, Spec, Supervisor};
 use super::{
@@ -66,9 +71,34 @@ pub struct Loader {
     masks_secrets: bool,
     /// Whether the versions that are loaded are recorded as the ones in use.
     records: bool,
-    /// By hash: the same bytes are opened once in each place.
-    opened: Mutex<HashMap<(Place, String), Opened>>,
+    opened: Arc<Mutex<Shelf>>,
 }
+
+/// By place and hash: the same bytes are opened once in each place.
+type Shelf = HashMap<(Place, String), Kept>;
+
+/// An opened library: one in this process for ever, one in a worker as long as a backend of it is in use.
+enum Kept {
+    Inline {
+        stem: String,
+        library: Library,
+    },
+    #[cfg(unix)]
+    Worker(Weak<Supervisor>),
+}
+
+impl Kept {
+    fn opened(&self) -> Option<Opened> {
+        match self {
+            Self::Inline { library, .. } => Some(Opened::Inline(*library)),
+            #[cfg(unix)]
+            Self::Worker(supervisor) => supervisor.upgrade().map(Opened::Worker),
+        }
+    }
+}
+
+/// Versions of one library that are opened in this process, where none is ever unloaded: some 350 KiB each.
+const MAX_INLINE_GENERATIONS: usize = 16;
 
 impl Loader {
     /// Nothing is read or loaded yet.
@@ -79,7 +109,7 @@ impl Loader {
             clients: Arc::default(),
             masks_secrets: true,
             records: true,
-            opened: Mutex::default(),
+            opened: Arc::default(),
         }
     }
 
@@ -89,6 +119,19 @@ impl Loader {
         self.clients = Arc::new(Clients::played(network));
         self.masks_secrets = false;
         self
+    }
+
+    /// One with other settings, and the same libraries open.
+    #[must_use]
+    pub fn reconfigured(&self, config: LoaderConfig) -> Self {
+        Self {
+            config,
+            platform: Platform::here(),
+            clients: Arc::clone(&self.clients),
+            masks_secrets: self.masks_secrets,
+            records: self.records,
+            opened: Arc::clone(&self.opened),
+        }
     }
 
     /// For a look at what would run: nothing is recorded.
@@ -102,14 +145,31 @@ impl Loader {
     /// seconds when the library hangs. The error holds every problem that could be found.
     pub fn load(&self, name: &BackendName, options: &Map<String, Value>) -> Result<Backend, Vec<Refusal>> {
         let found = discover::one(&self.config.directories, &name.library)?;
-        let lock = self.config.trust.lock().map_err(|refusal| vec![refusal])?;
+        let lock = self.lock()?;
         let candidate = self
             .candidate(&found, &lock)
             .map_err(|refused| vec![refused.refusal])?;
-        let version = Build::of(&candidate, self.config.clock.now());
-        let backend = self.construct(name, &found, candidate, &lock, options)?;
+        self.take(name, &found, candidate, &lock, options, false)
+    }
+
+    fn lock(&self) -> Result<Lock, Vec<Refusal>> {
+        self.config.trust.lock().map_err(|refusal| vec![refusal])
+    }
+
+    /// Opens and constructs what lies in a directory, and records it as the version in use.
+    fn take(
+        &self,
+        name: &BackendName,
+        found: &Found,
+        candidate: Candidate,
+        lock: &Lock,
+        options: &Map<String, Value>,
+        scans: bool,
+    ) -> Result<Backend, Vec<Refusal>> {
+        let build = Build::of(&candidate, self.config.clock.now());
+        let backend = self.construct(name, found, candidate, lock, options, scans)?;
         if self.records {
-            let forgotten = self.config.trust.record(&found.stem, version);
+            let forgotten = self.config.trust.record(&found.stem, build);
             if let Some(sha256) = forgotten.map_err(|refusal| vec![refusal])? {
                 stage::discard(&self.config.staging, &sha256);
             }
@@ -139,7 +199,8 @@ impl Loader {
         isolation.place(&found.stem, &found.path, sha256, is_trusted)
     }
 
-    /// Opens and constructs. `found` is where it lies in its directory, wherever its bytes were read.
+    /// Opens and constructs; `scans`: first in a worker process, where a crash costs nothing. `found` is where it lies in
+    /// its directory, wherever its bytes were read.
     fn construct(
         &self,
         name: &BackendName,
@@ -147,6 +208,7 @@ impl Loader {
         candidate: Candidate,
         lock: &Lock,
         options: &Map<String, Value>,
+        scans: bool,
     ) -> Result<Backend, Vec<Refusal>> {
         let info = candidate
             .manifest
@@ -155,9 +217,6 @@ impl Loader {
             .clone();
         let options = options::check(name, &candidate.manifest, &info, options)?;
         let place = self.place(found, &candidate.sha256, lock);
-        let library = self
-            .open(&name.library, &candidate, place)
-            .map_err(|refusal| vec![refusal])?;
         let base_url = options.base_url.as_deref();
         let egress = Egress::new(&info.hosts, base_url, self.config.allow_private_addresses);
         let services = Arc::new(Services::new(
@@ -170,6 +229,16 @@ impl Loader {
                 egress,
             },
         ));
+        #[cfg(unix)]
+        if scans && place == Place::Inline && !self.is_open(&candidate.sha256) {
+            self.scan(name, &candidate, &options.json, &services)
+                .map_err(|refusal| vec![refusal])?;
+        }
+        #[cfg(not(unix))]
+        let _ = scans;
+        let library = self
+            .open(&name.library, &candidate, place)
+            .map_err(|refusal| vec![refusal])?;
         let maker = Maker::new(library, &name.backend, options.json, Arc::clone(&services));
         let instance = match Instance::construct(maker) {
             Some(Ok(instance)) => instance,
@@ -202,29 +271,65 @@ impl Loader {
         }
     }
 
-    fn open(&self, library: &str, candidate: &Candidate, place: Place) -> Result<Opened, Refusal> {
+    fn open(&self, stem: &str, candidate: &Candidate, place: Place) -> Result<Opened, Refusal> {
         let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        opened.retain(|_, kept| kept.opened().is_some());
         let key = (place, candidate.sha256.clone());
-        if let Some(library) = opened.get(&key) {
-            return Ok(library.clone());
+        if let Some(library) = opened.get(&key).and_then(Kept::opened) {
+            return Ok(library);
+        }
+        let generations = opened
+            .values()
+            .filter(|kept| matches!(kept, Kept::Inline { stem: known, .. } if known == stem));
+        if place == Place::Inline && generations.count() >= MAX_INLINE_GENERATIONS {
+            return Err(Refusal::new(
+                code::TOO_MANY_GENERATIONS,
+                format!(
+                    "{} would be the {}th version of {stem} in this process, which cannot give back the memory of the \
+                     others; restart phone-verify, or set isolation = \"worker\" for it, which has no such limit",
+                    candidate.file,
+                    MAX_INLINE_GENERATIONS + 1,
+                ),
+            ));
         }
         let path = stage::stage(&self.config.staging, &candidate.sha256, &candidate.bytes)?;
-        let library = match place {
+        let (library, kept) = match place {
             Place::Inline => {
                 let file = candidate.file.clone();
                 let library = within_limit(move || Library::open(&path, &file))
                     .ok_or_else(|| too_slow(&candidate.file, "be opened"))??;
-                Opened::Inline(library)
+                let stem = stem.to_owned();
+                (Opened::Inline(library), Kept::Inline { stem, library })
             }
-            Place::Worker => self.open_in_worker(library, path, candidate)?,
+            #[cfg(unix)]
+            Place::Worker => {
+                let supervisor = self.open_in_worker(stem, path, candidate)?;
+                let kept = Kept::Worker(Arc::downgrade(&supervisor));
+                (Opened::Worker(supervisor), kept)
+            }
+            #[cfg(not(unix))]
+            Place::Worker => {
+                return Err(Refusal::new(
+                    code::WORKER_NOT_STARTED,
+                    format!(
+                        "{} cannot run in a worker process on this system; set isolation = \"inline\"",
+                        candidate.file
+                    ),
+                ));
+            }
         };
-        opened.insert(key, library.clone());
+        opened.insert(key, kept);
         Ok(library)
     }
 
     /// Starts the worker process, which opens the library: what it refuses is told now.
     #[cfg(unix)]
-    fn open_in_worker(&self, library: &str, path: PathBuf, candidate: &Candidate) -> Result<Opened, Refusal> {
+    fn open_in_worker(
+        &self,
+        library: &str,
+        path: PathBuf,
+        candidate: &Candidate,
+    ) -> Result<Arc<Supervisor>, Refusal> {
         let rules = &self.config.isolation;
         let staged = File::open(&path).map_err(|error| Refusal::new(code::NOT_STAGED, error.to_string()))?;
         let supervisor = Arc::new(Supervisor::new(Spec {
@@ -238,23 +343,7 @@ impl Loader {
             idle_stop: rules.idle_stop,
         }));
         supervisor.open()?;
-        Ok(Opened::Worker(supervisor))
-    }
-
-    #[cfg(not(unix))]
-    fn open_in_worker(
-        &self,
-        _library: &str,
-        _path: PathBuf,
-        candidate: &Candidate,
-    ) -> Result<Opened, Refusal> {
-        Err(Refusal::new(
-            code::WORKER_NOT_STARTED,
-            format!(
-                "{} cannot run in a worker process on this system; set isolation = \"inline\"",
-                candidate.file
-            ),
-        ))
+        Ok(supervisor)
     }
 }
 

@@ -8,12 +8,13 @@ use std::{
 use phone_verify_plugin_abi::overrides;
 use serde::Serialize;
 
-use super::Loader;
+use super::{Loader, VersionReport};
 use crate::backends::{
     discover::{self, Found},
     isolation::Place,
     preflight::{self, BackendInfo, Candidate, Manifest, OptionInfo, Platform, Refused},
     refusal::Refusal,
+    trust::Lock,
 };
 
 /// One library in a plugin directory, or a directory that cannot be read.
@@ -34,6 +35,12 @@ pub struct LibraryReport {
     /// The hash of the file, in lower-case hex.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sha256: Option<String>,
+    /// The version that a daemon uses instead of the one that lies there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub in_use: Option<VersionReport>,
+    /// Why a daemon that tried the one that lies there does not use it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub passed_over: Option<String>,
     /// Whether its code would run in this process or in one of its own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub isolation: Option<Place>,
@@ -99,6 +106,8 @@ impl LibraryReport {
                 refusal: None,
                 size_bytes: Some(candidate.bytes.len() as u64),
                 sha256: Some(candidate.sha256),
+                in_use: None,
+                passed_over: None,
             },
             Err(refused) => Self {
                 path: found.path,
@@ -107,10 +116,29 @@ impl LibraryReport {
                 refusal: Some(refused.refusal),
                 size_bytes: refused.size_bytes,
                 sha256: refused.sha256,
+                in_use: None,
+                passed_over: None,
                 isolation: None,
                 about: None,
             },
         }
+    }
+}
+
+impl LibraryReport {
+    /// Says what is in use if that is not what lies there.
+    fn compare(&mut self, lock: &Lock) {
+        let Some(locked) = lock.libraries.get(&self.library) else {
+            return;
+        };
+        if self.sha256.as_ref() == Some(&locked.current.sha256) {
+            return;
+        }
+        self.in_use = Some(locked.current.clone().into());
+        let passed_over = locked.passed_over.as_ref();
+        self.passed_over = passed_over
+            .filter(|build| Some(&build.sha256) == self.sha256.as_ref() && !build.is_rolled_back())
+            .map(|build| build.refusal.clone());
     }
 }
 
@@ -125,6 +153,8 @@ impl Loader {
             refusal: Some(refusal),
             size_bytes: None,
             sha256: None,
+            in_use: None,
+            passed_over: None,
             isolation: None,
             about: None,
         });
@@ -134,9 +164,13 @@ impl Loader {
                 Ok(lock) => self.candidate(&found, lock),
                 Err(refusal) => Err(Refused::from(refusal.clone())),
             };
-            LibraryReport::of(found, judged, |found, sha256| {
+            let mut report = LibraryReport::of(found, judged, |found, sha256| {
                 Some(self.place(found, sha256, lock.as_ref().ok()?))
-            })
+            });
+            if let Ok(lock) = &lock {
+                report.compare(lock);
+            }
+            report
         });
         refused.chain(found).collect()
     }
@@ -151,6 +185,12 @@ impl fmt::Display for LibraryReport {
         }
         if let Some(refusal) = &self.refusal {
             write!(f, "\n  cannot be loaded: {refusal}")?;
+        }
+        if let Some(refusal) = &self.passed_over {
+            write!(f, "\n  is not used: {refusal}")?;
+        }
+        if let Some(version) = &self.in_use {
+            write!(f, "\n  in use instead: version {version}")?;
         }
         let Some(about) = &self.about else {
             return Ok(());

@@ -121,15 +121,23 @@ impl Lock {
 
     /// Whether `plugin trust --inline` said so of these bytes.
     pub(in crate::backends) fn trusts_inline(&self, library: &str, sha256: &str) -> bool {
+        self.builds(library)
+            .any(|build| build.inline && build.sha256 == sha256)
+    }
+
+    /// The builds of a library whose private copies are kept, the one in use first.
+    pub(in crate::backends) fn builds(&self, library: &str) -> impl Iterator<Item = &Build> {
         let locked = self.libraries.get(library).into_iter();
-        let mut versions = locked.flat_map(|locked| [Some(&locked.current), locked.previous.as_ref()]);
-        versions.any(|version| version.is_some_and(|version| version.inline && version.sha256 == sha256))
+        locked.flat_map(|locked| {
+            [Some(&locked.current), locked.previous.as_ref()]
+                .into_iter()
+                .flatten()
+        })
     }
 
     fn names(&self, sha256: &str) -> bool {
-        let locked = self.libraries.values();
-        let mut versions = locked.flat_map(|locked| [Some(&locked.current), locked.previous.as_ref()]);
-        versions.any(|version| version.is_some_and(|version| version.sha256 == sha256))
+        let mut builds = self.libraries.keys().flat_map(|library| self.builds(library));
+        builds.any(|build| build.sha256 == sha256)
     }
 }
 

@@ -13,7 +13,7 @@ use std::{
 
 use serde::Serialize;
 
-pub(super) use self::lock::{Build, Lock, LockFile};
+pub(super) use self::lock::{Build, Lock, LockFile, PassedOver};
 
 use super::{
     discover::Found,
@@ -156,6 +156,26 @@ impl TrustRules {
                 Ok(None)
             }
             Ok(forgotten) => Ok(forgotten),
+        }
+    }
+
+    /// Records that these bytes, which lie in the directory, are not used, so that other processes can tell why.
+    pub(super) fn pass_over(&self, library: &str, sha256: &str, refusals: &[Refusal]) {
+        let Some(path) = &self.lock_file else {
+            return;
+        };
+        let refusals: Vec<String> = refusals.iter().map(ToString::to_string).collect();
+        let recorded = LockFile::new(path).change(|lock| {
+            if let Some(locked) = lock.libraries.get_mut(library) {
+                locked.passed_over = Some(PassedOver {
+                    sha256: sha256.to_owned(),
+                    refusal: refusals.join("; "),
+                });
+            }
+            Ok(())
+        });
+        if let Err(refusal) = recorded {
+            tracing::warn!(plugin = library, "{refusal}");
         }
     }
 }

@@ -4,6 +4,7 @@
 mod check;
 mod inspect;
 mod new;
+mod rollback;
 mod trust;
 
 use clap::{Args, Subcommand};
@@ -26,6 +27,8 @@ enum Tool {
     Inspect(inspect::Inspect),
     /// Trust a library as it lies in the plugin directory now; a running daemon takes it up
     Trust(trust::Trust),
+    /// Go back to the version of a library that was used before; a running daemon takes it up
+    Rollback(rollback::Rollback),
 }
 
 impl Plugin {
@@ -35,6 +38,7 @@ impl Plugin {
             Tool::Check(check) => check.run(),
             Tool::Inspect(inspect) => inspect.run(),
             Tool::Trust(trust) => trust.run(),
+            Tool::Rollback(rollback) => rollback.run(),
         }
     }
 
@@ -44,6 +48,7 @@ impl Plugin {
             Tool::Check(check) => check.json(),
             Tool::Inspect(inspect) => inspect.json,
             Tool::Trust(trust) => trust.common.json,
+            Tool::Rollback(rollback) => rollback.common.json,
         }
     }
 }

@@ -31,14 +31,15 @@ pub(in crate::http) async fn answer(State(app): State<Arc<App>>, request: Reques
 async fn register(app: &App, request: Request) -> Result<Response, ApiError> {
     let locale = locale(request.headers());
     let mut fields = Fields::read(request, app.read_timeout).await?;
+    let live = app.live.get();
     let mut errors = Vec::new();
     let text = fields.text("phone_number", &mut errors);
-    let number = phone_number(text, app.default_region, &mut errors);
+    let number = phone_number(text, live.default_region, &mut errors);
     let Some(number) = number else {
         return Err(ApiError::Fields(errors));
     };
     let request = RegisterRequest::of(number, locale);
-    let verifier = app.verifier.clone();
+    let verifier = live.verifier.clone();
     // In a task of its own: a client that goes away does not leave a half-done registration.
     let registered = tokio::spawn(async move { verifier.register(request).await });
     let registered = registered

@@ -34,9 +34,10 @@ pub(in crate::http) async fn answer(State(app): State<Arc<App>>, request: Reques
 
 async fn verify(app: &App, request: Request) -> Result<Response, ApiError> {
     let mut fields = Fields::read(request, app.read_timeout).await?;
+    let live = app.live.get();
     let mut errors = Vec::new();
     let number_text = fields.text("phone_number", &mut errors);
-    let number = phone_number(number_text, app.default_region, &mut errors);
+    let number = phone_number(number_text, live.default_region, &mut errors);
     let session_token = fields.text("session_token", &mut errors);
     let code = fields.text("security_code", &mut errors);
     let (Some(number), Some(session_token), Some(code)) = (number, session_token, code) else {
@@ -48,7 +49,7 @@ async fn verify(app: &App, request: Request) -> Result<Response, ApiError> {
         // What no code can be is wrong like any wrong code, and costs an attempt.
         code: SecurityCode::from_client(code),
     };
-    let verifier = app.verifier.clone();
+    let verifier = live.verifier.clone();
     // In a task of its own: a client that goes away does not leave a half-done check.
     let verdict = tokio::spawn(async move { verifier.check(check).await });
     match verdict

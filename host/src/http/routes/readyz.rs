@@ -1,5 +1,6 @@
 //! `GET /readyz`: whether the process can do its work: the store takes writes, the backend is loaded and its
-//! breaker lets messages through. 503 when not. Warns while a sandbox backend is in use.
+//! breaker lets messages through. 503 when not. Warns while a sandbox backend is in use, and while what
+//! lies in the plugin directory or the settings file is not what serves.
 
 use std::sync::Arc;
 
@@ -25,17 +26,18 @@ pub(in crate::http) async fn answer(State(app): State<Arc<App>>, method: Method)
     }
     let breaker = app.breaker.state();
     let ready = store.is_ok() && breaker != BreakerState::Open;
-    let mut warnings = Vec::new();
-    if app.sandbox {
+    let live = app.live.get();
+    let mut warnings = live.notes.clone();
+    if live.sandbox {
         warnings.push(format!(
             "{} is a sandbox backend: it is not for production",
-            app.backend
+            live.backend
         ));
     }
     let body = json!({
         "status": if ready { "ready" } else { "unready" },
         "store": { "writable": store.is_ok() },
-        "backend": { "name": app.backend, "breaker": breaker, "sandbox": app.sandbox },
+        "backend": { "name": live.backend, "breaker": breaker, "sandbox": live.sandbox },
         "warnings": warnings,
     });
     let status = if ready {

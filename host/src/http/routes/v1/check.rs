@@ -63,7 +63,7 @@ pub(in crate::http) async fn check(
     let (Some(session_token), Some(code), true) = (session_token, code, errors.is_empty()) else {
         return Err(ApiError::Fields(errors).into());
     };
-    let (id, verifier) = (id(&text)?, app.verifier.clone());
+    let (id, verifier) = (id(&text)?, app.live.get().verifier.clone());
     let session_token = SessionToken::from_client(session_token);
     // What no code can be is wrong like any wrong code, and costs an attempt.
     let code = SecurityCode::from_client(code);

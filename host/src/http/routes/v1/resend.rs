@@ -53,12 +53,13 @@ pub(in crate::http) async fn resend(
     if !errors.is_empty() {
         return Err(ApiError::Fields(errors).into());
     }
-    let (id, verifier) = (id(&text)?, app.verifier.clone());
+    let live = app.live.get();
+    let (id, verifier) = (id(&text)?, live.verifier.clone());
     let locale = wanted.map_or_else(|| locale(&headers), Locale);
     // In a task of its own: a client that goes away does not leave a half-done message.
     let verification = tokio::spawn(async move { verifier.resend(id, &locale).await })
         .await
         .map_err(|_| ApiError::Defect)?
         .map_err(ApiError::Resend)?;
-    shown(&app, &verification, None)
+    shown(&live, &verification, None)
 }

@@ -10,7 +10,7 @@ use axum::{
 
 use super::{ProblemBody, VerificationBody, id};
 use crate::{
-    http::{App, error::ApiError, json::Json, keys::Caller, problem::Problem},
+    http::{App, Generation, error::ApiError, json::Json, keys::Caller, problem::Problem},
     model::Verification,
 };
 
@@ -29,9 +29,10 @@ pub(in crate::http) async fn show(
     State(app): State<Arc<App>>,
     Path(text): Path<String>,
 ) -> Result<Response, Problem> {
-    let found = app.verifier.find(id(&text)?).await.map_err(ApiError::Store)?;
+    let live = app.live.get();
+    let found = live.verifier.find(id(&text)?).await.map_err(ApiError::Store)?;
     let (verification, client_ref) = found.ok_or(ApiError::NoVerification)?;
-    shown(&app, &verification, client_ref)
+    shown(&live, &verification, client_ref)
 }
 
 /// Cancel a verification
@@ -54,24 +55,25 @@ pub(in crate::http) async fn cancel(
     Path(text): Path<String>,
 ) -> Result<Response, Problem> {
     let id = id(&text)?;
+    let live = app.live.get();
     let find = async || {
-        let found = app.verifier.find(id).await.map_err(ApiError::Store)?;
+        let found = live.verifier.find(id).await.map_err(ApiError::Store)?;
         found.ok_or(ApiError::NoVerification)
     };
     // What is not there is not cancelled.
     find().await?;
     let actor = format!("api:{}", caller.0);
-    app.verifier.cancel(id, actor).await.map_err(ApiError::Store)?;
+    live.verifier.cancel(id, actor).await.map_err(ApiError::Store)?;
     let (verification, client_ref) = find().await?;
-    shown(&app, &verification, client_ref)
+    shown(&live, &verification, client_ref)
 }
 
 pub(super) fn shown(
-    app: &App,
+    live: &Generation,
     verification: &Verification,
     client_ref: Option<String>,
 ) -> Result<Response, Problem> {
-    let body = VerificationBody::of(verification, client_ref, &app.backend);
+    let body = VerificationBody::of(verification, client_ref, &live.backend);
     let body = serde_json::to_value(body).map_err(|_| ApiError::Defect)?;
     Ok(Json(body).into_response())
 }

@@ -89,10 +89,11 @@ pub(in crate::http) async fn create(
 ) -> Result<Response, Problem> {
     let headers = request.headers().clone();
     let mut fields = Fields::read_json(request, app.read_timeout).await?;
+    let live = app.live.get();
     let body = fields.digestible();
     let mut errors = Vec::new();
     let number = fields.text("phone_number", &mut errors);
-    let number = phone_number(number, app.default_region, &mut errors);
+    let number = phone_number(number, live.default_region, &mut errors);
     let wanted = fields.optional_text("locale", 255, &mut errors);
     let client_ref = fields.optional_text("client_ref", MAX_CLIENT_REF, &mut errors);
     let context = fields.optional_object("context", &mut errors).unwrap_or_default();
@@ -114,14 +115,14 @@ pub(in crate::http) async fn create(
             body,
         }),
     };
-    let verifier = app.verifier.clone();
+    let verifier = live.verifier.clone();
     // In a task of its own: a client that goes away does not leave a half-done registration.
     let registered = tokio::spawn(async move { verifier.register(request).await });
     let registered = registered
         .await
         .map_err(|_| ApiError::Defect)?
         .map_err(ApiError::Register)?;
-    let (found, client_ref) = app
+    let (found, client_ref) = live
         .verifier
         .find(registered.id)
         .await
@@ -133,7 +134,7 @@ pub(in crate::http) async fn create(
         ..found
     };
     let begun = BegunBody {
-        verification: VerificationBody::of(&verification, client_ref, &app.backend),
+        verification: VerificationBody::of(&verification, client_ref, &live.backend),
         session_token: registered.session_token.expose().to_owned(),
     };
     let location = [("location", format!("/v1/verifications/{}", registered.id))];

@@ -1,0 +1,201 @@
+//! Which version of a library serves next: the one in the directory, or one that served before it.
+//!
+//! Invariant: a version that cannot be used never costs the one that serves.
+
+use std::path::Path;
+
+use phone_verify_plugin_abi::RawError;
+use serde_json::{Map, Value};
+
+use super::Loader;
+use crate::backends::{
+    Backend, BackendName,
+    discover::{self, Found},
+    preflight::{self, Candidate},
+    refusal::{Refusal, code},
+    stage,
+    trust::{Build, Lock},
+};
+#[cfg(unix)]
+use crate::backends::{
+    convert,
+    instance::{Instance, Maker, Opened},
+    services::Services,
+};
+
+/// What serves now.
+#[derive(Clone, Copy)]
+pub struct Running<'a> {
+    /// The hash of its library.
+    pub sha256: &'a str,
+    /// Whether it is constructed anew even if its library is the same.
+    pub renews: bool,
+}
+
+/// What is to serve.
+pub struct Choice {
+    /// It.
+    pub next: Next,
+    /// Why it is not the file that lies in the directory; empty: it is.
+    pub refusals: Vec<Refusal>,
+}
+
+/// What is to serve.
+pub enum Next {
+    /// What serves now.
+    Keep,
+    /// This one.
+    Take(Box<Backend>),
+}
+
+impl Loader {
+    /// Loads what is to serve: the file in the directory; should that be refused, and not be the version in use as the lock
+    /// file names it, that version, or the one before. The error says why there is none.
+    pub fn choose(
+        &self,
+        name: &BackendName,
+        options: &Map<String, Value>,
+        running: Option<Running<'_>>,
+    ) -> Result<Choice, Vec<Refusal>> {
+        let keeps = |sha256: &str| running.is_some_and(|now| !now.renews && now.sha256 == sha256);
+        let chosen = |next, refusals| Ok(Choice { next, refusals });
+        let found = discover::one(&self.config.directories, &name.library)?;
+        let lock = self.lock()?;
+        let (refused, refusals) = match self.candidate(&found, &lock) {
+            Err(refused) => (refused.sha256, vec![refused.refusal]),
+            Ok(candidate) if keeps(&candidate.sha256) => return chosen(Next::Keep, Vec::new()),
+            Ok(candidate) => {
+                let sha256 = candidate.sha256.clone();
+                match self.take(name, &found, candidate, &lock, options, running.is_some()) {
+                    Ok(backend) => return chosen(Next::Take(Box::new(backend)), Vec::new()),
+                    Err(refusals) => {
+                        let in_use = lock.builds(&name.library).next();
+                        if in_use.is_some_and(|build| build.sha256 == sha256) {
+                            // The settings are at fault, which an older version might not notice.
+                            return Err(refusals);
+                        }
+                        if self.records {
+                            self.config.trust.pass_over(&name.library, &sha256, &refusals);
+                        }
+                        (Some(sha256), refusals)
+                    }
+                }
+            }
+        };
+        for build in lock.builds(&name.library) {
+            if keeps(&build.sha256) {
+                return chosen(Next::Keep, refusals);
+            }
+            if refused.as_ref() == Some(&build.sha256) {
+                continue;
+            }
+            match self.staged(name, &found, build, &lock, options) {
+                Ok(backend) => return chosen(Next::Take(Box::new(backend)), refusals),
+                Err(others) => {
+                    for refusal in others {
+                        tracing::warn!(plugin = name.library, "{refusal}");
+                    }
+                }
+            }
+        }
+        Err(refusals)
+    }
+
+    /// A version that served before, from its private copy.
+    fn staged(
+        &self,
+        name: &BackendName,
+        found: &Found,
+        build: &Build,
+        lock: &Lock,
+        options: &Map<String, Value>,
+    ) -> Result<Backend, Vec<Refusal>> {
+        let copy = stage::copy(&self.config.staging, &build.sha256);
+        let candidate = self
+            .copy(&name.library, &copy, build)
+            .map_err(|refusal| vec![refusal])?;
+        self.construct(name, found, candidate, lock, options, false)
+    }
+
+    /// Reads and judges a private copy.
+    pub(super) fn copy(&self, library: &str, copy: &Path, build: &Build) -> Result<Candidate, Refusal> {
+        let found = Found {
+            stem: library.to_owned(),
+            path: copy.to_owned(),
+        };
+        let candidate = preflight::check(&found, &self.platform).map_err(|refused| refused.refusal)?;
+        if candidate.sha256 == build.sha256 {
+            return Ok(candidate);
+        }
+        Err(Refusal::new(
+            code::NOT_STAGED,
+            format!(
+                "{} is damaged: its sha256 is {}; put version {} of {library} into the plugin directory again",
+                copy.display(),
+                candidate.sha256,
+                build.version
+            ),
+        ))
+    }
+
+    /// Opens and constructs in a worker process what is to run in this one. What a sandbox forbids, and an error of the
+    /// constructor, is no verdict; a crash is one.
+    #[cfg(unix)]
+    pub(super) fn scan(
+        &self,
+        name: &BackendName,
+        candidate: &Candidate,
+        options_json: &zeroize::Zeroizing<String>,
+        services: &std::sync::Arc<Services>,
+    ) -> Result<(), Refusal> {
+        let path = stage::stage(&self.config.staging, &candidate.sha256, &candidate.bytes)?;
+        let supervisor = match self.open_in_worker(&name.library, path, candidate) {
+            Ok(supervisor) => supervisor,
+            Err(refusal) if refusal.code == code::WORKER_NOT_STARTED => return Ok(()),
+            Err(refusal) => return Err(refusal),
+        };
+        let maker = Maker::new(
+            Opened::Worker(supervisor),
+            &name.backend,
+            options_json.clone(),
+            std::sync::Arc::clone(services),
+        );
+        match Instance::construct(maker) {
+            Some(Err(error)) => match death(&error) {
+                Some(code) => Err(Refusal::new(
+                    code,
+                    format!(
+                        "{} does not survive being constructed: {}; this is for the author of the library",
+                        candidate.file,
+                        convert::failure(&error, &services.scrubber, &[]).message
+                    ),
+                )),
+                None => Ok(()),
+            },
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether these bytes run in this process already.
+    #[cfg(unix)]
+    pub(super) fn is_open(&self, sha256: &str) -> bool {
+        let opened = self
+            .opened
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        opened.contains_key(&(super::Place::Inline, sha256.to_owned()))
+    }
+}
+
+/// The code of an error that says that the worker process ended, or did not answer.
+#[cfg(unix)]
+fn death(error: &RawError) -> Option<&'static str> {
+    [
+        code::WORKER_DIED,
+        code::WORKER_MEMORY,
+        code::WORKER_CONTRACT,
+        code::WORKER_UNRESPONSIVE,
+    ]
+    .into_iter()
+    .find(|code| *code == error.code.as_str())
+}

@@ -1,0 +1,49 @@
+//! What a reload exchanges, as a whole.
+//!
+//! Invariant: a request is answered by one generation of the rules from begin to end.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use crate::{
+    model::{KeyDigest, Region},
+    verifier::Verifier,
+};
+
+/// One generation of the rules.
+#[derive(Clone)]
+pub struct Generation {
+    /// The rules.
+    pub verifier: Verifier,
+    /// For the readiness probe: `nexmo.NexmoBackend`.
+    pub backend: String,
+    /// For the readiness probe: whether that is a sandbox backend.
+    pub sandbox: bool,
+    /// For the readiness probe: what should be looked at, although all is served.
+    pub notes: Vec<String>,
+    /// Whose national numbers are accepted.
+    pub default_region: Option<Region>,
+    /// Who may use the native API: names and digests. Empty: everybody.
+    pub keys: Vec<(String, KeyDigest)>,
+}
+
+/// The generation that serves.
+pub struct Live(ArcSwap<Generation>);
+
+impl Live {
+    /// With a first one.
+    pub fn new(first: Generation) -> Self {
+        Self(ArcSwap::from_pointee(first))
+    }
+
+    /// The one that serves now.
+    pub fn get(&self) -> Arc<Generation> {
+        self.0.load_full()
+    }
+
+    /// Requests from now on are served by this one.
+    pub fn set(&self, next: Generation) {
+        self.0.store(Arc::new(next));
+    }
+}

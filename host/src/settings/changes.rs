@@ -1,0 +1,54 @@
+//! Which settings a running daemon cannot take over from a new file.
+
+use super::Settings;
+
+/// Sections that hold for the life of the process.
+const SECTIONS: [&str; 4] = ["server", "store", "dispatch", "log"];
+/// And keys of a section whose others do not.
+const KEYS: [(&str, &str); 2] = [("plugins", "staging_directory"), ("plugins", "lock_file")];
+
+/// The settings that differ and are read at the start alone, such as `[server] listen`.
+pub fn need_restart(at_start: &Settings, now: &Settings) -> Vec<String> {
+    let table = |settings: &Settings| settings.effective.parse::<toml::Table>().unwrap_or_default();
+    let (before, now) = (table(at_start), table(now));
+    let mut changed = Vec::new();
+    for (section, values) in &now {
+        let Some(values) = values.as_table() else { continue };
+        for (key, value) in values {
+            let is_fixed = SECTIONS.contains(&section.as_str()) || KEYS.contains(&(section, key));
+            let was = before.get(section).and_then(|section| section.get(key));
+            if is_fixed && was != Some(value) {
+                changed.push(format!("[{section}] {key}"));
+            }
+        }
+    }
+    changed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_read_at_the_start_alone_is_told_by_name() {
+        let before = Settings::defaults();
+        let changed = |from: &str, to: &str| {
+            let mut now = Settings::defaults();
+            assert!(now.effective.contains(from), "{from} in {}", now.effective);
+            now.effective = now.effective.replacen(from, to, 1);
+            need_restart(&before, &now)
+        };
+        assert_eq!(changed("127.0.0.1:8000", "127.0.0.1:9000"), ["[server] listen"]);
+        assert_eq!(
+            changed("concurrency = 256", "concurrency = 8"),
+            ["[dispatch] concurrency"]
+        );
+        assert_eq!(changed("level = \"info\"", "level = \"debug\""), ["[log] level"]);
+        assert_eq!(
+            changed("staging_directory = \"\"", "staging_directory = \"a\""),
+            ["[plugins] staging_directory"]
+        );
+        assert_eq!(changed("TOKEN_LENGTH = 6", "TOKEN_LENGTH = 8"), [""; 0]);
+        assert_eq!(changed("trust = \"tofu\"", "trust = \"any\""), [""; 0]);
+    }
+}
