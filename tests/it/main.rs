@@ -10,6 +10,7 @@ mod bad_input;
 mod commands;
 mod custom_backend;
 mod drop_in;
+mod golden;
 mod isolation;
 mod living;
 mod loading;

@@ -16,4 +16,4 @@ mod life;
 mod mischief;
 mod printed;
 mod retry;
-mod shelf;
+pub(crate) mod shelf;

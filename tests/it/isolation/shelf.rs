@@ -4,14 +4,14 @@ use phone_verify::backends::{Backend, Isolation, IsolationRules};
 use phone_verify_tests::artifacts;
 use serde_json::Value;
 
-pub(super) use crate::loading::shelf::{
+pub(crate) use crate::loading::shelf::{
     Bystander, alice, built, call, call_within, code, number, rewritten, send,
 };
 
-pub(super) type Shelf = crate::loading::shelf::Shelves<true>;
+pub(crate) type Shelf = crate::loading::shelf::Shelves<true>;
 
 /// Every library in a worker of the program as it is built.
-pub(super) fn workers() -> IsolationRules {
+pub(crate) fn workers() -> IsolationRules {
     IsolationRules {
         default: Isolation::Worker,
         worker_program: Some(artifacts::program()),

@@ -21,7 +21,7 @@ use super::{
 };
 
 /// Puts `tests/rogue` on the shelf, compiled with these definitions.
-fn compile<const WORKER: bool>(shelf: &Shelves<WORKER>, definitions: &[&str]) {
+pub(crate) fn compile<const WORKER: bool>(shelf: &Shelves<WORKER>, definitions: &[&str]) {
     let source = std::fs::read_to_string(workspace().join("tests/rogue/rogue.c")).unwrap();
     let header = workspace().join("tests/abi/1.0");
     let arguments = [

@@ -92,6 +92,11 @@ impl<const WORKER: bool> Shelves<WORKER> {
             .join(format!("lib{library}.so"))
     }
 
+    /// All that belongs to it.
+    pub(crate) fn folder(&self) -> &Path {
+        self.directory.path()
+    }
+
     pub(crate) fn staged(&self) -> PathBuf {
         self.directory.path().join("staged")
     }

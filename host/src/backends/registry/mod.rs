@@ -249,7 +249,7 @@ impl Loader {
                     format!("{name} could not be constructed: {}", failure.message),
                 )]);
             }
-            None => return Err(vec![too_slow(&candidate.file, "be constructed")]),
+            None => return Err(vec![too_slow(&candidate.file, "constructed")]),
         };
         let Candidate { manifest, sha256, .. } = candidate;
         Ok(Backend::new(
@@ -297,7 +297,7 @@ impl Loader {
             Place::Inline => {
                 let file = candidate.file.clone();
                 let library = within_limit(move || Library::open(&path, &file))
-                    .ok_or_else(|| too_slow(&candidate.file, "be opened"))??;
+                    .ok_or_else(|| too_slow(&candidate.file, "opened"))??;
                 let stem = stem.to_owned();
                 (Opened::Inline(library), Kept::Inline { stem, library })
             }
@@ -351,7 +351,7 @@ fn too_slow(file: &str, what: &str) -> Refusal {
     Refusal::new(
         code::TOO_SLOW,
         format!(
-            "{file} did not {what} within {} s; this is for the author of the library",
+            "{file} was not {what} within {} s; this is for the author of the library",
             CONSTRUCTION_LIMIT.as_secs()
         ),
     )

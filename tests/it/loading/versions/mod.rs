@@ -2,7 +2,7 @@
 //! backends that are built against the ABI as it was released, and against what may become of it.
 
 mod frozen;
-mod generation;
+pub(crate) mod generation;
 
 use std::sync::{Arc, Mutex};
 

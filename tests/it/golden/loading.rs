@@ -1,0 +1,78 @@
+//! P5: opening a library and constructing a backend, in this process.
+#![cfg(target_os = "linux")]
+
+use serde_json::{Value, json};
+
+use super::Told;
+use crate::loading::{in_c, shelf::Shelf, versions::generation::Generation};
+
+const MANIFEST: &str = r#"
+__attribute__((section(".pv_plugin"), visibility("default")))
+const char PHONE_VERIFY_MANIFEST[] = "{\"schema\":1,\"version\":\"1.0.0\",\"abi\":{\"major\":1,\"minor\":0},"
+    "\"plugin_api\":\"\",\"backends\":[{\"name\":\"XBackend\"}]}";
+"#;
+
+fn of(told: &mut Told, shelf: &Shelf, name: &str, options: &Value) {
+    let refusals = shelf.load(name, options).unwrap_err();
+    told.refusals(shelf.folder(), refusals);
+}
+
+/// A library in C with a manifest, and this.
+fn in_c_with(told: &mut Told, source: &str) {
+    let shelf = Shelf::empty();
+    shelf.compile("x", &format!("{MANIFEST}{source}"), &["-shared", "-fPIC"]);
+    of(told, &shelf, "x.XBackend", &json!({}));
+}
+
+/// A generation of the ABI that is none.
+fn of_generation(told: &mut Told, name: &str, generation: Generation) {
+    let shelf = Shelf::empty();
+    shelf.put(name, &generation.build());
+    let options = json!({ "BASE_URL": "https://acme.example" });
+    of(told, &shelf, &format!("{name}.AncestorBackend"), &options);
+}
+
+#[test]
+fn opening() {
+    let mut told = Told::nothing();
+    in_c_with(
+        &mut told,
+        "void nobody_has_this(void);\nvoid (*needed)(void) = nobody_has_this;\nconst char pv_plugin_entry_v1[128];",
+    );
+    in_c_with(&mut told, "");
+    in_c_with(
+        &mut told,
+        "const char _1as_0lib_1header_0root_bmodule_bloader[512];",
+    );
+    of_generation(
+        &mut told,
+        "golden_layout",
+        Generation::released("golden_layout").abi("    pub status: u16,\n", "    pub status: u32,\n"),
+    );
+    of_generation(
+        &mut told,
+        "golden_root",
+        Generation::released("golden_root").backend(
+            "fn root() -> RootRef {\n",
+            "fn root() -> RootRef {\n    assert!(std::env::args().count() > 1000, \"not today\");\n",
+        ),
+    );
+    let shelf = Shelf::empty();
+    in_c::compile(&shelf, &["-DSEND=NULL"]);
+    of(&mut told, &shelf, "rogue.RogueBackend", &json!({}));
+    insta::assert_snapshot!(told.text());
+}
+
+#[test]
+fn constructing() {
+    let mut told = Told::nothing();
+    let shelf = Shelf::with(&["villain"]);
+    let construct = |told: &mut Told, how: &str| {
+        let options = json!({ "CONSTRUCTOR": how, "SECRET": "s3cret-value" });
+        of(told, &shelf, "villain.VillainBackend", &options);
+    };
+    construct(&mut told, "refuse");
+    // Its thread is lost, as the host says that it is.
+    construct(&mut told, "block");
+    insta::assert_snapshot!(told.text());
+}

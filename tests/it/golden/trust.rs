@@ -1,0 +1,112 @@
+//! P1 and P4: who can have written a library, and whether its bytes are the trusted ones.
+#![cfg(unix)]
+
+use std::{
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt,
+};
+
+use phone_verify_tests::site::Site;
+use serde_json::json;
+
+use super::Told;
+use crate::loading::shelf::{Shelf, built};
+
+fn site() -> Site {
+    Site::with_backend("noop.NoopBackend", &json!({}))
+}
+
+/// What a command says, hashes and sizes left out: a library is built anew on every machine.
+fn told(told: &mut Told, site: &Site, arguments: &[&str]) {
+    let ran = site.run(arguments);
+    assert_ne!(ran.code, Some(0), "{ran:?}");
+    let line = ran
+        .stderr
+        .lines()
+        .find_map(|line| line.strip_prefix("error: "))
+        .unwrap();
+    let (code, sentence) = line.split_once(": ").unwrap();
+    let mut plain = sentence.to_owned();
+    for word in sentence.split(|character: char| !character.is_ascii_alphanumeric()) {
+        if word.len() == 64 && word.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            plain = plain.replace(word, "<sha256>");
+        }
+    }
+    let plain = plain.replace(
+        &format!("version {}", env!("CARGO_PKG_VERSION")),
+        "version <version>",
+    );
+    told.line(site.folder(), code, &plain);
+}
+
+#[test]
+fn bytes_that_are_not_trusted() {
+    let mut all = Told::nothing();
+    let one = site();
+    one.run(&["register", "+13478379634"]);
+    one.install_variant("noop", "second");
+    told(&mut all, &one, &["check"]);
+
+    let mut pinned = site();
+    pinned.set("plugins", "trust", "pinned");
+    told(&mut all, &pinned, &["check"]);
+
+    let broken = site();
+    broken.write("plugins.lock", "what is this?");
+    told(&mut all, &broken, &["check"]);
+
+    told(&mut all, &pinned, &["plugin", "rollback", "noop"]);
+    let fresh = site();
+    fresh.run(&["register", "+13478379634"]);
+    told(&mut all, &fresh, &["plugin", "rollback", "noop"]);
+
+    one.run(&["plugin", "trust", "noop"]);
+    one.run(&["register", "+13478379634"]);
+    let back = one.run(&["plugin", "rollback", "noop"]);
+    assert_eq!(back.code, Some(0), "{back:?}");
+    told(&mut all, &one, &["check"]);
+    insta::assert_snapshot!(all.text());
+}
+
+#[test]
+fn more_versions_than_a_process_holds() {
+    const IN_ONE_PROCESS: u8 = 16;
+    let shelf = Shelf::empty();
+    let load = |version: u8| {
+        shelf.put("noop", &[built("noop"), vec![version]].concat());
+        shelf.load("noop.NoopBackend", &json!({}))
+    };
+    let loaded: Vec<_> = (0..IN_ONE_PROCESS)
+        .map(|version| load(version).unwrap())
+        .collect();
+    let mut all = Told::nothing();
+    all.refusals(shelf.folder(), load(IN_ONE_PROCESS).unwrap_err());
+    drop(loaded);
+    insta::assert_snapshot!(all.text());
+}
+
+#[test]
+fn files_that_others_can_have_written() {
+    let mut all = Told::nothing();
+    let site = site();
+    fs::set_permissions(site.plugins(), Permissions::from_mode(0o777)).unwrap();
+    told(&mut all, &site, &["check"]);
+    insta::assert_snapshot!(all.text());
+}
+
+#[test]
+fn files_of_somebody_else() {
+    if !rustix::process::getuid().is_root() {
+        // Nobody else can give a file away.
+        return;
+    }
+    let mut all = Told::nothing();
+    let site = site();
+    let file = site.plugins().join("libnoop.so");
+    let copy = fs::read(&file).unwrap();
+    fs::remove_file(&file).unwrap();
+    fs::write(&file, copy).unwrap();
+    std::os::unix::fs::chown(&file, Some(12_345), None).unwrap();
+    told(&mut all, &site, &["check"]);
+    insta::assert_snapshot!(all.text());
+}
