@@ -93,3 +93,13 @@ fn every_code_has_its_golden_text() {
         "left: the codes of the host; right: those whose text is held"
     );
 }
+
+#[test]
+fn every_code_is_in_the_guide_with_cause_and_cure() {
+    let guide = fs::read_to_string(workspace().join("plugin-api/GUIDE.md")).unwrap();
+    assert_eq!(
+        all_codes(),
+        codes(&guide, "\n| "),
+        "left: the codes of the host; right: those of the guide"
+    );
+}
