@@ -67,7 +67,7 @@ pub fn build(directory: &Path, arguments: &[&str]) -> HashMap<String, PathBuf> {
 ///
 /// When the build fails; what cargo says is on the standard error.
 pub fn build_by(compiler: Option<&Path>, directory: &Path, arguments: &[&str]) -> HashMap<String, PathBuf> {
-    let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| env!("CARGO").into()))
+    let output = cargo()
         .envs(compiler.map(|compiler| ("RUSTC", compiler)))
         .current_dir(directory)
         .args([
@@ -98,6 +98,21 @@ pub fn build_by(compiler: Option<&Path>, directory: &Path, arguments: &[&str]) -
             is_wanted.then(|| (name.to_owned(), PathBuf::from(file)))
         })
         .collect()
+}
+
+/// Cargo, as if it were not called from within cargo: with what that says of the package under test in its environment,
+/// dependencies such as `ring` would be built anew, and once more by the next call from outside.
+#[must_use]
+pub fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| env!("CARGO").into()));
+    for (name, _) in std::env::vars_os() {
+        let is_of_a_package =
+            |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
+        if name.to_str().is_some_and(is_of_a_package) {
+            command.env_remove(name);
+        }
+    }
+    command
 }
 
 /// Where the libraries of this workspace are built: `<target>/<profile>/libnoop.so`.

@@ -24,7 +24,7 @@ pub(crate) fn plugin(folder: &Path, arguments: &[&str]) -> Output {
 /// Runs cargo in the folder of a crate of its own, as offline as an author on a train. What the workspace has built
 /// before is not built again.
 fn cargo(folder: &Path, arguments: &[&str]) -> Output {
-    Command::new(std::env::var_os("CARGO").unwrap())
+    artifacts::cargo()
         .args(arguments)
         .args(["--offline", "--target-dir", target().to_str().unwrap()])
         .current_dir(folder)
