@@ -250,7 +250,7 @@ static pv_backend *create(pv_text name, const pv_host *host, const pv_pair *opti
     return backend;
 }
 
-PV_EXPORT const pv_plugin_entry pv_plugin_entry_v1 = {
+const pv_plugin_entry pv_plugin_entry_v1 = {
     .size = sizeof(pv_plugin_entry),
     .abi_major = PV_ABI_MAJOR,
     .abi_minor = PV_ABI_MINOR,

@@ -228,7 +228,7 @@ typedef struct pv_plugin_entry {
     void (*validate_security_code)(pv_backend *backend, const pv_call *call, const pv_check *check);
 } pv_plugin_entry;
 
-/* The library defines it: PV_EXPORT const pv_plugin_entry pv_plugin_entry_v1 = {sizeof(pv_plugin_entry), …}; */
+/* What the library exports. It defines it: const pv_plugin_entry pv_plugin_entry_v1 = {sizeof(pv_plugin_entry), …}; */
 extern PV_EXPORT const pv_plugin_entry pv_plugin_entry_v1;
 
 #ifdef __cplusplus

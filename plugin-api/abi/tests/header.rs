@@ -15,18 +15,20 @@ fn header() -> PathBuf {
 
 /// Compiles `source` after the header, and gives what the compiler says of it.
 fn compile(source: &str, arguments: &[&str]) -> Result<(), String> {
+    let is_cpp = arguments.iter().any(|argument| argument.contains("c++"));
+    let (compiler, extension) = if is_cpp { ("c++", "cpp") } else { ("cc", "c") };
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("header-{}", arguments.join("")));
     std::fs::create_dir_all(&folder).expect("the target folder can be written");
-    let file = folder.join("check.c");
+    let file = folder.join(format!("check.{extension}"));
     std::fs::write(&file, format!("#include \"phone_verify_plugin.h\"\n{source}"))
         .expect("so can a file in it");
-    let output = Command::new("cc")
+    let output = Command::new(compiler)
         .args(arguments)
         .args(["-Wall", "-Wextra", "-Werror", "-fsyntax-only", "-I"])
         .arg(header().parent().expect("a file lies in a folder"))
         .arg(&file)
         .output()
-        .expect("a C compiler is installed");
+        .expect("a compiler of C and C++ is installed");
     if output.status.success() {
         Ok(())
     } else {
@@ -157,13 +159,32 @@ fn the_header_has_the_numbers_of_the_code() {
     assert_eq!(known, constants.len(), "a number is not in the header");
 }
 
+/// A library as its author writes it, in what C and C++ have in common.
+const LIBRARY: &str = r#"
+PV_MANIFEST({"schema": 1, "a": [true, null]});
+struct pv_backend { int sent; };
+static pv_backend *create(pv_text name, const pv_host *host, const pv_pair *options, size_t count) {
+    static pv_backend backend;
+    pv_text greeting = PV_TEXT("hello");
+    (void)name, (void)options, (void)count;
+    host->log(host, PV_LEVEL_INFO, greeting, NULL, 0);
+    return &backend;
+}
+static void destroy(pv_backend *backend) { backend->sent = 0; }
+static void send_sms(pv_backend *backend, const pv_call *call, const pv_sms *sms) {
+    (void)call, (void)sms;
+    backend->sent++;
+}
+const pv_plugin_entry pv_plugin_entry_v1 = {
+    sizeof(pv_plugin_entry), PV_ABI_MAJOR, PV_ABI_MINOR, create, destroy, send_sms, NULL, NULL, NULL, NULL, NULL
+};
+"#;
+
 #[test]
-fn the_header_is_plain_c99_and_includes_next_to_nothing() {
-    compile(
-        "PV_MANIFEST({\"schema\": 1, \"a\": [true, null]});",
-        &["-std=c99", "-pedantic-errors"],
-    )
-    .unwrap();
+fn the_header_is_plain_c99_and_cpp_and_includes_next_to_nothing() {
+    for standard in ["-std=c99", "-std=c11", "-std=c17", "-std=c++11", "-std=c++20"] {
+        compile(LIBRARY, &[standard, "-pedantic-errors"]).unwrap_or_else(|why| panic!("{standard}: {why}"));
+    }
     let header = std::fs::read_to_string(header()).unwrap();
     let included: Vec<_> = header
         .lines()

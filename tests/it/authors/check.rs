@@ -82,7 +82,7 @@ fn the_example_passes() {
 #[cfg(unix)]
 fn the_example_in_c_passes() {
     let folder = tempfile::tempdir().unwrap();
-    let tape = artifacts::workspace().join("examples/custom-backend/acme.tape.toml");
+    let tape = artifacts::workspace().join("examples/c-backend/acme.tape.toml");
     let library = crate::custom_backend::acme_in_c(folder.path());
     let card = assert_clean(&library, &["--tape", tape.to_str().unwrap()]);
     assert!(ids(&card, "passed").len() >= 50, "{}", card["passed"]);

@@ -16,6 +16,7 @@ fn a_library_is_described_with_its_options() {
     assert_eq!(inspected.status.code(), Some(0), "{stdout}");
     for said in [
         "\nABI         1.",
+        "\nbuilt with  phone-verify-plugin-api 0.",
         "\ntwilio.TwilioBackend\n  Sends through Twilio's Messages API\n  overrides none\n  hosts     api.twilio.com\n",
         "\ntwilio.TwilioSandboxBackend (sandbox)\n",
         "\n  SECRET (or AUTH_TOKEN)  string, secret  required  ",
@@ -42,6 +43,24 @@ fn a_library_is_described_with_its_options() {
     assert_eq!(json["library"], "twilio");
     assert_eq!(json["backends"][0]["options"][1]["name"], "SECRET");
     assert_eq!(json["backends"][0]["options"][1]["secret"], true);
+}
+
+#[test]
+#[cfg(unix)]
+fn a_library_in_c_is_described_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let library = crate::custom_backend::acme_in_c(folder.path());
+    let inspected = plugin(folder.path(), &["inspect", library.to_str().unwrap()]);
+    let stdout = text(&inspected.stdout);
+    assert_eq!(inspected.status.code(), Some(0), "{stdout}");
+    for said in [
+        "\nABI         1.0\nbuilt with  phone_verify_plugin.h\n",
+        "\nacme.AcmeBackend\n  Sends through Acme, from C\n",
+        "\n  KEY       string, secret  required  ",
+        "default \"https://api.acme.example\"  Where Acme listens.",
+    ] {
+        assert!(stdout.contains(said), "{said:?} is not in {stdout}");
+    }
 }
 
 /// A constructor of the file would print and end the process, if it ran.

@@ -239,6 +239,37 @@ async fn calls_may_be_given_up_at_any_moment() {
     assert_eq!(send(&backend, "thread").await.unwrap(), "200 hello 1");
 }
 
+/// C++ keeps a constant to itself unless it was declared before; all else is hidden.
+#[tokio::test]
+async fn a_library_in_cpp_is_loaded() {
+    let source = r#"
+        #include "phone_verify_plugin.h"
+        PV_MANIFEST({"schema": 1, "library": "modern", "version": "0.1.0", "abi": {"major": 1, "minor": 0},
+                     "backends": [{"name": "ModernBackend"}]});
+        struct pv_backend { const pv_host *host; };
+        static pv_backend backend;
+        static pv_backend *create(pv_text, const pv_host *host, const pv_pair *, size_t) {
+            backend.host = host;
+            return &backend;
+        }
+        static void destroy(pv_backend *) {}
+        static void send_sms(pv_backend *backend, const pv_call *call, const pv_sms *) {
+            pv_outcome sent = {sizeof sent, 0, nullptr, PV_TEXT("sent by C++")};
+            backend->host->complete(backend->host, call->id, &sent);
+        }
+        const pv_plugin_entry pv_plugin_entry_v1 = {
+            sizeof(pv_plugin_entry), PV_ABI_MAJOR, PV_ABI_MINOR, create, destroy, send_sms,
+            nullptr, nullptr, nullptr, nullptr, nullptr};
+    "#;
+    let header = workspace().join("plugin-api/include");
+    let shelf = Shelf::empty();
+    let arguments = ["-x", "c++", "-shared", "-fPIC", "-fvisibility=hidden", "-I"];
+    let arguments = [&arguments[..], &[header.to_str().unwrap()]].concat();
+    shelf.compile("modern", source, &arguments);
+    let backend = shelf.load("modern.ModernBackend", &json!({})).unwrap();
+    assert_eq!(send(&backend, "hello").await.unwrap(), "sent by C++");
+}
+
 /// Its table has members that this host does not know, which it does not read.
 #[tokio::test]
 async fn a_library_of_a_later_header_works() {

@@ -66,6 +66,16 @@ pub struct LibraryAbout {
     pub backends: Vec<BackendReport>,
 }
 
+impl LibraryAbout {
+    /// What gave it the ABI: the author's crate with its version, or the C header.
+    pub fn built_with(&self) -> String {
+        match self.plugin_api.as_str() {
+            "" => "phone_verify_plugin.h".to_owned(),
+            version => format!("phone-verify-plugin-api {version}"),
+        }
+    }
+}
+
 /// One backend of a library.
 #[derive(Clone, Debug, Serialize)]
 pub struct BackendReport {
@@ -195,11 +205,12 @@ impl fmt::Display for LibraryReport {
         let Some(about) = &self.about else {
             return Ok(());
         };
-        write!(f, "\n  version {}, ABI {}, built with ", about.version, about.abi)?;
-        match about.plugin_api.as_str() {
-            "" => write!(f, "phone_verify_plugin.h")?,
-            version => write!(f, "phone-verify-plugin-api {version}")?,
-        }
+        let built_with = about.built_with();
+        write!(
+            f,
+            "\n  version {}, ABI {}, built with {built_with}",
+            about.version, about.abi
+        )?;
         if let Some(isolation) = self.isolation {
             write!(f, ", isolation {isolation}")?;
         }

@@ -66,7 +66,7 @@ fn text(report: &LibraryReport) -> String {
         ("licence", &about.license),
         ("repository", &about.repository),
         ("ABI", &about.abi),
-        ("plugin-api", &about.plugin_api),
+        ("built with", &about.built_with()),
     ] {
         let value = if value.is_empty() { "not said" } else { value };
         text.push_str(&format!("\n{name:<11} {value}"));
