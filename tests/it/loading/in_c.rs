@@ -263,9 +263,11 @@ async fn a_library_in_cpp_is_loaded() {
     "#;
     let header = workspace().join("plugin-api/include");
     let shelf = Shelf::empty();
-    let arguments = ["-x", "c++", "-shared", "-fPIC", "-fvisibility=hidden", "-I"];
-    let arguments = [&arguments[..], &[header.to_str().unwrap()]].concat();
-    shelf.compile("modern", source, &arguments);
+    let file = shelf.folder().join("modern.cpp");
+    std::fs::write(&file, source).unwrap();
+    let [header, file] = [&header, &file].map(|path| path.to_str().unwrap());
+    let arguments = [file, "-shared", "-fPIC", "-fvisibility=hidden", "-I", header];
+    shelf.compile("modern", "", &arguments);
     let backend = shelf.load("modern.ModernBackend", &json!({})).unwrap();
     assert_eq!(send(&backend, "hello").await.unwrap(), "sent by C++");
 }

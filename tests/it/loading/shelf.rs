@@ -111,10 +111,10 @@ impl<const WORKER: bool> Shelves<WORKER> {
         let file = self.directory.path().join(format!("{library}.c"));
         std::fs::write(&file, source).unwrap();
         let status = Command::new("cc")
-            .args(arguments)
             .arg("-o")
             .arg(self.path(library))
             .arg(&file)
+            .args(arguments)
             .status()
             .expect("a C compiler is installed");
         assert!(status.success(), "cc {arguments:?} failed");
