@@ -137,11 +137,11 @@ static uint16_t kind_of(uint16_t status, const char **message) {
     case 402: *message = "the account has no credit"; return PV_KIND_NO_CREDIT;
     case 422: *message = "Acme does not take this number"; return PV_KIND_INVALID_NUMBER;
     case 429: *message = "Acme asks for fewer requests"; return PV_KIND_THROTTLED;
-    case 504: *message = "Acme did not answer its gateway in time"; return PV_KIND_OUTCOME_UNKNOWN;
+    case 503: *message = "Acme is out of order"; return PV_KIND_TRANSIENT;
     }
     if (status == 408 || status >= 500) {
-        *message = "Acme is out of order";
-        return PV_KIND_TRANSIENT;
+        *message = "Acme failed while it dealt with the request"; /* Perhaps after it had sent the SMS. */
+        return PV_KIND_OUTCOME_UNKNOWN;
     }
     if (status < 300) {
         *message = "Acme gave an answer that cannot be read";
