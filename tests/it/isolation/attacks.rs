@@ -9,7 +9,10 @@ use phone_verify::{
 };
 use serde_json::json;
 
-use super::shelf::{Bystander, Shelf, alice, call_within, rewritten, send};
+use super::{
+    calls::Log,
+    shelf::{Bystander, Shelf, alice, call_within, rewritten, send},
+};
 
 /// A villain and a bystander from one loader; the villain gets this message.
 async fn under_load(message: &str, limit: Duration) -> SendFailure {
@@ -141,7 +144,7 @@ async fn its_elf_constructor_never_ends() {
     );
     let (code, sentence) = tokio::task::block_in_place(|| shelf.refusal("villain.VillainBackend"));
     assert_eq!(code, code::WORKER_UNRESPONSIVE);
-    let how = "its worker process was killed: it took longer than 10 s to open the library or to construct a backend";
+    let how = "its worker process was killed: it took longer than 10 s to open the library, or to construct or drop a backend";
     assert!(sentence.contains(how), "{sentence}");
     bystander.lost_nothing().await;
 }
@@ -171,6 +174,30 @@ async fn its_destructor_ends_the_process() {
     let other = shelf.load("villain.VillainBackend", &json!({})).unwrap();
     drop(villain);
     // Whether the process is gone by now, or goes with this call in it: the call is made again.
+    assert_eq!(send(&other, "hello").await.unwrap(), "sms-1");
+    bystander.lost_nothing().await;
+}
+
+#[tokio::test]
+async fn its_destructor_never_ends() {
+    let (log, _guard) = Log::of_this_thread();
+    let shelf = Shelf::with(&["villain", "noop"]);
+    let bystander = Bystander::of(&shelf);
+    let options = json!({ "destructor": "spin" });
+    let villain = shelf.load("villain.VillainBackend", &options).unwrap();
+    let other = shelf.load("villain.VillainBackend", &json!({})).unwrap();
+    drop(villain);
+    let told = "its worker process was killed: it took longer than 10 s to open the library, or to construct or drop";
+    let is_told = async {
+        while !log.text().contains(told) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    assert!(
+        tokio::time::timeout(Duration::from_secs(60), is_told)
+            .await
+            .is_ok()
+    );
     assert_eq!(send(&other, "hello").await.unwrap(), "sms-1");
     bystander.lost_nothing().await;
 }

@@ -18,7 +18,7 @@ pub(super) struct Death {
 pub(super) enum Killed {
     /// A call that was given up did not stop.
     Unresponsive { grace_ms: u128 },
-    /// Opening or constructing took too long.
+    /// Opening the library, or constructing or dropping a backend, took too long.
     TooSlow { limit_s: u64 },
     /// It broke the rules of the frames.
     Breach(&'static str),
@@ -38,7 +38,7 @@ impl Death {
             Some(Killed::TooSlow { limit_s }) => (
                 code::WORKER_UNRESPONSIVE,
                 format!(
-                    "was killed: it took longer than {limit_s} s to open the library or to construct a backend"
+                    "was killed: it took longer than {limit_s} s to open the library, or to construct or drop a backend"
                 ),
             ),
             Some(Killed::Breach(rule)) => (

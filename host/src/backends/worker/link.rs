@@ -25,7 +25,10 @@ use super::{
     raw,
 };
 use crate::{
-    backends::services::{Services, call::CallInfo},
+    backends::{
+        instance::CONSTRUCTION_LIMIT,
+        services::{Services, call::CallInfo},
+    },
     clock::Clock,
 };
 
@@ -129,7 +132,7 @@ pub(super) struct Link {
 pub(super) struct State {
     life: Life,
     pub(super) calls: HashMap<u64, Pending>,
-    /// Given up, and not stopped yet.
+    /// Given up, and not stopped yet; destructors that run are among them.
     pub(super) given_up: HashMap<u64, GivenUp>,
     pub(super) instances: HashMap<u64, Arc<Instance>>,
     /// On the clock.
@@ -137,10 +140,12 @@ pub(super) struct State {
     pub(super) kill: Option<Killed>,
 }
 
-/// A call that nobody waits for.
+/// What nobody waits for.
 pub(super) struct GivenUp {
     /// Until when it must have stopped.
     pub(super) by: Duration,
+    /// Else the process is killed, for this.
+    pub(super) or: Killed,
     /// What it was about is still masked in what the worker says.
     pub(super) info: Option<Arc<CallInfo>>,
 }
@@ -275,12 +280,33 @@ impl Link {
         let Some(pending) = state.calls.remove(&id) else {
             return;
         };
-        let by = self.clock.elapsed() + GRACE;
-        let info = pending.info;
-        state.given_up.insert(id, GivenUp { by, info });
+        let given_up = GivenUp {
+            by: self.clock.elapsed() + GRACE,
+            or: Killed::Unresponsive {
+                grace_ms: GRACE.as_millis(),
+            },
+            info: pending.info,
+        };
+        state.given_up.insert(id, given_up);
         drop(state);
         // A frame without content always fits.
         let _ = self.send(id, &ToWorker::Cancel);
+        self.ring();
+    }
+
+    /// Has a backend dropped in the worker, whose destructor may take as long as its constructor.
+    pub(super) fn discard(&self, instance: u64) {
+        let id = self.next_id();
+        let given_up = GivenUp {
+            by: self.clock.elapsed() + CONSTRUCTION_LIMIT,
+            or: Killed::TooSlow {
+                limit_s: CONSTRUCTION_LIMIT.as_secs(),
+            },
+            info: None,
+        };
+        self.state().given_up.insert(id, given_up);
+        // A frame of a number always fits.
+        let _ = self.send(id, &ToWorker::Discard { instance });
         self.ring();
     }
 

@@ -35,7 +35,10 @@ pub(super) fn receive(link: &Link, library: &str, id: u64, message: ToHost) -> R
             return Err(Killed::Breach("it was started twice"));
         }
         ToHost::Cancelled => drop(link.end(id)),
-        ToHost::Discarded { instance } => drop(link.state().instances.remove(&instance)),
+        ToHost::Discarded { instance } => {
+            link.end(id);
+            link.state().instances.remove(&instance);
+        }
         ToHost::Done(outcome) => {
             let outcome = outcome.map_err(|error| error.0);
             forward(link.end(id), Event::Done(outcome))?;

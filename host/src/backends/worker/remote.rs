@@ -28,7 +28,7 @@ use super::{
     death::Killed,
     exchange::{Lost, exchange},
     link::{Instance, Link, Pending},
-    message::{About, Method, NO_CALL, Outcome, Times, ToWorker},
+    message::{About, Method, Outcome, Times, ToWorker},
     raw,
     supervisor::{NotReady, Supervisor},
 };
@@ -259,7 +259,7 @@ impl Drop for Remote {
     fn drop(&mut self) {
         if let Some((link, instance)) = self.place() {
             // Its services stay until it is dropped there: what its destructors log is heard, and masked.
-            let _ = link.send(NO_CALL, &ToWorker::Discard { instance });
+            link.discard(instance);
         }
     }
 }

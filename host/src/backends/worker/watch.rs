@@ -20,7 +20,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use super::{
     death::{Death, Killed},
     frame::Arrivals,
-    link::{GRACE, Link},
+    link::Link,
     message::{NO_CALL, PROTOCOL, ToHost, ToWorker},
     output::Output,
     process::Process,
@@ -186,14 +186,15 @@ impl Watch {
             let _ = self.link.send(NO_CALL, &ToWorker::Bye);
         }
         let state = self.link.state();
-        let stop_by = state.given_up.values().map(|call| call.by).min();
+        let first = state.given_up.values().min_by_key(|given_up| given_up.by);
+        let stop_by = first.map(|given_up| (given_up.by, given_up.or.clone()));
         let is_idle = state.calls.is_empty() && state.given_up.is_empty();
         let idle_until = is_idle.then_some(state.idle_since + self.idle_stop);
         drop(state);
-        if stop_by.is_some_and(|by| by <= now) {
-            let grace_ms = GRACE.as_millis();
-            return Err(End::Kill(Killed::Unresponsive { grace_ms }));
-        }
+        let stop_by = match stop_by {
+            Some((by, or)) if by <= now => return Err(End::Kill(or)),
+            stop_by => stop_by.map(|(by, _)| by),
+        };
         if self.farewell.is_some_and(|by| by <= now) {
             return Err(End::Gone);
         }

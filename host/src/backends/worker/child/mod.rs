@@ -183,7 +183,7 @@ impl Worker {
             }
             ToWorker::Discard { instance } => {
                 drop(self.instances.remove(&instance));
-                let _ = self.link.send(NO_CALL, &ToHost::Discarded { instance });
+                let _ = self.link.send(id, &ToHost::Discarded { instance });
             }
             ToWorker::Call {
                 instance,
