@@ -38,6 +38,10 @@ async fn warnings(daemon: &Daemon) -> Vec<String> {
     warnings.filter(|warning| !warning.contains("sandbox")).collect()
 }
 
+fn private_copies(site: &Site) -> usize {
+    std::fs::read_dir(site.path("staging")).unwrap().count()
+}
+
 async fn verifies(daemon: &Daemon, number: &str) {
     let registered = daemon.register(number).await;
     assert_eq!(registered.status, 200, "{registered:?}");
@@ -106,6 +110,7 @@ async fn a_version_that_crashes_while_it_is_loaded_costs_nothing_wherever_it_is_
         site.upgrade("villain", &bytes);
         daemon.wait_for_logs(NOT_USED, 1);
         assert!(daemon.log().contains("P704"), "{}", daemon.log());
+        assert_eq!(private_copies(&site), 1, "what was refused is not kept");
         verifies(&daemon, NUMBER).await;
         let listed = site.run(&["backends"]);
         assert!(listed.stdout.contains("is not used: P704"), "{listed:?}");
@@ -155,6 +160,11 @@ async fn a_word_of_the_operator_is_taken_up_and_taken_back() {
     assert_eq!(rolled_back.code, Some(0), "{rolled_back:?}");
     daemon.wait_for_logs(EXCHANGED, 2);
     assert!(warnings(&daemon).await[0].contains("P407"));
+    assert_eq!(
+        private_copies(&site),
+        1,
+        "nobody goes forward to what was rolled back"
+    );
     verifies(&daemon, NUMBER).await;
     daemon.stop();
     let again = site.run(&["plugin", "rollback", "noop"]);
@@ -170,6 +180,25 @@ async fn a_word_of_the_operator_is_taken_up_and_taken_back() {
     assert_eq!(site.run(&["plugin", "trust", "noop"]).code, Some(0));
     daemon.wait_for_logs(EXCHANGED, 1);
     assert_eq!(warnings(&daemon).await, [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bytes_that_run_apart_come_into_the_daemons_process_and_leave_it_by_a_word_of_the_operator() {
+    let mut site = site();
+    site.set("plugins", "trust", "tofu");
+    let daemon = site.serve();
+    for (at, (arguments, isolation)) in [
+        (&["plugin", "trust", "noop", "--inline"][..], "isolation=inline"),
+        (&["plugin", "trust", "noop"], "isolation=worker"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        assert_eq!(site.run(arguments).code, Some(0));
+        daemon.wait_for_logs(EXCHANGED, at + 1);
+        assert!(daemon.log().contains(isolation), "{}", daemon.log());
+        verifies(&daemon, &format!("+1347837963{at}")).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -53,7 +53,7 @@ impl Keys {
         let result = json!({ "name": name, "key": key, "digest": digest });
         Output { json: *json }.result(&result, || {
             format!(
-                "{key}\n\nKeep it: it is not shown again. In the settings, and then restart the daemon:\n\n\
+                "{key}\n\nKeep it: it is not shown again. In the settings, which a running daemon reads again on SIGHUP:\n\n\
                  [api.keys]\n{name} = \"{digest}\""
             )
         });

@@ -12,7 +12,7 @@ use bridge::{Base, Bridge, InUse};
 pub use run::{Reread, RunError, run};
 
 use crate::{
-    backends::{Backend, BackendName, Choice, Loader, LoaderConfig, Next, Refusal, Running},
+    backends::{Backend, BackendName, Choice, Loader, LoaderConfig, Next, Place, Refusal, Running},
     clock::Clock,
     dispatch::{Breaker, Dispatcher, Limits, Sender},
     entropy::Entropy,
@@ -55,6 +55,8 @@ pub struct Serving {
     pub version: String,
     /// The hash of its library.
     pub sha256: String,
+    /// Where its library runs.
+    pub place: Place,
     /// Whether it is for tests and tutorials.
     pub sandbox: bool,
     /// Why it is not the file in the plugin directory; empty: it is.
@@ -67,6 +69,7 @@ impl Serving {
             name: backend.name().to_owned(),
             version: backend.library_version().to_owned(),
             sha256: backend.library_sha256().to_owned(),
+            place: backend.isolation(),
             sandbox: backend.is_sandbox(),
             refusals,
         };

@@ -169,9 +169,11 @@ impl Reloader {
         renews: bool,
     ) -> Result<Choice, Vec<Refusal>> {
         let (settings, sha256) = (Arc::clone(settings), self.serving.sha256.clone());
+        let place = self.serving.place;
         let chosen = tokio::task::spawn_blocking(move || {
             let running = Running {
                 sha256: &sha256,
+                place,
                 renews,
             };
             choose_backend(&settings, &loader, Some(running))
@@ -203,6 +205,7 @@ impl Reloader {
             backend = self.serving.name,
             version = self.serving.version,
             sha256 = self.serving.sha256,
+            isolation = %self.serving.place,
             took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
             "the backend is exchanged"
         );

@@ -85,7 +85,7 @@ impl Loader {
     /// Goes back to the version before the one in use. Returns what it was and what it is now.
     pub fn roll_back(&self, library: &str) -> Result<RolledBack, Refusal> {
         let lock_file = self.lock_file(library)?;
-        lock_file.change(|lock| {
+        let (rolled_back, forgotten) = lock_file.change(|lock| {
             let nothing = |known: &str| {
                 Refusal::new(
                     code::NO_VERSION_BEFORE,
@@ -108,12 +108,19 @@ impl Loader {
                 sha256: from.sha256.clone(),
                 refusal: String::new(),
             });
-            Ok(RolledBack {
+            let to = locked.current.clone();
+            let forgotten = (!lock.names(&from.sha256)).then(|| from.sha256.clone());
+            let rolled_back = RolledBack {
                 library: library.to_owned(),
                 from: from.into(),
-                to: locked.current.clone().into(),
-            })
-        })
+                to: to.into(),
+            };
+            Ok((rolled_back, forgotten))
+        })?;
+        if let Some(sha256) = forgotten {
+            stage::discard(&self.config.staging, &sha256);
+        }
+        Ok(rolled_back)
     }
 
     fn lock_file(&self, library: &str) -> Result<LockFile, Refusal> {

@@ -11,6 +11,7 @@ use super::Loader;
 use crate::backends::{
     Backend, BackendName,
     discover::{self, Found},
+    isolation::Place,
     preflight::{self, Candidate},
     refusal::{Refusal, code},
     stage,
@@ -28,6 +29,8 @@ use crate::backends::{
 pub struct Running<'a> {
     /// The hash of its library.
     pub sha256: &'a str,
+    /// Where its library runs.
+    pub place: Place,
     /// Whether it is constructed anew even if its library is the same.
     pub renews: bool,
 }
@@ -57,10 +60,15 @@ impl Loader {
         options: &Map<String, Value>,
         running: Option<Running<'_>>,
     ) -> Result<Choice, Vec<Refusal>> {
-        let keeps = |sha256: &str| running.is_some_and(|now| !now.renews && now.sha256 == sha256);
-        let chosen = |next, refusals| Ok(Choice { next, refusals });
         let found = discover::one(&self.config.directories, &name.library)?;
         let lock = self.lock()?;
+        let keeps = |sha256: &str| {
+            let is_so = |now: &Running<'_>| {
+                !now.renews && now.sha256 == sha256 && now.place == self.place(&found, sha256, &lock)
+            };
+            running.as_ref().is_some_and(is_so)
+        };
+        let chosen = |next, refusals| Ok(Choice { next, refusals });
         let (refused, refusals) = match self.candidate(&found, &lock) {
             Err(refused) => (refused.sha256, vec![refused.refusal]),
             Ok(candidate) if keeps(&candidate.sha256) => return chosen(Next::Keep, Vec::new()),
@@ -76,6 +84,9 @@ impl Loader {
                         }
                         if self.records {
                             self.config.trust.pass_over(&name.library, &sha256, &refusals);
+                            if !lock.names(&sha256) {
+                                stage::discard(&self.config.staging, &sha256);
+                            }
                         }
                         (Some(sha256), refusals)
                     }
@@ -183,7 +194,7 @@ impl Loader {
             .opened
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
-        opened.contains_key(&(super::Place::Inline, sha256.to_owned()))
+        opened.contains_key(&(Place::Inline, sha256.to_owned()))
     }
 }
 

@@ -14,8 +14,9 @@ use crate::backends::discover;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Seen {
     file: Option<(PathBuf, Stamp, Option<Stamp>)>,
-    /// The hash of the version in use by the lock file, and that of one that is rolled back.
-    locked: Option<(String, Option<String>)>,
+    /// The hash of the version in use by the lock file, whether it may run in this process, and the hash of one that is
+    /// rolled back.
+    locked: Option<(String, bool, Option<String>)>,
 }
 
 /// Of a file, or the owner and mode of a folder.
@@ -37,6 +38,7 @@ impl Loader {
             let rolled_back = passed_over.filter(|build| build.is_rolled_back());
             (
                 locked.current.sha256.clone(),
+                locked.current.inline,
                 rolled_back.map(|build| build.sha256.clone()),
             )
         });

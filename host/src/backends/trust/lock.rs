@@ -135,7 +135,8 @@ impl Lock {
         })
     }
 
-    fn names(&self, sha256: &str) -> bool {
+    /// Whether a private copy of these bytes is kept.
+    pub(in crate::backends) fn names(&self, sha256: &str) -> bool {
         let mut builds = self.libraries.keys().flat_map(|library| self.builds(library));
         builds.any(|build| build.sha256 == sha256)
     }
