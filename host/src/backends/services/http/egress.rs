@@ -118,7 +118,8 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
         [0, 0, 0, 0, 0, 0 | 0xffff, high, low]
         | [0x64, 0xff9b, 0, 0, 0, 0, high, low]
         | [0x2002, high, low, ..] => embedded(high, low),
-        [0x2001, 0xdb8, ..] => false,
+        // Protocols of the IETF, with Teredo among them, and documentation.
+        [0x2001, 0..0x200 | 0xdb8, ..] | [0x3fff, 0..0x1000, ..] => false,
         // What is left of 2000::/3 is the internet; all else is local, multicast or not handed out.
         [first, ..] => first & 0xe000 == 0x2000,
     }
@@ -186,6 +187,21 @@ mod tests {
     }
 
     #[test]
+    fn an_address_in_a_url_is_judged_however_it_is_written() {
+        for (host, url) in [
+            ("127.0.0.1", "https://0x7f.1/"),
+            ("127.0.0.1", "https://2130706433/"),
+            ("169.254.169.254", "https://169.254.169.254/latest/meta-data/"),
+            ("[::ffff:7f00:1]", "https://[::ffff:127.0.0.1]/"),
+            ("[::ffff:a9fe:a9fe]", "https://[::ffff:169.254.169.254]/"),
+            ("[64:ff9b::a00:1]", "https://[64:ff9b::10.0.0.1]/"),
+        ] {
+            let egress = Egress::new(&[host.to_owned()], None, false);
+            assert_eq!(admit(&egress, url), Err(format!("{host} is a private address")));
+        }
+    }
+
+    #[test]
     fn private_addresses_are_known_in_all_their_disguises() {
         for private in [
             "127.0.0.1",
@@ -209,10 +225,19 @@ mod tests {
             "fd12::1",
             "ff02::1",
             "2001:db8::1",
+            "2001:0:4136:e378:8000:63bf:3fff:fdd2",
+            "2001:10::1",
+            "3fff:fff::1",
+            "64:ff9b:1::93.184.216.34",
         ] {
             assert!(!is_public(private.parse().unwrap()), "{private}");
         }
-        for public in ["93.184.216.34", "2606:2800:220:1::1", "64:ff9b::93.184.216.34"] {
+        for public in [
+            "93.184.216.34",
+            "2606:2800:220:1::1",
+            "2001:4860:4860::8888",
+            "64:ff9b::93.184.216.34",
+        ] {
             assert!(is_public(public.parse().unwrap()), "{public}");
         }
     }
