@@ -46,6 +46,23 @@ async fn a_worker_that_loops_for_ever_ends_with_its_daemon() {
     until(|| !is_running(worker)).await;
 }
 
+/// Each question is some twenty bytes, and its answer two hundred times as many.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_questions_whose_answers_nobody_reads_costs_it_no_memory() {
+    const PEAK_KIB: u64 = 192 << 10;
+    let daemon = daemon("attack questions {security_code}");
+    let answer = daemon.register(NUMBERS[0]).await;
+    assert!((500..600).contains(&answer.status), "{answer:?}");
+    daemon.wait_for_log("it broke the protocol: it does not read what it is sent");
+    let status = fs::read_to_string(format!("/proc/{}/status", daemon.id())).unwrap();
+    let peak = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .unwrap();
+    let peak: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
+    assert!(peak < PEAK_KIB, "{peak} KiB");
+}
+
 async fn until(mut is_so: impl FnMut() -> bool) {
     for _ in 0..1000 {
         if is_so() {

@@ -37,7 +37,10 @@ pub(crate) fn attack(name: &str) {
             }
         }
         "scribble" => scribble(),
-        "frames" => flood_with_frames(),
+        // Says that a call of no number was slow.
+        "frames" => flood_with(&frame(&[10, 1])),
+        // Asks for 4 KiB of randomness for the first backend, and reads none of it.
+        "questions" => flood_with(&frame(&[11, 1, 0, 1, 0x80, 0x20])),
         "flood" => (0..200_000).for_each(|line| println!("line {line} of a flood")),
         "flood-for-ever" => (0..u64::MAX).for_each(|line| println!("line {line} of a flood")),
         "" => {}
@@ -76,9 +79,9 @@ fn frame(message: &[u8]) -> Vec<u8> {
     [&length.to_le_bytes(), id.to_le_bytes().as_slice(), message].concat()
 }
 
-/// Says to the host, without end and as fast as it goes, that a call of no number was slow.
-fn flood_with_frames() {
-    let frames = frame(&[10, 1]).repeat(100_000);
+/// Says something to the host without end and as fast as it goes.
+fn flood_with(frame: &[u8]) {
+    let frames = frame.repeat(100_000);
     for number in 3..32 {
         // SAFETY: none; it is not closed, at least.
         let mut socket = ManuallyDrop::new(unsafe { UnixStream::from_raw_fd(number) });

@@ -18,6 +18,9 @@ pub(super) const PROTOCOL: &str = concat!("1/", env!("CARGO_PKG_VERSION"));
 /// The id of frames that are about no call.
 pub(super) const NO_CALL: u64 = 0;
 
+/// The most random bytes in one answer. Making them takes the host longer than it takes a worker to ask for them.
+pub(super) const MAX_RANDOM_BYTES: usize = 4096;
+
 /// From the host.
 #[derive(Serialize, Deserialize)]
 pub(super) enum ToWorker {

@@ -19,13 +19,10 @@ use tokio::sync::mpsc::error::TrySendError;
 use super::{
     death::Killed,
     link::{Event, Instance, Link, Pending},
-    message::{Answer, Question, ToHost, ToWorker},
+    message::{Answer, MAX_RANDOM_BYTES, Question, ToHost, ToWorker},
     raw,
 };
 use crate::backends::{bounded::warn_of_slow_poll, convert::raw_error, services::call::Running};
-
-/// The most random bytes in one answer.
-const MAX_RANDOM_BYTES: u32 = 64 * 1024;
 
 /// Deals with a message about the call `id`. What is said about a call that was given up is nobody's business.
 pub(super) fn receive(link: &Link, library: &str, id: u64, message: ToHost) -> Result<(), Killed> {
@@ -135,10 +132,11 @@ fn answer(link: &Link, pending: Option<&Pending>, question: Question) -> Result<
     let over = || raw::Error(raw_error(kind::INTERNAL, "call_over", "the call is over"));
     Ok(match question {
         Question::Random { instance, length } => {
+            let length = length as usize;
             let instance = instance_of(link, pending, instance)
                 .filter(|_| length <= MAX_RANDOM_BYTES)
-                .ok_or(Killed::Breach("it asked for randomness for nobody"))?;
-            let mut bytes = vec![0; length as usize];
+                .ok_or(Killed::Breach("it asked for too much randomness, or for nobody"))?;
+            let mut bytes = vec![0; length];
             instance.host.random(RSliceMut::from_mut_slice(&mut bytes));
             Answer::Random(bytes)
         }

@@ -139,9 +139,7 @@ impl Watch {
 
     /// Waits for something to happen, and handles it.
     fn step(&mut self, arrivals: &mut Arrivals) -> Result<(), End> {
-        if let Some(why) = self.link.state().kill.take() {
-            return Err(End::Kill(why));
-        }
+        self.is_doomed()?;
         let unsent = self.link.flush();
         let timeout = self.wait_at_most()?;
         let socket = if unsent {
@@ -172,6 +170,14 @@ impl Watch {
             self.read(arrivals)?;
         }
         Ok(())
+    }
+
+    /// Whether somebody has it killed.
+    fn is_doomed(&self) -> Result<(), End> {
+        match self.link.state().kill.take() {
+            Some(why) => Err(End::Kill(why)),
+            None => Ok(()),
+        }
     }
 
     /// Until when nothing has to be done without being told; what is due by now is done.
@@ -223,7 +229,11 @@ impl Watch {
             }
             loop {
                 match arrivals.next() {
-                    Ok(Some((id, message))) => self.handle(id, message)?,
+                    Ok(Some((id, message))) => {
+                        self.handle(id, message)?;
+                        // The answer to it may have been one too many.
+                        self.is_doomed()?;
+                    }
                     Ok(None) => break,
                     Err(_) => return Err(End::Kill(Killed::Breach("what it sent is no frame"))),
                 }

@@ -17,7 +17,7 @@ use phone_verify_plugin_abi::{
 
 use super::{
     super::{
-        message::{About, Answer, NO_CALL, Question, ToHost},
+        message::{About, Answer, MAX_RANDOM_BYTES, NO_CALL, Question, ToHost},
         raw,
     },
     link::{Link, Reply},
@@ -91,7 +91,7 @@ impl HostV1 for Host {
     }
 
     fn random(&self, mut into: RSliceMut<'_, u8>) {
-        for part in into.as_mut_slice().chunks_mut(64 * 1024) {
+        for part in into.as_mut_slice().chunks_mut(MAX_RANDOM_BYTES) {
             let question = Question::Random {
                 instance: self.instance,
                 length: u32::try_from(part.len()).unwrap_or(u32::MAX),
