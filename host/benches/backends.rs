@@ -302,6 +302,7 @@ fn loader(directory: &TempDir, generation: u32, isolation: Isolation) -> Loader 
         clock: Clock::system(),
         entropy: Entropy::system(),
         allow_private_addresses: false,
+        requests_at_once: 256,
         isolation: IsolationRules {
             default: isolation,
             worker_program: (isolation == Isolation::Worker).then(artifacts::program),

@@ -21,6 +21,9 @@ use crate::{
     verifier::{Policy, Verifier},
 };
 
+/// HTTP requests that a backend may have under way however few SMS are: it may ask for more than that an SMS is sent.
+const MIN_REQUESTS_AT_ONCE: usize = 64;
+
 /// Everything that verifies numbers, running.
 pub struct Service {
     /// The rules.
@@ -110,6 +113,7 @@ fn loader_config(settings: &Settings, at_start: &Settings, clock: &Clock, entrop
         clock: clock.clone(),
         entropy: entropy.clone(),
         allow_private_addresses: settings.plugins.allow_private_addresses,
+        requests_at_once: at_start.dispatch.limits.concurrency.max(MIN_REQUESTS_AT_ONCE),
         isolation: settings.plugins.isolation.clone(),
         trust,
     }

@@ -465,6 +465,7 @@ fn loader(order: &Order, network: &Arc<Network>) -> Loader {
         clock: Clock::manual(NOW),
         entropy: Entropy::seeded(1),
         allow_private_addresses: false,
+        requests_at_once: 256,
         isolation: IsolationRules {
             default: Isolation::Inline,
             ..IsolationRules::default()

@@ -5,7 +5,7 @@ use phone_verify_tests::artifacts;
 use serde_json::Value;
 
 pub(crate) use crate::loading::shelf::{
-    Bystander, alice, built, call, call_within, code, number, rewritten, send,
+    Bystander, REQUESTS_AT_ONCE, alice, built, call, call_within, code, number, rewritten, send,
 };
 
 pub(crate) type Shelf = crate::loading::shelf::Shelves<true>;

@@ -8,7 +8,9 @@ use std::{
 use phone_verify::backends::code;
 use serde_json::json;
 
-use super::shelf::{Bystander, Shelf, alice, call, call_within, rewritten, send};
+use tokio::net::TcpListener;
+
+use super::shelf::{Bystander, REQUESTS_AT_ONCE, Shelf, alice, call, call_within, rewritten, send};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn it_panics() {
@@ -98,6 +100,37 @@ async fn it_floods_the_log() {
     let villain = shelf.load("villain.VillainBackend", &json!({})).unwrap();
     let call = call_within(Duration::from_secs(20));
     villain.send_sms(&alice(), "flood-log", call).await.unwrap();
+    bystander.lost_nothing().await;
+}
+
+/// Connections are of what the whole process has few.
+#[tokio::test(flavor = "multi_thread")]
+async fn it_asks_for_more_connections_than_its_share() {
+    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base_url = format!("http://{}", nobody.local_addr().unwrap());
+    let shelf = Shelf::with(&["villain", "noop"]);
+    let bystander = Bystander::of(&shelf);
+    let villain = shelf
+        .load("villain.VillainBackend", &json!({ "base_url": base_url }))
+        .unwrap();
+    let accepted = async {
+        let mut connections = Vec::new();
+        loop {
+            connections.push(nobody.accept().await.unwrap());
+            assert!(connections.len() <= REQUESTS_AT_ONCE);
+            if connections.len() == REQUESTS_AT_ONCE {
+                // None of the others comes, however long the call goes on.
+                let more = tokio::time::timeout(Duration::from_millis(200), nobody.accept()).await;
+                assert!(more.is_err(), "one of the other 136 is there");
+                return;
+            }
+        }
+    };
+    let (to, call) = (alice(), call_within(Duration::from_secs(60)));
+    tokio::select! {
+        outcome = villain.send_sms(&to, "crowd", call) => panic!("{outcome:?}"),
+        () = accepted => {}
+    }
     bystander.lost_nothing().await;
 }
 

@@ -24,6 +24,9 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 
+/// HTTP requests of one backend that are under way at once.
+pub(crate) const REQUESTS_AT_ONCE: usize = 64;
+
 /// A plugin directory.
 pub(crate) struct Shelves<const WORKER: bool> {
     directory: TempDir,
@@ -69,6 +72,7 @@ impl<const WORKER: bool> Shelves<WORKER> {
             clock: Clock::system(),
             entropy: Entropy::system(),
             allow_private_addresses,
+            requests_at_once: REQUESTS_AT_ONCE,
             isolation,
             trust: TrustRules::default(),
         });

@@ -74,6 +74,7 @@ pub(crate) fn load(backend: &str, options: &Map<String, Value>) -> Result<Backen
             entropy: Entropy::system(),
             // A gateway's address is the operator's own BASE_URL, which needs no special word.
             allow_private_addresses: false,
+            requests_at_once: 256,
             isolation: IsolationRules {
                 default: Isolation::Inline,
                 ..IsolationRules::default()

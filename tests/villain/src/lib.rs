@@ -73,6 +73,24 @@ impl VillainBackend {
         format!("told {} {message:?} with {}", number.e164(), self.secret())
     }
 
+    /// Makes so many requests at once, and does not go on before all are answered.
+    async fn ask_for_much(&self, requests: usize, bytes: usize) {
+        let url = format!("{}/sms", self.options.base_url.as_deref().unwrap_or_default());
+        let body = vec![b'x'; bytes];
+        let mut requests: Vec<_> = (0..requests)
+            .map(|_| Box::pin(self.host.http().post(&url).body(body.clone()).send()))
+            .collect();
+        poll_fn(|context| {
+            requests.retain_mut(|request| request.as_mut().poll(context).is_pending());
+            if requests.is_empty() {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
+        })
+        .await;
+    }
+
     /// A path stands for one below `base_url`.
     async fn fetch(&self, url: &str) -> Result<Receipt, Error> {
         let base_url = self.options.base_url.as_deref().filter(|_| url.starts_with('/'));
@@ -163,21 +181,8 @@ impl Backend for VillainBackend {
             "flood-for-ever" => loop {
                 self.host.log(LogLevel::Error, "a line of a flood");
             },
-            "hoard" => {
-                let url = format!("{}/sms", self.options.base_url.as_deref().unwrap_or_default());
-                let body = vec![b'x'; 1 << 20];
-                let mut requests: Vec<_> = (0..200)
-                    .map(|_| Box::pin(self.host.http().post(&url).body(body.clone()).send()))
-                    .collect();
-                poll_fn(|context| {
-                    for request in &mut requests {
-                        let _ = request.as_mut().poll(context);
-                    }
-                    Poll::Ready(())
-                })
-                .await;
-                std::future::pending::<()>().await;
-            }
+            "hoard" => self.ask_for_much(200, 1 << 20).await,
+            "crowd" => self.ask_for_much(200, 0).await,
             "print" => {
                 println!("{}", self.gossip(number, message));
                 attacks::attack(rest.split(' ').next().unwrap_or_default());

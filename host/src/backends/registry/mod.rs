@@ -34,7 +34,7 @@ use super::{
     scrub::Scrubber,
     services::{
         Services,
-        http::{Clients, Egress, Http, StandIn},
+        http::{Bounds, Clients, Egress, Http, StandIn},
     },
     stage,
     trust::{Build, Lock, TrustRules},
@@ -55,6 +55,8 @@ pub struct LoaderConfig {
     pub entropy: Entropy,
     /// Whether backends may call http:// and private addresses, for tests and for proxies.
     pub allow_private_addresses: bool,
+    /// HTTP requests of one backend that are under way at once; more wait.
+    pub requests_at_once: usize,
     /// Which libraries run in this process, and which in one of their own.
     pub isolation: IsolationRules,
     /// Which libraries are used at all.
@@ -227,6 +229,7 @@ impl Loader {
             Http {
                 clients: Arc::clone(&self.clients),
                 egress,
+                bounds: Bounds::new(self.config.requests_at_once),
             },
         ));
         #[cfg(unix)]

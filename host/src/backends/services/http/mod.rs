@@ -3,11 +3,19 @@
 //! Invariant: an error tells rightly whether the request can have left: `TRANSIENT` only when it certainly did
 //! not. Redirects are not followed and nothing is tried twice. No error holds a URL, which may carry a key.
 
+mod bounds;
 mod client;
 mod egress;
 mod stand_in;
 
-use std::{error::Error, sync::Arc, time::Duration};
+use std::{
+    error::Error,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use phone_verify_plugin_abi::{
     RawError, RawHttpRequest, RawHttpResponse,
@@ -19,9 +27,9 @@ use reqwest::{
     header::{HeaderMap, HeaderName, HeaderValue},
 };
 
-use self::client::PrivateOnly;
 pub use self::stand_in::{Played, SentRequest, StandIn};
-pub(in crate::backends) use self::{client::Clients, egress::Egress};
+use self::{bounds::Answer, client::PrivateOnly};
+pub(in crate::backends) use self::{bounds::Bounds, client::Clients, egress::Egress};
 use crate::backends::convert::raw_error;
 
 const MAX_BODY_BYTES: usize = 1 << 20;
@@ -48,6 +56,7 @@ const FORBIDDEN_HEADERS: [&str; 8] = [
 pub(in crate::backends) struct Http {
     pub(in crate::backends) clients: Arc<Clients>,
     pub(in crate::backends) egress: Egress,
+    pub(in crate::backends) bounds: Bounds,
 }
 
 impl Http {
@@ -69,8 +78,11 @@ impl Http {
             }
             denied(&why)
         })?;
+        let waits = AtomicBool::new(true);
         // The first request waits for its client to be made; that is time of the call too.
         let exchange = async {
+            let _place = self.bounds.admit().await;
+            waits.store(false, Ordering::Relaxed);
             if let Some(network) = stand_in {
                 return network.exchange(SentRequest::of(&request)).await.into_raw();
             }
@@ -81,11 +93,21 @@ impl Http {
                     &format!("the HTTP client cannot start: {error}"),
                 )
             })?;
-            send(client, request).await
+            send(client, request, self.bounds.answer()).await
         };
-        tokio::time::timeout(limit, exchange).await.unwrap_or_else(|_| {
-            let message = format!("no answer within {} ms", limit.as_millis());
-            Err(raw_error(kind::OUTCOME_UNKNOWN, http_error::TIMEOUT, &message))
+        let outcome = tokio::time::timeout(limit, exchange).await;
+        outcome.unwrap_or_else(|_| {
+            let limit_ms = limit.as_millis();
+            let (kind, what) = if waits.load(Ordering::Relaxed) {
+                (kind::TRANSIENT, "no end of the requests before it")
+            } else {
+                (kind::OUTCOME_UNKNOWN, "no answer")
+            };
+            Err(raw_error(
+                kind,
+                http_error::TIMEOUT,
+                &format!("{what} within {limit_ms} ms"),
+            ))
         })
     }
 }
@@ -99,7 +121,7 @@ fn time_limit(timeout_ms: u64, time_left: Option<Duration>) -> Duration {
     }
 }
 
-async fn send(client: &Client, request: Request) -> Result<RawHttpResponse, RawError> {
+async fn send(client: &Client, request: Request, mut held: Answer<'_>) -> Result<RawHttpResponse, RawError> {
     let mut response = client.execute(request).await.map_err(fault)?;
     let status = response.status().as_u16();
     let headers = headers(&response);
@@ -113,6 +135,10 @@ async fn send(client: &Client, request: Request) -> Result<RawHttpResponse, RawE
     while let Some(chunk) = response.chunk().await.map_err(fault)? {
         if body.len() + chunk.len() > MAX_BODY_BYTES {
             return Err(too_large());
+        }
+        if !held.grow(chunk.len()) {
+            let why = "the answers to the backend's requests have more than 64 MiB at once";
+            return Err(raw_error(kind::OUTCOME_UNKNOWN, http_error::TOO_LARGE, why));
         }
         body.extend_from_copy_slice(&chunk);
     }
