@@ -160,20 +160,23 @@ fn valid_as_it_stands(digits: &str) -> bool {
     let split = (1..=MAX_CALLING_CODE_DIGITS.min(digits.len())).find_map(|at| {
         let (calling_code, national) = digits.split_at(at);
         let country_code = calling_code.parse().ok()?;
-        PHONE_NUMBER_UTIL.get_region_for_country_code(country_code)?;
-        Some((country_code, national))
+        let region = PHONE_NUMBER_UTIL.get_region_for_country_code(country_code)?;
+        Some((country_code, region, national))
     });
-    let Some((country_code, national)) =
-        split.filter(|(code, national)| *code != BELARUS && !national.starts_with('0'))
+    let Some((country_code, main_region, national)) =
+        split.filter(|(code, _, national)| *code != BELARUS && !national.starts_with('0'))
     else {
         return false;
     };
     national.parse().is_ok_and(|national_number| {
-        PHONE_NUMBER_UTIL.is_valid_number(&rlibphonenumber::PhoneNumber {
+        let number = rlibphonenumber::PhoneNumber {
             country_code,
             national_number,
             ..Default::default()
-        })
+        };
+        // Which of the regions that share the calling code it is takes as long again.
+        PHONE_NUMBER_UTIL.is_valid_number_for_region(&number, main_region)
+            || PHONE_NUMBER_UTIL.is_valid_number(&number)
     })
 }
 

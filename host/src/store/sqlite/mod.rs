@@ -1,6 +1,7 @@
 //! The embedded engine. All writes go through one thread that commits in groups (`writer`); reads have
 //! connections of their own beside it. Several processes may share the file.
 
+mod attempt;
 mod audit;
 mod bulk;
 mod lifecycle;
@@ -140,7 +141,7 @@ impl Store for Sqlite {
         rules: CheckRules,
     ) -> Result<Verdict, StoreError> {
         let keyring = Arc::clone(&self.keyring);
-        self.write(move |connection| verification::check(connection, &keyring, id, &code, rules))
+        self.write(move |connection| attempt::check(connection, &keyring, id, &code, rules))
             .await
     }
 
@@ -149,7 +150,7 @@ impl Store for Sqlite {
         id: VerificationId,
         rules: CheckRules,
     ) -> Result<Option<Verdict>, StoreError> {
-        self.write(move |connection| Ok(verification::take_attempt(connection, id, rules)?.err()))
+        self.write(move |connection| Ok(attempt::take_attempt(connection, id, rules)?.err()))
             .await
     }
 
@@ -160,7 +161,7 @@ impl Store for Sqlite {
         rules: CheckRules,
     ) -> Result<Verdict, StoreError> {
         let keyring = Arc::clone(&self.keyring);
-        self.read(move |connection| verification::compare(connection, &keyring, id, &code, rules))
+        self.read(move |connection| attempt::compare(connection, &keyring, id, &code, rules))
             .await
     }
 
@@ -170,7 +171,7 @@ impl Store for Sqlite {
         verdict: Option<Verdict>,
         rules: CheckRules,
     ) -> Result<Option<Verdict>, StoreError> {
-        self.write(move |connection| verification::settle_attempt(connection, id, verdict, rules))
+        self.write(move |connection| attempt::settle_attempt(connection, id, verdict, rules))
             .await
     }
 

@@ -106,12 +106,11 @@ impl Settled {
 }
 
 pub(super) fn settle(connection: &Connection, settled: &Settled) -> Result<(), Fault> {
-    let leases = connection
-        .prepare_cached("DELETE FROM outbox WHERE id = ?1 RETURNING leases")?
-        .query_row([settled.id.0], |row| row.get::<_, u32>(0))
-        .optional()?;
     // Whoever had the lease before may have sent it, whatever became of the second try.
-    let not_sent = settled.certainly_not_sent && leases == Some(1);
+    let not_sent = settled.certainly_not_sent && leases(connection, settled.id)? == Some(1);
+    connection
+        .prepare_cached("DELETE FROM outbox WHERE id = ?1")?
+        .execute([settled.id.0])?;
     let delivery = if settled.certainly_not_sent && !not_sent {
         FailureClass::OutcomeUnknown.as_str()
     } else {
@@ -125,6 +124,14 @@ pub(super) fn settle(connection: &Connection, settled: &Settled) -> Result<(), F
         verification::give_up(connection, settled.verification)?;
     }
     Ok(())
+}
+
+fn leases(connection: &Connection, id: VerificationId) -> Result<Option<u32>, Fault> {
+    let leases = connection
+        .prepare_cached("SELECT leases FROM outbox WHERE id = ?1")?
+        .query_row([id.0], |row| row.get(0))
+        .optional()?;
+    Ok(leases)
 }
 
 pub(super) fn lease_lapsed(

@@ -1,0 +1,252 @@
+//! Judges codes. The rules about what is counted when are here, because they hold only inside a transaction.
+//!
+//! Invariant: nobody learns of a comparison whose attempt was not counted.
+
+use rusqlite::{Connection, OptionalExtension, params, types::ValueRef};
+
+use super::{Fault, millis, time, verification::ATTEMPTS_OF_A_LATER_SESSION};
+use crate::{
+    model::{SecurityCode, Verdict, VerificationId, verification::Standing},
+    store::{CheckRules, Keyring},
+};
+
+/// What decides a check, of a verification that may share the code of another.
+struct Judged {
+    id: VerificationId,
+    /// The verification with the code: itself, or the one whose code it shares.
+    code_of: VerificationId,
+    number: Vec<u8>,
+    key_id: u32,
+    code: Vec<u8>,
+    standing: Standing,
+}
+
+/// A row of `verification`, as far as a check goes. It is read before it is changed, since `RETURNING` costs a
+/// table of its own each time.
+struct Session {
+    judged: Judged,
+    shares_code: bool,
+    attempts_left: u32,
+    failures: u32,
+    is_over: bool,
+}
+
+impl Session {
+    fn find(connection: &Connection, id: VerificationId) -> Result<Option<Self>, Fault> {
+        let found = connection
+            .prepare_cached(
+                "SELECT number, code_of, key_id, code, expires_at, code_used_at, attempts_left, failures, ended
+                 FROM verification WHERE id = ?1",
+            )?
+            .query_row([id.0], |row| {
+                let code_of = row.get::<_, Option<[u8; 16]>>(1)?.map(VerificationId);
+                Ok(Self {
+                    judged: Judged {
+                        id,
+                        code_of: code_of.unwrap_or(id),
+                        number: row.get(0)?,
+                        key_id: row.get(2)?,
+                        code: row.get::<_, Option<_>>(3)?.unwrap_or_default(),
+                        standing: Standing {
+                            expires_at: time(row.get(4)?),
+                            verified: row.get::<_, Option<i64>>(5)?.is_some(),
+                        },
+                    },
+                    shares_code: code_of.is_some(),
+                    attempts_left: row.get(6)?,
+                    failures: row.get(7)?,
+                    is_over: row.get_ref(8)? != ValueRef::Null,
+                })
+            })
+            .optional()?;
+        Ok(found)
+    }
+
+    /// The one whose code it shares. `None`: it has its own, or the other was deleted.
+    fn first(&self, connection: &Connection) -> Result<Option<Self>, Fault> {
+        if !self.shares_code {
+            return Ok(None);
+        }
+        Self::find(connection, self.judged.code_of)
+    }
+}
+
+impl Judged {
+    fn find(connection: &Connection, id: VerificationId) -> Result<Option<Self>, Fault> {
+        let Some(session) = Session::find(connection, id)? else {
+            return Ok(None);
+        };
+        if !session.shares_code {
+            return Ok(Some(session.judged));
+        }
+        let first = session.first(connection)?;
+        Ok(first.map(|first| Self { id, ..first.judged }))
+    }
+
+    fn judge(&self, keyring: &Keyring, code: &SecurityCode, rules: CheckRules) -> Verdict {
+        let matches = keyring.code_matches(self.key_id, self.code_of, code, &self.code);
+        self.standing.judge(matches, rules.now, rules.only_once)
+    }
+
+    /// Records that the code was right. A success is no failure: `counted` says that it was counted as one.
+    fn succeed(&self, connection: &Connection, rules: CheckRules, counted: bool) -> Result<(), Fault> {
+        let mut statement = connection.prepare_cached(
+            "UPDATE verification SET
+                 verified_at = iif(id = ?2, ?4, verified_at),
+                 attempts_left = iif(id = ?2, ?5, attempts_left),
+                 code_used_at = iif(id = ?3, ?4, code_used_at),
+                 failures = failures - iif(id = ?3, ?6, 0),
+                 code_sealed = NULL
+             WHERE id = ?1",
+        )?;
+        let (now, attempts) = (millis(rules.now), rules.max_failed_attempts);
+        let mut update = |row: VerificationId| {
+            statement.execute(params![row.0, self.id.0, self.code_of.0, now, attempts, counted])
+        };
+        update(self.id)?;
+        if self.code_of != self.id {
+            update(self.code_of)?;
+        }
+        connection
+            .prepare_cached("DELETE FROM pending WHERE number = ?1 AND verification = ?2")?
+            .execute(params![self.number, self.code_of.0])?;
+        Ok(())
+    }
+}
+
+/// An attempt that there is to take: one of the session's own, and where it shares a code, one of what is left
+/// of the code's.
+struct Attempt {
+    judged: Judged,
+    is_own: bool,
+}
+
+impl Attempt {
+    /// One to take, or why there is none.
+    fn find(
+        connection: &Connection,
+        id: VerificationId,
+        rules: CheckRules,
+    ) -> Result<Result<Self, Verdict>, Fault> {
+        let Some(session) = Session::find(connection, id)? else {
+            return Ok(Err(Verdict::SessionTokenInvalid));
+        };
+        let is_own = session.attempts_left > 0;
+        if !session.shares_code {
+            let judged = session.judged;
+            return Ok(if is_own {
+                Ok(Self { judged, is_own })
+            } else {
+                Err(Verdict::TooManyAttempts)
+            });
+        }
+        let Some(first) = session.first(connection)? else {
+            return Ok(Err(Verdict::SessionTokenInvalid));
+        };
+        if !is_own && (session.is_over || first.failures >= rules.max_failed_attempts) {
+            return Ok(Err(Verdict::TooManyAttempts));
+        }
+        let judged = Judged { id, ..first.judged };
+        Ok(Ok(Self { judged, is_own }))
+    }
+
+    fn take(&self, connection: &Connection) -> Result<(), Fault> {
+        if self.is_own {
+            connection
+                .prepare_cached("UPDATE verification SET attempts_left = attempts_left - 1 WHERE id = ?1")?
+                .execute([self.judged.id.0])?;
+        }
+        connection
+            .prepare_cached("UPDATE verification SET failures = failures + 1 WHERE id = ?1")?
+            .execute([self.judged.code_of.0])?;
+        Ok(())
+    }
+}
+
+/// Takes an attempt, or says why there is none to take.
+pub(super) fn take_attempt(
+    connection: &Connection,
+    id: VerificationId,
+    rules: CheckRules,
+) -> Result<Result<(), Verdict>, Fault> {
+    match Attempt::find(connection, id, rules)? {
+        Ok(attempt) => Ok(Ok(attempt.take(connection)?)),
+        Err(verdict) => Ok(Err(verdict)),
+    }
+}
+
+/// Takes an attempt and judges. What it took and what came of it become durable together or not at all, so
+/// that nobody learns of a comparison that was not counted.
+pub(super) fn check(
+    connection: &Connection,
+    keyring: &Keyring,
+    id: VerificationId,
+    code: &SecurityCode,
+    rules: CheckRules,
+) -> Result<Verdict, Fault> {
+    let attempt = match Attempt::find(connection, id, rules)? {
+        Ok(attempt) => attempt,
+        Err(verdict) => return Ok(verdict),
+    };
+    let verdict = attempt.judged.judge(keyring, code, rules);
+    if verdict == Verdict::Valid {
+        attempt.judged.succeed(connection, rules, false)?;
+    } else {
+        attempt.take(connection)?;
+    }
+    Ok(verdict)
+}
+
+pub(super) fn compare(
+    connection: &Connection,
+    keyring: &Keyring,
+    id: VerificationId,
+    code: &SecurityCode,
+    rules: CheckRules,
+) -> Result<Verdict, Fault> {
+    let judged = Judged::find(connection, id)?;
+    Ok(judged.map_or(Verdict::SessionTokenInvalid, |judged| {
+        judged.judge(keyring, code, rules)
+    }))
+}
+
+pub(super) fn settle_attempt(
+    connection: &Connection,
+    id: VerificationId,
+    verdict: Option<Verdict>,
+    rules: CheckRules,
+) -> Result<Option<Verdict>, Fault> {
+    let Some(judged) = Judged::find(connection, id)? else {
+        return Ok(Some(Verdict::SessionTokenInvalid));
+    };
+    let Some(verdict) = verdict else {
+        give_back(connection, &judged, rules)?;
+        return Ok(None);
+    };
+    let used_before = verdict == Verdict::Valid && rules.only_once && judged.standing.verified;
+    let verdict = if used_before {
+        Verdict::AlreadyVerified
+    } else {
+        verdict
+    };
+    if verdict == Verdict::Valid {
+        judged.succeed(connection, rules, true)?;
+    }
+    Ok(Some(verdict))
+}
+
+/// Gives an attempt back that came to nothing.
+fn give_back(connection: &Connection, judged: &Judged, rules: CheckRules) -> Result<(), Fault> {
+    let own = if judged.id == judged.code_of {
+        rules.max_failed_attempts
+    } else {
+        ATTEMPTS_OF_A_LATER_SESSION
+    };
+    connection
+        .prepare_cached("UPDATE verification SET attempts_left = min(attempts_left + 1, ?2) WHERE id = ?1")?
+        .execute(params![judged.id.0, own])?;
+    connection
+        .prepare_cached("UPDATE verification SET failures = max(failures - 1, 0) WHERE id = ?1")?
+        .execute([judged.code_of.0])?;
+    Ok(())
+}
