@@ -276,7 +276,7 @@ impl Watch {
         tracing::debug!(
             plugin = self.library,
             pid = self.process.id(),
-            took_us = took.as_micros(),
+            took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
             "its worker process is ready"
         );
         let _ = starting.send(Ok(Arc::clone(&self.link)));
