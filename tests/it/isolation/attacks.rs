@@ -72,6 +72,12 @@ async fn it_writes_nonsense_to_the_host() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn it_says_of_a_call_that_it_was_told_to_stop_it() {
+    let how = "was killed: it broke the protocol: it stopped a call that nobody gave up";
+    ends_the_process("desert", code::WORKER_CONTRACT, how).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn it_loops_for_ever() {
     let failure = under_load("attack spin", Duration::from_millis(500)).await;
     assert_eq!(failure.class, FailureClass::OutcomeUnknown);

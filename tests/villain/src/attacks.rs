@@ -41,6 +41,12 @@ pub(crate) fn attack(name: &str) {
         "frames" => flood_with(&frame(&[10, 1])),
         // Asks for 4 KiB of randomness for the first backend, and reads none of it.
         "questions" => flood_with(&frame(&[11, 1, 0, 1, 0x80, 0x20])),
+        // Says of each call that it stopped, as it was told to; the first few numbers are all that there are.
+        "desert" => {
+            let frames: Vec<u8> = (1..64).flat_map(|id| frame_about(id, &[4])).collect();
+            write_everywhere(&frames);
+            thread::sleep(Duration::from_secs(3600));
+        }
         "flood" => (0..200_000).for_each(|line| println!("line {line} of a flood")),
         "flood-for-ever" => (0..u64::MAX).for_each(|line| println!("line {line} of a flood")),
         "" => {}
@@ -74,8 +80,11 @@ fn write_everywhere(bytes: &[u8]) {
 
 /// A frame to the host, about no call, as the worker itself would write it.
 fn frame(message: &[u8]) -> Vec<u8> {
+    frame_about(0, message)
+}
+
+fn frame_about(id: u64, message: &[u8]) -> Vec<u8> {
     let length = u32::try_from(8 + message.len()).unwrap_or(0);
-    let id = 0_u64;
     [&length.to_le_bytes(), id.to_le_bytes().as_slice(), message].concat()
 }
 

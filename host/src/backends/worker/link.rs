@@ -319,6 +319,18 @@ impl Link {
         ended
     }
 
+    /// Takes out what was given up and has stopped. A call that nobody gave up stays: whoever waits for it must hear how it
+    /// ended.
+    pub(super) fn stopped(&self, id: u64) -> Result<(), Killed> {
+        let mut state = self.state();
+        if state.calls.contains_key(&id) {
+            return Err(Killed::Breach("it stopped a call that nobody gave up"));
+        }
+        state.given_up.remove(&id);
+        state.idle_since = self.clock.elapsed();
+        Ok(())
+    }
+
     /// Has the process ended at once.
     pub(super) fn kill(&self, why: Killed) {
         self.state().kill.get_or_insert(why);

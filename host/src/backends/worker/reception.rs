@@ -31,9 +31,9 @@ pub(super) fn receive(link: &Link, library: &str, id: u64, message: ToHost) -> R
         ToHost::Confined { .. } | ToHost::Ready | ToHost::Refused { .. } => {
             return Err(Killed::Breach("it was started twice"));
         }
-        ToHost::Cancelled => drop(link.end(id)),
+        ToHost::Cancelled => link.stopped(id)?,
         ToHost::Discarded { instance } => {
-            link.end(id);
+            link.stopped(id)?;
             link.state().instances.remove(&instance);
         }
         ToHost::Done(outcome) => {
