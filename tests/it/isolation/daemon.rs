@@ -63,6 +63,25 @@ async fn a_flood_of_questions_whose_answers_nobody_reads_costs_it_no_memory() {
     assert!(peak < PEAK_KIB, "{peak} KiB");
 }
 
+/// Whoever may list processes sees no option, and none of the variables that the settings refer to.
+#[test]
+fn a_worker_has_no_rights_and_shows_no_secret_in_the_list_of_processes() {
+    let site = Site::with_backend(
+        "villain.VillainBackend",
+        &json!({ "SECRET": "${env:VILLAIN_SECRET}" }),
+    );
+    let daemon = Daemon::start(site.command(&["serve"]).env("VILLAIN_SECRET", "s3cret-value"));
+    let worker = *workers(&daemon).first().unwrap();
+    let told = |what| fs::read_to_string(format!("/proc/{worker}/{what}"));
+    assert_eq!(told("cmdline").unwrap(), "phone-verify\0__plugin-worker\0");
+    // Nobody but root may even look.
+    assert_eq!(told("environ").unwrap_or_default(), "");
+    let status = told("status").unwrap();
+    for line in ["NoNewPrivs:\t1", "Seccomp:\t2", "CapEff:\t0000000000000000"] {
+        assert!(status.contains(line), "{status}");
+    }
+}
+
 async fn until(mut is_so: impl FnMut() -> bool) {
     for _ in 0..1000 {
         if is_so() {

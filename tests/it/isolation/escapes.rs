@@ -33,6 +33,8 @@ async fn neither_the_network_nor_files_nor_other_processes() {
         format!("signal {host}"),
         format!("owner {host}"),
         format!("priority {host}"),
+        format!("trace {host}"),
+        "pass".to_owned(),
         "outlive".to_owned(),
         #[cfg(target_arch = "x86_64")]
         "second-calls".to_owned(),

@@ -10,6 +10,7 @@ mod daemon;
 #[path = "../loading/egress.rs"]
 mod egress;
 mod escapes;
+mod lacking;
 mod life;
 #[expect(clippy::duplicate_mod, reason = "the same stories, in another place")]
 #[path = "../loading/mischief.rs"]

@@ -5,6 +5,7 @@
 use std::{
     io,
     os::raw::{c_int, c_long},
+    ptr::null,
 };
 
 unsafe extern "C" {
@@ -14,10 +15,13 @@ unsafe extern "C" {
     fn fcntl(descriptor: c_int, command: c_int, argument: c_int) -> c_int;
     fn setpriority(which: c_int, who: c_int, priority: c_int) -> c_int;
     fn prctl(option: c_int, argument: usize) -> c_int;
+    fn ptrace(request: c_int, process: c_int, address: *const u8, data: *const u8) -> c_long;
+    fn sendmsg(socket: c_int, message: *const u8, flags: c_int) -> isize;
     fn syscall(number: c_long, domain: c_int, kind: c_int, protocol: c_int) -> c_long;
 }
 
 const F_SETOWN: c_int = 8;
+const PTRACE_ATTACH: c_int = 16;
 const PR_SET_PDEATHSIG: c_int = 1;
 /// `socket` in the second set of calls of an `x86_64` kernel.
 const X32_SOCKET: c_long = 0x4000_0029;
@@ -25,7 +29,7 @@ const X32_SOCKET: c_long = 0x4000_0029;
 /// `process` is the one that it is tried on, where there is one.
 pub(crate) fn attempt(way: &str, process: &str) -> io::Result<()> {
     let process: c_int = process.parse().unwrap_or(-1);
-    // SAFETY: all of them take numbers alone; a child ends at once, for which it needs no lock.
+    // SAFETY: all of them take numbers and no addresses; a child ends at once, for which it needs no lock.
     let answer = unsafe {
         match way {
             "fork" => match fork() {
@@ -35,6 +39,9 @@ pub(crate) fn attempt(way: &str, process: &str) -> io::Result<()> {
             "signal" => kill(process, 0).into(),
             "owner" => fcntl(1, F_SETOWN, process).into(),
             "priority" => setpriority(0, process, 19).into(),
+            "trace" => ptrace(PTRACE_ATTACH, process, null(), null()),
+            // What hands on a descriptor; a socket that may would look for the message at no address.
+            "pass" => sendmsg(0, null(), 0) as c_long,
             "outlive" => prctl(PR_SET_PDEATHSIG, 0).into(),
             "second-calls" => syscall(X32_SOCKET, 2, 1, 0),
             other => return Err(io::Error::other(format!("{other} is no way out"))),
