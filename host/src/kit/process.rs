@@ -30,6 +30,9 @@ pub const COMMAND: &str = "__plugin-check";
 
 /// How much of what a library printed is looked at.
 const MAX_OUTPUT_BYTES: u64 = 256 * 1024;
+/// What it may write into one file: twice the largest library, whose private copy it makes.
+#[cfg(unix)]
+const MAX_FILE_BYTES: u64 = 128 << 20;
 const POLL: Duration = Duration::from_millis(2);
 
 /// What a check's process leaves.
@@ -254,6 +257,8 @@ pub fn main() -> ExitCode {
     let Some(check) = CHECKS.iter().find(|check| check.id == id) else {
         return ExitCode::from(2);
     };
+    #[cfg(unix)]
+    limit_files();
     let left = Order::read(Path::new(job)).and_then(|order| {
         let mut bench = Bench::new(order, backend)?;
         let verdict = bench.judge(check);
@@ -272,6 +277,19 @@ pub fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// A library that prints without end must not fill the disk until its time is up.
+#[cfg(unix)]
+fn limit_files() {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+
+    let limit = Rlimit {
+        current: Some(MAX_FILE_BYTES),
+        maximum: Some(MAX_FILE_BYTES),
+    };
+    // Where a lower one holds already, that is as good.
+    let _ = setrlimit(Resource::Fsize, limit);
 }
 
 impl Runs {

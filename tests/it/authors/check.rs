@@ -209,6 +209,11 @@ fn the_end_of_a_process_is_a_failed_check_that_says_how_it_ended() {
         ("abort", "60", "it ended the process by SIGABRT (abort)"),
         ("exit", "60", "it ended the process: exit status: 3"),
         ("spin", "1", "it was not over after 1 s"),
+        (
+            "flood-for-ever",
+            "60",
+            "it ended the process by SIGXFSZ (writing to a file)",
+        ),
     ] {
         let (card, _) = vicious(vice, &["--only", "PV020", "--time-limit", limit]);
         let why = checks(&card)[0]["why"].as_str().unwrap();

@@ -52,7 +52,7 @@ impl ViciousBackend {
     /// What the vice does to the process and to others before an SMS is sent.
     fn misbehave(&self) -> Result<(), Error> {
         match self.options.vice.as_str() {
-            "abort" | "exit" | "spin" => attacks::attack(&self.options.vice),
+            "abort" | "exit" | "spin" | "flood-for-ever" => attacks::attack(&self.options.vice),
             "block" => std::thread::sleep(Duration::from_millis(60)),
             "leak" => std::mem::forget(vec![1_u8; 4096]),
             "print" => println!("an SMS is sent"),

@@ -83,7 +83,22 @@ impl Arrivals {
 
 #[cfg(test)]
 mod tests {
+    use proptest::{collection::vec, prelude::*};
+
     use super::*;
+    use crate::backends::worker::message::ToHost;
+
+    proptest! {
+        #[test]
+        fn whatever_a_worker_puts_into_a_frame_leads_to_a_verdict(kind in 0..20_u8, rest in vec(any::<u8>(), 0..512)) {
+            let length = u32::try_from(ID_BYTES + 1 + rest.len()).unwrap();
+            let frame = [&length.to_le_bytes(), [7; ID_BYTES].as_slice(), &[kind], &rest].concat();
+            let mut arrivals = Arrivals::default();
+            arrivals.read(frame.as_slice()).unwrap();
+            let taken = arrivals.next::<ToHost>().is_ok_and(|message| message.is_some());
+            prop_assert_eq!(arrivals.taken == frame.len(), taken);
+        }
+    }
 
     #[test]
     fn frames_come_out_as_they_went_in_however_they_are_cut() {
