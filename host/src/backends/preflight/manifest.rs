@@ -1,9 +1,11 @@
 //! The manifest: what a library says about itself, as a JSON text in the file.
 //!
-//! Invariant: a [`Manifest`] has schema 1, the host's ABI major, and at least one backend; every list is bounded.
+//! Invariant: a [`Manifest`] has schema 1, the host's ABI major, and at least one backend; every list is bounded; and no
+//! text of it does anything to a terminal but to be read there, for operators look at a library before they trust it.
 
 use phone_verify_plugin_abi::{ABI_MAJOR, ABI_MINOR};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::backends::refusal::{Refusal, code, hint, list};
 
@@ -72,7 +74,7 @@ pub struct OptionInfo {
     pub secret: bool,
     /// What it is when left out.
     #[serde(default)]
-    pub default: serde_json::Value,
+    pub default: Value,
     /// One sentence.
     #[serde(default)]
     pub help: String,
@@ -137,6 +139,11 @@ impl Manifest {
                 ),
             ));
         }
+        let whole: Value = serde_json::from_slice(text).map_err(|error| unreadable(error.to_string()))?;
+        if !is_readable(&whole) {
+            let why = "it holds control characters, or such as turn the direction of text";
+            return Err(unreadable(why.to_owned()));
+        }
         let manifest: Self = serde_json::from_slice(text).map_err(|error| unreadable(error.to_string()))?;
         if manifest.backends.is_empty() {
             return Err(unreadable("it names no backend".to_owned()));
@@ -173,6 +180,24 @@ impl Manifest {
     }
 }
 
+fn is_readable(value: &Value) -> bool {
+    let is_plain = |text: &str| {
+        let is_trick = |character: char| {
+            character.is_control()
+                || matches!(character, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}')
+        };
+        !text.chars().any(is_trick)
+    };
+    match value {
+        Value::String(text) => is_plain(text),
+        Value::Array(items) => items.iter().all(is_readable),
+        Value::Object(members) => members
+            .iter()
+            .all(|(name, value)| is_plain(name) && is_readable(value)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => true,
+    }
+}
+
 /// A text of a foreign file, fit for a sentence.
 fn short(text: &str) -> String {
     let text: String = text
@@ -193,11 +218,11 @@ mod tests {
 
     use super::*;
 
-    fn parse(manifest: &serde_json::Value) -> Result<Manifest, Refusal> {
+    fn parse(manifest: &Value) -> Result<Manifest, Refusal> {
         Manifest::parse("libacme.so", manifest.to_string().as_bytes())
     }
 
-    fn manifest() -> serde_json::Value {
+    fn manifest() -> Value {
         json!({
             "schema": 1, "library": "acme", "version": "1.2.3", "license": "MIT", "repository": "",
             "abi": {"major": 1, "minor": 7}, "plugin_api": "1.7.0", "panic": "unwind", "later": true,
@@ -239,6 +264,9 @@ mod tests {
         empty["backends"] = json!([]);
         let mut wrong = manifest();
         wrong["backends"][0]["name"] = 1.into();
+        let (mut clears, mut turns) = (manifest(), manifest());
+        clears["backends"][0]["summary"] = "\u{1b}[2J".into();
+        turns["backends"][0]["options"][0]["help"] = "\u{202e}".into();
         let mut abort = manifest();
         abort["panic"] = "abort".into();
         for (manifest, code, found) in [
@@ -249,6 +277,8 @@ mod tests {
             ),
             (empty, code::BAD_MANIFEST, "it names no backend; rebuild"),
             (wrong, code::BAD_MANIFEST, "invalid type: integer `1`"),
+            (clears, code::BAD_MANIFEST, "it holds control characters, or"),
+            (turns, code::BAD_MANIFEST, "it holds control characters, or"),
             (abort, code::PANIC_ABORT, "is built with panic = \"abort\""),
             (json!("text"), code::BAD_MANIFEST, "invalid type: string"),
         ] {
