@@ -35,6 +35,7 @@ async fn neither_the_network_nor_files_nor_other_processes() {
         format!("priority {host}"),
         format!("trace {host}"),
         "pass".to_owned(),
+        "alarm".to_owned(),
         "outlive".to_owned(),
         #[cfg(target_arch = "x86_64")]
         "second-calls".to_owned(),

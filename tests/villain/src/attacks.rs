@@ -158,6 +158,7 @@ extern "C" fn constructor() {
                 "signal 1",
                 "owner 1",
                 "priority 1",
+                "alarm",
                 "outlive",
                 #[cfg(target_arch = "x86_64")]
                 "second-calls",

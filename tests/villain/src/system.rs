@@ -15,6 +15,7 @@ unsafe extern "C" {
     fn fcntl(descriptor: c_int, command: c_int, argument: c_int) -> c_int;
     fn setpriority(which: c_int, who: c_int, priority: c_int) -> c_int;
     fn prctl(option: c_int, argument: usize) -> c_int;
+    fn setitimer(which: c_int, value: *const u8, before: *const u8) -> c_int;
     fn ptrace(request: c_int, process: c_int, address: *const u8, data: *const u8) -> c_long;
     fn sendmsg(socket: c_int, message: *const u8, flags: c_int) -> isize;
     fn syscall(number: c_long, domain: c_int, kind: c_int, protocol: c_int) -> c_long;
@@ -39,6 +40,8 @@ pub(crate) fn attempt(way: &str, process: &str) -> io::Result<()> {
             "signal" => kill(process, 0).into(),
             "owner" => fcntl(1, F_SETOWN, process).into(),
             "priority" => setpriority(0, process, 19).into(),
+            // Sets nothing, where it may.
+            "alarm" => setitimer(0, null(), null()).into(),
             "trace" => ptrace(PTRACE_ATTACH, process, null(), null()),
             // What hands on a descriptor; a socket that may would look for the message at no address.
             "pass" => sendmsg(0, null(), 0) as c_long,
