@@ -4,7 +4,7 @@
 //! registered one hears of it, by the end of its events.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     io::{self, Write},
     os::unix::net::UnixStream,
     sync::{
@@ -120,7 +120,7 @@ pub(super) struct Link {
     stream: UnixStream,
     /// Rings in the thread that watches.
     bell: UnixStream,
-    outgoing: Mutex<Vec<u8>>,
+    outgoing: Mutex<VecDeque<u8>>,
     state: Mutex<State>,
     next_id: AtomicU64,
     /// Whether the worker cannot reach a network but through the host.
@@ -233,9 +233,9 @@ impl Link {
         if outgoing.is_empty() {
             // A worker that is gone is told of by the thread that watches.
             let written = (&self.stream).write(&frame).unwrap_or(0);
-            outgoing.extend_from_slice(&frame[written..]);
+            outgoing.extend(&frame[written..]);
         } else {
-            outgoing.extend_from_slice(&frame);
+            outgoing.extend(frame.iter());
         }
         let unread = outgoing.len();
         drop(outgoing);
@@ -265,7 +265,7 @@ impl Link {
     pub(super) fn flush(&self) -> bool {
         let mut outgoing = lock(&self.outgoing);
         while !outgoing.is_empty() {
-            match (&self.stream).write(&outgoing) {
+            match (&self.stream).write(outgoing.as_slices().0) {
                 Ok(written) => drop(outgoing.drain(..written)),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => break,
