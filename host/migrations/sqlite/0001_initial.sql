@@ -19,7 +19,10 @@ CREATE TABLE verification (
     created_at      INTEGER NOT NULL,
     expires_at      INTEGER NOT NULL,
     verified_at     INTEGER,
-    delivery        TEXT    NOT NULL DEFAULT 'pending',  -- 'pending', 'sent', or a failure class
+    -- Of the last message and of the first, which the answer to the registration spoke of: 'pending', 'sent', or
+    -- a failure class.
+    delivery        TEXT    NOT NULL DEFAULT 'pending',
+    first_delivery  TEXT    NOT NULL DEFAULT 'pending',
     message_id      TEXT,                                -- the provider's
     ended           TEXT,                                -- 'cancelled', 'not_sent'
     client_ref      BLOB                                 -- sealed

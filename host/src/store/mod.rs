@@ -23,7 +23,7 @@ pub use person::{BulkRecord, Deed, Records};
 
 use crate::{
     clock::UnixMillis,
-    model::{Outcome, PhoneNumber, SecurityCode, Verdict, Verification, VerificationId},
+    model::{Delivery, Outcome, PhoneNumber, SecurityCode, Verdict, Verification, VerificationId},
 };
 
 /// The store could not do it.
@@ -95,6 +95,8 @@ pub struct Found {
     pub key_id: u32,
     /// The caller's own name for it.
     pub client_ref: Option<String>,
+    /// What became of its first SMS; of the last, the verification says.
+    pub first_delivery: Delivery,
     /// The provider's id of its last SMS.
     pub message_id: Option<String>,
 }

@@ -191,6 +191,25 @@ async fn the_same_request_is_done_once() {
 }
 
 #[tokio::test]
+async fn a_request_is_answered_as_before_whatever_became_of_a_further_sms() {
+    let service = Service::start(FakeNetwork::default());
+    let first = service
+        .verifier
+        .register(request(1, "key", "body"))
+        .await
+        .unwrap();
+    service.network.next([Err(failure(FailureClass::NoCredit))]);
+    let failed = service.verifier.resend(first.id, &Locale::default()).await;
+    assert!(matches!(failed, Err(ResendError::NotSent(_))), "{failed:?}");
+    let again = service
+        .verifier
+        .register(request(1, "key", "body"))
+        .await
+        .unwrap();
+    assert_eq!(again.id, first.id);
+}
+
+#[tokio::test]
 async fn a_request_that_sent_nothing_may_be_made_again() {
     let service = Service::start(FakeNetwork::default());
     service.network.next([Err(failure(FailureClass::NoCredit))]);

@@ -209,12 +209,12 @@ impl Verifier {
         number: &PhoneNumber,
     ) -> Result<Registered, RegisterError> {
         let found = self.store.find_verification(id, self.check_rules()).await?;
-        let verification = found.ok_or(RegisterError::UnderWay)?.verification;
-        match verification.delivery {
+        let found = found.ok_or(RegisterError::UnderWay)?;
+        match found.first_delivery {
             Delivery::Sent => Ok(Registered {
                 id,
                 session_token: self.keyring.session_token(id, number),
-                expires_at: verification.expires_at,
+                expires_at: found.verification.expires_at,
             }),
             Delivery::Pending => Err(RegisterError::UnderWay),
             Delivery::Failed(class) => Err(RegisterError::NotSent(SendFailure::new(

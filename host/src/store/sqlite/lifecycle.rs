@@ -20,7 +20,7 @@ pub(super) fn find(
     let found = connection
         .prepare_cached(
             "SELECT v.number, v.key_id, v.attempts_left, v.created_at, v.expires_at, v.verified_at, v.ended,
-                    v.delivery, v.message_id, v.client_ref, v.code_of, c.id, c.code_sealed, c.failures
+                    v.delivery, v.first_delivery, v.message_id, v.client_ref, v.code_of, c.id, c.code_sealed, c.failures
              FROM verification v LEFT JOIN verification c ON c.id = coalesce(v.code_of, v.id)
              WHERE v.id = ?1",
         )?
@@ -56,7 +56,6 @@ fn read(row: &Row<'_>, keyring: &Keyring, id: VerificationId, rules: CheckRules)
         None if attempts == 0 => Status::Failed,
         None => Status::Pending,
     };
-    let delivery: String = row.get("delivery")?;
     let client_ref: Option<Vec<u8>> = row.get("client_ref")?;
     Ok(Found {
         verification: Verification {
@@ -66,20 +65,25 @@ fn read(row: &Row<'_>, keyring: &Keyring, id: VerificationId, rules: CheckRules)
             expires_at,
             verified_at,
             attempts_remaining: if status == Status::Pending { attempts } else { 0 },
-            delivery: match delivery.as_str() {
-                "pending" => Delivery::Pending,
-                "sent" => Delivery::Sent,
-                class => Delivery::Failed(FailureClass::parse(class).unwrap_or(FailureClass::Internal)),
-            },
+            delivery: delivery(&row.get::<_, String>("delivery")?),
         },
         code,
         number_digest: row.get("number")?,
         key_id: row.get("key_id")?,
+        first_delivery: delivery(&row.get::<_, String>("first_delivery")?),
         message_id: row.get("message_id")?,
         client_ref: client_ref
             .and_then(|sealed| keyring.open_sealed(&sealed, &id.0))
             .map(|text| text.to_string()),
     })
+}
+
+fn delivery(name: &str) -> Delivery {
+    match name {
+        "pending" => Delivery::Pending,
+        "sent" => Delivery::Sent,
+        class => Delivery::Failed(FailureClass::parse(class).unwrap_or(FailureClass::Internal)),
+    }
 }
 
 /// Ends a session. Its place stays taken and the number's code stays pending: else whoever registers and cancels

@@ -117,8 +117,11 @@ pub(super) fn settle(connection: &Connection, settled: &Settled) -> Result<(), F
         settled.delivery
     };
     connection
-        .prepare_cached("UPDATE verification SET delivery = ?2, message_id = ?3 WHERE id = ?1")?
-        .execute(params![settled.verification.0, delivery, settled.message_id])?;
+        .prepare_cached(
+            "UPDATE verification SET delivery = ?2, message_id = ?3, first_delivery = iif(id = ?4, ?2, first_delivery)
+             WHERE id = ?1",
+        )?
+        .execute(params![settled.verification.0, delivery, settled.message_id, settled.id.0])?;
     // A session whose first message was sent lives on, whatever becomes of a further one.
     if not_sent && settled.id == settled.verification {
         verification::give_up(connection, settled.verification)?;
