@@ -4,6 +4,8 @@
 //! Invariants: it never sends an SMS, but puts it into the store's outbox and waits for what becomes of it;
 //! a registration is durable before its message can leave.
 
+#[cfg(test)]
+mod against_reference;
 mod check;
 mod lifecycle;
 #[cfg(test)]
