@@ -1,11 +1,13 @@
 //! What the store can take: verifications begun, settled and checked per second, every one durable, by one
-//! writer and by 64 at once, in an empty file and beside a million old rows; and what a number costs to read.
+//! writer and by 64 at once, in an empty file and beside a million old rows, each counted in every limit of the
+//! defaults; and what a number costs to read.
 //!
 //! `cargo bench -p phone-verify --bench store`. The files are in the system's temporary folder: set `TMPDIR`
 //! to measure another disk.
 
 use std::{
     hint::black_box,
+    net::IpAddr,
     path::Path,
     sync::{
         Arc,
@@ -18,8 +20,12 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use phone_verify::{
     clock::Clock,
     entropy::Entropy,
-    model::{Locale, PhoneNumber, Receipt, SecurityCode, Verdict, VerificationId},
-    store::{Begun, CheckRules, Keyring, NewCode, NewVerification, OutboxMessage, Store, sqlite::Sqlite},
+    model::{ClientAddress, Limit, Locale, PhoneNumber, Receipt, SecurityCode, Verdict, VerificationId},
+    settings::Settings,
+    store::{
+        Begun, CheckRules, Counted, Keyring, NewCode, NewVerification, OutboxMessage, Store, sqlite::Sqlite,
+    },
+    verifier::RateLimits,
 };
 use tokio::runtime::Runtime;
 
@@ -28,6 +34,8 @@ const TEXT: &str = "Welcome to Acme! Please use security code 123456 to proceed.
 
 struct Bench {
     store: Sqlite,
+    keyring: Arc<Keyring>,
+    limits: RateLimits,
     clock: Clock,
     entropy: Entropy,
     numbers: AtomicU64,
@@ -38,7 +46,9 @@ impl Bench {
         let entropy = Entropy::system();
         let keyring = Arc::new(Keyring::ephemeral(entropy.clone()).expect("randomness"));
         Arc::new(Self {
-            store: Sqlite::open(path, keyring).expect("the database opens"),
+            store: Sqlite::open(path, Arc::clone(&keyring)).expect("the database opens"),
+            keyring,
+            limits: wide(Settings::defaults().limits),
             clock: Clock::system(),
             entropy,
             numbers: AtomicU64::new(0),
@@ -50,17 +60,28 @@ impl Bench {
         PhoneNumber::parse(&format!("+1201{:07}", 2_000_000 + n), None).expect("a number of New Jersey")
     }
 
+    /// Each client asks for one.
+    fn client(&self) -> ClientAddress {
+        let n = u32::try_from(self.numbers.load(Ordering::Relaxed)).unwrap_or(0);
+        ClientAddress::from(IpAddr::from(n.to_be_bytes()))
+    }
+
     /// One verification, from its registration to its end.
     async fn pair(&self, number: PhoneNumber) {
         let id = VerificationId::generate(&self.clock, &self.entropy).expect("randomness");
         let code = SecurityCode::generate(6, &self.entropy).expect("randomness");
         let now = self.clock.now();
+        let e164 = number.e164().to_owned();
         let message = OutboxMessage {
             id,
             verification: id,
             number: number.clone(),
             locale: Locale::default(),
             text: TEXT.to_owned().into(),
+            counters: self
+                .limits
+                .counters(&number, Some(self.client()), TEXT, &self.keyring),
+            counted_at: now,
         };
         let begun = self.store.begin_verification(NewVerification {
             id,
@@ -83,6 +104,7 @@ impl Bench {
             now,
             only_once: true,
             max_failed_attempts: 5,
+            failed_checks: Some(self.keyring.counter_key(Counted::FailedChecks, e164.as_str())),
         };
         // As in the daemon, nobody waits for the message to be settled before the code is checked.
         let (settled, verdict) = tokio::join!(
@@ -90,6 +112,23 @@ impl Bench {
             self.store.check_code(id, code, rules)
         );
         assert!(settled.is_ok() && matches!(verdict, Ok(Verdict::Valid)));
+    }
+}
+
+/// The same limits, with room for all that the bench does.
+fn wide(limits: RateLimits) -> RateLimits {
+    let widen = |limits: &[Limit]| -> Arc<[Limit]> {
+        let max = u64::MAX;
+        limits.iter().map(|limit| Limit { max, ..*limit }).collect()
+    };
+    RateLimits {
+        number: widen(&limits.number),
+        failed_checks: widen(&limits.failed_checks),
+        address: widen(&limits.address),
+        country: widen(&limits.country),
+        service: widen(&limits.service),
+        spend: widen(&limits.spend),
+        prices: limits.prices,
     }
 }
 

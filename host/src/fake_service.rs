@@ -1,6 +1,6 @@
 //! The service on a fake network: real rules, a real database, a clock that the test moves.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use serde_json::{Map, json};
 use tokio::sync::mpsc;
@@ -12,7 +12,9 @@ use crate::{
     fake_network::FakeNetwork,
     model::{Locale, Messages, PhoneNumber, SecurityCode, SessionToken, Verdict},
     store::{Keyring, Store, sqlite::Sqlite},
-    verifier::{CheckError, CheckRequest, Policy, RegisterError, RegisterRequest, Registered, Verifier},
+    verifier::{
+        CheckError, CheckRequest, Policy, RateLimits, RegisterError, RegisterRequest, Registered, Verifier,
+    },
 };
 
 pub(crate) const LIFETIME: Duration = Duration::from_secs(600);
@@ -34,17 +36,29 @@ pub(crate) struct Service {
     pub(crate) clock: Clock,
     dispatcher: Dispatcher,
     folder: Arc<tempfile::TempDir>,
+    limits: RateLimits,
 }
 
 impl Service {
+    /// Without limits on how many SMS may be asked for.
     pub(crate) fn start(network: FakeNetwork) -> Self {
+        Self::with_limits(network, RateLimits::default())
+    }
+
+    pub(crate) fn with_limits(network: FakeNetwork, limits: RateLimits) -> Self {
         let folder = Arc::new(tempfile::tempdir().unwrap());
         let keyring = Arc::new(Keyring::ephemeral(Entropy::seeded(1)).unwrap());
         let clock = Clock::manual(UnixMillis(1_700_000_000_000));
-        Self::on(network, folder, keyring, clock)
+        Self::on(network, folder, keyring, clock, limits)
     }
 
-    fn on(network: FakeNetwork, folder: Arc<tempfile::TempDir>, keyring: Arc<Keyring>, clock: Clock) -> Self {
+    fn on(
+        network: FakeNetwork,
+        folder: Arc<tempfile::TempDir>,
+        keyring: Arc<Keyring>,
+        clock: Clock,
+        limits: RateLimits,
+    ) -> Self {
         let database = folder.path().join("service.db");
         let store: Arc<dyn Store> = Arc::new(Sqlite::open(&database, Arc::clone(&keyring)).unwrap());
         let network = Arc::new(network);
@@ -68,6 +82,7 @@ impl Service {
             only_once: true,
             max_failed_attempts: MAX_FAILED_ATTEMPTS,
             messages: Arc::new(messages),
+            limits: limits.clone(),
             lease: LIMITS.lease(),
         };
         let verifier = Verifier::new(
@@ -88,6 +103,7 @@ impl Service {
             clock,
             dispatcher,
             folder,
+            limits,
         }
     }
 
@@ -98,6 +114,7 @@ impl Service {
             Arc::clone(&self.folder),
             Arc::clone(&self.keyring),
             self.clock.clone(),
+            self.limits.clone(),
         )
     }
 
@@ -144,6 +161,18 @@ impl Service {
         let request = RegisterRequest {
             context,
             ..RegisterRequest::of(number.clone(), Locale(languages.into()))
+        };
+        self.verifier.register(request).await
+    }
+
+    pub(crate) async fn register_from(
+        &self,
+        client: &str,
+        number: &PhoneNumber,
+    ) -> Result<Registered, RegisterError> {
+        let request = RegisterRequest {
+            client: Some(client.parse::<IpAddr>().unwrap().into()),
+            ..RegisterRequest::of(number.clone(), Locale::default())
         };
         self.verifier.register(request).await
     }

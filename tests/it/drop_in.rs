@@ -240,6 +240,7 @@ impl Story {
             max_failed_attempts: number("MAX_FAILED_ATTEMPTS")
                 .map_or(5, |number| u32::try_from(number).unwrap()),
             code: Some(code.to_owned()),
+            ..Rules::default()
         });
         let (mut tokens, mut complaints) = (Vec::new(), Vec::new());
         for (place, step) in self.steps.iter().enumerate() {

@@ -12,6 +12,7 @@ mod custom_backend;
 mod drop_in;
 mod golden;
 mod isolation;
+mod limits;
 mod living;
 mod loading;
 mod native;

@@ -19,7 +19,7 @@ use phone_verify::{
     http::{App, Generation, Live, router},
     model::{Locale, Messages, Outcome, PhoneNumber, Receipt, SecurityCode, SendFailure, Verdict},
     store::{Keyring, OutboxMessage, Store, sqlite::Sqlite},
-    verifier::{BaseValidate, CheckRequest, Overrides, Policy, Verifier},
+    verifier::{BaseValidate, CheckRequest, Overrides, Policy, RateLimits, Verifier},
 };
 use serde_json::{Map, Value};
 use tokio::sync::mpsc;
@@ -37,6 +37,8 @@ pub struct Rules {
     pub only_once: bool,
     /// How many wrong codes a code survives.
     pub max_failed_attempts: u32,
+    /// How many SMS may be asked for; by default any number, as the ancestor has it.
+    pub limits: RateLimits,
     /// The code that every SMS carries; `None`: the service makes it.
     pub code: Option<String>,
 }
@@ -47,6 +49,7 @@ impl Default for Rules {
             expiration: Duration::from_secs(600),
             only_once: true,
             max_failed_attempts: 5,
+            limits: RateLimits::default(),
             code: None,
         }
     }
@@ -94,6 +97,7 @@ impl Service {
             only_once: rules.only_once,
             max_failed_attempts: rules.max_failed_attempts,
             messages: Arc::new(Messages::new(template, "Phone Verify").expect("a good template")),
+            limits: rules.limits.clone(),
             lease: limits.lease(),
         };
         let (orders, to_dispatch) = mpsc::channel(64);
@@ -126,6 +130,7 @@ impl Service {
             }),
             store,
             breaker,
+            trusted_proxies: Vec::new(),
             read_timeout: Duration::from_secs(10),
             clock: clock.clone(),
         };

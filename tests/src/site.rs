@@ -27,6 +27,22 @@ OPTIONS = {}
 [server]
 listen = "127.0.0.1:0"
 
+# A test registers the same few numbers from one address, as often as it likes.
+[limits]
+resend_cooldown_seconds = 0
+number_per_10_minutes = 0
+number_per_hour = 0
+number_per_day = 0
+failed_checks_per_hour = 0
+failed_checks_per_day = 0
+address_per_hour = 0
+country_per_hour = 0
+country_per_day = 0
+service_per_hour = 0
+service_per_day = 0
+spend_per_hour = 0
+spend_per_day = 0
+
 [plugins]
 directories = ["plugins"]
 staging_directory = "staging"
@@ -101,8 +117,22 @@ impl Site {
             .or_insert_with(|| Table::new().into());
         let section = section.as_table_mut().expect("a section");
         section.insert(key.to_owned(), value.into());
+        self.write_settings();
+        self
+    }
+
+    fn write_settings(&self) {
         let text = toml::to_string(&self.settings).expect("settings can be written");
         self.write(SETTINGS_FILE, text);
+    }
+
+    /// Takes a section out of the settings, so that its defaults hold.
+    ///
+    /// # Panics
+    /// When the file cannot be written.
+    pub fn with_defaults_of(&mut self, section: &str) -> &mut Self {
+        self.settings.remove(section);
+        self.write_settings();
         self
     }
 

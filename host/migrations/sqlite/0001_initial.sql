@@ -45,6 +45,13 @@ CREATE TABLE pending (
     expires_at      INTEGER NOT NULL
 ) WITHOUT ROWID;
 
+-- What happened lately, for limits. The key says what is counted and of whom: a country's code, or a digest.
+CREATE TABLE counter (
+    key             BLOB    PRIMARY KEY,
+    log             BLOB    NOT NULL,   -- times and amounts
+    ends_at         INTEGER NOT NULL    -- when nothing in it counts any more
+) WITHOUT ROWID;
+
 -- What is to be sent. A row leaves when it is settled.
 CREATE TABLE outbox (
     id              BLOB    PRIMARY KEY,

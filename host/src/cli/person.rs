@@ -49,6 +49,7 @@ impl About {
             now: Clock::system().now(),
             only_once: settings.phone_verification.only_once,
             max_failed_attempts: settings.phone_verification.max_failed_attempts,
+            failed_checks: None,
         };
         let done = super::runtime()?
             .block_on(run(&*store, &number, rules))

@@ -14,6 +14,7 @@ use crate::{
     daemon,
     settings::Settings,
     telemetry,
+    verifier::RateLimits,
 };
 
 #[derive(Args)]
@@ -70,7 +71,7 @@ fn announce(address: SocketAddr, demo: bool) {
     let mut text = format!("listening on http://{address}\n");
     if demo {
         text.push_str(&format!(
-            "\nThis is a demo: each SMS is printed here, and nothing is kept. Try:\n\n  \
+            "\nThis is a demo: each SMS is printed here, nothing is limited, and nothing is kept. Try:\n\n  \
              curl -s http://{address}/api/phone/register -H 'content-type: application/json' \\\n       \
              -d '{{\"phone_number\": \"+13478379634\"}}'\n\n"
         ));
@@ -79,10 +80,11 @@ fn announce(address: SocketAddr, demo: bool) {
     let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
 }
 
-/// The defaults, on a database that ends with the process, and the libraries that came with the program.
+/// The defaults without limits, for no SMS leaves this machine; on a database that ends with the process, and the libraries that came with the program.
 fn demo() -> Result<(Settings, tempfile::TempDir), Failure> {
     let mut settings = Settings::defaults();
     telemetry::start(&settings.log);
+    settings.limits = RateLimits::default();
     let folder = tempfile::Builder::new()
         .prefix("phone-verify-demo-")
         .tempdir()

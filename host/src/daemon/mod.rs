@@ -152,6 +152,7 @@ fn policy(settings: &Settings, limits: Limits) -> Policy {
         only_once: phone_verification.only_once,
         max_failed_attempts: phone_verification.max_failed_attempts,
         messages: Arc::clone(&phone_verification.messages),
+        limits: settings.limits.clone(),
         lease: limits.lease(),
     }
 }

@@ -53,6 +53,7 @@ pub async fn run(
         }),
         store: Arc::clone(&service.store),
         breaker: Arc::clone(&service.breaker),
+        trusted_proxies: settings.server.trusted_proxies.clone(),
         read_timeout: settings.server.read_timeout,
         clock: service.clock.clone(),
     });
@@ -77,7 +78,7 @@ pub async fn run(
     let bound = listener.local_addr().map_err(bind)?;
     tracing::info!(address = %bound, backend = service.backend.name, "listening");
     ready(bound);
-    let server = settings.server;
+    let server = &settings.server;
     let finished = http::serve(
         listener,
         http::router(app),

@@ -231,10 +231,6 @@ fn of_verdict(verdict: Verdict) -> Answer {
 }
 
 fn of_register(error: RegisterError) -> Answer {
-    let limited = |code, retry_after, text: &str| Answer {
-        retry_after: Some(retry_after),
-        ..detail(StatusCode::TOO_MANY_REQUESTS, code, text)
-    };
     match error {
         RegisterError::AttemptsUsedUp { retry_after } => limited(
             "attempts_used_up",
@@ -246,6 +242,7 @@ fn of_register(error: RegisterError) -> Answer {
             retry_after,
             "Too many registrations of this number. Please wait for the code to expire.",
         ),
+        RegisterError::LimitReached { code, retry_after } => limit_reached(code, retry_after),
         RegisterError::UnderWay => Answer {
             retry_after: Some(Duration::from_secs(1)),
             ..detail(
@@ -266,10 +263,23 @@ fn of_register(error: RegisterError) -> Answer {
     }
 }
 
+fn limited(code: &'static str, retry_after: Duration, text: &str) -> Answer {
+    Answer {
+        retry_after: Some(retry_after),
+        ..detail(StatusCode::TOO_MANY_REQUESTS, code, text)
+    }
+}
+
+fn limit_reached(code: &'static str, retry_after: Duration) -> Answer {
+    let text = "A limit has been reached. Please wait before trying again.";
+    limited(code, retry_after, text)
+}
+
 fn of_resend(error: ResendError) -> Answer {
     match error {
         ResendError::NotFound => ApiError::NoVerification.into_answer(),
         ResendError::Over(status) => of_status(status),
+        ResendError::LimitReached { code, retry_after } => limit_reached(code, retry_after),
         ResendError::Busy => busy(),
         ResendError::NotSent(failure) => of_failure(&failure),
         ResendError::Store(error) => unavailable(&error),

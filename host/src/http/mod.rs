@@ -22,6 +22,7 @@ use axum::{
     routing::{any, get, post},
 };
 
+use ipnet::IpNet;
 pub use live::{Generation, Live};
 use routes::v1;
 pub use serve::serve;
@@ -36,6 +37,8 @@ pub struct App {
     pub store: Arc<dyn Store>,
     /// For the readiness probe.
     pub breaker: Arc<Breaker>,
+    /// Whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
     /// How long a body may take to arrive.
     pub read_timeout: Duration,
     /// For the access log.

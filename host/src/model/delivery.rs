@@ -83,6 +83,14 @@ impl FailureClass {
         matches!(self, Self::Throttled | Self::Transient)
     }
 
+    /// Whether it is about the number, so that another try would fare no better.
+    pub fn blames_number(self) -> bool {
+        matches!(
+            self,
+            Self::InvalidNumber | Self::UnreachableNumber | Self::OptedOut | Self::DestinationBlocked
+        )
+    }
+
     /// Whether the backend as a whole is at fault, and not this message: what a breaker counts. A refusal that
     /// the backend does not know is not: whoever may choose the number could bring it about.
     pub fn blames_backend(self) -> bool {

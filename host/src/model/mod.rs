@@ -2,16 +2,21 @@
 //! clock and the randomness that are passed in.
 
 pub mod api_key;
+pub mod client_address;
 pub mod context;
 pub mod delivery;
+pub mod limits;
 pub mod message;
 pub mod phone_number;
 pub mod security_code;
+pub mod segments;
 pub mod session_token;
 pub mod verification;
 
 pub use api_key::KeyDigest;
+pub use client_address::ClientAddress;
 pub use delivery::{FailureClass, Outcome, Receipt, SendFailure};
+pub use limits::{Limit, LimitReached};
 pub use message::{Locale, Messages};
 pub use phone_number::{PhoneNumber, Region};
 pub use security_code::SecurityCode;

@@ -32,8 +32,8 @@ pub struct PhoneNumber(String);
 #[error("not a valid phone number")]
 pub struct NotAPhoneNumber;
 
-/// A country whose national numbers are accepted: an ISO 3166 code such as `US`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A country, or `001` for numbers of no country: an ISO 3166 code such as `US`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Region(rlibphonenumber::Region);
 
 impl Region {
@@ -43,6 +43,11 @@ impl Region {
         PHONE_NUMBER_UTIL
             .get_country_code_for_region(region)
             .map(|_| Self(region))
+    }
+
+    /// Its ISO 3166 code in upper case.
+    pub fn code(self) -> String {
+        self.0.as_region_str().as_str().to_owned()
     }
 }
 
@@ -85,6 +90,13 @@ impl PhoneNumber {
     /// `+13478379634`: for the backend and the digest, never for a log.
     pub fn e164(&self) -> &str {
         &self.0
+    }
+
+    /// The country that it belongs to; `None` if today's rules know none.
+    pub fn country(&self) -> Option<Region> {
+        let number = PHONE_NUMBER_UTIL.parse(&self.0, None).ok()?;
+        let region = PHONE_NUMBER_UTIL.get_region_for_number(&number)?;
+        Some(Region(region))
     }
 
     /// `+13****34`: for everybody else.
@@ -338,6 +350,22 @@ mod tests {
             }
         }
         assert!(examples > 200);
+    }
+
+    #[test]
+    fn countries_that_share_a_calling_code_are_told_apart() {
+        for (number, country) in [
+            ("+13478379634", "US"),
+            ("+14165550123", "CA"),
+            ("+18765550123", "JM"),
+            ("+442079460018", "GB"),
+            ("+78001234567", "RU"),
+            ("+77010000000", "KZ"),
+            ("+80012345678", "001"),
+        ] {
+            let number = PhoneNumber::parse(number, None).unwrap();
+            assert_eq!(number.country().unwrap().code(), country);
+        }
     }
 
     #[test]

@@ -34,10 +34,12 @@ pub(super) enum Value {
         referred: bool,
     },
     Integer(i64),
+    /// A number with a point, as it was written.
+    Decimal(String),
     Flag(bool),
     List(Vec<Value>),
     Table(Vec<Entry>),
-    /// A number with a point, a date.
+    /// A date, a number that is too large.
     Other(&'static str),
     /// Refers to what is not there; told already.
     Unresolved,
@@ -49,6 +51,7 @@ impl Value {
         match self {
             Self::Text { .. } | Self::Unresolved => "a text",
             Self::Integer(_) => "a whole number",
+            Self::Decimal(_) => "a number with a point",
             Self::Flag(_) => "true or false",
             Self::List(_) => "a list",
             Self::Table(_) => "a table",
@@ -86,6 +89,7 @@ impl Value {
                 .iter()
                 .map(|entry| (entry.key.clone(), entry.value.to_json()))
                 .collect(),
+            Self::Decimal(number) => number.parse::<f64>().map_or(serde_json::Value::Null, Into::into),
             Self::Other(_) | Self::Unresolved => serde_json::Value::Null,
         }
     }
@@ -95,6 +99,7 @@ impl Value {
         match self {
             Self::Text { text, .. } => toml::Value::String(text.clone()).to_string(),
             Self::Integer(number) => number.to_string(),
+            Self::Decimal(number) => number.clone(),
             Self::Flag(flag) => flag.to_string(),
             Self::List(items) => {
                 format!(
@@ -214,7 +219,7 @@ impl Convert<'_> {
                 Value::List(items.iter().map(|item| self.value(key, line, item)).collect())
             }
             DeValue::Table(table) => Value::Table(self.table(table)),
-            DeValue::Float(_) => Value::Other("a number with a point"),
+            DeValue::Float(number) => Value::Decimal(number.as_str().to_owned()),
             DeValue::Datetime(_) => Value::Other("a date"),
         }
     }

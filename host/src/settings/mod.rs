@@ -7,6 +7,7 @@ mod api;
 mod changes;
 mod dispatch;
 mod document;
+mod limits;
 mod log;
 mod phone_verification;
 mod plugins;
@@ -28,6 +29,8 @@ pub use store::Store;
 
 use document::Document;
 use reader::Reader;
+
+use crate::verifier::RateLimits;
 
 /// The documented defaults, as `phone-verify settings --defaults` prints them.
 pub const DEFAULTS: &str = include_str!("../../default.toml");
@@ -53,6 +56,8 @@ pub struct Settings {
     pub plugins: Plugins,
     /// Bounds of sending.
     pub dispatch: Dispatch,
+    /// How many SMS, to whom, for whom, and at what price.
+    pub limits: RateLimits,
     /// Logging.
     pub log: Log,
     /// What works but should be looked at.
@@ -136,6 +141,8 @@ impl Settings {
         let store = Store::read(&mut reader);
         let plugins = Plugins::read(&mut reader, &store.database);
         let dispatch = Dispatch::read(&mut reader);
+        let lifetime = phone_verification.as_ref().map(|settings| settings.expiration);
+        let limits = limits::read(&mut reader, lifetime.unwrap_or_default());
         let log = Log::read(&mut reader);
         let (warnings, effective) = reader.finish()?;
         // Every section notes a problem where it gives up, so all of them are there.
@@ -146,6 +153,7 @@ impl Settings {
             store,
             plugins,
             dispatch,
+            limits,
             log,
             warnings,
             effective,

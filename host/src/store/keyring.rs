@@ -20,7 +20,7 @@ use sha2::Sha256;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use super::JobId;
+use super::{Counted, CounterKey, JobId};
 use crate::{
     entropy::{Entropy, NoEntropy},
     model::{PhoneNumber, SecurityCode, SessionToken, VerificationId},
@@ -91,6 +91,7 @@ struct Key {
     token: Hmac<Sha256>,
     job: Hmac<Sha256>,
     request: Hmac<Sha256>,
+    counter: Hmac<Sha256>,
     seal: XChaCha20Poly1305,
 }
 
@@ -109,6 +110,7 @@ impl Key {
             token: keyed(&derive("phone-verify session token v1")),
             job: keyed(&derive("phone-verify bulk job v1")),
             request: keyed(&derive("phone-verify request v1")),
+            counter: keyed(&derive("phone-verify counter v1")),
             seal: XChaCha20Poly1305::new((&*derive("phone-verify sealed text v1")).into()),
         }
     }
@@ -264,6 +266,15 @@ impl Keyring {
     pub fn request_digest(&self, text: &[u8]) -> Digest {
         // Under the oldest key, so that a request is known again when a key was added.
         digest(&self.keys[self.keys.len() - 1].request, &[text])
+    }
+
+    /// The counter of a number or an address.
+    pub fn counter_key(&self, counted: Counted, of: &str) -> CounterKey {
+        // Under the oldest key, so that a new one does not set the counters back.
+        let keyed = &self.keys[self.keys.len() - 1].counter;
+        let mut key = [counted.tag(); 17];
+        key[1..].copy_from_slice(&digest(keyed, &[&[counted.tag()], of.as_bytes()])[..16]);
+        CounterKey(key)
     }
 
     /// The job that sends this text to these numbers. `again` tells repetitions apart.

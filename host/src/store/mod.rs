@@ -7,6 +7,7 @@
 pub mod bulk;
 #[cfg(test)]
 mod contract;
+pub mod counter;
 pub mod keyring;
 pub mod outbox;
 pub mod person;
@@ -17,13 +18,16 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 pub use bulk::{BulkBatch, BulkFailure, BulkLease, BulkProgress, JobId, RunId};
+pub use counter::{Counted, Counter, CounterKey};
 pub use keyring::Keyring;
 pub use outbox::{Order, OutboxMessage};
 pub use person::{BulkRecord, Deed, Records};
 
 use crate::{
     clock::UnixMillis,
-    model::{Delivery, Outcome, PhoneNumber, SecurityCode, Verdict, Verification, VerificationId},
+    model::{
+        Delivery, LimitReached, Outcome, PhoneNumber, SecurityCode, Verdict, Verification, VerificationId,
+    },
 };
 
 /// The store could not do it.
@@ -154,6 +158,19 @@ pub enum Begun {
         /// When the code expires and with it the refusal.
         until: UnixMillis,
     },
+    /// Nothing was stored or counted: a counter of the message has no room.
+    LimitReached(LimitReached),
+}
+
+/// What became of a further message.
+#[derive(Debug)]
+pub enum MessageBegun {
+    /// It is durable, and leased to the caller.
+    Yes,
+    /// Nothing was stored: its code can no longer be used.
+    CodeIsGone,
+    /// Nothing was stored or counted: a counter of the message has no room.
+    LimitReached(LimitReached),
 }
 
 /// What a check depends on beside the code.
@@ -165,12 +182,15 @@ pub struct CheckRules {
     pub only_once: bool,
     /// As in [`NewVerification`]; a success sets the attempts back to it.
     pub max_failed_attempts: u32,
+    /// Where a wrong code is counted beside its own attempts.
+    pub failed_checks: Option<CounterKey>,
 }
 
 /// Domain operations, each one transaction, durable when it returns.
 #[async_trait]
 pub trait Store: Send + Sync {
-    /// Stores a verification together with its message, unless the number's pending code says otherwise.
+    /// Stores a verification together with its message and counts it, unless the number's pending code or a limit
+    /// says otherwise.
     async fn begin_verification(&self, new: NewVerification) -> Result<Begun, StoreError>;
 
     /// The base check. Takes an attempt, then compares, then records the verdict. An attempt that fails is
@@ -219,16 +239,17 @@ pub trait Store: Send + Sync {
     /// its code become free.
     async fn cancel_verification(&self, id: VerificationId) -> Result<(), StoreError>;
 
-    /// Stores a further message of a verification, leased to the caller. `false`: its code can no longer be used.
+    /// Stores a further message of a verification, leased to the caller, and counts it.
     async fn begin_message(
         &self,
         message: OutboxMessage,
         now: UnixMillis,
         lease: Duration,
-    ) -> Result<bool, StoreError>;
+    ) -> Result<MessageBegun, StoreError>;
 
     /// Records what became of a message, and forgets its text. A session whose only message certainly was not
-    /// sent gives up its place, and a code without a session is no longer pending. That a message was sent
+    /// sent gives up its place, a code without a session is no longer pending, and what was counted is taken back
+    /// where [`Counted::is_taken_back_after`] says so. That a message was sent
     /// may take a little longer to record: nobody waits for it.
     async fn settle_message(&self, message: &OutboxMessage, outcome: &Outcome) -> Result<(), StoreError>;
 
@@ -242,7 +263,8 @@ pub trait Store: Send + Sync {
         limit: u32,
     ) -> Result<Vec<OutboxMessage>, StoreError>;
 
-    /// Forgets codes that have expired. Returns how many.
+    /// Forgets codes that have expired, and counters in which nothing counts any more: of each some at a time.
+    /// Returns how many codes.
     async fn expire_codes(&self, now: UnixMillis) -> Result<u64, StoreError>;
 
     /// Deletes, or only counts, verifications and bulk jobs that began before `before`.

@@ -1,11 +1,15 @@
 //! What is to be sent, and how it gets from the verifier to the dispatcher.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use tokio::sync::oneshot;
 use zeroize::Zeroizing;
 
-use crate::model::{Locale, Outcome, PhoneNumber, VerificationId};
+use super::Counter;
+use crate::{
+    clock::UnixMillis,
+    model::{Locale, Outcome, PhoneNumber, VerificationId},
+};
 
 /// A message that this process alone may send, until its lease lapses.
 #[derive(Clone)]
@@ -20,6 +24,10 @@ pub struct OutboxMessage {
     pub locale: Locale,
     /// The text, with the code in it.
     pub text: Zeroizing<String>,
+    /// What it is counted in; of a message that another process left, nothing: it stays counted.
+    pub counters: Arc<[Counter]>,
+    /// When it is counted.
+    pub counted_at: UnixMillis,
 }
 
 /// A message is named, never shown.

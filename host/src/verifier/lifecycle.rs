@@ -1,15 +1,17 @@
 //! What is done with a verification by its id: look at it, judge its code, send it again, end it.
 
+use std::time::Duration;
+
 use serde_json::Map;
 
 use super::{CheckError, CheckRequest, Verifier, register::sent};
 use crate::{
     entropy::NoEntropy,
     model::{
-        Delivery, Locale, SecurityCode, SendFailure, SessionToken, Status, Verdict, Verification,
-        VerificationId,
+        ClientAddress, Delivery, LimitReached, Locale, SecurityCode, SendFailure, SessionToken, Status,
+        Verdict, Verification, VerificationId,
     },
-    store::{Deed, Found, OutboxMessage, StoreError},
+    store::{Counted, Deed, Found, MessageBegun, OutboxMessage, StoreError},
 };
 
 /// Why a verification was not sent again.
@@ -22,6 +24,14 @@ pub enum ResendError {
     /// Its code is no longer awaited.
     #[error("the verification is over")]
     Over(Status),
+    /// A limit of the settings has no room.
+    #[error("the limit {code} is reached; there is room again in {} seconds", .retry_after.as_millis().div_ceil(1000))]
+    LimitReached {
+        /// Names the limit: the key of the setting.
+        code: &'static str,
+        /// Until there is room again.
+        retry_after: Duration,
+    },
     /// More is waiting to be sent than this server is set up for.
     #[error("the queue to the backend is full")]
     Busy,
@@ -93,8 +103,14 @@ impl Verifier {
         }))
     }
 
-    /// Sends the code of a verification again. Neither its life nor its attempts change.
-    pub async fn resend(&self, id: VerificationId, locale: &Locale) -> Result<Verification, ResendError> {
+    /// Sends the code of a verification again. Neither its life nor its attempts change. `client`: who asks, for the
+    /// limit of an address.
+    pub async fn resend(
+        &self,
+        id: VerificationId,
+        client: Option<ClientAddress>,
+        locale: &Locale,
+    ) -> Result<Verification, ResendError> {
         // What cannot be sent is not begun.
         let place = self.outbox.try_reserve().map_err(|_| ResendError::Busy)?;
         let found = self.found(id).await?.ok_or(ResendError::NotFound)?;
@@ -106,7 +122,16 @@ impl Verifier {
             .words(&code, locale, &Map::new())
             .await
             .map_err(ResendError::NotSent)?;
+        let now = self.clock.now();
+        let limits = &self.policy.limits;
+        let counters = limits.counters(&number, client, &text, &self.keyring);
+        // No further guess comes of it, so it is not wrong codes that could keep the holder from the SMS.
+        let counters = counters
+            .iter()
+            .filter(|counter| counter.counted != Counted::FailedChecks);
         let message = OutboxMessage {
+            counters: counters.cloned().collect(),
+            counted_at: now,
             id: VerificationId::generate(&self.clock, &self.entropy)?,
             verification: id,
             number,
@@ -114,11 +139,14 @@ impl Verifier {
             text,
         };
         let since = self.clock.elapsed();
-        let begun = self
-            .store
-            .begin_message(message.clone(), self.clock.now(), self.policy.lease);
-        if !begun.await? {
-            return Err(ResendError::Over(Status::Expired));
+        let begun = self.store.begin_message(message.clone(), now, self.policy.lease);
+        match begun.await? {
+            MessageBegun::Yes => {}
+            MessageBegun::CodeIsGone => return Err(ResendError::Over(Status::Expired)),
+            MessageBegun::LimitReached(LimitReached { code, until }) => {
+                let retry_after = now.until(until);
+                return Err(ResendError::LimitReached { code, retry_after });
+            }
         }
         sent(place, message, since).await.map_err(ResendError::NotSent)?;
         let found = self.found(id).await?.ok_or(ResendError::NotFound)?;

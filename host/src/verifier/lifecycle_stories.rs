@@ -100,7 +100,7 @@ async fn the_code_is_sent_again_and_stays_what_it_was() {
     check(&service, &registered, "wrong").await;
     let again = service
         .verifier
-        .resend(registered.id, &Locale("es".into()))
+        .resend(registered.id, None, &Locale("es".into()))
         .await
         .unwrap();
     assert_eq!(again.expires_at, registered.expires_at);
@@ -109,7 +109,10 @@ async fn the_code_is_sent_again_and_stays_what_it_was() {
     let right = code_in(&inbox[0].1);
     assert_eq!(inbox[1], (number(1), format!("Tu código de Acme: {right}")));
     assert_eq!(check(&service, &registered, &right).await.verdict, Verdict::Valid);
-    let over = service.verifier.resend(registered.id, &Locale::default()).await;
+    let over = service
+        .verifier
+        .resend(registered.id, None, &Locale::default())
+        .await;
     assert!(
         matches!(over, Err(ResendError::Over(Status::Verified))),
         "{over:?}"
@@ -122,7 +125,10 @@ async fn a_session_outlives_a_second_sms_that_was_not_sent() {
     let registered = service.register(&number(1)).await.unwrap();
     let right = code_in(&service.network.inbox()[0].1);
     service.network.next([Err(failure(FailureClass::NoCredit))]);
-    let failed = service.verifier.resend(registered.id, &Locale::default()).await;
+    let failed = service
+        .verifier
+        .resend(registered.id, None, &Locale::default())
+        .await;
     assert!(matches!(failed, Err(ResendError::NotSent(failure)) if failure.class == FailureClass::NoCredit));
     assert_eq!(status(&service, registered.id).await, Status::Pending);
     assert_eq!(check(&service, &registered, &right).await.verdict, Verdict::Valid);
@@ -199,7 +205,7 @@ async fn a_request_is_answered_as_before_whatever_became_of_a_further_sms() {
         .await
         .unwrap();
     service.network.next([Err(failure(FailureClass::NoCredit))]);
-    let failed = service.verifier.resend(first.id, &Locale::default()).await;
+    let failed = service.verifier.resend(first.id, None, &Locale::default()).await;
     assert!(matches!(failed, Err(ResendError::NotSent(_))), "{failed:?}");
     let again = service
         .verifier

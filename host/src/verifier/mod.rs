@@ -10,6 +10,9 @@ mod check;
 mod lifecycle;
 #[cfg(test)]
 mod lifecycle_stories;
+#[cfg(test)]
+mod limit_stories;
+mod limits;
 mod overrides;
 mod register;
 #[cfg(test)]
@@ -21,14 +24,15 @@ use tokio::sync::mpsc;
 
 pub use check::{CheckError, CheckRequest};
 pub use lifecycle::{Judged, ResendError};
+pub use limits::{Prices, RateLimits};
 pub use overrides::{BaseValidate, Overrides};
 pub use register::{RegisterError, RegisterRequest, Registered};
 
 use crate::{
     clock::{Clock, UnixMillis},
     entropy::Entropy,
-    model::Messages,
-    store::{CheckRules, Keyring, Order, Store, StoreError},
+    model::{Messages, PhoneNumber},
+    store::{CheckRules, Counted, CounterKey, Keyring, Order, Store, StoreError},
 };
 
 /// How many verifications may share a code before the number's next one must wait for its end.
@@ -47,6 +51,8 @@ pub struct Policy {
     pub max_failed_attempts: u32,
     /// The texts.
     pub messages: Arc<Messages>,
+    /// How many SMS may be asked for.
+    pub limits: RateLimits,
     /// How long a message is this process's alone: longer than the dispatcher can take over it.
     pub lease: Duration,
 }
@@ -107,6 +113,13 @@ impl Verifier {
             now: self.clock.now(),
             only_once: self.policy.only_once,
             max_failed_attempts: self.policy.max_failed_attempts,
+            failed_checks: None,
         }
+    }
+
+    /// Where wrong codes for a number are counted.
+    fn failed_checks(&self, number: &PhoneNumber) -> Option<CounterKey> {
+        let limited = !self.policy.limits.failed_checks.is_empty();
+        limited.then(|| self.keyring.counter_key(Counted::FailedChecks, number.e164()))
     }
 }

@@ -11,8 +11,8 @@ use crate::{
     clock::UnixMillis,
     entropy::NoEntropy,
     model::{
-        Delivery, FailureClass, Locale, Outcome, PhoneNumber, SecurityCode, SendFailure, SessionToken,
-        VerificationId,
+        ClientAddress, Delivery, FailureClass, LimitReached, Locale, Outcome, PhoneNumber, SecurityCode,
+        SendFailure, SessionToken, VerificationId,
     },
     store::{Begun, NewCode, NewVerification, Order, OutboxMessage, RequestKey, StoreError},
 };
@@ -25,6 +25,8 @@ const MAX_TRIES: usize = 4;
 pub struct RegisterRequest {
     /// The number to verify.
     pub number: PhoneNumber,
+    /// Who asks, for the limit of an address; `None`: an operator at a terminal.
+    pub client: Option<ClientAddress>,
     /// The languages that the SMS should be in.
     pub locale: Locale,
     /// What the caller says beside, for a backend that words the SMS itself.
@@ -40,6 +42,7 @@ impl RegisterRequest {
     pub fn of(number: PhoneNumber, locale: Locale) -> Self {
         Self {
             number,
+            client: None,
             locale,
             context: Map::new(),
             client_ref: None,
@@ -81,6 +84,14 @@ pub enum RegisterError {
     /// The caller's key was used for another request.
     #[error("the idempotency key was used for another request")]
     KeyReused,
+    /// A limit of the settings has no room.
+    #[error("the limit {code} is reached; there is room again in {} seconds", .retry_after.as_millis().div_ceil(1000))]
+    LimitReached {
+        /// Names the limit: the key of the setting.
+        code: &'static str,
+        /// Until there is room again.
+        retry_after: Duration,
+    },
     /// More is waiting to be sent than this server is set up for.
     #[error("the queue to the backend is full")]
     Busy,
@@ -140,6 +151,12 @@ impl Verifier {
                         retry_after: now.until(until),
                     });
                 }
+                Begun::LimitReached(LimitReached { code, until }) => {
+                    return Err(RegisterError::LimitReached {
+                        code,
+                        retry_after: now.until(until),
+                    });
+                }
             }
         }
         Err(RegisterError::Busy)
@@ -172,6 +189,11 @@ impl Verifier {
             verification: id,
             number: request.number.clone(),
             locale: Locale(request.locale.first_tag()),
+            counters: self
+                .policy
+                .limits
+                .counters(&request.number, request.client, &text, &self.keyring),
+            counted_at: now,
             text,
         };
         Ok(NewVerification {

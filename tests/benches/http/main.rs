@@ -151,6 +151,21 @@ listen = "127.0.0.1:0"
 url = "sqlite:{}"
 [plugins]
 directories = ["{}"]
+# Every limit counts, and none is reached.
+[limits]
+resend_cooldown_seconds = 60
+number_per_10_minutes = 1000000000
+number_per_hour = 1000000000
+number_per_day = 1000000000
+failed_checks_per_hour = 1000000000
+failed_checks_per_day = 1000000000
+address_per_hour = 1000000000
+country_per_hour = 1000000000
+country_per_day = 1000000000
+service_per_hour = 1000000000
+service_per_day = 1000000000
+spend_per_hour = 1000000000.0
+spend_per_day = 1000000000.0
 "#,
         database.display(),
         libraries.display()

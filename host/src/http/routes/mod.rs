@@ -7,15 +7,17 @@ pub(super) mod readyz;
 pub(super) mod v1;
 
 use axum::{
+    extract::Request,
     http::{HeaderMap, Method, header},
     response::{IntoResponse, Response},
 };
+use ipnet::IpNet;
 use serde_json::{Map, Value, json};
 
 use super::error::{ApiError, FieldError, NOT_A_PHONE_NUMBER, NOT_A_STRING, NULL_CHARACTER};
 use crate::{
-    http::json::Json,
-    model::{Locale, PhoneNumber, Region},
+    http::{json::Json, serve::Peer},
+    model::{ClientAddress, Locale, PhoneNumber, Region},
 };
 
 /// The methods of the ancestor's endpoints.
@@ -70,4 +72,13 @@ fn locale(headers: &HeaderMap) -> Locale {
         .get(header::ACCEPT_LANGUAGE)
         .and_then(|value| value.to_str().ok());
     Locale(header.unwrap_or_default().to_owned())
+}
+
+/// Who asks; `None`: the request came by no connection.
+fn client(request: &Request, trusted_proxies: &[IpNet]) -> Option<ClientAddress> {
+    let Peer(peer) = *request.extensions().get()?;
+    let forwarded = request.headers().get_all("x-forwarded-for").iter();
+    // What is no text is no address either.
+    let forwarded = forwarded.map(|value| value.to_str().unwrap_or_default());
+    Some(ClientAddress::of_request(peer, forwarded, trusted_proxies))
 }

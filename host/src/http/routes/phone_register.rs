@@ -10,7 +10,7 @@ use axum::{
 };
 use serde_json::json;
 
-use super::{locale, other_method, phone_number};
+use super::{client, locale, other_method, phone_number};
 use crate::{
     http::{App, access::Began, body::Fields, error::ApiError, json::Json},
     verifier::RegisterRequest,
@@ -30,6 +30,7 @@ pub(in crate::http) async fn answer(State(app): State<Arc<App>>, request: Reques
 
 async fn register(app: &App, request: Request) -> Result<Response, ApiError> {
     let locale = locale(request.headers());
+    let client = client(&request, &app.trusted_proxies);
     let mut fields = Fields::read(request, app.read_timeout).await?;
     let live = app.live.get();
     let mut errors = Vec::new();
@@ -38,7 +39,10 @@ async fn register(app: &App, request: Request) -> Result<Response, ApiError> {
     let Some(number) = number else {
         return Err(ApiError::Fields(errors));
     };
-    let request = RegisterRequest::of(number, locale);
+    let request = RegisterRequest {
+        client,
+        ..RegisterRequest::of(number, locale)
+    };
     let verifier = live.verifier.clone();
     // In a task of its own: a client that goes away does not leave a half-done registration.
     let registered = tokio::spawn(async move { verifier.register(request).await });

@@ -10,7 +10,7 @@ use crate::{
         VerificationId,
     },
     store::{
-        Begun, CheckRules, Keyring, NewCode, NewVerification, OutboxMessage, PendingCode, Store,
+        Begun, CheckRules, Counter, Keyring, NewCode, NewVerification, OutboxMessage, PendingCode, Store,
         sqlite::Sqlite,
     },
 };
@@ -34,7 +34,9 @@ pub(super) struct Desk {
     pub(super) store: Arc<dyn Store>,
     pub(super) keyring: Arc<Keyring>,
     pub(super) clock: Clock,
-    pub(super) folder: tempfile::TempDir,
+    pub(super) folder: Arc<tempfile::TempDir>,
+    /// What every registration is counted in.
+    pub(super) counters: Arc<[Counter]>,
     engine: Engine,
     entropy: Entropy,
 }
@@ -50,7 +52,7 @@ pub(super) struct Session {
 
 impl Desk {
     pub(super) fn open(engine: Engine) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = Arc::new(tempfile::tempdir().unwrap());
         let entropy = Entropy::seeded(1);
         let keyring = Arc::new(Keyring::ephemeral(entropy.clone()).unwrap());
         Self {
@@ -58,6 +60,7 @@ impl Desk {
             clock: Clock::manual(UnixMillis(1_700_000_000_000)),
             keyring,
             folder,
+            counters: Arc::default(),
             engine,
             entropy,
         }
@@ -65,7 +68,7 @@ impl Desk {
 
     /// The store as another process would find it after this one was killed: a copy of its files as they are.
     pub(super) fn after_a_crash(&self) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = Arc::new(tempfile::tempdir().unwrap());
         for file in std::fs::read_dir(self.folder.path()).unwrap() {
             let file = file.unwrap();
             std::fs::copy(file.path(), folder.path().join(file.file_name())).unwrap();
@@ -75,8 +78,22 @@ impl Desk {
             keyring: Arc::clone(&self.keyring),
             clock: self.clock.clone(),
             folder,
+            counters: Arc::clone(&self.counters),
             engine: self.engine,
             entropy: self.entropy.clone(),
+        }
+    }
+
+    /// Another process on the same files.
+    pub(super) fn second(&self) -> Self {
+        Self {
+            store: self.engine.0(self.folder.path(), Arc::clone(&self.keyring)),
+            keyring: Arc::clone(&self.keyring),
+            clock: self.clock.clone(),
+            folder: Arc::clone(&self.folder),
+            counters: Arc::clone(&self.counters),
+            engine: self.engine,
+            entropy: Entropy::seeded(2),
         }
     }
 
@@ -92,6 +109,8 @@ impl Desk {
             number: number.clone(),
             locale: Locale("en".into()),
             text: format!("Your code is {wording}").into(),
+            counters: Arc::clone(&self.counters),
+            counted_at: self.clock.now(),
         };
         let begun = self.store.begin_verification(NewVerification {
             id,
@@ -159,6 +178,7 @@ impl Desk {
             now: self.clock.now(),
             only_once: true,
             max_failed_attempts: MAX_FAILED_ATTEMPTS,
+            failed_checks: None,
         }
     }
 

@@ -6,6 +6,7 @@ mod bulk;
 mod check;
 mod desk;
 mod durability;
+mod limits;
 mod outbox;
 mod retention;
 
@@ -17,7 +18,7 @@ macro_rules! cases {
             $(mod $module {
                 $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn $case() {
-                    crate::store::contract::$module::$case(&super::super::Desk::open(super::super::Engine::$opened)).await;
+                    crate::store::contract::$module::$case(&mut super::super::Desk::open(super::super::Engine::$opened)).await;
                 })+
             })+
         }
@@ -51,6 +52,13 @@ macro_rules! engine {
                 an_attempt_is_taken_before_the_backend_is_asked
                 an_attempt_without_a_verdict_is_given_back
                 two_verdicts_of_a_backend_use_a_code_once;
+            limits:
+                as_many_begin_at_once_as_a_limit_allows
+                two_processes_share_a_limit
+                a_limit_survives_a_crash
+                what_is_refused_is_counted_nowhere
+                a_message_that_was_not_sent_is_taken_back
+                a_message_that_another_process_left_stays_counted;
             outbox:
                 a_message_that_lapsed_is_sent_once_more
                 a_message_under_lease_is_nobody_elses

@@ -4,7 +4,7 @@
 
 use rusqlite::{Connection, OptionalExtension, params, types::ValueRef};
 
-use super::{Fault, millis, time, verification::ATTEMPTS_OF_A_LATER_SESSION};
+use super::{Fault, counter, millis, time, verification::ATTEMPTS_OF_A_LATER_SESSION, writer::Transaction};
 use crate::{
     model::{SecurityCode, Verdict, VerificationId, verification::Standing},
     store::{CheckRules, Keyring},
@@ -114,6 +114,14 @@ impl Judged {
     }
 }
 
+/// Records that the code was not right. What counts against the number is a wrong guess.
+fn fail(transaction: &Transaction<'_>, verdict: Verdict, rules: CheckRules) -> Result<(), Fault> {
+    match rules.failed_checks {
+        Some(key) if verdict == Verdict::Invalid => counter::add_one(transaction, key, rules.now),
+        _ => Ok(()),
+    }
+}
+
 /// An attempt that there is to take: one of the session's own, and where it shares a code, one of what is left
 /// of the code's.
 struct Attempt {
@@ -178,21 +186,22 @@ pub(super) fn take_attempt(
 /// Takes an attempt and judges. What it took and what came of it become durable together or not at all, so
 /// that nobody learns of a comparison that was not counted.
 pub(super) fn check(
-    connection: &Connection,
+    transaction: &Transaction<'_>,
     keyring: &Keyring,
     id: VerificationId,
     code: &SecurityCode,
     rules: CheckRules,
 ) -> Result<Verdict, Fault> {
-    let attempt = match Attempt::find(connection, id, rules)? {
+    let attempt = match Attempt::find(transaction, id, rules)? {
         Ok(attempt) => attempt,
         Err(verdict) => return Ok(verdict),
     };
     let verdict = attempt.judged.judge(keyring, code, rules);
     if verdict == Verdict::Valid {
-        attempt.judged.succeed(connection, rules, false)?;
+        attempt.judged.succeed(transaction, rules, false)?;
     } else {
-        attempt.take(connection)?;
+        attempt.take(transaction)?;
+        fail(transaction, verdict, rules)?;
     }
     Ok(verdict)
 }
@@ -211,16 +220,16 @@ pub(super) fn compare(
 }
 
 pub(super) fn settle_attempt(
-    connection: &Connection,
+    transaction: &Transaction<'_>,
     id: VerificationId,
     verdict: Option<Verdict>,
     rules: CheckRules,
 ) -> Result<Option<Verdict>, Fault> {
-    let Some(judged) = Judged::find(connection, id)? else {
+    let Some(judged) = Judged::find(transaction, id)? else {
         return Ok(Some(Verdict::SessionTokenInvalid));
     };
     let Some(verdict) = verdict else {
-        give_back(connection, &judged, rules)?;
+        give_back(transaction, &judged, rules)?;
         return Ok(None);
     };
     let used_before = verdict == Verdict::Valid && rules.only_once && judged.standing.verified;
@@ -230,7 +239,9 @@ pub(super) fn settle_attempt(
         verdict
     };
     if verdict == Verdict::Valid {
-        judged.succeed(connection, rules, true)?;
+        judged.succeed(transaction, rules, true)?;
+    } else {
+        fail(transaction, verdict, rules)?;
     }
     Ok(Some(verdict))
 }

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::{Fault, millis, outbox, time, verification};
+use super::{Fault, counter, millis, outbox, time, verification, writer::Transaction};
 use crate::{
     clock::UnixMillis,
     model::{Delivery, FailureClass, Status, Verification, VerificationId},
-    store::{CheckRules, Found, Keyring, OutboxMessage, StoreError},
+    store::{CheckRules, Found, Keyring, MessageBegun, OutboxMessage, StoreError},
 };
 
 pub(super) fn find(
@@ -111,23 +111,31 @@ impl NewMessage {
     }
 }
 
-/// Puts a further message into the outbox, unless its code can no longer be used.
+/// Puts a further message into the outbox, unless its code can no longer be used or a limit is reached.
 pub(super) fn begin_message(
-    connection: &Connection,
+    transaction: &Transaction<'_>,
     new: &NewMessage,
     now: UnixMillis,
     lease: Duration,
-) -> Result<bool, Fault> {
-    let changed = connection
+) -> Result<MessageBegun, Fault> {
+    let verification = new.message.verification.0;
+    let usable: bool = transaction
         .prepare_cached(
-            "UPDATE verification SET delivery = 'pending'
-             WHERE id = ?1 AND ended IS NULL AND verified_at IS NULL AND expires_at >= ?2 AND EXISTS
-                 (SELECT 1 FROM verification c
-                  WHERE c.id = coalesce(verification.code_of, verification.id) AND c.code_sealed IS NOT NULL)",
+            "SELECT EXISTS
+                 (SELECT 1 FROM verification v JOIN verification c ON c.id = coalesce(v.code_of, v.id)
+                  WHERE v.id = ?1 AND v.ended IS NULL AND v.verified_at IS NULL AND v.expires_at >= ?2
+                      AND c.code_sealed IS NOT NULL)",
         )?
-        .execute(params![new.message.verification.0, millis(now)])?;
-    if changed == 1 {
-        outbox::insert(connection, &new.message, &new.sealed, now.plus(lease))?;
+        .query_row(params![verification, millis(now)], |row| row.get(0))?;
+    if !usable {
+        return Ok(MessageBegun::CodeIsGone);
     }
-    Ok(changed == 1)
+    if let Err(reached) = counter::count(transaction, &new.message.counters, now)? {
+        return Ok(MessageBegun::LimitReached(reached));
+    }
+    transaction
+        .prepare_cached("UPDATE verification SET delivery = 'pending' WHERE id = ?1")?
+        .execute([verification])?;
+    outbox::insert(transaction, &new.message, &new.sealed, now.plus(lease))?;
+    Ok(MessageBegun::Yes)
 }

@@ -4,6 +4,7 @@
 mod attempt;
 mod audit;
 mod bulk;
+mod counter;
 mod lifecycle;
 mod open;
 mod outbox;
@@ -24,8 +25,8 @@ pub use open::OpenError;
 use rusqlite::Connection;
 
 use super::{
-    Begun, BulkFailure, BulkLease, BulkProgress, CheckRules, Deed, Found, JobId, Keyring, NewVerification,
-    OutboxMessage, Records, RunId, Store, StoreError,
+    Begun, BulkFailure, BulkLease, BulkProgress, CheckRules, CounterKey, Deed, Found, JobId, Keyring,
+    MessageBegun, NewVerification, OutboxMessage, Records, RunId, Store, StoreError,
 };
 use crate::{
     clock::UnixMillis,
@@ -41,6 +42,8 @@ pub struct Sqlite {
     keyring: Arc<Keyring>,
     writer: writer::Writer,
     readers: Arc<Mutex<Vec<Connection>>>,
+    /// How far the counters are looked through for those that ended.
+    swept_to: Mutex<CounterKey>,
 }
 
 impl Sqlite {
@@ -52,6 +55,7 @@ impl Sqlite {
             keyring,
             writer: writer::Writer::start(connection),
             readers: Arc::default(),
+            swept_to: Mutex::new(retention::FIRST_COUNTER),
         })
     }
 
@@ -79,7 +83,7 @@ impl Sqlite {
 
     async fn write<T: Send + 'static>(
         &self,
-        write: impl Fn(&Connection) -> Result<T, Fault> + Send + 'static,
+        write: impl Fn(&writer::Transaction<'_>) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, StoreError> {
         self.writer.run(write).await
     }
@@ -130,7 +134,7 @@ impl Store for Sqlite {
     async fn begin_verification(&self, new: NewVerification) -> Result<Begun, StoreError> {
         let row = verification::NewRow::prepare(new, &self.keyring)?;
         let keyring = Arc::clone(&self.keyring);
-        self.write(move |connection| verification::begin(connection, &keyring, &row))
+        self.write(move |transaction| verification::begin(transaction, &keyring, &row))
             .await
     }
 
@@ -141,7 +145,7 @@ impl Store for Sqlite {
         rules: CheckRules,
     ) -> Result<Verdict, StoreError> {
         let keyring = Arc::clone(&self.keyring);
-        self.write(move |connection| attempt::check(connection, &keyring, id, &code, rules))
+        self.write(move |transaction| attempt::check(transaction, &keyring, id, &code, rules))
             .await
     }
 
@@ -171,7 +175,7 @@ impl Store for Sqlite {
         verdict: Option<Verdict>,
         rules: CheckRules,
     ) -> Result<Option<Verdict>, StoreError> {
-        self.write(move |connection| attempt::settle_attempt(connection, id, verdict, rules))
+        self.write(move |transaction| attempt::settle_attempt(transaction, id, verdict, rules))
             .await
     }
 
@@ -195,15 +199,15 @@ impl Store for Sqlite {
         message: OutboxMessage,
         now: UnixMillis,
         lease: Duration,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<MessageBegun, StoreError> {
         let new = lifecycle::NewMessage::prepare(message, &self.keyring)?;
-        self.write(move |connection| lifecycle::begin_message(connection, &new, now, lease))
+        self.write(move |transaction| lifecycle::begin_message(transaction, &new, now, lease))
             .await
     }
 
     async fn settle_message(&self, message: &OutboxMessage, outcome: &Outcome) -> Result<(), StoreError> {
         let settled = outbox::Settled::of(message, outcome);
-        let settle = move |connection: &Connection| outbox::settle(connection, &settled);
+        let settle = move |transaction: &writer::Transaction<'_>| outbox::settle(transaction, &settled);
         if outcome.is_ok() {
             self.writer.run_unhurried(settle).await
         } else {
@@ -218,13 +222,21 @@ impl Store for Sqlite {
         limit: u32,
     ) -> Result<Vec<OutboxMessage>, StoreError> {
         let keyring = Arc::clone(&self.keyring);
-        self.write(move |connection| outbox::lease_lapsed(connection, &keyring, now, lease, limit))
+        self.write(move |transaction| outbox::lease_lapsed(transaction, &keyring, now, lease, limit))
             .await
     }
 
     async fn expire_codes(&self, now: UnixMillis) -> Result<u64, StoreError> {
-        self.write(move |connection| retention::expire_codes(connection, now))
-            .await
+        let swept_to = || self.swept_to.lock().unwrap_or_else(PoisonError::into_inner);
+        let from = *swept_to();
+        let (codes, next) = self
+            .write(move |connection| {
+                let codes = retention::expire_codes(connection, now)?;
+                Ok((codes, retention::end_counters(connection, from, now)?))
+            })
+            .await?;
+        *swept_to() = next;
+        Ok(codes)
     }
 
     async fn delete_before(&self, before: UnixMillis, dry_run: bool) -> Result<u64, StoreError> {

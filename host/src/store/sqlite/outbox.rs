@@ -1,15 +1,15 @@
 //! Messages that are to be sent.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use rusqlite::{Connection, OptionalExtension, params};
 use zeroize::Zeroizing;
 
-use super::{Fault, millis, verification};
+use super::{Fault, counter, millis, verification, writer::Transaction};
 use crate::{
     clock::UnixMillis,
     model::{FailureClass, Locale, Outcome, PhoneNumber, VerificationId},
-    store::{Keyring, OutboxMessage, StoreError},
+    store::{Counter, Keyring, OutboxMessage, StoreError},
 };
 
 /// A lease may lapse once: a message that two processes died over is not tried a third time.
@@ -43,6 +43,8 @@ fn open(
         number,
         locale,
         text,
+        counters: Arc::default(),
+        counted_at: UnixMillis(0),
     })
 }
 
@@ -71,25 +73,26 @@ pub(super) struct Settled {
     verification: VerificationId,
     delivery: &'static str,
     message_id: Option<String>,
-    certainly_not_sent: bool,
+    /// Why it certainly was not sent.
+    not_sent: Option<FailureClass>,
+    counters: Arc<[Counter]>,
+    counted_at: UnixMillis,
 }
 
 impl Settled {
     pub(super) fn of(message: &OutboxMessage, outcome: &Outcome) -> Self {
-        let (delivery, message_id, certainly_not_sent) = match outcome {
-            Ok(receipt) => ("sent", receipt.message_id.clone(), false),
-            Err(failure) => (
-                failure.class.as_str(),
-                None,
-                failure.class != FailureClass::OutcomeUnknown,
-            ),
+        let (delivery, message_id, failure) = match outcome {
+            Ok(receipt) => ("sent", receipt.message_id.clone(), None),
+            Err(failure) => (failure.class.as_str(), None, Some(failure.class)),
         };
         Self {
             id: message.id,
             verification: message.verification,
             delivery,
             message_id,
-            certainly_not_sent,
+            not_sent: failure.filter(|class| *class != FailureClass::OutcomeUnknown),
+            counters: Arc::clone(&message.counters),
+            counted_at: message.counted_at,
         }
     }
 
@@ -100,31 +103,38 @@ impl Settled {
             verification,
             delivery,
             message_id: None,
-            certainly_not_sent: false,
+            not_sent: None,
+            counters: Arc::default(),
+            counted_at: UnixMillis(0),
         }
     }
 }
 
-pub(super) fn settle(connection: &Connection, settled: &Settled) -> Result<(), Fault> {
+pub(super) fn settle(transaction: &Transaction<'_>, settled: &Settled) -> Result<(), Fault> {
     // Whoever had the lease before may have sent it, whatever became of the second try.
-    let not_sent = settled.certainly_not_sent && leases(connection, settled.id)? == Some(1);
-    connection
+    let not_sent = match settled.not_sent {
+        Some(failure) if leases(transaction, settled.id)? == Some(1) => Some(failure),
+        _ => None,
+    };
+    transaction
         .prepare_cached("DELETE FROM outbox WHERE id = ?1")?
         .execute([settled.id.0])?;
-    let delivery = if settled.certainly_not_sent && !not_sent {
+    let delivery = if settled.not_sent.is_some() && not_sent.is_none() {
         FailureClass::OutcomeUnknown.as_str()
     } else {
         settled.delivery
     };
-    connection
+    transaction
         .prepare_cached(
             "UPDATE verification SET delivery = ?2, message_id = ?3, first_delivery = iif(id = ?4, ?2, first_delivery)
              WHERE id = ?1",
         )?
         .execute(params![settled.verification.0, delivery, settled.message_id, settled.id.0])?;
+    let Some(failure) = not_sent else { return Ok(()) };
+    counter::take_back(transaction, &settled.counters, failure, settled.counted_at)?;
     // A session whose first message was sent lives on, whatever becomes of a further one.
-    if not_sent && settled.id == settled.verification {
-        verification::give_up(connection, settled.verification)?;
+    if settled.id == settled.verification {
+        verification::give_up(transaction, settled.verification)?;
     }
     Ok(())
 }
@@ -138,13 +148,13 @@ fn leases(connection: &Connection, id: VerificationId) -> Result<Option<u32>, Fa
 }
 
 pub(super) fn lease_lapsed(
-    connection: &Connection,
+    transaction: &Transaction<'_>,
     keyring: &Keyring,
     now: UnixMillis,
     lease: Duration,
     limit: u32,
 ) -> Result<Vec<OutboxMessage>, Fault> {
-    let mut statement = connection.prepare_cached(
+    let mut statement = transaction.prepare_cached(
         "SELECT o.id, o.verification, o.sealed, o.leases,
                 code.id IS NULL OR code.expires_at < ?1 OR code.code_used_at IS NOT NULL
          FROM outbox o
@@ -168,12 +178,12 @@ pub(super) fn lease_lapsed(
     for (id, verification, sealed, leases, too_late) in lapsed {
         let message = open(&sealed, id, verification, keyring).filter(|_| !too_late && leases < MAX_LEASES);
         if let Some(message) = message {
-            connection
+            transaction
                 .prepare_cached("UPDATE outbox SET leased_until = ?2, leases = leases + 1 WHERE id = ?1")?
                 .execute(params![id.0, millis(now.plus(lease))])?;
             leased.push(message);
         } else {
-            settle(connection, &Settled::unknown(id, verification))?;
+            settle(transaction, &Settled::unknown(id, verification))?;
         }
     }
     Ok(leased)

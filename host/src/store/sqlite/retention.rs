@@ -1,9 +1,9 @@
 //! Forgets what is no longer needed, in steps that leave room for others.
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{Fault, millis};
-use crate::clock::UnixMillis;
+use crate::{clock::UnixMillis, store::CounterKey};
 
 /// Rows in one step.
 const STEP: u32 = 1000;
@@ -21,6 +21,26 @@ pub(super) fn expire_codes(connection: &Connection, now: UnixMillis) -> Result<u
         )?
         .execute(params![millis(now), STEP])?;
     Ok(forgotten as u64)
+}
+
+/// Comes before every counter.
+pub(super) const FIRST_COUNTER: CounterKey = CounterKey([0; 17]);
+
+/// Deletes counters that have ended among the next ones from `from`. Returns where to go on: each is looked at in its
+/// turn, so that counting need not keep them in the order of their end.
+pub(super) fn end_counters(
+    connection: &Connection,
+    from: CounterKey,
+    now: UnixMillis,
+) -> Result<CounterKey, Fault> {
+    let next = connection
+        .prepare_cached("SELECT key FROM counter WHERE key >= ?1 ORDER BY key LIMIT 1 OFFSET ?2")?
+        .query_row(params![from.0, STEP], |row| row.get(0))
+        .optional()?;
+    connection
+        .prepare_cached("DELETE FROM counter WHERE key >= ?1 AND (?2 IS NULL OR key < ?2) AND ends_at <= ?3")?
+        .execute(params![from.0, next, millis(now)])?;
+    Ok(next.map_or(FIRST_COUNTER, CounterKey))
 }
 
 /// Ids begin with the time they were made, so age is a range of the primary key.
@@ -73,4 +93,47 @@ pub(super) fn delete_before(connection: &Connection, before: UnixMillis) -> Resu
         deleted: (verifications + jobs) as u64,
         all_done: verifications + items == 0,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_counter_is_looked_at_in_its_turn() {
+        let connection = Connection::open_in_memory().unwrap();
+        connection
+            .execute_batch(include_str!("../../../migrations/sqlite/0001_initial.sql"))
+            .unwrap();
+        // Every second one has ended at 100.
+        let counters = 2 * STEP + STEP / 2;
+        connection
+            .execute(
+                "INSERT INTO counter (key, log, ends_at)
+                 WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?1)
+                 SELECT unhex(printf('%034x', i)), x'', 100 + i % 2 FROM n",
+                [counters],
+            )
+            .unwrap();
+        let left = || -> u32 {
+            connection
+                .query_row("SELECT count(*) FROM counter", [], |row| row.get(0))
+                .unwrap()
+        };
+        let sweep = |now| {
+            let mut from = FIRST_COUNTER;
+            let mut steps = 0;
+            loop {
+                from = end_counters(&connection, from, UnixMillis(now)).unwrap();
+                steps += 1;
+                if from == FIRST_COUNTER {
+                    return steps;
+                }
+            }
+        };
+        assert_eq!((sweep(99), left()), (3, counters));
+        assert_eq!((sweep(100), left()), (3, counters / 2));
+        assert_eq!(sweep(101), 2);
+        assert_eq!(left(), 0);
+    }
 }

@@ -5,7 +5,7 @@
 use rusqlite::{Connection, OptionalExtension, params};
 use zeroize::Zeroizing;
 
-use super::{Fault, millis, outbox, request, time};
+use super::{Fault, counter, millis, outbox, request, time, writer::Transaction};
 use crate::{
     clock::UnixMillis,
     model::{PhoneNumber, SecurityCode, VerificationId},
@@ -123,16 +123,16 @@ fn pending(connection: &Connection, row: &NewRow) -> Result<Option<Pending>, Fau
     Ok(None)
 }
 
-pub(super) fn begin(connection: &Connection, keyring: &Keyring, row: &NewRow) -> Result<Begun, Fault> {
+pub(super) fn begin(transaction: &Transaction<'_>, keyring: &Keyring, row: &NewRow) -> Result<Begun, Fault> {
     let new = &row.new;
     if let Some(request) = &row.request
-        && let Some(earlier) = request::find(connection, request, new.now)?
+        && let Some(earlier) = request::find(transaction, request, new.now)?
     {
         return Ok(earlier);
     }
     let mut attempts_left = new.max_failed_attempts;
     let mut code_of = None;
-    match (pending(connection, row)?, &new.code) {
+    match (pending(transaction, row)?, &new.code) {
         (None, NewCode::Shared(_)) => return Ok(Begun::CodeIsGone),
         (None, NewCode::Fresh { .. }) => {}
         (Some(pending), code) => {
@@ -164,7 +164,10 @@ pub(super) fn begin(connection: &Connection, keyring: &Keyring, row: &NewRow) ->
             }
         }
     }
-    connection
+    if let Err(reached) = counter::count(transaction, &new.message.counters, new.now)? {
+        return Ok(Begun::LimitReached(reached));
+    }
+    transaction
         .prepare_cached(
             "INSERT INTO verification
                  (id, number, code_of, key_id, code, code_sealed, attempts_left, created_at, expires_at, client_ref)
@@ -183,21 +186,21 @@ pub(super) fn begin(connection: &Connection, keyring: &Keyring, row: &NewRow) ->
             row.client_ref,
         ])?;
     if let Some(request) = &row.request {
-        request::insert(connection, request, new.id, new.now)?;
+        request::insert(transaction, request, new.id, new.now)?;
     }
     if let Some(first) = code_of {
-        connection
+        transaction
             .prepare_cached("UPDATE verification SET sessions = sessions + 1 WHERE id = ?1")?
             .execute([first])?;
     } else {
-        connection
+        transaction
             .prepare_cached(
                 "INSERT OR REPLACE INTO pending (number, verification, expires_at) VALUES (?1, ?2, ?3)",
             )?
             .execute(params![row.numbers[0], new.id.0, millis(row.expires_at)])?;
     }
     outbox::insert(
-        connection,
+        transaction,
         &new.message,
         &row.message_sealed,
         new.now.plus(new.lease),

@@ -6,6 +6,7 @@
 //! harms none of the others in its group.
 
 use std::{
+    ops::Deref,
     sync::{Arc, Mutex, PoisonError},
     thread,
     time::Duration,
@@ -14,7 +15,7 @@ use std::{
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
-use super::Fault;
+use super::{Fault, counter::Counters};
 use crate::store::StoreError;
 
 /// Operations that wait for the writer; more wait at the door.
@@ -28,7 +29,7 @@ const PATIENCE: Duration = Duration::from_millis(25);
 /// An operation and who waits for it.
 trait Operation: Send {
     /// Runs it, perhaps again after it was rolled back. Returns whether it succeeded.
-    fn run(&mut self, connection: &Connection) -> bool;
+    fn run(&mut self, transaction: &Transaction<'_>) -> bool;
 
     /// Tells who waits, when its group is durable, or is not.
     fn answer(self: Box<Self>, committed: Result<(), StoreError>);
@@ -42,11 +43,11 @@ struct Waiting<F, T> {
 
 impl<F, T> Operation for Waiting<F, T>
 where
-    F: Fn(&Connection) -> Result<T, Fault> + Send,
+    F: Fn(&Transaction<'_>) -> Result<T, Fault> + Send,
     T: Send,
 {
-    fn run(&mut self, connection: &Connection) -> bool {
-        self.outcome.insert((self.operation)(connection)).is_ok()
+    fn run(&mut self, transaction: &Transaction<'_>) -> bool {
+        self.outcome.insert((self.operation)(transaction)).is_ok()
     }
 
     fn answer(self: Box<Self>, committed: Result<(), StoreError>) {
@@ -57,6 +58,30 @@ where
         };
         // Nobody waits any more if the request was given up; the write stands all the same.
         let _ = self.answer.send(outcome);
+    }
+}
+
+/// What an operation runs in: the connection, and the counters that its group has in hand.
+pub(super) struct Transaction<'a> {
+    connection: &'a Connection,
+    pub(super) counters: Counters,
+}
+
+impl<'a> Transaction<'a> {
+    fn begin(connection: &'a Connection) -> rusqlite::Result<Self> {
+        run(connection, "BEGIN IMMEDIATE")?;
+        Ok(Self {
+            connection,
+            counters: Counters::default(),
+        })
+    }
+}
+
+impl Deref for Transaction<'_> {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        self.connection
     }
 }
 
@@ -88,7 +113,7 @@ impl Writer {
     /// Runs an operation; returns when it is durable.
     pub(super) async fn run<T: Send + 'static>(
         &self,
-        operation: impl Fn(&Connection) -> Result<T, Fault> + Send + 'static,
+        operation: impl Fn(&Transaction<'_>) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (operation, answered) = waiting(operation);
         let operations = self.operations.as_ref().ok_or_else(stopped)?;
@@ -100,7 +125,7 @@ impl Writer {
     /// all that is asked for later.
     pub(super) async fn run_unhurried<T: Send + 'static>(
         &self,
-        operation: impl Fn(&Connection) -> Result<T, Fault> + Send + 'static,
+        operation: impl Fn(&Transaction<'_>) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (operation, mut answered) = waiting(operation);
         let joining = || self.unhurried.lock().unwrap_or_else(PoisonError::into_inner);
@@ -121,7 +146,7 @@ fn stopped() -> StoreError {
 type Answered<T> = oneshot::Receiver<Result<T, StoreError>>;
 
 fn waiting<T: Send + 'static>(
-    operation: impl Fn(&Connection) -> Result<T, Fault> + Send + 'static,
+    operation: impl Fn(&Transaction<'_>) -> Result<T, Fault> + Send + 'static,
 ) -> (Box<dyn Operation>, Answered<T>) {
     let (answer, answered) = oneshot::channel();
     let operation = Box::new(Waiting {
@@ -173,16 +198,20 @@ fn finish(connection: &Connection, group: &mut Group) {
 }
 
 fn commit(connection: &Connection, group: &mut [Box<dyn Operation>]) -> rusqlite::Result<()> {
-    run(connection, "BEGIN IMMEDIATE")?;
-    if group.iter_mut().all(|operation| operation.run(connection)) {
+    let transaction = Transaction::begin(connection)?;
+    if group.iter_mut().all(|operation| operation.run(&transaction)) {
+        transaction.counters.write(connection)?;
         return run(connection, "COMMIT");
     }
     // One failed, which is rare. All run again, each where it can be undone alone.
     roll_back(connection);
-    run(connection, "BEGIN IMMEDIATE")?;
+    let transaction = Transaction::begin(connection)?;
     for operation in group {
         run(connection, "SAVEPOINT operation")?;
-        if !operation.run(connection) {
+        if operation.run(&transaction) {
+            transaction.counters.write(connection)?;
+        } else {
+            transaction.counters.forget();
             run(connection, "ROLLBACK TO operation")?;
         }
         run(connection, "RELEASE operation")?;

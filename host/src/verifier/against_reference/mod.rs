@@ -218,7 +218,7 @@ impl Machine {
     async fn resend(&mut self, world: &World, session: usize, fate: Fate) -> Answer {
         self.prepare(world, fate);
         let (id, before) = (self.given(session).id, self.messages());
-        let resent = self.process().verifier.resend(id, &Locale::default()).await;
+        let resent = self.process().verifier.resend(id, None, &Locale::default()).await;
         if self.messages() > before {
             self.read_the_sms(world, session).await;
         }

@@ -5,14 +5,14 @@ pub(in crate::http) mod resend;
 pub(in crate::http) mod verification;
 pub(in crate::http) mod verifications;
 
-use axum::http::Method;
+use axum::{extract::Request, http::Method};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::{
     clock::UnixMillis,
-    http::{error::ApiError, problem::Problem},
-    model::{Verification, VerificationId},
+    http::{App, error::ApiError, problem::Problem},
+    model::{ClientAddress, Verification, VerificationId},
 };
 
 /// A verification, without its number and its code.
@@ -87,6 +87,14 @@ pub(in crate::http) struct ProblemBody {
     errors: Option<std::collections::BTreeMap<String, Vec<String>>>,
     /// How many wrong codes the verification survives; of a failed check.
     attempts_remaining: Option<u32>,
+}
+
+/// Who asks, for the limit of an address. Who shows a key is a server that asks for all of its users.
+fn client(app: &App, request: &Request) -> Option<ClientAddress> {
+    let has_no_keys = app.live.get().keys.is_empty();
+    has_no_keys
+        .then(|| super::client(request, &app.trusted_proxies))
+        .flatten()
 }
 
 /// The id in a path; what cannot be one names nothing.

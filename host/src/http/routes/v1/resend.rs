@@ -8,7 +8,7 @@ use axum::{
 };
 use utoipa::ToSchema;
 
-use super::{ProblemBody, VerificationBody, id, verification::shown};
+use super::{ProblemBody, VerificationBody, client, id, verification::shown};
 use crate::{
     http::{App, body::Fields, error::ApiError, problem::Problem, routes::locale},
     model::Locale,
@@ -46,6 +46,7 @@ pub(in crate::http) async fn resend(
     request: Request,
 ) -> Result<Response, Problem> {
     let headers = request.headers().clone();
+    let client = client(&app, &request);
     let mut fields = Fields::read_json(request, app.read_timeout).await?;
     let mut errors = Vec::new();
     let wanted = fields.optional_text("locale", 255, &mut errors);
@@ -57,7 +58,7 @@ pub(in crate::http) async fn resend(
     let (id, verifier) = (id(&text)?, live.verifier.clone());
     let locale = wanted.map_or_else(|| locale(&headers), Locale);
     // In a task of its own: a client that goes away does not leave a half-done message.
-    let verification = tokio::spawn(async move { verifier.resend(id, &locale).await })
+    let verification = tokio::spawn(async move { verifier.resend(id, client, &locale).await })
         .await
         .map_err(|_| ApiError::Defect)?
         .map_err(ApiError::Resend)?;

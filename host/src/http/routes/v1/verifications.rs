@@ -22,7 +22,7 @@ use crate::{
         json::Json,
         keys::Caller,
         problem::Problem,
-        routes::{locale, phone_number},
+        routes::{locale, phone_number, v1::client},
     },
     model::{Delivery, Locale, Verification, context},
     store::RequestKey,
@@ -88,6 +88,7 @@ pub(in crate::http) async fn create(
     request: Request,
 ) -> Result<Response, Problem> {
     let headers = request.headers().clone();
+    let client = client(&app, &request);
     let mut fields = Fields::read_json(request, app.read_timeout).await?;
     let live = app.live.get();
     let body = fields.digestible();
@@ -107,6 +108,7 @@ pub(in crate::http) async fn create(
     };
     let request = RegisterRequest {
         number,
+        client,
         locale: wanted.map_or_else(|| locale(&headers), Locale),
         context,
         client_ref,

@@ -1,0 +1,307 @@
+//! How much of something may happen within a time. Every limit of this program is a [`Limit`] over a [`Log`]; what
+//! differs is whose log it is and what an entry of it weighs.
+//!
+//! The log slides: in no window, wherever it begins, is there more than the limit allows, and the moment when there
+//! is room again is known to the millisecond. Fixed windows would let twice as much through around their ends, and
+//! so would a rate with a burst (GCRA); for a cap on spending either is too much. The price of a log is its length,
+//! so it has a bound.
+//!
+//! Invariant: nothing is ever forgotten early. What must be joined to keep the bound counts until its younger part
+//! would have left, so that a long log errs to the strict side only.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::UnixMillis;
+
+/// How long a log remembers. No window and no life of a code is longer, so that no counter ends before the code
+/// that it protects.
+pub const HORIZON: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Entries in a log. Logs of numbers and addresses stay below it and are exact; that of a busy service is exact
+/// to some 6 % of an entry's age.
+const MAX_ENTRIES: usize = 128;
+
+/// Entries that are closer than this may be joined as if they were of the same age.
+const MINUTE_MILLIS: u64 = 60_000;
+
+/// At most so much within a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limit {
+    /// Names it to clients, and is the setting's name.
+    pub code: &'static str,
+    /// The most that a window may hold, at least 1.
+    pub max: u64,
+    /// How long an entry counts, at most [`HORIZON`].
+    pub window: Duration,
+}
+
+impl Limit {
+    /// The waits between one SMS and the next: `first`, then twice as long each time, for as long as a code of that
+    /// lifetime is good. Said as limits: one within `first`, two within three times as long, three within seven
+    /// times, and so on.
+    pub fn cooldown(code: &'static str, first: Duration, lifetime: Duration) -> Vec<Self> {
+        let mut limits = Vec::new();
+        let mut window = first;
+        while window > Duration::ZERO && window <= HORIZON {
+            let max = limits.len() as u64 + 1;
+            limits.push(Self { code, max, window });
+            if window >= lifetime {
+                break;
+            }
+            window = window * 2 + first;
+        }
+        limits
+    }
+}
+
+/// A limit that has no room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LimitReached {
+    /// [`Limit::code`].
+    pub code: &'static str,
+    /// When there is room again, if nothing else is counted until then.
+    pub until: UnixMillis,
+}
+
+/// What happened lately, the oldest first.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Log(Vec<Entry>);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Entry {
+    at_ms: u64,
+    /// How much earlier the first of those is that are joined in it.
+    span_ms: u64,
+    amount: u64,
+}
+
+impl Entry {
+    /// Whether it still counts: from its moment on for the length of the window, without the last millisecond.
+    fn counts(&self, window: Duration, now: UnixMillis) -> bool {
+        self.leaves(window) > now
+    }
+
+    fn leaves(&self, window: Duration) -> UnixMillis {
+        UnixMillis(self.at_ms).plus(window)
+    }
+}
+
+impl Log {
+    /// The limit that keeps `amount` from being added for longest, if any does.
+    pub fn refusal(&self, limits: &[Limit], amount: u64, now: UnixMillis) -> Option<LimitReached> {
+        limits
+            .iter()
+            .filter_map(|limit| {
+                let until = self.full_until(*limit, amount, now)?;
+                Some(LimitReached {
+                    code: limit.code,
+                    until,
+                })
+            })
+            .max_by_key(|reached| reached.until)
+    }
+
+    fn full_until(&self, limit: Limit, amount: u64, now: UnixMillis) -> Option<UnixMillis> {
+        let counting = || self.0.iter().filter(|entry| entry.counts(limit.window, now));
+        let mut sum = counting().fold(amount, |sum, entry| sum.saturating_add(entry.amount));
+        let mut until = None;
+        for entry in counting() {
+            if sum <= limit.max {
+                break;
+            }
+            sum = sum.saturating_sub(entry.amount);
+            until = Some(entry.leaves(limit.window));
+        }
+        // What is more than the limit by itself never fits; whoever comes again after a window learns it again.
+        if sum > limit.max {
+            until = Some(now.plus(limit.window));
+        }
+        until
+    }
+
+    /// Adds to it, and forgets what no window holds any more.
+    pub fn add(&mut self, amount: u64, now: UnixMillis) {
+        self.0.retain(|entry| entry.counts(HORIZON, now));
+        // The clocks of two nodes may differ a little: the order stays, and the later time is the strict one.
+        let at_ms = self.0.last().map_or(now.0, |last| last.at_ms.max(now.0));
+        match self.0.last_mut() {
+            Some(last) if last.at_ms == at_ms => last.amount = last.amount.saturating_add(amount),
+            _ => self.0.push(Entry {
+                at_ms,
+                span_ms: 0,
+                amount,
+            }),
+        }
+        if self.0.len() > MAX_ENTRIES {
+            self.join_closest(at_ms);
+        }
+    }
+
+    /// Joins the two neighbours that together span the least for their age.
+    fn join_closest(&mut self, now_ms: u64) {
+        let span = |older: &Entry, younger: &Entry| younger.at_ms - older.at_ms + older.span_ms;
+        let per_age = |at: usize| {
+            let (older, younger) = (&self.0[at], &self.0[at + 1]);
+            span(older, younger).saturating_mul(1_000_000) / (now_ms - younger.at_ms + MINUTE_MILLIS)
+        };
+        if let Some(at) = (0..self.0.len() - 1).min_by_key(|at| per_age(*at)) {
+            let older = self.0.remove(at);
+            let younger = &mut self.0[at];
+            younger.span_ms = span(&older, younger);
+            younger.amount = younger.amount.saturating_add(older.amount);
+        }
+    }
+
+    /// Takes back what was added at a moment and came to nothing.
+    pub fn take_back(&mut self, amount: u64, added_at: UnixMillis) {
+        if let Some(entry) = self.0.iter_mut().find(|entry| entry.at_ms >= added_at.0) {
+            entry.amount = entry.amount.saturating_sub(amount);
+        }
+        self.0.retain(|entry| entry.amount > 0);
+    }
+
+    /// When it holds nothing any more.
+    pub fn ends(&self) -> Option<UnixMillis> {
+        self.0.last().map(|entry| entry.leaves(HORIZON))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+    const BEGIN: UnixMillis = UnixMillis(1_700_000_000_000);
+
+    fn at(ms: u64) -> UnixMillis {
+        UnixMillis(BEGIN.0 + ms)
+    }
+
+    fn limit(max: u64, window: Duration) -> [Limit; 1] {
+        let code = "limit";
+        [Limit { code, max, window }]
+    }
+
+    #[test]
+    fn a_window_is_full_to_its_last_millisecond() {
+        let limits = limit(3, HOUR);
+        let mut log = Log::default();
+        for ms in [0, 10, 20] {
+            assert_eq!(log.refusal(&limits, 1, at(ms)), None);
+            log.add(1, at(ms));
+        }
+        let reached = |ms| log.refusal(&limits, 1, at(ms)).map(|reached| reached.until);
+        assert_eq!(reached(21), Some(at(3_600_000)));
+        assert_eq!(reached(3_599_999), Some(at(3_600_000)));
+        assert_eq!(reached(3_600_000), None);
+        // Two at once have room when the second has gone, and four never.
+        let two = log.refusal(&limits, 2, at(21)).unwrap();
+        assert_eq!(two.until, at(3_600_010));
+        let four = log.refusal(&limits, 4, at(21)).unwrap();
+        assert_eq!(four.until, at(3_600_021));
+    }
+
+    #[test]
+    fn the_limit_that_lasts_longest_is_named() {
+        let [short, long] = [limit(1, HOUR / 60), limit(2, HOUR)].concat()[..] else {
+            unreachable!()
+        };
+        let long = Limit { code: "long", ..long };
+        let mut counted = Log::default();
+        counted.add(1, at(0));
+        assert_eq!(counted.refusal(&[short, long], 1, at(1)).unwrap().code, "limit");
+        counted.add(1, at(60_000));
+        assert_eq!(
+            counted.refusal(&[short, long], 1, at(60_001)).unwrap().code,
+            "long"
+        );
+    }
+
+    #[test]
+    fn the_waits_of_a_cooldown_double_while_a_code_is_good() {
+        let seconds = |limits: Vec<Limit>| -> Vec<_> {
+            limits
+                .iter()
+                .map(|limit| (limit.max, limit.window.as_secs()))
+                .collect()
+        };
+        let cooldown =
+            |first, lifetime| Limit::cooldown("c", Duration::from_secs(first), Duration::from_secs(lifetime));
+        assert_eq!(
+            seconds(cooldown(60, 600)),
+            [(1, 60), (2, 180), (3, 420), (4, 900)]
+        );
+        assert_eq!(seconds(cooldown(60, 30)), [(1, 60)]);
+        assert_eq!(seconds(cooldown(0, 600)), []);
+        assert_eq!(cooldown(60, 86_400).last().unwrap().max, 10);
+
+        let limits = cooldown(60, 600);
+        let (mut log, mut now, mut waits) = (Log::default(), at(0), Vec::new());
+        for _ in 0..4 {
+            log.add(1, now);
+            let until = log.refusal(&limits, 1, now).unwrap().until;
+            waits.push(now.until(until).as_secs());
+            now = until;
+        }
+        assert_eq!(waits, [60, 120, 240, 480]);
+    }
+
+    #[test]
+    fn what_came_to_nothing_is_taken_back() {
+        let limits = limit(2, HOUR);
+        let mut log = Log::default();
+        log.add(1, at(0));
+        log.add(1, at(5));
+        log.take_back(1, at(5));
+        assert_eq!(log.refusal(&limits, 1, at(6)), None);
+        log.take_back(1, at(0));
+        assert_eq!(log, Log::default());
+        assert_eq!(log.ends(), None);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+
+        /// However many come, and however they are joined, no window holds more than its limit; and at the moment
+        /// that a refusal names there is room.
+        #[test]
+        fn no_window_ever_holds_more(
+            gaps in prop::collection::vec((0_u64..400_000, 1_u64..4), 200..600),
+            max in 4_u64..400,
+        ) {
+            let limits = limit(max, HOUR);
+            let (mut log, mut now, mut let_through) = (Log::default(), at(0), Vec::new());
+            for (gap, amount) in gaps {
+                now = UnixMillis(now.0 + gap);
+                if let Some(reached) = log.refusal(&limits, amount, now) {
+                    prop_assert!(reached.until > now);
+                    prop_assert_eq!(log.refusal(&limits, amount, reached.until), None);
+                } else {
+                    log.add(amount, now);
+                    let_through.push((now.0, amount));
+                }
+                prop_assert!(log.0.len() <= MAX_ENTRIES);
+                let window = let_through.iter().filter(|(at, _)| at + 3_600_000 > now.0);
+                prop_assert!(window.map(|(_, amount)| amount).sum::<u64>() <= max);
+            }
+        }
+
+        /// Joining costs a busy service little: an hour's limit lets at least nine tenths through.
+        #[test]
+        fn a_long_log_is_nearly_exact(gap in 20_u64..2_000) {
+            let max = 2 * 3_600_000 / gap;
+            let mut log = Log::default();
+            for n in 0..(2 * 3_600_000 / gap) {
+                log.add(1, at(n * gap));
+            }
+            let now = at(2 * 3_600_000);
+            let counted: u64 = log.0.iter().filter(|entry| entry.counts(HOUR, now)).map(|entry| entry.amount).sum();
+            let exact = max / 2;
+            prop_assert!(counted + 1 >= exact && counted * 10 <= exact * 11 + 20, "{} for {}", counted, exact);
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! `[limits]`: how many SMS, to whom, for whom, and at what price. The key of a limit is also the machine code of
+//! its answer.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{
+    document::Value,
+    reader::{Reader, Section, number},
+};
+use crate::{
+    model::{Limit, Region},
+    verifier::{Prices, RateLimits},
+};
+
+const TEN_MINUTES: Duration = Duration::from_secs(10 * 60);
+const HOUR: Duration = Duration::from_secs(60 * 60);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The most that a count may be.
+const MAX_COUNT: u32 = 1_000_000_000;
+/// The most that a price or a cap may be, in units of the currency.
+const MAX_MONEY: u32 = 1_000_000_000;
+const MILLIONTHS: u64 = 1_000_000;
+
+/// `lifetime`: how long a code is good.
+pub(super) fn read(reader: &mut Reader, lifetime: Duration) -> RateLimits {
+    let mut section = reader.section("limits", false);
+    let first = section.get("resend_cooldown_seconds", number(0..=3600));
+    let first = Duration::from_secs(u64::from(first));
+    let mut number = Limit::cooldown("resend_cooldown", first, lifetime);
+    number.extend(counts(
+        &mut section,
+        &[
+            ("number_per_10_minutes", TEN_MINUTES),
+            ("number_per_hour", HOUR),
+            ("number_per_day", DAY),
+        ],
+    ));
+    let failed_checks = counts(
+        &mut section,
+        &[("failed_checks_per_hour", HOUR), ("failed_checks_per_day", DAY)],
+    );
+    let address = counts(&mut section, &[("address_per_hour", HOUR)]);
+    let country = counts(
+        &mut section,
+        &[("country_per_hour", HOUR), ("country_per_day", DAY)],
+    );
+    let service = counts(
+        &mut section,
+        &[("service_per_hour", HOUR), ("service_per_day", DAY)],
+    );
+    let spend = [("spend_per_hour", HOUR), ("spend_per_day", DAY)]
+        .into_iter()
+        .filter_map(|(code, window)| limit(code, section.get(code, money), window));
+    let spend: Arc<[Limit]> = spend.collect();
+    let prices = prices(&mut section);
+    section.finish();
+    RateLimits {
+        number: number.into(),
+        failed_checks: failed_checks.into(),
+        address: address.into(),
+        country: country.into(),
+        service: service.into(),
+        spend,
+        prices,
+    }
+}
+
+fn counts(section: &mut Section<'_>, limits: &[(&'static str, Duration)]) -> Vec<Limit> {
+    limits
+        .iter()
+        .filter_map(|(code, window)| {
+            let max = section.get(code, number(0..=MAX_COUNT));
+            limit(code, u64::from(max), *window)
+        })
+        .collect()
+}
+
+/// `None`: 0, which is off.
+fn limit(code: &'static str, max: u64, window: Duration) -> Option<Limit> {
+    (max > 0).then_some(Limit { code, max, window })
+}
+
+fn prices(section: &mut Section<'_>) -> Prices {
+    let mut prices = Prices {
+        default: section.get("price_per_segment", money),
+        ..Prices::default()
+    };
+    let mut shown = Vec::new();
+    for row in section.table("prices", false, "limits.prices") {
+        let country = Region::parse(&row.key).ok_or_else(|| "is not an ISO 3166 country code".to_owned());
+        match country.and_then(|country| Ok((country, money(&row.value)?))) {
+            Ok((country, price)) => {
+                prices.by_country.insert(country, price);
+                shown.push((row.key, row.value.to_toml()));
+            }
+            Err(needed) => section.problem(Some(row.line), &format!("prices.{} {needed}", row.key)),
+        }
+    }
+    section.show_table("limits.prices", &shown);
+    prices
+}
+
+/// An amount of the operator's currency, in millionths.
+fn money(value: &Value) -> Result<u64, String> {
+    let needed = |found: &str| format!("must be an amount from 0 to {MAX_MONEY}, such as 0.05, not {found}");
+    match value {
+        Value::Integer(units) => u64::try_from(*units)
+            .ok()
+            .filter(|units| *units <= u64::from(MAX_MONEY))
+            .map(|units| units * MILLIONTHS)
+            .ok_or_else(|| needed(&units.to_string())),
+        Value::Decimal(text) => millionths(text).ok_or_else(|| needed(text)),
+        other => Err(needed(other.kind())),
+    }
+}
+
+/// Digits, a point, and up to six digits: without rounding, for this is money.
+fn millionths(text: &str) -> Option<u64> {
+    let (units, part) = text.split_once('.')?;
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if !digits(units) || !digits(part) || part.len() > 6 {
+        return None;
+    }
+    let units: u64 = units.parse().ok().filter(|units| *units < u64::from(MAX_MONEY))?;
+    let part: u64 = format!("{part:0<6}").parse().ok()?;
+    Some(units * MILLIONTHS + part)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_amount_is_read_to_its_last_digit() {
+        let read = |text: &str| money(&Value::Decimal(text.into()));
+        assert_eq!(read("0.05"), Ok(50_000));
+        assert_eq!(read("12.000001"), Ok(12_000_001));
+        for wrong in ["0.0000001", "1e3", "-1.0", "inf", "1000000000.5", "1_0.5", ".5"] {
+            let message = format!("must be an amount from 0 to 1000000000, such as 0.05, not {wrong}");
+            assert_eq!(read(wrong), Err(message));
+        }
+        assert_eq!(money(&Value::Integer(3)), Ok(3_000_000));
+        assert!(money(&Value::Integer(-3)).is_err() && money(&Value::Flag(true)).is_err());
+    }
+}

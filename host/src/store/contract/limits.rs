@@ -1,0 +1,122 @@
+//! Counters: exact whoever counts, and gone when nothing in them counts any more.
+
+use std::{net::IpAddr, sync::Arc, time::Duration};
+
+use futures_util::future::join_all;
+
+use super::desk::{Desk, LEASE, MILLISECOND, Session, failed, number, sent};
+use crate::{
+    model::{FailureClass, Limit, LimitReached, PhoneNumber},
+    store::{Begun, Counted, Counter},
+};
+
+const HOUR: Duration = Duration::from_secs(3600);
+const MAX: u64 = 3;
+
+fn limit(code: &'static str, max: u64) -> Arc<[Limit]> {
+    let window = HOUR;
+    [Limit { code, max, window }].into()
+}
+
+/// Counts all that register from now on: up to [`MAX`] in all, and as many from one address.
+fn counted(desk: &mut Desk) {
+    let address: IpAddr = [192, 0, 2, 1].into();
+    desk.counters = [
+        Counter {
+            counted: Counted::Service,
+            key: Counted::Service.in_public(""),
+            amount: 1,
+            limits: limit("service", MAX),
+        },
+        Counter {
+            counted: Counted::Address,
+            key: desk.keyring.counter_key(Counted::Address, &address.to_string()),
+            amount: 1,
+            limits: limit("address", MAX + 1),
+        },
+    ]
+    .into();
+}
+
+async fn refused(desk: &Desk, number: &PhoneNumber) -> Option<LimitReached> {
+    match desk.try_register(number).await {
+        Ok(_) => None,
+        Err(Begun::LimitReached(reached)) => Some(reached),
+        Err(other) => panic!("{other:?}"),
+    }
+}
+
+async fn register_all(desk: &Desk) -> Vec<Session> {
+    let numbers: Vec<_> = (0..64).map(number).collect();
+    let all = join_all(numbers.iter().map(|number| desk.try_register(number))).await;
+    all.into_iter().filter_map(Result::ok).collect()
+}
+
+pub(super) async fn as_many_begin_at_once_as_a_limit_allows(desk: &mut Desk) {
+    counted(desk);
+    assert_eq!(register_all(desk).await.len() as u64, MAX);
+    desk.clock.advance(HOUR.saturating_sub(MILLISECOND));
+    assert_eq!(register_all(desk).await.len(), 0);
+    desk.clock.advance(MILLISECOND);
+    assert_eq!(register_all(desk).await.len() as u64, MAX);
+}
+
+pub(super) async fn two_processes_share_a_limit(desk: &mut Desk) {
+    counted(desk);
+    let other = desk.second();
+    let (here, there) = tokio::join!(register_all(desk), register_all(&other));
+    assert_eq!((here.len() + there.len()) as u64, MAX);
+}
+
+pub(super) async fn a_limit_survives_a_crash(desk: &mut Desk) {
+    counted(desk);
+    register_all(desk).await;
+    let after = desk.after_a_crash();
+    let reached = refused(&after, &number(100)).await.unwrap();
+    assert_eq!(reached.code, "service");
+    assert_eq!(after.clock.now().until(reached.until), HOUR);
+}
+
+pub(super) async fn what_is_refused_is_counted_nowhere(desk: &mut Desk) {
+    counted(desk);
+    register_all(desk).await;
+    // The address has room for one more, and none of those that were refused took it.
+    let counters = Arc::clone(&desk.counters);
+    desk.counters = counters[1..].into();
+    assert_eq!(refused(desk, &number(100)).await, None);
+    assert_eq!(refused(desk, &number(101)).await.unwrap().code, "address");
+    desk.counters = counters;
+    // Of two that are reached, the one that lasts longer is told: here the same for both.
+    assert_eq!(
+        desk.clock
+            .now()
+            .until(refused(desk, &number(102)).await.unwrap().until),
+        HOUR
+    );
+}
+
+pub(super) async fn a_message_that_was_not_sent_is_taken_back(desk: &mut Desk) {
+    counted(desk);
+    let sessions = register_all(desk).await;
+    desk.clock.advance(MILLISECOND);
+    desk.settle(&sessions[0], sent()).await;
+    desk.settle(&sessions[1], failed(FailureClass::OutcomeUnknown))
+        .await;
+    assert_eq!(refused(desk, &number(100)).await.unwrap().code, "service");
+    desk.settle(&sessions[2], failed(FailureClass::Transient)).await;
+    assert_eq!(refused(desk, &number(101)).await, None);
+    // That was the fourth of the address, which stays charged for the one that was not sent.
+    assert_eq!(refused(desk, &number(102)).await.unwrap().code, "address");
+}
+
+pub(super) async fn a_message_that_another_process_left_stays_counted(desk: &mut Desk) {
+    counted(desk);
+    register_all(desk).await;
+    let after = desk.after_a_crash();
+    after.clock.advance(LEASE + MILLISECOND);
+    for message in after.lapsed().await {
+        let outcome = failed(FailureClass::Transient);
+        after.store.settle_message(&message, &outcome).await.unwrap();
+    }
+    assert_eq!(refused(&after, &number(100)).await.unwrap().code, "service");
+}

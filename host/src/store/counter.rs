@@ -1,0 +1,77 @@
+//! What a registration is counted in. A counter is a [`Log`](crate::model::limits::Log) in the store, so that it
+//! survives a restart and holds for all processes on one database.
+
+use std::sync::Arc;
+
+use crate::model::{FailureClass, Limit};
+
+/// Names a counter: what is counted, and of whom. Of a number or an address there is only a keyed digest in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct CounterKey(pub [u8; 17]);
+
+/// What is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Counted {
+    /// SMS to a number.
+    Number,
+    /// Wrong codes for a number.
+    FailedChecks,
+    /// SMS that a client address asked for.
+    Address,
+    /// SMS to a country.
+    Country,
+    /// SMS of the whole service.
+    Service,
+    /// What the SMS of the whole service cost.
+    Spend,
+}
+
+impl Counted {
+    /// What its keys begin with, never to be changed.
+    pub(super) fn tag(self) -> u8 {
+        match self {
+            Self::Number => b'n',
+            Self::FailedChecks => b'f',
+            Self::Address => b'a',
+            Self::Country => b'c',
+            Self::Service => b's',
+            Self::Spend => b'$',
+        }
+    }
+
+    /// Whether what was counted is taken back when the SMS certainly was not sent.
+    ///
+    /// What is for the whole service follows what left it. The number's budget is its owner's, and a fault of ours
+    /// does not use it up; but a number that cannot be texted does, lest it be tried for ever. An address stays
+    /// charged: it asked, and whoever can make sends fail could ask without end.
+    pub fn is_taken_back_after(self, failure: FailureClass) -> bool {
+        match self {
+            Self::Country | Self::Service | Self::Spend => true,
+            Self::Number => !failure.blames_number(),
+            Self::Address | Self::FailedChecks => false,
+        }
+    }
+
+    /// The key of what there is one of in public: a country's code, or nothing.
+    pub fn in_public(self, name: &str) -> CounterKey {
+        let mut key = [0; 17];
+        key[0] = self.tag();
+        for (place, byte) in key[1..].iter_mut().zip(name.bytes()) {
+            *place = byte;
+        }
+        CounterKey(key)
+    }
+}
+
+/// What a registration adds to a counter, and the limits that it must keep.
+#[derive(Clone, Debug)]
+pub struct Counter {
+    /// What is counted.
+    pub counted: Counted,
+    /// Which one of those.
+    pub key: CounterKey,
+    /// How much must have room. It is added, except to [`Counted::FailedChecks`], where a check adds.
+    pub amount: u64,
+    /// How much there may be.
+    pub limits: Arc<[Limit]>,
+}

@@ -1,0 +1,99 @@
+//! Which limits a registration must keep: one table, from what the settings say to the counters of the store.
+//!
+//! Invariant: a limit keeps a registration from beginning, and never a check. Whoever has a pending code can use it,
+//! whatever strangers do with the same number.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use crate::{
+    model::{ClientAddress, Limit, PhoneNumber, Region, segments::segments},
+    store::{Counted, Counter, CounterKey, Keyring},
+};
+
+/// The limits of the settings; those that are off are not in it. The default has none.
+#[derive(Clone, Debug, Default)]
+pub struct RateLimits {
+    /// SMS to one number, the waits between them among it.
+    pub number: Arc<[Limit]>,
+    /// Wrong codes for one number, over all its codes.
+    pub failed_checks: Arc<[Limit]>,
+    /// SMS that one client address asks for.
+    pub address: Arc<[Limit]>,
+    /// SMS to one country.
+    pub country: Arc<[Limit]>,
+    /// SMS in all.
+    pub service: Arc<[Limit]>,
+    /// What SMS cost in all, in millionths of the currency of `prices`.
+    pub spend: Arc<[Limit]>,
+    /// What an SMS costs.
+    pub prices: Prices,
+}
+
+/// What one segment of an SMS costs, in millionths of the operator's currency.
+#[derive(Clone, Debug, Default)]
+pub struct Prices {
+    /// Where nothing else is said.
+    pub default: u64,
+    /// By country.
+    pub by_country: BTreeMap<Region, u64>,
+}
+
+impl Prices {
+    fn of(&self, country: Option<Region>, text: &str) -> u64 {
+        let listed = country.and_then(|country| self.by_country.get(&country));
+        listed
+            .copied()
+            .unwrap_or(self.default)
+            .saturating_mul(segments(text))
+    }
+}
+
+impl RateLimits {
+    /// What an SMS with this text is counted in.
+    pub fn counters(
+        &self,
+        number: &PhoneNumber,
+        client: Option<ClientAddress>,
+        text: &str,
+        keyring: &Keyring,
+    ) -> Arc<[Counter]> {
+        let wants_country = !self.country.is_empty() || !self.spend.is_empty();
+        let country = wants_country.then(|| number.country()).flatten();
+        let number = number.e164();
+        let mut counters = Vec::new();
+        let mut count = |counted, limits: &Arc<[Limit]>, amount, key: &dyn Fn() -> CounterKey| {
+            if !limits.is_empty() && amount > 0 {
+                counters.push(Counter {
+                    counted,
+                    key: key(),
+                    amount,
+                    limits: Arc::clone(limits),
+                });
+            }
+        };
+        count(Counted::Number, &self.number, 1, &|| {
+            keyring.counter_key(Counted::Number, number)
+        });
+        count(Counted::FailedChecks, &self.failed_checks, 1, &|| {
+            keyring.counter_key(Counted::FailedChecks, number)
+        });
+        if let Some(client) = client {
+            count(Counted::Address, &self.address, 1, &|| {
+                keyring.counter_key(Counted::Address, &client.to_string())
+            });
+        }
+        count(Counted::Country, &self.country, 1, &|| {
+            Counted::Country.in_public(&country.map(Region::code).unwrap_or_default())
+        });
+        count(Counted::Service, &self.service, 1, &|| {
+            Counted::Service.in_public("")
+        });
+        count(
+            Counted::Spend,
+            &self.spend,
+            self.prices.of(country, text),
+            &|| Counted::Spend.in_public(""),
+        );
+        counters.into()
+    }
+}
