@@ -33,6 +33,8 @@ impl Process {
             .arg0("phone-verify")
             .arg(COMMAND)
             .env_clear()
+            // The allocator would reserve more addresses at once than the sandbox lets a process have.
+            .env("MIMALLOC_ARENA_RESERVE", "0")
             .current_dir("/")
             // A terminal's Ctrl-C is for the daemon, which drains.
             .process_group(0)
