@@ -69,6 +69,15 @@ impl Value {
         }
     }
 
+    /// What is told about it, without what came from outside the file: that may be a secret in the wrong place.
+    pub(super) fn masked_in(&self, told: String) -> String {
+        match self {
+            Self::Text { text, referred: true } if !text.is_empty() => told.replace(text, "***"),
+            Self::List(items) => items.iter().fold(told, |told, item| item.masked_in(told)),
+            _ => told,
+        }
+    }
+
     /// Whether all of it is known.
     pub(super) fn is_resolved(&self) -> bool {
         match self {

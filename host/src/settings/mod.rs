@@ -3,6 +3,8 @@
 //! `default.toml` is the lowest layer, so a default stands in one place. Invariants: all problems are gathered
 //! and told at once, each with its file, line and key; no value of an option is ever repeated in a problem.
 
+#[cfg(test)]
+mod any_file;
 mod api;
 mod changes;
 mod dispatch;

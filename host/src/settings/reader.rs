@@ -222,7 +222,10 @@ impl Section<'_> {
                     self.show(key, &shown);
                     return (value, line);
                 }
-                Err(needed) => self.problem(line, &format!("{key} {needed}")),
+                Err(needed) => {
+                    let needed = entry.value.masked_in(needed);
+                    self.problem(line, &format!("{key} {needed}"));
+                }
             }
         } else {
             self.show(key, &default.to_toml());

@@ -1,0 +1,151 @@
+//! Whatever is done to a settings file, it leads to settings or to problems that say where they are, and no secret
+//! is repeated in either.
+//!
+//! `PROPTEST_CASES` is how many files are tried.
+
+use std::sync::LazyLock;
+
+use proptest::{collection::vec, prelude::*, sample::Index};
+
+use super::{DEFAULTS, Settings};
+
+/// What the file says where a secret is wanted, and what the secret is.
+const REFERENCE: &str = "\"${file:secret}\"";
+const SECRET: &str = "s3cret-Zq7vX2mKc9";
+/// What is shown in the place of a secret.
+const MASK: &str = "\"***\"";
+
+static FOLDER: LazyLock<tempfile::TempDir> = LazyLock::new(|| {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("secret"), SECRET).unwrap();
+    folder
+});
+
+/// What a person may put in the place of a value, or of anything.
+const SCRAPS: [&str; 25] = [
+    REFERENCE,
+    "",
+    "0",
+    "-1",
+    "5",
+    "9223372036854775807",
+    "1e308",
+    "nan",
+    "true",
+    "\"\"",
+    "\"x\"",
+    "[]",
+    "[1, \"a\"]",
+    "{}",
+    "{ a = 1 }",
+    "2026-01-01",
+    "[[server]]",
+    "[phone_verification]",
+    "\"${env:HOME}\"",
+    "\"${file:/nowhere}\"",
+    "\"${\"",
+    "\"\u{0}\"",
+    "\"\"\"",
+    "ключ",
+    "\u{feff}",
+];
+
+/// A change to one line.
+#[derive(Clone, Debug)]
+enum Change {
+    Value(&'static str),
+    Key(String),
+    Drop,
+    Double,
+    Insert(&'static str),
+    Comment,
+}
+
+fn change() -> impl Strategy<Value = Change> {
+    let scrap = || prop::sample::select(SCRAPS.to_vec());
+    prop_oneof![
+        6 => scrap().prop_map(Change::Value),
+        2 => "[A-Za-z_.\" -]{0,30}".prop_map(Change::Key),
+        1 => Just(Change::Drop),
+        1 => Just(Change::Double),
+        2 => scrap().prop_map(Change::Insert),
+        1 => Just(Change::Comment),
+    ]
+}
+
+/// The documented defaults, with a secret among the options.
+fn lines() -> Vec<String> {
+    let options = format!("[phone_verification.OPTIONS]\nKEY = \"key\"\nANY = {REFERENCE}");
+    let text = DEFAULTS.replace("[phone_verification.OPTIONS]", &options);
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    lines.map(str::to_owned).collect()
+}
+
+fn changed(changes: &[(Index, Change)]) -> String {
+    let mut lines = lines();
+    for (at, change) in changes {
+        let at = at.index(lines.len());
+        let (key, value) = lines[at].split_once('=').unwrap_or((&lines[at], ""));
+        let line = match change {
+            Change::Value(scrap) => format!("{key}= {scrap}"),
+            Change::Key(name) => format!("{name} ={value}"),
+            Change::Drop => String::new(),
+            Change::Double => format!("{0}\n{0}", lines[at]),
+            Change::Insert(scrap) => format!("{scrap}\n{}", lines[at]),
+            Change::Comment => format!("# {}", lines[at]),
+        };
+        lines[at] = line;
+    }
+    lines.join("\n")
+}
+
+/// Settings, or problems that are worth telling.
+fn judged(text: &[u8]) -> Result<bool, TestCaseError> {
+    match Settings::parse("test.toml", text, FOLDER.path()) {
+        Ok(settings) => {
+            let told = format!("{}{:?}", settings.effective, settings.warnings);
+            prop_assert!(!told.contains(SECRET), "{}", told);
+            // A mask in the place of anything but an option may not pass for a value.
+            if settings.effective.matches(MASK).count() <= 1 {
+                let again = Settings::parse("effective.toml", settings.effective.as_bytes(), FOLDER.path());
+                prop_assert!(again.is_ok(), "{:?} in\n{}", again.err(), settings.effective);
+            }
+            Ok(true)
+        }
+        Err(problems) => {
+            prop_assert!(!problems.is_empty());
+            for problem in problems {
+                let told = problem.to_string();
+                prop_assert!(
+                    told.starts_with("test.toml") && !problem.message.is_empty(),
+                    "{}",
+                    told
+                );
+                prop_assert!(!told.contains(SECRET), "{}", told);
+            }
+            Ok(false)
+        }
+    }
+}
+
+#[test]
+fn what_is_changed_is_good_before() {
+    assert!(judged(lines().join("\n").as_bytes()).unwrap());
+}
+
+proptest! {
+    #[test]
+    fn a_changed_file_leads_to_settings_or_problems(changes in vec((any::<Index>(), change()), 1..6)) {
+        judged(changed(&changes).as_bytes())?;
+    }
+
+    #[test]
+    fn a_damaged_file_leads_to_settings_or_problems(damage in vec((any::<Index>(), any::<u8>()), 1..6)) {
+        let mut bytes = lines().join("\n").into_bytes();
+        for (at, byte) in damage {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        judged(&bytes)?;
+    }
+}
