@@ -56,22 +56,66 @@ impl fmt::Debug for SecurityCode {
 mod tests {
     use super::*;
 
-    #[test]
-    fn every_digit_is_as_likely_as_any_other() {
-        let entropy = Entropy::seeded(7);
-        let mut counts = [0_u32; 10];
-        for _ in 0..20_000 {
-            for digit in SecurityCode::generate(6, &entropy).unwrap().expose().bytes() {
-                counts[usize::from(digit - b'0')] += 1;
-            }
-        }
-        let expected = 12_000.0;
-        let chi_squared: f64 = counts
+    const CODES: u32 = 1_000_000;
+
+    /// Pearson's statistic of how often each of `counts` came, where each should as often.
+    fn chi_squared(counts: &[u32]) -> f64 {
+        let expected = f64::from(CODES) / f64::from(u32::try_from(counts.len()).unwrap());
+        counts
             .iter()
             .map(|count| (f64::from(*count) - expected).powi(2) / expected)
-            .sum();
-        // 9 degrees of freedom: above 27.9 once in a thousand seeds; this one is fixed.
-        assert!(chi_squared < 27.9, "{chi_squared} from {counts:?}");
+            .sum()
+    }
+
+    /// Over a million codes from the operating system. A bound that a fair generator passes once in 10¹¹ times is
+    /// set to each of 13 statistics, and ten standard deviations to the last, so that a false alarm is rarer than
+    /// one in 10⁹ runs. Digits taken from a byte without throwing any away would give 366 where 71 is allowed.
+    #[test]
+    fn of_a_million_codes_every_digit_pair_and_code_is_as_frequent_as_any_other() {
+        // The quantiles of the chi-squared distribution with 9, 99 and 999 degrees of freedom.
+        const OF_TEN: f64 = 71.0;
+        const OF_HUNDRED: f64 = 224.5;
+        const OF_THOUSAND: f64 = 1329.0;
+        let mut digits = [[0_u32; 10]; 6];
+        let mut neighbours = [[0_u32; 100]; 5];
+        let mut halves = [[0_u32; 1000]; 2];
+        let mut whole = vec![0_u32; 1_000_000];
+        for _ in 0..CODES {
+            let code = SecurityCode::generate(6, &Entropy::system()).unwrap();
+            let code: [u8; 6] = code
+                .expose()
+                .as_bytes()
+                .try_into()
+                .expect("leading zeros are kept");
+            let code = code.map(|digit| usize::from(digit - b'0'));
+            let number = |digits: &[usize]| digits.iter().fold(0, |number, digit| 10 * number + digit);
+            for (counts, digit) in digits.iter_mut().zip(code) {
+                counts[digit] += 1;
+            }
+            for (counts, pair) in neighbours.iter_mut().zip(code.windows(2)) {
+                counts[number(pair)] += 1;
+            }
+            for (counts, half) in halves.iter_mut().zip(code.chunks(3)) {
+                counts[number(half)] += 1;
+            }
+            whole[number(&code)] += 1;
+        }
+        for (place, counts) in digits.iter().enumerate() {
+            assert!(chi_squared(counts) < OF_TEN, "digit {place}: {counts:?}");
+        }
+        for (place, counts) in neighbours.iter().enumerate() {
+            assert!(
+                chi_squared(counts) < OF_HUNDRED,
+                "digits from {place}: {counts:?}"
+            );
+        }
+        for (place, counts) in halves.iter().enumerate() {
+            assert!(chi_squared(counts) < OF_THOUSAND, "half {place}: {counts:?}");
+        }
+        // With one code expected in each of a million places the statistic is as good as normally distributed
+        // about 999 999, with a variance of twice that. One that is too small comes from counting, not from chance.
+        let deviation = (chi_squared(&whole) - 999_999.0) / (2.0 * 999_999.0_f64).sqrt();
+        assert!(deviation.abs() < 10.0, "whole codes: {deviation}");
     }
 
     #[test]
