@@ -5,6 +5,7 @@
 )]
 
 mod architecture;
+mod at_once;
 mod authors;
 mod bad_input;
 mod commands;
@@ -12,6 +13,7 @@ mod custom_backend;
 mod drop_in;
 mod golden;
 mod isolation;
+mod killed;
 mod limits;
 mod living;
 mod loading;
