@@ -8,6 +8,7 @@ mod architecture;
 mod at_once;
 mod authors;
 mod bad_input;
+mod canaries;
 mod commands;
 mod custom_backend;
 mod drop_in;

@@ -144,6 +144,8 @@ impl Site {
         let built = artifacts::library(library);
         let file = self.plugins().join(built.file_name().expect("a file"));
         fs::create_dir_all(self.plugins()).expect("the plugin directory can be made");
+        // What lies there may be the built file itself, which a copy would empty.
+        let _ = fs::remove_file(&file);
         if fs::hard_link(&built, &file).is_err() {
             fs::copy(&built, &file).expect("the library can be copied");
         }

@@ -14,8 +14,8 @@ use super::{
     sms_text::{forced_into_gsm, parts},
 };
 
-const API_KEY: &str = "a1b2c3d4";
-const API_SECRET: &str = "0123456789abcdef";
+const API_KEY: &str = "k7Rw2Zp9";
+const API_SECRET: &str = "Zq7vX2mKc9Tn4wRb";
 const MAX_TEXT_CHARS: usize = 3200;
 
 /// The rules and the words of Nexmo.
