@@ -4,6 +4,7 @@
     reason = "all of it is tests, also what is not marked as one"
 )]
 
+mod any_request;
 mod architecture;
 mod at_once;
 mod authors;
