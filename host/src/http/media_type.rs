@@ -1,13 +1,6 @@
 //! Which media types fit, by the rules of Django REST framework (`rest_framework/utils/mediatypes.py`).
 
-use axum::{
-    extract::Request,
-    http::{HeaderMap, header},
-    middleware::Next,
-    response::{IntoResponse, Response},
-};
-
-use super::error::ApiError;
+use axum::http::{HeaderMap, header};
 
 /// Whether a media type, perhaps with wildcards and parameters, is this one. Parameters are ignored.
 pub(super) fn fits(given: &str, known: &str) -> bool {
@@ -18,16 +11,8 @@ pub(super) fn fits(given: &str, known: &str) -> bool {
     fits(main, known_main) && fits(sub, known_sub)
 }
 
-/// Refuses a request whose `Accept` lets no JSON through. A browser that asks for a page gets JSON too.
-pub(super) async fn refuse_unacceptable(request: Request, next: Next) -> Response {
-    if accepts_json(request.headers()) {
-        next.run(request).await
-    } else {
-        ApiError::NotAcceptable.into_response()
-    }
-}
-
-fn accepts_json(headers: &HeaderMap) -> bool {
+/// Whether an `Accept` lets JSON through. A browser that asks for a page gets JSON too.
+pub(super) fn accepts_json(headers: &HeaderMap) -> bool {
     let mut given = headers.get_all(header::ACCEPT).iter().peekable();
     if given.peek().is_none() {
         return true;

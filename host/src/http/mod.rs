@@ -18,7 +18,7 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    middleware::{from_fn, from_fn_with_state},
+    middleware::from_fn_with_state,
     routing::{any, get, post},
 };
 
@@ -48,9 +48,8 @@ pub struct App {
 /// All routes. Each one answers every method, so that a wrong one gets the answer that it should.
 pub fn router(app: Arc<App>) -> Router {
     let clock = app.clock.clone();
-    let json_only = || from_fn(media_type::refuse_unacceptable);
-    let register = any(routes::phone_register::answer).layer(json_only());
-    let verify = any(routes::phone_verify::answer).layer(json_only());
+    let register = any(routes::phone_register::answer);
+    let verify = any(routes::phone_verify::answer);
     Router::new()
         // The ancestor's endpoints, also with a trailing slash.
         .route("/api/phone/register", register.clone())

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::{BaseValidate, Verifier};
+use super::{BaseValidate, Verifier, to_its_end};
 use crate::{
     model::{FailureClass, PhoneNumber, SecurityCode, SendFailure, SessionToken, Verdict, VerificationId},
     store::{CheckRules, Store, StoreError},
@@ -34,7 +34,8 @@ pub enum CheckError {
 }
 
 impl Verifier {
-    /// Judges a code. The verdict is durable when this returns.
+    /// Judges a code. The verdict is durable when this returns; an attempt that was begun is settled when nobody
+    /// waits any more.
     pub async fn check(&self, request: CheckRequest) -> Result<Verdict, CheckError> {
         let Some(id) = self
             .keyring
@@ -58,6 +59,16 @@ impl Verifier {
         if !self.overrides.validates() {
             return Ok(self.store.check_code(id, request.code, rules).await?);
         }
+        let verifier = self.clone();
+        to_its_end(async move { verifier.ask_backend(id, &request, rules).await }).await
+    }
+
+    async fn ask_backend(
+        &self,
+        id: VerificationId,
+        request: &CheckRequest,
+        rules: CheckRules,
+    ) -> Result<Verdict, CheckError> {
         if let Some(refused) = self.store.take_attempt(id, rules).await? {
             return Ok(refused);
         }
@@ -66,7 +77,7 @@ impl Verifier {
             id,
             rules,
         });
-        match self.overrides.validate_security_code(&request, base).await {
+        match self.overrides.validate_security_code(request, base).await {
             Ok(verdict) => {
                 let holds = self.store.settle_attempt(id, Some(verdict), rules).await?;
                 Ok(holds.unwrap_or(verdict))

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Map;
 
-use super::{CheckError, CheckRequest, Verifier, register::sent};
+use super::{CheckError, CheckRequest, Verifier, register::sent, to_its_end};
 use crate::{
     entropy::NoEntropy,
     model::{
@@ -103,9 +103,19 @@ impl Verifier {
         }))
     }
 
-    /// Sends the code of a verification again. Neither its life nor its attempts change. `client`: who asks, for the
-    /// limit of an address.
+    /// Sends the code of a verification again, also when nobody waits any more. Neither its life nor its attempts
+    /// change. `client`: who asks, for the limit of an address.
     pub async fn resend(
+        &self,
+        id: VerificationId,
+        client: Option<ClientAddress>,
+        locale: &Locale,
+    ) -> Result<Verification, ResendError> {
+        let (verifier, locale) = (self.clone(), locale.clone());
+        to_its_end(async move { verifier.send_again(id, client, &locale).await }).await
+    }
+
+    async fn send_again(
         &self,
         id: VerificationId,
         client: Option<ClientAddress>,

@@ -2,7 +2,8 @@
 //! neither HTTP nor the command line, neither a database nor a backend.
 //!
 //! Invariants: it never sends an SMS, but puts it into the store's outbox and waits for what becomes of it;
-//! a registration is durable before its message can leave.
+//! a registration is durable before its message can leave; what was begun is not left half done when the client
+//! goes away.
 
 #[cfg(test)]
 mod against_reference;
@@ -18,9 +19,9 @@ mod register;
 #[cfg(test)]
 mod stories;
 
-use std::{sync::Arc, time::Duration};
+use std::{future::pending, panic::resume_unwind, sync::Arc, time::Duration};
 
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, task::JoinError};
 
 pub use check::{CheckError, CheckRequest};
 pub use lifecycle::{Judged, ResendError};
@@ -121,5 +122,15 @@ impl Verifier {
     fn failed_checks(&self, number: &PhoneNumber) -> Option<CounterKey> {
         let limited = !self.policy.limits.failed_checks.is_empty();
         limited.then(|| self.keyring.counter_key(Counted::FailedChecks, number.e164()))
+    }
+}
+
+/// Runs to its end, also when whoever waits for it is dropped.
+async fn to_its_end<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
+    match tokio::spawn(work).await.map_err(JoinError::try_into_panic) {
+        Ok(done) => done,
+        Err(Ok(panic)) => resume_unwind(panic),
+        // The runtime ends, and drops this too.
+        Err(Err(_)) => pending().await,
     }
 }

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use tokio::sync::{mpsc, oneshot};
 use zeroize::Zeroizing;
 
-use super::{MAX_SESSIONS_PER_CODE, Verifier};
+use super::{MAX_SESSIONS_PER_CODE, Verifier, to_its_end};
 use crate::{
     clock::UnixMillis,
     entropy::NoEntropy,
@@ -107,11 +107,16 @@ pub enum RegisterError {
 }
 
 impl Verifier {
-    /// Sends a code to a number. Returns when the provider has taken the SMS.
+    /// Sends a code to a number. Returns when the provider has taken the SMS; goes on when nobody waits any more.
     ///
     /// While a code is pending for the number, that code is sent again: registering resets no attempts,
     /// cancels no code and lengthens no life.
     pub async fn register(&self, request: RegisterRequest) -> Result<Registered, RegisterError> {
+        let verifier = self.clone();
+        to_its_end(async move { verifier.begin_and_send(request).await }).await
+    }
+
+    async fn begin_and_send(&self, request: RegisterRequest) -> Result<Registered, RegisterError> {
         // What cannot be sent is not begun.
         let place = self.outbox.try_reserve().map_err(|_| RegisterError::Busy)?;
         let mut pending = None;

@@ -48,6 +48,21 @@ async fn a_token_is_good_for_the_number_that_it_was_made_for() {
 }
 
 #[tokio::test]
+async fn a_registration_is_finished_though_the_client_went_away() {
+    let service = Service::start(FakeNetwork::default());
+    let number = number(1);
+    // The request is begun, and dropped at its first wait.
+    tokio::select! {
+        biased;
+        _ = service.register(&number) => unreachable!("nothing is durable at once"),
+        () = tokio::task::yield_now() => {}
+    }
+    let network = std::sync::Arc::clone(&service.network);
+    assert!(service.drain().await);
+    assert_eq!(network.inbox().len(), 1);
+}
+
+#[tokio::test]
 async fn a_second_registration_sends_the_same_code_and_forgives_nothing() {
     let service = Service::start(FakeNetwork::default());
     let first = service.register(&number(1)).await.unwrap();

@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 
 use super::error::{ApiError, FieldError, NOT_A_PHONE_NUMBER, NOT_A_STRING, NULL_CHARACTER};
 use crate::{
-    http::{json::Json, serve::Peer},
+    http::{json::Json, media_type::accepts_json, serve::Peer},
     model::{ClientAddress, Locale, PhoneNumber, Region},
 };
 
@@ -27,10 +27,18 @@ pub(super) async fn not_found() -> ApiError {
     ApiError::NotFound
 }
 
-/// Answers everything but POST, as the ancestor's framework does. `fields` are a name and a label each.
-fn other_method(method: Method, name: &str, fields: &[(&str, &str)]) -> Response {
+/// Answers what takes no JSON and everything but POST, as the ancestor's framework does. `fields` are a name and
+/// a label each.
+fn not_a_post(request: &Request, name: &str, fields: &[(&str, &str)]) -> Option<Response> {
+    let method = request.method();
+    if !accepts_json(request.headers()) {
+        return Some(ApiError::NotAcceptable.into_response());
+    }
+    if method == Method::POST {
+        return None;
+    }
     if method != Method::OPTIONS {
-        return ApiError::Method(method, ALLOW).into_response();
+        return Some(ApiError::Method(method.clone(), ALLOW).into_response());
     }
     let fields: Map<String, Value> = fields
         .iter()
@@ -46,7 +54,7 @@ fn other_method(method: Method, name: &str, fields: &[(&str, &str)]) -> Response
         "parses": ["application/json", "application/x-www-form-urlencoded", "multipart/form-data"],
         "actions": { "POST": fields },
     });
-    ([(header::ALLOW, ALLOW)], Json(description)).into_response()
+    Some(([(header::ALLOW, ALLOW)], Json(description)).into_response())
 }
 
 /// What came as a phone number; the error goes to `errors`.

@@ -5,12 +5,11 @@ use std::sync::Arc;
 use axum::{
     Extension,
     extract::{Request, State},
-    http::Method,
     response::{IntoResponse, Response},
 };
 use serde_json::json;
 
-use super::{client, locale, other_method, phone_number};
+use super::{client, locale, not_a_post, phone_number};
 use crate::{
     http::{App, access::Began, body::Fields, error::ApiError, json::Json},
     verifier::RegisterRequest,
@@ -20,8 +19,8 @@ use crate::{
 const FIELDS: [(&str, &str); 1] = [("phone_number", "Phone number")];
 
 pub(in crate::http) async fn answer(State(app): State<Arc<App>>, request: Request) -> Response {
-    if request.method() != Method::POST {
-        return other_method(request.method().clone(), "Register", &FIELDS);
+    if let Some(other) = not_a_post(&request, "Register", &FIELDS) {
+        return other;
     }
     register(&app, request)
         .await
@@ -43,13 +42,8 @@ async fn register(app: &App, request: Request) -> Result<Response, ApiError> {
         client,
         ..RegisterRequest::of(number, locale)
     };
-    let verifier = live.verifier.clone();
-    // In a task of its own: a client that goes away does not leave a half-done registration.
-    let registered = tokio::spawn(async move { verifier.register(request).await });
-    let registered = registered
-        .await
-        .map_err(|_| ApiError::Defect)?
-        .map_err(ApiError::Register)?;
+    let registered = live.verifier.register(request).await;
+    let registered = registered.map_err(ApiError::Register)?;
     let body = Json(json!({ "session_token": registered.session_token.expose() }));
     Ok((Extension(Began(registered.id)), body).into_response())
 }

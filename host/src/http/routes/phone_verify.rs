@@ -4,12 +4,11 @@ use std::sync::Arc;
 
 use axum::{
     extract::{Request, State},
-    http::Method,
     response::{IntoResponse, Response},
 };
 use serde_json::json;
 
-use super::{other_method, phone_number};
+use super::{not_a_post, phone_number};
 use crate::{
     http::{App, body::Fields, error::ApiError, json::Json},
     model::{SecurityCode, SessionToken, Verdict},
@@ -24,8 +23,8 @@ const FIELDS: [(&str, &str); 3] = [
 ];
 
 pub(in crate::http) async fn answer(State(app): State<Arc<App>>, request: Request) -> Response {
-    if request.method() != Method::POST {
-        return other_method(request.method().clone(), "Verify", &FIELDS);
+    if let Some(other) = not_a_post(&request, "Verify", &FIELDS) {
+        return other;
     }
     verify(&app, request)
         .await
@@ -49,14 +48,7 @@ async fn verify(app: &App, request: Request) -> Result<Response, ApiError> {
         // What no code can be is wrong like any wrong code, and costs an attempt.
         code: SecurityCode::from_client(code),
     };
-    let verifier = live.verifier.clone();
-    // In a task of its own: a client that goes away does not leave a half-done check.
-    let verdict = tokio::spawn(async move { verifier.check(check).await });
-    match verdict
-        .await
-        .map_err(|_| ApiError::Defect)?
-        .map_err(ApiError::Check)?
-    {
+    match live.verifier.check(check).await.map_err(ApiError::Check)? {
         Verdict::Valid => Ok(Json(json!({ "message": "Security code is valid." })).into_response()),
         refused => Err(ApiError::Verdict(refused)),
     }

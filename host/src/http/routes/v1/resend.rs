@@ -55,12 +55,9 @@ pub(in crate::http) async fn resend(
         return Err(ApiError::Fields(errors).into());
     }
     let live = app.live.get();
-    let (id, verifier) = (id(&text)?, live.verifier.clone());
+    let id = id(&text)?;
     let locale = wanted.map_or_else(|| locale(&headers), Locale);
-    // In a task of its own: a client that goes away does not leave a half-done message.
-    let verification = tokio::spawn(async move { verifier.resend(id, client, &locale).await })
-        .await
-        .map_err(|_| ApiError::Defect)?
-        .map_err(ApiError::Resend)?;
+    let verification = live.verifier.resend(id, client, &locale).await;
+    let verification = verification.map_err(ApiError::Resend)?;
     shown(&live, &verification, None)
 }

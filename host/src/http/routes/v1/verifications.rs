@@ -117,13 +117,8 @@ pub(in crate::http) async fn create(
             body,
         }),
     };
-    let verifier = live.verifier.clone();
-    // In a task of its own: a client that goes away does not leave a half-done registration.
-    let registered = tokio::spawn(async move { verifier.register(request).await });
-    let registered = registered
-        .await
-        .map_err(|_| ApiError::Defect)?
-        .map_err(ApiError::Register)?;
+    let registered = live.verifier.register(request).await;
+    let registered = registered.map_err(ApiError::Register)?;
     let (found, client_ref) = live
         .verifier
         .find(registered.id)
