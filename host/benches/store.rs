@@ -1,6 +1,6 @@
 //! What the store can take: verifications begun, settled and checked per second, every one durable, by one
-//! writer and by 64 at once, in an empty file and beside a million old rows, each counted in every limit of the
-//! defaults; and what a number costs to read.
+//! writer and by 64 at once, in an empty file and beside a million old rows, each counted in every limit
+//! and watched by the guard of the defaults; and what a number costs to read.
 //!
 //! `cargo bench -p phone-verify --bench store`. The files are in the system's temporary folder: set `TMPDIR`
 //! to measure another disk.
@@ -25,7 +25,7 @@ use phone_verify::{
     store::{
         Begun, CheckRules, Counted, Keyring, NewCode, NewVerification, OutboxMessage, Store, sqlite::Sqlite,
     },
-    verifier::RateLimits,
+    verifier::{Guard, RateLimits},
 };
 use tokio::runtime::Runtime;
 
@@ -36,6 +36,7 @@ struct Bench {
     store: Sqlite,
     keyring: Arc<Keyring>,
     limits: RateLimits,
+    guard: Guard,
     clock: Clock,
     entropy: Entropy,
     numbers: AtomicU64,
@@ -49,6 +50,7 @@ impl Bench {
             store: Sqlite::open(path, Arc::clone(&keyring)).expect("the database opens"),
             keyring,
             limits: wide(Settings::defaults().limits),
+            guard: wide_guard(Settings::defaults().guard),
             clock: Clock::system(),
             entropy,
             numbers: AtomicU64::new(0),
@@ -72,15 +74,19 @@ impl Bench {
         let code = SecurityCode::generate(6, &self.entropy).expect("randomness");
         let now = self.clock.now();
         let e164 = number.e164().to_owned();
+        let client = Some(self.client());
+        let heard = self.guard.of_check(&number, client, &self.keyring);
         let message = OutboxMessage {
             id,
             verification: id,
             number: number.clone(),
             locale: Locale::default(),
             text: TEXT.to_owned().into(),
-            counters: self
-                .limits
-                .counters(&number, Some(self.client()), TEXT, &self.keyring),
+            counters: self.limits.counters(&number, client, TEXT, &self.keyring),
+            guard: self
+                .guard
+                .of_registration(&number, client, &self.keyring)
+                .map(Arc::new),
             counted_at: now,
         };
         let begun = self.store.begin_verification(NewVerification {
@@ -105,6 +111,7 @@ impl Bench {
             only_once: true,
             max_failed_attempts: 5,
             failed_checks: Some(self.keyring.counter_key(Counted::FailedChecks, e164.as_str())),
+            guard: heard,
         };
         // As in the daemon, nobody waits for the message to be settled before the code is checked.
         let (settled, verdict) = tokio::join!(
@@ -130,6 +137,15 @@ fn wide(limits: RateLimits) -> RateLimits {
         spend: widen(&limits.spend),
         prices: limits.prices,
     }
+}
+
+/// The same guard, with room for all that the bench does.
+fn wide_guard(mut guard: Guard) -> Guard {
+    guard.budgets.prefix_per_hour = u64::MAX;
+    guard.budgets.prefix_per_day = u64::MAX;
+    guard.budgets.country_per_hour = u64::MAX;
+    guard.budgets.country_per_day = u64::MAX;
+    guard
 }
 
 /// A file with a million finished verifications.

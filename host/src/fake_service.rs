@@ -10,10 +10,11 @@ use crate::{
     dispatch::{Breaker, Dispatcher, Limits, Sender, bulk::Bulk},
     entropy::Entropy,
     fake_network::FakeNetwork,
-    model::{Locale, Messages, PhoneNumber, SecurityCode, SessionToken, Verdict},
+    model::{ClientAddress, Locale, Messages, PhoneNumber, SecurityCode, SessionToken, Verdict},
     store::{Keyring, Store, sqlite::Sqlite},
     verifier::{
-        CheckError, CheckRequest, Policy, RateLimits, RegisterError, RegisterRequest, Registered, Verifier,
+        CheckError, CheckRequest, Guard, Policy, RateLimits, RegisterError, RegisterRequest, Registered,
+        Verifier,
     },
 };
 
@@ -37,6 +38,7 @@ pub(crate) struct Service {
     dispatcher: Dispatcher,
     folder: Arc<tempfile::TempDir>,
     limits: RateLimits,
+    guard: Guard,
 }
 
 impl Service {
@@ -49,7 +51,14 @@ impl Service {
         let folder = Arc::new(tempfile::tempdir().unwrap());
         let keyring = Arc::new(Keyring::ephemeral(Entropy::seeded(1)).unwrap());
         let clock = Clock::manual(UnixMillis(1_700_000_000_000));
-        Self::on(network, folder, keyring, clock, limits)
+        Self::on(network, folder, keyring, clock, limits, Guard::default())
+    }
+
+    pub(crate) fn with_guard(network: FakeNetwork, guard: Guard) -> Self {
+        let folder = Arc::new(tempfile::tempdir().unwrap());
+        let keyring = Arc::new(Keyring::ephemeral(Entropy::seeded(1)).unwrap());
+        let clock = Clock::manual(UnixMillis(1_700_000_000_000));
+        Self::on(network, folder, keyring, clock, RateLimits::default(), guard)
     }
 
     fn on(
@@ -58,6 +67,7 @@ impl Service {
         keyring: Arc<Keyring>,
         clock: Clock,
         limits: RateLimits,
+        guard: Guard,
     ) -> Self {
         let database = folder.path().join("service.db");
         let store: Arc<dyn Store> = Arc::new(Sqlite::open(&database, Arc::clone(&keyring)).unwrap());
@@ -83,6 +93,7 @@ impl Service {
             max_failed_attempts: MAX_FAILED_ATTEMPTS,
             messages: Arc::new(messages),
             limits: limits.clone(),
+            guard: guard.clone(),
             lease: LIMITS.lease(),
         };
         let verifier = Verifier::new(
@@ -104,6 +115,7 @@ impl Service {
             dispatcher,
             folder,
             limits,
+            guard,
         }
     }
 
@@ -115,6 +127,7 @@ impl Service {
             Arc::clone(&self.keyring),
             self.clock.clone(),
             self.limits.clone(),
+            self.guard.clone(),
         )
     }
 
@@ -183,8 +196,30 @@ impl Service {
         session_token: &SessionToken,
         code: &str,
     ) -> Result<Verdict, CheckError> {
+        self.check_of(None, number, session_token, code).await
+    }
+
+    pub(crate) async fn check_from(
+        &self,
+        client: &str,
+        number: &PhoneNumber,
+        session_token: &SessionToken,
+        code: &str,
+    ) -> Result<Verdict, CheckError> {
+        let client = client.parse::<IpAddr>().unwrap().into();
+        self.check_of(Some(client), number, session_token, code).await
+    }
+
+    async fn check_of(
+        &self,
+        client: Option<ClientAddress>,
+        number: &PhoneNumber,
+        session_token: &SessionToken,
+        code: &str,
+    ) -> Result<Verdict, CheckError> {
         let request = CheckRequest {
             number: number.clone(),
+            client,
             session_token: session_token.clone(),
             code: SecurityCode::new(code).unwrap(),
         };

@@ -14,6 +14,7 @@ mod commands;
 mod custom_backend;
 mod drop_in;
 mod golden;
+mod guard;
 mod isolation;
 mod killed;
 mod limits;

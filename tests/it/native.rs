@@ -290,7 +290,7 @@ async fn the_description_is_true() {
             }
         }
     }
-    assert_eq!(described, 5);
+    assert_eq!(described, 6);
 
     let operation = |path: &str, method: &str| openapi["paths"][path][method].clone();
     let at = |path: &str| path.replace("{id}", &id);

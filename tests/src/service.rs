@@ -19,7 +19,7 @@ use phone_verify::{
     http::{App, Generation, Live, router},
     model::{Locale, Messages, Outcome, PhoneNumber, Receipt, SecurityCode, SendFailure, Verdict},
     store::{Keyring, OutboxMessage, Store, sqlite::Sqlite},
-    verifier::{BaseValidate, CheckRequest, Overrides, Policy, RateLimits, Verifier},
+    verifier::{BaseValidate, CheckRequest, Guard, Overrides, Policy, RateLimits, Verifier},
 };
 use serde_json::{Map, Value};
 use tokio::sync::mpsc;
@@ -98,6 +98,7 @@ impl Service {
             max_failed_attempts: rules.max_failed_attempts,
             messages: Arc::new(Messages::new(template, "Phone Verify").expect("a good template")),
             limits: rules.limits.clone(),
+            guard: Guard::default(),
             lease: limits.lease(),
         };
         let (orders, to_dispatch) = mpsc::channel(64);

@@ -14,6 +14,7 @@ CREATE TABLE verification (
     -- message may have been sent.
     failures        INTEGER NOT NULL DEFAULT 0,
     sessions        INTEGER NOT NULL DEFAULT 1,
+    resends         INTEGER NOT NULL DEFAULT 0,         -- further messages that carried it
     -- Of this verification alone.
     attempts_left   INTEGER NOT NULL,
     created_at      INTEGER NOT NULL,
@@ -37,6 +38,21 @@ CREATE TABLE request (
 ) WITHOUT ROWID;
 CREATE INDEX request_verification ON request (verification);
 
+-- Numbers that were verified, which the guard lets through.
+CREATE INDEX verification_verified ON verification (number) WHERE verified_at IS NOT NULL;
+
+-- What the guard decided about messages that something spoke against. The id is that of
+-- the message.
+CREATE TABLE decision (
+    id              BLOB    PRIMARY KEY,
+    number          BLOB    NOT NULL,   -- digest
+    number_masked   TEXT    NOT NULL,
+    country         TEXT    NOT NULL,   -- ISO 3166
+    blocked         INTEGER NOT NULL,
+    verified_before INTEGER NOT NULL,
+    reasons         TEXT    NOT NULL    -- a JSON list of codes
+) WITHOUT ROWID;
+
 -- The one code of a number that is still good. Rows leave when the code is used or expires, so this stays
 -- small however many verifications there were.
 CREATE TABLE pending (
@@ -45,10 +61,10 @@ CREATE TABLE pending (
     expires_at      INTEGER NOT NULL
 ) WITHOUT ROWID;
 
--- What happened lately, for limits. The key says what is counted and of whom: a country's code, or a digest.
+-- What happened lately, for limits and the guard. The key says what is counted and of whom: a country's code, or a digest.
 CREATE TABLE counter (
     key             BLOB    PRIMARY KEY,
-    log             BLOB    NOT NULL,   -- times and amounts
+    log             BLOB    NOT NULL,   -- times and amounts, days, or countries
     ends_at         INTEGER NOT NULL    -- when nothing in it counts any more
 ) WITHOUT ROWID;
 

@@ -7,6 +7,7 @@ mod audit;
 mod backends;
 mod check;
 mod cleanup;
+mod decisions;
 mod keys;
 mod output;
 mod person;
@@ -65,6 +66,8 @@ enum Command {
     Audit(audit::Audit),
     /// Keys of the native API
     Keys(keys::Keys),
+    /// Show what the pumping guard decided, and why
+    Decisions(decisions::Decisions),
     /// Tools for the authors of backends
     Plugin(plugin::Plugin),
 }
@@ -155,6 +158,7 @@ pub fn main() -> ExitCode {
         Command::Forget(command) => (command.run(), command.json()),
         Command::Audit(command) => (command.run(), command.common.json),
         Command::Keys(command) => (command.run(), command.json()),
+        Command::Decisions(command) => (command.run(), command.common.json),
         Command::Plugin(command) => (command.run(), command.json()),
     };
     match outcome {

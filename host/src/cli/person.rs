@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{Common, output::Failure, register::parse_number, whoami};
+use super::{Common, decisions, output::Failure, register::parse_number, whoami};
 use crate::{
     clock::Clock,
     daemon,
@@ -50,6 +50,7 @@ impl About {
             only_once: settings.phone_verification.only_once,
             max_failed_attempts: settings.phone_verification.max_failed_attempts,
             failed_checks: None,
+            guard: None,
         };
         let done = super::runtime()?
             .block_on(run(&*store, &number, rules))
@@ -97,7 +98,12 @@ fn exported(number: &PhoneNumber, records: &Records) -> Value {
             })
         })
         .collect();
-    json!({ "phone_number": number.e164(), "verifications": verifications, "bulk_messages": messages })
+    json!({
+        "phone_number": number.e164(),
+        "verifications": verifications,
+        "bulk_messages": messages,
+        "decisions": records.decisions.iter().map(decisions::shown).collect::<Vec<_>>(),
+    })
 }
 
 fn verification(found: &Found) -> Value {

@@ -14,7 +14,7 @@ use crate::{
     daemon,
     settings::Settings,
     telemetry,
-    verifier::RateLimits,
+    verifier::{Guard, RateLimits},
 };
 
 #[derive(Args)]
@@ -85,6 +85,7 @@ fn demo() -> Result<(Settings, tempfile::TempDir), Failure> {
     let mut settings = Settings::defaults();
     telemetry::start(&settings.log);
     settings.limits = RateLimits::default();
+    settings.guard = Guard::default();
     let folder = tempfile::Builder::new()
         .prefix("phone-verify-demo-")
         .tempdir()

@@ -33,6 +33,7 @@ impl Verify {
                 .verifier
                 .check(CheckRequest {
                     number,
+                    client: None,
                     session_token,
                     code,
                 })

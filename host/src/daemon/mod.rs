@@ -153,6 +153,7 @@ fn policy(settings: &Settings, limits: Limits) -> Policy {
         max_failed_attempts: phone_verification.max_failed_attempts,
         messages: Arc::clone(&phone_verification.messages),
         limits: settings.limits.clone(),
+        guard: settings.guard.clone(),
         lease: limits.lease(),
     }
 }

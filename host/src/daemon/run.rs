@@ -1,8 +1,8 @@
 //! Runs the daemon: bind, serve, reload, and end in order when asked to.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use tokio::{net::TcpListener, sync::mpsc};
+use tokio::{net::TcpListener, sync::mpsc, time::interval};
 use tokio_util::sync::CancellationToken;
 
 use super::{Service, reload::Reloader};
@@ -10,6 +10,9 @@ use crate::{
     http::{self, App, Generation, Live},
     settings::{Problem, Settings},
 };
+
+/// How often it is looked whether codes come back.
+const CONVERSION_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Why the daemon did not start.
 #[derive(Debug, thiserror::Error)]
@@ -78,6 +81,7 @@ pub async fn run(
     let bound = listener.local_addr().map_err(bind)?;
     tracing::info!(address = %bound, backend = service.backend.name, "listening");
     ready(bound);
+    let conversion = tokio::spawn(watch_conversion(Arc::clone(&app)));
     let server = &settings.server;
     let finished = http::serve(
         listener,
@@ -87,6 +91,7 @@ pub async fn run(
         stop,
     )
     .await;
+    conversion.abort();
     // One that is under way ends first: it may be recording which version is in use.
     if reloads.await.is_err() {
         tracing::error!("reloading panicked");
@@ -105,6 +110,27 @@ pub(super) fn warn_of_open_api(settings: &Settings, address: SocketAddr) {
         tracing::warn!(
             "the native API is open to everybody who reaches {address}: name keys in [api.keys], or let a proxy keep /v1"
         );
+    }
+}
+
+/// Warns when the conversion becomes low, and says when it no longer is.
+async fn watch_conversion(app: Arc<App>) {
+    let mut ticks = interval(CONVERSION_INTERVAL);
+    let mut low = false;
+    loop {
+        ticks.tick().await;
+        match app.live.get().verifier.conversion_alarm().await {
+            Ok(Some(alarm)) if !low => {
+                tracing::warn!("{alarm}; see phone-verify decisions");
+                low = true;
+            }
+            Ok(None) if low => {
+                tracing::info!("enough codes come back again");
+                low = false;
+            }
+            Ok(_) => {}
+            Err(error) => tracing::error!(%error, "the conversion cannot be computed"),
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::{access::ErrorCode, json::Json};
 use crate::{
-    model::{FailureClass, SendFailure, Status, Verdict},
+    model::{FailureClass, SendFailure, Status, Verdict, guard::Reason},
     store::StoreError,
     verifier::{CheckError, RegisterError, ResendError},
 };
@@ -256,6 +256,7 @@ fn of_register(error: RegisterError) -> Answer {
             "idempotency_key_reused",
             "This idempotency key was used for another request.",
         ),
+        RegisterError::Blocked { reason, retry_after } => blocked(reason, retry_after),
         RegisterError::Busy => busy(),
         RegisterError::NotSent(failure) => of_failure(&failure),
         RegisterError::Store(error) => unavailable(&error),
@@ -275,11 +276,27 @@ fn limit_reached(code: &'static str, retry_after: Duration) -> Answer {
     limited(code, retry_after, text)
 }
 
+/// The pumping guard's reason; without a wait, it is in the number.
+fn blocked(reason: Reason, retry_after: Option<Duration>) -> Answer {
+    if let Some(wait) = retry_after {
+        let text = "Too many text messages were asked for. Please wait before trying again.";
+        return limited(reason.code(), wait, text);
+    }
+    let text = "Text messages cannot be sent to this phone number.";
+    answer(
+        StatusCode::BAD_REQUEST,
+        reason.code(),
+        "phone_number",
+        json!([text]),
+    )
+}
+
 fn of_resend(error: ResendError) -> Answer {
     match error {
         ResendError::NotFound => ApiError::NoVerification.into_answer(),
         ResendError::Over(status) => of_status(status),
         ResendError::LimitReached { code, retry_after } => limit_reached(code, retry_after),
+        ResendError::Blocked { reason, retry_after } => blocked(reason, retry_after),
         ResendError::Busy => busy(),
         ResendError::NotSent(failure) => of_failure(&failure),
         ResendError::Store(error) => unavailable(&error),

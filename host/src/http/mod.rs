@@ -73,6 +73,7 @@ fn native(app: &Arc<App>) -> Router<Arc<App>> {
             "/verifications/{id}",
             get(v1::verification::show).delete(v1::verification::cancel),
         )
+        .route("/decisions", get(v1::decisions::show))
         .route("/verifications/{id}/check", post(v1::check::check))
         .route("/verifications/{id}/resend", post(v1::resend::resend))
         .fallback(v1::not_found)

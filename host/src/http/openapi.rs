@@ -15,6 +15,7 @@ use utoipa::{
 use super::routes::v1::{
     ProblemBody, VerificationBody,
     check::{self, CheckBody, CheckedBody},
+    decisions::{self, DecisionBody, DecisionsBody},
     resend::{self, ResendBody},
     verification,
     verifications::{self, BegunBody, NewVerificationBody},
@@ -29,9 +30,10 @@ use super::routes::v1::{
         verification::cancel,
         check::check,
         resend::resend,
+        decisions::show,
     ),
     components(schemas(
-        BegunBody, CheckBody, CheckedBody, NewVerificationBody, ProblemBody, ResendBody, VerificationBody,
+        BegunBody, CheckBody, CheckedBody, DecisionBody, DecisionsBody, NewVerificationBody, ProblemBody, ResendBody, VerificationBody,
     )),
     security(("api_key" = [])),
     modifiers(&ApiKey),

@@ -43,6 +43,13 @@ impl ClientAddress {
     }
 }
 
+impl ClientAddress {
+    /// Whether it is all within one of these networks.
+    pub fn is_within(self, networks: &[IpNet]) -> bool {
+        networks.iter().any(|network| network.contains(&self.0))
+    }
+}
+
 impl std::fmt::Display for ClientAddress {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.0.fmt(f)

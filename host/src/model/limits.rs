@@ -154,10 +154,13 @@ impl Log {
         }
     }
 
-    /// Takes back what was added at a moment and came to nothing.
-    pub fn take_back(&mut self, amount: u64, added_at: UnixMillis) {
-        if let Some(entry) = self.0.iter_mut().find(|entry| entry.at_ms >= added_at.0) {
-            entry.amount = entry.amount.saturating_sub(amount);
+    /// Takes back what was added from a moment on and came to nothing.
+    pub fn take_back(&mut self, amount: u64, added_from: UnixMillis) {
+        let mut left = amount;
+        for entry in self.0.iter_mut().filter(|entry| entry.at_ms >= added_from.0) {
+            let taken = entry.amount.min(left);
+            entry.amount -= taken;
+            left -= taken;
         }
         self.0.retain(|entry| entry.amount > 0);
     }

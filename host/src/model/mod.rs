@@ -5,6 +5,7 @@ pub mod api_key;
 pub mod client_address;
 pub mod context;
 pub mod delivery;
+pub mod guard;
 pub mod limits;
 pub mod message;
 pub mod phone_number;

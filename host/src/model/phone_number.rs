@@ -11,7 +11,7 @@ use std::{
     },
 };
 
-use rlibphonenumber::{PHONE_NUMBER_UTIL, PhoneNumberFormat};
+use rlibphonenumber::{PHONE_NUMBER_UTIL, PhoneNumberFormat, PhoneNumberType};
 
 /// The longest text that is looked at. E.164 has at most 15 digits; the rest is room for punctuation.
 const MAX_TEXT_LENGTH: usize = 64;
@@ -22,6 +22,18 @@ const BELARUS: i32 = 375;
 const MAX_CALLING_CODE_DIGITS: usize = 3;
 /// Shorter ones are for use inside one country or one network.
 const MIN_DIGITS: usize = 4;
+
+/// Types of numbers that seldom belong to somebody who waits for a code, by the names that the settings use.
+pub const NUMBER_TYPES: [(PhoneNumberType, &str); 8] = [
+    (PhoneNumberType::PremiumRate, "premium_rate"),
+    (PhoneNumberType::SharedCost, "shared_cost"),
+    (PhoneNumberType::TollFree, "toll_free"),
+    (PhoneNumberType::UAN, "uan"),
+    (PhoneNumberType::Pager, "pager"),
+    (PhoneNumberType::VoiceMail, "voicemail"),
+    (PhoneNumberType::VoIP, "voip"),
+    (PhoneNumberType::PersonalNumber, "personal"),
+];
 
 /// A valid phone number.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -97,6 +109,23 @@ impl PhoneNumber {
         let number = PHONE_NUMBER_UTIL.parse(&self.0, None).ok()?;
         let region = PHONE_NUMBER_UTIL.get_region_for_number(&number)?;
         Some(Region(region))
+    }
+
+    /// Its country, and its type as one of [`NUMBER_TYPES`]; `None`: today's rules know none, or it is an ordinary one.
+    pub fn origin(&self) -> (Option<Region>, Option<&'static str>) {
+        let Ok(number) = PHONE_NUMBER_UTIL.parse(&self.0, None) else {
+            return (None, None);
+        };
+        let country = PHONE_NUMBER_UTIL.get_region_for_number(&number).map(Region);
+        let found = PHONE_NUMBER_UTIL.get_number_type(&number);
+        let listed = NUMBER_TYPES.iter().find(|(number_type, _)| *number_type == found);
+        (country, listed.map(|(_, name)| *name))
+    }
+
+    /// The number without its last four digits: ten thousand numbers that are mostly one operator's.
+    pub fn prefix(&self) -> &str {
+        // A valid number has at least 7 characters after its plus sign.
+        &self.0[..self.0.len() - 4]
     }
 
     /// `+13****34`: for everybody else.
@@ -365,6 +394,22 @@ mod tests {
         ] {
             let number = PhoneNumber::parse(number, None).unwrap();
             assert_eq!(number.country().unwrap().code(), country);
+        }
+    }
+
+    #[test]
+    fn numbers_that_cost_or_ring_nobody_are_told_from_ordinary_ones() {
+        for (number, expected) in [
+            ("+13478379634", None),
+            ("+447911123456", None),
+            ("+18005550123", Some("toll_free")),
+            ("+19002345678", Some("premium_rate")),
+            ("+445612345678", Some("voip")),
+            ("+447640123456", Some("pager")),
+        ] {
+            let number = PhoneNumber::parse(number, None).unwrap();
+            assert_eq!(number.origin().1, expected, "{}", number.e164());
+            assert_eq!(number.origin().0, number.country());
         }
     }
 

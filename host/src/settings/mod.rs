@@ -9,6 +9,7 @@ mod api;
 mod changes;
 mod dispatch;
 mod document;
+mod guard;
 mod limits;
 mod log;
 mod phone_verification;
@@ -32,7 +33,7 @@ pub use store::Store;
 use document::Document;
 use reader::Reader;
 
-use crate::verifier::RateLimits;
+use crate::verifier::{Guard, RateLimits};
 
 /// The documented defaults, as `phone-verify settings --defaults` prints them.
 pub const DEFAULTS: &str = include_str!("../../default.toml");
@@ -60,6 +61,8 @@ pub struct Settings {
     pub dispatch: Dispatch,
     /// How many SMS, to whom, for whom, and at what price.
     pub limits: RateLimits,
+    /// What speaks against an SMS, and what is done about it.
+    pub guard: Guard,
     /// Logging.
     pub log: Log,
     /// What works but should be looked at.
@@ -145,6 +148,7 @@ impl Settings {
         let dispatch = Dispatch::read(&mut reader);
         let lifetime = phone_verification.as_ref().map(|settings| settings.expiration);
         let limits = limits::read(&mut reader, lifetime.unwrap_or_default());
+        let guard = guard::read(&mut reader);
         let log = Log::read(&mut reader);
         let (warnings, effective) = reader.finish()?;
         // Every section notes a problem where it gives up, so all of them are there.
@@ -156,6 +160,7 @@ impl Settings {
             plugins,
             dispatch,
             limits,
+            guard,
             log,
             warnings,
             effective,

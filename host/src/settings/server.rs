@@ -47,7 +47,7 @@ impl Server {
 }
 
 /// A network such as `10.0.0.0/8`, or a single address.
-fn network(text: &str) -> Result<IpNet, String> {
+pub(super) fn network(text: &str) -> Result<IpNet, String> {
     let address = || text.parse::<IpAddr>().map(IpNet::from);
     text.parse()
         .or_else(|_| address())

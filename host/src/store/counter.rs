@@ -24,6 +24,14 @@ pub enum Counted {
     Service,
     /// What the SMS of the whole service cost.
     Spend,
+    /// SMS to numbers of a prefix whose code did not come back.
+    UnverifiedOfPrefix,
+    /// SMS to a country whose code did not come back.
+    UnverifiedOfCountry,
+    /// Numbers of a country that were verified, by day.
+    History,
+    /// The countries that a client address asked for.
+    Countries,
 }
 
 impl Counted {
@@ -36,6 +44,10 @@ impl Counted {
             Self::Country => b'c',
             Self::Service => b's',
             Self::Spend => b'$',
+            Self::UnverifiedOfPrefix => b'p',
+            Self::UnverifiedOfCountry => b'u',
+            Self::History => b'h',
+            Self::Countries => b'C',
         }
     }
 
@@ -48,7 +60,13 @@ impl Counted {
         match self {
             Self::Country | Self::Service | Self::Spend => true,
             Self::Number => !failure.blames_number(),
-            Self::Address | Self::FailedChecks => false,
+            // The guard takes back its own by itself, for it also does when a code comes back.
+            Self::Address
+            | Self::FailedChecks
+            | Self::UnverifiedOfPrefix
+            | Self::UnverifiedOfCountry
+            | Self::History
+            | Self::Countries => false,
         }
     }
 

@@ -8,6 +8,7 @@ pub mod bulk;
 #[cfg(test)]
 mod contract;
 pub mod counter;
+pub mod guard;
 pub mod keyring;
 pub mod outbox;
 pub mod person;
@@ -19,6 +20,7 @@ use async_trait::async_trait;
 
 pub use bulk::{BulkBatch, BulkFailure, BulkLease, BulkProgress, JobId, RunId};
 pub use counter::{Counted, Counter, CounterKey};
+pub use guard::{Blocked, GuardKeys, Guarded};
 pub use keyring::Keyring;
 pub use outbox::{Order, OutboxMessage};
 pub use person::{BulkRecord, Deed, Records};
@@ -27,6 +29,7 @@ use crate::{
     clock::UnixMillis,
     model::{
         Delivery, LimitReached, Outcome, PhoneNumber, SecurityCode, Verdict, Verification, VerificationId,
+        guard::{Conversion, Decision},
     },
 };
 
@@ -160,6 +163,8 @@ pub enum Begun {
     },
     /// Nothing was stored or counted: a counter of the message has no room.
     LimitReached(LimitReached),
+    /// No message was stored, but the decision, and the client's address is charged: the guard has a reason.
+    Blocked(Blocked),
 }
 
 /// What became of a further message.
@@ -171,6 +176,8 @@ pub enum MessageBegun {
     CodeIsGone,
     /// Nothing was stored or counted: a counter of the message has no room.
     LimitReached(LimitReached),
+    /// As for [`Begun::Blocked`].
+    Blocked(Blocked),
 }
 
 /// What a check depends on beside the code.
@@ -184,6 +191,8 @@ pub struct CheckRules {
     pub max_failed_attempts: u32,
     /// Where a wrong code is counted beside its own attempts.
     pub failed_checks: Option<CounterKey>,
+    /// Where the guard hears that the code came back.
+    pub guard: Option<GuardKeys>,
 }
 
 /// Domain operations, each one transaction, durable when it returns.
@@ -266,6 +275,12 @@ pub trait Store: Send + Sync {
     /// Forgets codes that have expired, and counters in which nothing counts any more: of each some at a time.
     /// Returns how many codes.
     async fn expire_codes(&self, now: UnixMillis) -> Result<u64, StoreError>;
+
+    /// The latest decisions of the guard about registrations that something spoke against, the latest one first.
+    async fn decisions(&self, limit: u32) -> Result<Vec<Decision>, StoreError>;
+
+    /// How many of the codes that were made in a time came back, of the latest ten thousand; without those that certainly were not sent.
+    async fn conversion(&self, from: UnixMillis, to: UnixMillis) -> Result<Conversion, StoreError>;
 
     /// Deletes, or only counts, verifications and bulk jobs that began before `before`.
     async fn delete_before(&self, before: UnixMillis, dry_run: bool) -> Result<u64, StoreError>;

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use tokio::sync::oneshot;
 use zeroize::Zeroizing;
 
-use super::Counter;
+use super::{Counter, Guarded};
 use crate::{
     clock::UnixMillis,
     model::{Locale, Outcome, PhoneNumber, VerificationId},
@@ -28,6 +28,8 @@ pub struct OutboxMessage {
     pub counters: Arc<[Counter]>,
     /// When it is counted.
     pub counted_at: UnixMillis,
+    /// The same for the pumping guard.
+    pub guard: Option<Arc<Guarded>>,
 }
 
 /// A message is named, never shown.

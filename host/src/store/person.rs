@@ -1,7 +1,7 @@
 //! What is stored about one number, and who did what with it.
 
 use super::{Found, JobId};
-use crate::clock::UnixMillis;
+use crate::{clock::UnixMillis, model::guard::Decision};
 
 /// All that is stored about one number.
 #[derive(Debug)]
@@ -10,6 +10,8 @@ pub struct Records {
     pub verifications: Vec<Found>,
     /// Its places in bulk jobs.
     pub messages: Vec<BulkRecord>,
+    /// What the guard decided about it, the oldest first.
+    pub decisions: Vec<Decision>,
 }
 
 /// A number's place in a bulk job.

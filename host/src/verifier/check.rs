@@ -6,7 +6,10 @@ use async_trait::async_trait;
 
 use super::{BaseValidate, Verifier, to_its_end};
 use crate::{
-    model::{FailureClass, PhoneNumber, SecurityCode, SendFailure, SessionToken, Verdict, VerificationId},
+    model::{
+        ClientAddress, FailureClass, PhoneNumber, SecurityCode, SendFailure, SessionToken, Verdict,
+        VerificationId,
+    },
     store::{CheckRules, Store, StoreError},
 };
 
@@ -15,6 +18,8 @@ use crate::{
 pub struct CheckRequest {
     /// The number that it was sent to.
     pub number: PhoneNumber,
+    /// Who asks; `None`: an operator at a terminal.
+    pub client: Option<ClientAddress>,
     /// What the client got when it registered.
     pub session_token: SessionToken,
     /// What the user typed.
@@ -54,6 +59,10 @@ impl Verifier {
     ) -> Result<Verdict, CheckError> {
         let rules = CheckRules {
             failed_checks: self.failed_checks(&request.number),
+            guard: self
+                .policy
+                .guard
+                .of_check(&request.number, request.client, &self.keyring),
             ..self.check_rules()
         };
         if !self.overrides.validates() {

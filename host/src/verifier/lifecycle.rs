@@ -1,6 +1,6 @@
 //! What is done with a verification by its id: look at it, judge its code, send it again, end it.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use serde_json::Map;
 
@@ -9,9 +9,9 @@ use crate::{
     entropy::NoEntropy,
     model::{
         ClientAddress, Delivery, LimitReached, Locale, SecurityCode, SendFailure, SessionToken, Status,
-        Verdict, Verification, VerificationId,
+        Verdict, Verification, VerificationId, guard::Reason,
     },
-    store::{Counted, Deed, Found, MessageBegun, OutboxMessage, StoreError},
+    store::{Blocked, Counted, Deed, Found, MessageBegun, OutboxMessage, StoreError},
 };
 
 /// Why a verification was not sent again.
@@ -31,6 +31,14 @@ pub enum ResendError {
         code: &'static str,
         /// Until there is room again.
         retry_after: Duration,
+    },
+    /// The pumping guard refuses it.
+    #[error("the guard refuses this message: {}", .reason.code())]
+    Blocked {
+        /// Why.
+        reason: Reason,
+        /// Until it may be otherwise; `None`: for as long as the settings are what they are.
+        retry_after: Option<Duration>,
     },
     /// More is waiting to be sent than this server is set up for.
     #[error("the queue to the backend is full")]
@@ -69,6 +77,7 @@ impl Verifier {
     pub async fn check_by_id(
         &self,
         id: VerificationId,
+        client: Option<ClientAddress>,
         session_token: SessionToken,
         code: SecurityCode,
     ) -> Result<Option<Judged>, CheckError> {
@@ -88,6 +97,7 @@ impl Verifier {
             Some((_, number)) => {
                 let request = CheckRequest {
                     number,
+                    client,
                     session_token,
                     code,
                 };
@@ -141,6 +151,11 @@ impl Verifier {
             .filter(|counter| counter.counted != Counted::FailedChecks);
         let message = OutboxMessage {
             counters: counters.cloned().collect(),
+            guard: self
+                .policy
+                .guard
+                .of_registration(&number, client, &self.keyring)
+                .map(Arc::new),
             counted_at: now,
             id: VerificationId::generate(&self.clock, &self.entropy)?,
             verification: id,
@@ -156,6 +171,10 @@ impl Verifier {
             MessageBegun::LimitReached(LimitReached { code, until }) => {
                 let retry_after = now.until(until);
                 return Err(ResendError::LimitReached { code, retry_after });
+            }
+            MessageBegun::Blocked(Blocked { reason, until }) => {
+                let retry_after = until.map(|until| now.until(until));
+                return Err(ResendError::Blocked { reason, retry_after });
             }
         }
         sent(place, message, since).await.map_err(ResendError::NotSent)?;

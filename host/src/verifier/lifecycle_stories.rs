@@ -18,7 +18,9 @@ async fn status(service: &Service, id: VerificationId) -> Status {
 
 async fn check(service: &Service, registered: &Registered, text: &str) -> Judged {
     let token = registered.session_token.clone();
-    let judged = service.verifier.check_by_id(registered.id, token, code(text));
+    let judged = service
+        .verifier
+        .check_by_id(registered.id, None, token, code(text));
     judged.await.unwrap().unwrap()
 }
 
@@ -65,7 +67,7 @@ async fn the_right_code_is_nothing_without_the_right_token() {
     for token in [other.session_token, SessionToken::from_client("no token")] {
         let judged = service
             .verifier
-            .check_by_id(registered.id, token, code(&right))
+            .check_by_id(registered.id, None, token, code(&right))
             .await
             .unwrap()
             .unwrap();

@@ -8,6 +8,9 @@
 #[cfg(test)]
 mod against_reference;
 mod check;
+mod guard;
+#[cfg(test)]
+mod guard_stories;
 mod lifecycle;
 #[cfg(test)]
 mod lifecycle_stories;
@@ -24,6 +27,7 @@ use std::{future::pending, panic::resume_unwind, sync::Arc, time::Duration};
 use tokio::{sync::mpsc, task::JoinError};
 
 pub use check::{CheckError, CheckRequest};
+pub use guard::{Guard, GuardMode};
 pub use lifecycle::{Judged, ResendError};
 pub use limits::{Prices, RateLimits};
 pub use overrides::{BaseValidate, Overrides};
@@ -54,6 +58,8 @@ pub struct Policy {
     pub messages: Arc<Messages>,
     /// How many SMS may be asked for.
     pub limits: RateLimits,
+    /// What speaks against an SMS, and what is done about it.
+    pub guard: Guard,
     /// How long a message is this process's alone: longer than the dispatcher can take over it.
     pub lease: Duration,
 }
@@ -115,6 +121,7 @@ impl Verifier {
             only_once: self.policy.only_once,
             max_failed_attempts: self.policy.max_failed_attempts,
             failed_checks: None,
+            guard: None,
         }
     }
 

@@ -1,6 +1,6 @@
 //! Registers a number: a code is made, put into words, made durable, and sent.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use serde_json::{Map, Value};
 use tokio::sync::{mpsc, oneshot};
@@ -12,9 +12,9 @@ use crate::{
     entropy::NoEntropy,
     model::{
         ClientAddress, Delivery, FailureClass, LimitReached, Locale, Outcome, PhoneNumber, SecurityCode,
-        SendFailure, SessionToken, VerificationId,
+        SendFailure, SessionToken, VerificationId, guard::Reason,
     },
-    store::{Begun, NewCode, NewVerification, Order, OutboxMessage, RequestKey, StoreError},
+    store::{Begun, Blocked, NewCode, NewVerification, Order, OutboxMessage, RequestKey, StoreError},
 };
 
 /// How often another registration of the same number may come in between.
@@ -92,6 +92,14 @@ pub enum RegisterError {
         /// Until there is room again.
         retry_after: Duration,
     },
+    /// The pumping guard refuses it.
+    #[error("the guard refuses this registration: {}", .reason.code())]
+    Blocked {
+        /// Why.
+        reason: Reason,
+        /// Until it may be otherwise; `None`: for as long as the settings are what they are.
+        retry_after: Option<Duration>,
+    },
     /// More is waiting to be sent than this server is set up for.
     #[error("the queue to the backend is full")]
     Busy,
@@ -156,6 +164,12 @@ impl Verifier {
                         retry_after: now.until(until),
                     });
                 }
+                Begun::Blocked(Blocked { reason, until }) => {
+                    return Err(RegisterError::Blocked {
+                        reason,
+                        retry_after: until.map(|until| now.until(until)),
+                    });
+                }
                 Begun::LimitReached(LimitReached { code, until }) => {
                     return Err(RegisterError::LimitReached {
                         code,
@@ -198,6 +212,11 @@ impl Verifier {
                 .policy
                 .limits
                 .counters(&request.number, request.client, &text, &self.keyring),
+            guard: self
+                .policy
+                .guard
+                .of_registration(&request.number, request.client, &self.keyring)
+                .map(Arc::new),
             counted_at: now,
             text,
         };

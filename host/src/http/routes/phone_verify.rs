@@ -8,7 +8,7 @@ use axum::{
 };
 use serde_json::json;
 
-use super::{not_a_post, phone_number};
+use super::{client, not_a_post, phone_number};
 use crate::{
     http::{App, body::Fields, error::ApiError, json::Json},
     model::{SecurityCode, SessionToken, Verdict},
@@ -32,6 +32,7 @@ pub(in crate::http) async fn answer(State(app): State<Arc<App>>, request: Reques
 }
 
 async fn verify(app: &App, request: Request) -> Result<Response, ApiError> {
+    let client = client(&request, &app.trusted_proxies);
     let mut fields = Fields::read(request, app.read_timeout).await?;
     let live = app.live.get();
     let mut errors = Vec::new();
@@ -44,6 +45,7 @@ async fn verify(app: &App, request: Request) -> Result<Response, ApiError> {
     };
     let check = CheckRequest {
         number,
+        client,
         session_token: SessionToken::from_client(session_token),
         // What no code can be is wrong like any wrong code, and costs an attempt.
         code: SecurityCode::from_client(code),

@@ -34,6 +34,10 @@ pub(in crate::http) async fn answer(State(app): State<Arc<App>>, method: Method)
             live.backend
         ));
     }
+    match live.verifier.conversion_alarm().await {
+        Ok(alarm) => warnings.extend(alarm.map(|alarm| alarm.to_string())),
+        Err(error) => tracing::error!(%error, "the conversion cannot be computed"),
+    }
     let body = json!({
         "status": if ready { "ready" } else { "unready" },
         "store": { "writable": store.is_ok() },

@@ -111,6 +111,7 @@ impl Desk {
             text: format!("Your code is {wording}").into(),
             counters: Arc::clone(&self.counters),
             counted_at: self.clock.now(),
+            guard: None,
         };
         let begun = self.store.begin_verification(NewVerification {
             id,
@@ -179,6 +180,7 @@ impl Desk {
             only_once: true,
             max_failed_attempts: MAX_FAILED_ATTEMPTS,
             failed_checks: None,
+            guard: None,
         }
     }
 

@@ -4,8 +4,11 @@
 
 use rusqlite::{Connection, OptionalExtension, params, types::ValueRef};
 
-use super::{Fault, counter, millis, time, verification::ATTEMPTS_OF_A_LATER_SESSION, writer::Transaction};
+use super::{
+    Fault, counter, guard, millis, time, verification::ATTEMPTS_OF_A_LATER_SESSION, writer::Transaction,
+};
 use crate::{
+    clock::UnixMillis,
     model::{SecurityCode, Verdict, VerificationId, verification::Standing},
     store::{CheckRules, Keyring},
 };
@@ -19,6 +22,10 @@ struct Judged {
     key_id: u32,
     code: Vec<u8>,
     standing: Standing,
+    /// How many messages may have carried the code.
+    messages: u64,
+    /// When the first of them did.
+    made_at: UnixMillis,
 }
 
 /// A row of `verification`, as far as a check goes. It is read before it is changed, since `RETURNING` costs a
@@ -35,7 +42,8 @@ impl Session {
     fn find(connection: &Connection, id: VerificationId) -> Result<Option<Self>, Fault> {
         let found = connection
             .prepare_cached(
-                "SELECT number, code_of, key_id, code, expires_at, code_used_at, attempts_left, failures, ended
+                "SELECT number, code_of, key_id, code, expires_at, code_used_at, attempts_left, failures, ended,
+                        sessions + resends, created_at
                  FROM verification WHERE id = ?1",
             )?
             .query_row([id.0], |row| {
@@ -51,6 +59,8 @@ impl Session {
                             expires_at: time(row.get(4)?),
                             verified: row.get::<_, Option<i64>>(5)?.is_some(),
                         },
+                        messages: u64::from(row.get::<_, u32>(9)?),
+                        made_at: time(row.get(10)?),
                     },
                     shares_code: code_of.is_some(),
                     attempts_left: row.get(6)?,
@@ -89,8 +99,8 @@ impl Judged {
     }
 
     /// Records that the code was right. A success is no failure: `counted` says that it was counted as one.
-    fn succeed(&self, connection: &Connection, rules: CheckRules, counted: bool) -> Result<(), Fault> {
-        let mut statement = connection.prepare_cached(
+    fn succeed(&self, transaction: &Transaction<'_>, rules: CheckRules, counted: bool) -> Result<(), Fault> {
+        let mut statement = transaction.prepare_cached(
             "UPDATE verification SET
                  verified_at = iif(id = ?2, ?4, verified_at),
                  attempts_left = iif(id = ?2, ?5, attempts_left),
@@ -107,9 +117,13 @@ impl Judged {
         if self.code_of != self.id {
             update(self.code_of)?;
         }
-        connection
+        transaction
             .prepare_cached("DELETE FROM pending WHERE number = ?1 AND verification = ?2")?
             .execute(params![self.number, self.code_of.0])?;
+        if let Some(keys) = rules.guard.filter(|_| !self.standing.verified) {
+            guard::take_back(transaction, &keys, self.messages, self.made_at)?;
+            guard::verified(transaction, &keys, rules.now)?;
+        }
         Ok(())
     }
 }

@@ -1,5 +1,5 @@
-//! Counters: a log each, read and written in the transaction of what is counted. Those of the whole service are in
-//! every registration, so a transaction reads and writes a log once for all of its group.
+//! Counters: what happened lately, read and written in the transaction of what is counted. Those of the whole service
+//! and of a country are in every registration, so a transaction reads and writes each once for all of its group.
 
 use std::{
     cell::RefCell,
@@ -7,69 +7,126 @@ use std::{
 };
 
 use rusqlite::{Connection, OptionalExtension, params};
+use serde::{Serialize, de::DeserializeOwned};
 
 use super::{Fault, millis, writer::Transaction};
 use crate::{
     clock::UnixMillis,
-    model::{FailureClass, LimitReached, limits::Log},
+    model::{
+        FailureClass, LimitReached,
+        guard::{Countries, History},
+        limits::Log,
+    },
     store::{Counted, Counter, CounterKey},
 };
 
-/// The logs that a transaction has in hand.
-#[derive(Default)]
-pub(super) struct Counters(RefCell<HashMap<CounterKey, InHand>>);
+/// What is kept under a key, for as long as anything in it counts.
+pub(super) trait Kept: Default + Serialize + DeserializeOwned {
+    /// When nothing in it counts any more; `None`: it is empty.
+    fn ends(&self) -> Option<UnixMillis>;
+}
 
+impl Kept for Log {
+    fn ends(&self) -> Option<UnixMillis> {
+        Log::ends(self)
+    }
+}
+
+impl Kept for History {
+    fn ends(&self) -> Option<UnixMillis> {
+        History::ends(self)
+    }
+}
+
+impl Kept for Countries {
+    fn ends(&self) -> Option<UnixMillis> {
+        Countries::ends(self)
+    }
+}
+
+/// What a transaction has in hand. A key is of one kind, since it begins with what is counted.
 #[derive(Default)]
-struct InHand {
-    log: Log,
-    changed: bool,
+pub(super) struct Counters {
+    pub(super) logs: Hand<Log>,
+    pub(super) histories: Hand<History>,
+    pub(super) countries: Hand<Countries>,
 }
 
 impl Counters {
-    fn with<T>(
+    /// Writes what was changed.
+    pub(super) fn write(&self, connection: &Connection) -> rusqlite::Result<()> {
+        self.logs.write(connection)?;
+        self.histories.write(connection)?;
+        self.countries.write(connection)
+    }
+
+    /// Lets go of all, since what an operation did to them is undone.
+    pub(super) fn forget(&self) {
+        self.logs.0.borrow_mut().clear();
+        self.histories.0.borrow_mut().clear();
+        self.countries.0.borrow_mut().clear();
+    }
+}
+
+/// All of one kind.
+#[derive(Default)]
+pub(super) struct Hand<T>(RefCell<HashMap<CounterKey, InHand<T>>>);
+
+struct InHand<T> {
+    kept: T,
+    changed: bool,
+}
+
+impl<T: Kept> Hand<T> {
+    fn with<R>(
         &self,
         connection: &Connection,
         key: CounterKey,
-        use_it: impl FnOnce(&mut InHand) -> T,
-    ) -> Result<T, Fault> {
+        use_it: impl FnOnce(&mut InHand<T>) -> R,
+    ) -> Result<R, Fault> {
         match self.0.borrow_mut().entry(key) {
             Entry::Occupied(mut in_hand) => Ok(use_it(in_hand.get_mut())),
             Entry::Vacant(place) => {
-                let log = read(connection, key)?;
-                Ok(use_it(place.insert(InHand { log, changed: false })))
+                let kept = read(connection, key)?;
+                Ok(use_it(place.insert(InHand { kept, changed: false })))
             }
         }
     }
 
-    fn change(
+    /// Looks at one.
+    pub(super) fn look<R>(
         &self,
         connection: &Connection,
         key: CounterKey,
-        change: impl FnOnce(&mut Log),
+        look: impl FnOnce(&T) -> R,
+    ) -> Result<R, Fault> {
+        self.with(connection, key, |in_hand| look(&in_hand.kept))
+    }
+
+    /// Changes one.
+    pub(super) fn change(
+        &self,
+        connection: &Connection,
+        key: CounterKey,
+        change: impl FnOnce(&mut T),
     ) -> Result<(), Fault> {
         self.with(connection, key, |in_hand| {
-            change(&mut in_hand.log);
+            change(&mut in_hand.kept);
             in_hand.changed = true;
         })
     }
 
-    /// Writes what was changed.
-    pub(super) fn write(&self, connection: &Connection) -> rusqlite::Result<()> {
+    fn write(&self, connection: &Connection) -> rusqlite::Result<()> {
         for (key, in_hand) in self
             .0
             .borrow_mut()
             .iter_mut()
             .filter(|(_, in_hand)| in_hand.changed)
         {
-            write(connection, *key, &in_hand.log)?;
+            write(connection, *key, &in_hand.kept)?;
             in_hand.changed = false;
         }
         Ok(())
-    }
-
-    /// Lets go of all, since what an operation did to them is undone.
-    pub(super) fn forget(&self) {
-        self.0.borrow_mut().clear();
     }
 }
 
@@ -79,11 +136,11 @@ pub(super) fn count(
     counters: &[Counter],
     now: UnixMillis,
 ) -> Result<Result<(), LimitReached>, Fault> {
-    let in_hand = &transaction.counters;
+    let logs = &transaction.counters.logs;
     let mut reached: Option<LimitReached> = None;
     for counter in counters {
-        let refusal = in_hand.with(transaction, counter.key, |in_hand| {
-            in_hand.log.refusal(&counter.limits, counter.amount, now)
+        let refusal = logs.look(transaction, counter.key, |log| {
+            log.refusal(&counter.limits, counter.amount, now)
         })?;
         reached = reached
             .into_iter()
@@ -95,7 +152,7 @@ pub(super) fn count(
     }
     for counter in counters {
         if counter.counted != Counted::FailedChecks {
-            in_hand.change(transaction, counter.key, |log| log.add(counter.amount, now))?;
+            logs.change(transaction, counter.key, |log| log.add(counter.amount, now))?;
         }
     }
     Ok(Ok(()))
@@ -110,9 +167,12 @@ pub(super) fn take_back(
 ) -> Result<(), Fault> {
     for counter in counters {
         if counter.counted.is_taken_back_after(failure) {
-            transaction.counters.change(transaction, counter.key, |log| {
-                log.take_back(counter.amount, counted_at);
-            })?;
+            transaction
+                .counters
+                .logs
+                .change(transaction, counter.key, |log| {
+                    log.take_back(counter.amount, counted_at);
+                })?;
         }
     }
     Ok(())
@@ -122,28 +182,29 @@ pub(super) fn take_back(
 pub(super) fn add_one(transaction: &Transaction<'_>, key: CounterKey, now: UnixMillis) -> Result<(), Fault> {
     transaction
         .counters
+        .logs
         .change(transaction, key, |log| log.add(1, now))
 }
 
-fn read(connection: &Connection, key: CounterKey) -> Result<Log, Fault> {
-    let log = connection
+fn read<T: Kept>(connection: &Connection, key: CounterKey) -> Result<T, Fault> {
+    let kept = connection
         .prepare_cached("SELECT log FROM counter WHERE key = ?1")?
         .query_row([key.0], |row| {
             Ok(postcard::from_bytes(row.get_ref(0)?.as_blob()?))
         })
         .optional()?;
-    log.unwrap_or_else(|| Ok(Log::default()))
-        .map_err(|_| Fault::corrupt("a counter that is no log"))
+    kept.unwrap_or_else(|| Ok(T::default()))
+        .map_err(|_| Fault::corrupt("a counter that cannot be read"))
 }
 
-fn write(connection: &Connection, key: CounterKey, log: &Log) -> rusqlite::Result<()> {
-    let Some(ends_at) = log.ends() else {
+fn write<T: Kept>(connection: &Connection, key: CounterKey, kept: &T) -> rusqlite::Result<()> {
+    let Some(ends_at) = kept.ends() else {
         connection
             .prepare_cached("DELETE FROM counter WHERE key = ?1")?
             .execute([key.0])?;
         return Ok(());
     };
-    let bytes = postcard::to_stdvec(log).expect("a list of numbers can be written");
+    let bytes = postcard::to_stdvec(kept).expect("a list of numbers can be written");
     connection
         .prepare_cached("INSERT OR REPLACE INTO counter (key, log, ends_at) VALUES (?1, ?2, ?3)")?
         .execute(params![key.0, bytes, millis(ends_at)])?;

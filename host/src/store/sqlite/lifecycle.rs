@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::{Fault, counter, millis, outbox, time, verification, writer::Transaction};
+use super::{Fault, counter, guard, millis, outbox, time, verification, writer::Transaction};
 use crate::{
     clock::UnixMillis,
     model::{Delivery, FailureClass, Status, Verification, VerificationId},
-    store::{CheckRules, Found, Keyring, MessageBegun, OutboxMessage, StoreError},
+    store::{CheckRules, Found, Keyring, MessageBegun, OutboxMessage, StoreError, keyring::Digest},
 };
 
 pub(super) fn find(
@@ -101,13 +101,19 @@ pub(super) fn cancel(connection: &Connection, id: VerificationId) -> Result<(), 
 /// A further message with all seals made.
 pub(super) struct NewMessage {
     message: OutboxMessage,
+    numbers: Vec<Digest>,
     sealed: Vec<u8>,
 }
 
 impl NewMessage {
     pub(super) fn prepare(message: OutboxMessage, keyring: &Keyring) -> Result<Self, StoreError> {
         let sealed = outbox::seal(&message, keyring)?;
-        Ok(Self { message, sealed })
+        let numbers = keyring.number_digests(&message.number);
+        Ok(Self {
+            message,
+            numbers,
+            sealed,
+        })
     }
 }
 
@@ -133,6 +139,10 @@ pub(super) fn begin_message(
     if let Err(reached) = counter::count(transaction, &new.message.counters, now)? {
         return Ok(MessageBegun::LimitReached(reached));
     }
+    if let Some(blocked) = guard::admit(transaction, &new.message, &new.numbers)? {
+        return Ok(MessageBegun::Blocked(blocked));
+    }
+    verification::count_resend(transaction, new.message.verification, 1)?;
     transaction
         .prepare_cached("UPDATE verification SET delivery = 'pending' WHERE id = ?1")?
         .execute([verification])?;

@@ -5,6 +5,7 @@ mod attempt;
 mod audit;
 mod bulk;
 mod counter;
+mod guard;
 mod lifecycle;
 mod open;
 mod outbox;
@@ -30,7 +31,10 @@ use super::{
 };
 use crate::{
     clock::UnixMillis,
-    model::{Outcome, PhoneNumber, SecurityCode, Verdict, VerificationId},
+    model::{
+        Outcome, PhoneNumber, SecurityCode, Verdict, VerificationId,
+        guard::{Conversion, Decision},
+    },
 };
 
 /// Idle connections that are kept for reading.
@@ -237,6 +241,16 @@ impl Store for Sqlite {
             .await?;
         *swept_to() = next;
         Ok(codes)
+    }
+
+    async fn decisions(&self, limit: u32) -> Result<Vec<Decision>, StoreError> {
+        self.read(move |connection| guard::decisions(connection, limit))
+            .await
+    }
+
+    async fn conversion(&self, from: UnixMillis, to: UnixMillis) -> Result<Conversion, StoreError> {
+        self.read(move |connection| guard::conversion(connection, from, to))
+            .await
     }
 
     async fn delete_before(&self, before: UnixMillis, dry_run: bool) -> Result<u64, StoreError> {

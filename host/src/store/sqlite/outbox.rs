@@ -5,11 +5,11 @@ use std::{sync::Arc, time::Duration};
 use rusqlite::{Connection, OptionalExtension, params};
 use zeroize::Zeroizing;
 
-use super::{Fault, counter, millis, verification, writer::Transaction};
+use super::{Fault, counter, guard, millis, verification, writer::Transaction};
 use crate::{
     clock::UnixMillis,
     model::{FailureClass, Locale, Outcome, PhoneNumber, VerificationId},
-    store::{Counter, Keyring, OutboxMessage, StoreError},
+    store::{Counter, Guarded, Keyring, OutboxMessage, StoreError},
 };
 
 /// A lease may lapse once: a message that two processes died over is not tried a third time.
@@ -45,6 +45,7 @@ fn open(
         text,
         counters: Arc::default(),
         counted_at: UnixMillis(0),
+        guard: None,
     })
 }
 
@@ -77,6 +78,7 @@ pub(super) struct Settled {
     not_sent: Option<FailureClass>,
     counters: Arc<[Counter]>,
     counted_at: UnixMillis,
+    guard: Option<Arc<Guarded>>,
 }
 
 impl Settled {
@@ -93,6 +95,7 @@ impl Settled {
             not_sent: failure.filter(|class| *class != FailureClass::OutcomeUnknown),
             counters: Arc::clone(&message.counters),
             counted_at: message.counted_at,
+            guard: message.guard.clone(),
         }
     }
 
@@ -106,6 +109,7 @@ impl Settled {
             not_sent: None,
             counters: Arc::default(),
             counted_at: UnixMillis(0),
+            guard: None,
         }
     }
 }
@@ -132,9 +136,14 @@ pub(super) fn settle(transaction: &Transaction<'_>, settled: &Settled) -> Result
         .execute(params![settled.verification.0, delivery, settled.message_id, settled.id.0])?;
     let Some(failure) = not_sent else { return Ok(()) };
     counter::take_back(transaction, &settled.counters, failure, settled.counted_at)?;
+    if let Some(guarded) = &settled.guard {
+        guard::take_back(transaction, &guarded.keys, 1, settled.counted_at)?;
+    }
     // A session whose first message was sent lives on, whatever becomes of a further one.
     if settled.id == settled.verification {
         verification::give_up(transaction, settled.verification)?;
+    } else {
+        verification::count_resend(transaction, settled.verification, -1)?;
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 use rusqlite::{Connection, params};
 use zeroize::Zeroizing;
 
-use super::{Fault, lifecycle, time};
+use super::{Fault, guard, lifecycle, time};
 use crate::{
     model::{PhoneNumber, VerificationId},
     store::{BulkRecord, CheckRules, JobId, Keyring, Records, keyring::Digest},
@@ -13,27 +13,33 @@ use crate::{
 const STEP: usize = 1000;
 
 /// Where the records of a number are.
+#[derive(Default)]
 pub(super) struct Places {
     verifications: Vec<VerificationId>,
     items: Vec<(JobId, i64)>,
+    decisions: Vec<[u8; 16]>,
 }
 
 impl Places {
     pub(super) fn len(&self) -> u64 {
-        (self.verifications.len() + self.items.len()) as u64
+        (self.verifications.len() + self.items.len() + self.decisions.len()) as u64
     }
 
     /// In steps that leave room for others.
     pub(super) fn steps(self) -> Vec<Self> {
         let verifications = self.verifications.chunks(STEP).map(|chunk| Self {
             verifications: chunk.to_vec(),
-            items: Vec::new(),
+            ..Self::default()
         });
         let items = self.items.chunks(STEP).map(|chunk| Self {
-            verifications: Vec::new(),
             items: chunk.to_vec(),
+            ..Self::default()
         });
-        verifications.chain(items).collect()
+        let decisions = self.decisions.chunks(STEP).map(|chunk| Self {
+            decisions: chunk.to_vec(),
+            ..Self::default()
+        });
+        verifications.chain(items).chain(decisions).collect()
     }
 }
 
@@ -44,13 +50,19 @@ pub(super) fn places(
     number: &PhoneNumber,
     digests: &[Digest],
 ) -> Result<Places, Fault> {
-    let mut verifications = Vec::new();
-    let mut statement = connection.prepare_cached("SELECT id FROM verification WHERE number = ?1")?;
-    for digest in digests {
-        let ids = statement.query_map([digest], |row| row.get(0).map(VerificationId))?;
-        verifications.extend(ids.collect::<rusqlite::Result<Vec<_>>>()?);
-    }
-    verifications.sort_unstable();
+    let ids = |table: &str| -> rusqlite::Result<Vec<[u8; 16]>> {
+        let mut statement =
+            connection.prepare_cached(&format!("SELECT id FROM {table} WHERE number = ?1"))?;
+        let mut ids = Vec::new();
+        for digest in digests {
+            let found = statement.query_map([digest], |row| row.get::<_, [u8; 16]>(0))?;
+            ids.extend(found.collect::<rusqlite::Result<Vec<_>>>()?);
+        }
+        ids.sort_unstable();
+        Ok(ids)
+    };
+    let verifications = ids("verification")?.into_iter().map(VerificationId).collect();
+    let decisions = ids("decision")?;
     let mut items = Vec::new();
     let mut statement = connection.prepare_cached("SELECT job, item, sealed FROM bulk_item")?;
     let mut rows = statement.query([])?;
@@ -62,7 +74,11 @@ pub(super) fn places(
             items.push((job, row.get(1)?));
         }
     }
-    Ok(Places { verifications, items })
+    Ok(Places {
+        verifications,
+        items,
+        decisions,
+    })
 }
 
 pub(super) fn records(
@@ -92,9 +108,15 @@ pub(super) fn records(
             })
         })
         .collect::<rusqlite::Result<_>>()?;
+    let decisions = places
+        .decisions
+        .iter()
+        .filter_map(|id| guard::decision(connection, *id).transpose())
+        .collect::<Result<_, _>>()?;
     Ok(Records {
         verifications,
         messages,
+        decisions,
     })
 }
 
@@ -113,6 +135,11 @@ pub(super) fn delete(connection: &Connection, places: &Places) -> Result<(), Fau
         connection
             .prepare_cached("DELETE FROM bulk_item WHERE job = ?1 AND item = ?2")?
             .execute(params![job.0, item])?;
+    }
+    for id in &places.decisions {
+        connection
+            .prepare_cached("DELETE FROM decision WHERE id = ?1")?
+            .execute([id])?;
     }
     Ok(())
 }

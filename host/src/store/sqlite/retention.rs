@@ -44,7 +44,7 @@ pub(super) fn end_counters(
 }
 
 /// Ids begin with the time they were made, so age is a range of the primary key.
-fn first_id_at(time: UnixMillis) -> [u8; 16] {
+pub(super) fn first_id_at(time: UnixMillis) -> [u8; 16] {
     let mut id = [0; 16];
     id[..6].copy_from_slice(&time.0.to_be_bytes()[2..]);
     id
@@ -78,6 +78,9 @@ pub(super) fn delete_before(connection: &Connection, before: UnixMillis) -> Resu
             "DELETE FROM verification WHERE id IN (SELECT id FROM verification WHERE id < ?1 LIMIT ?2)",
         )?
         .execute(params![first_kept, STEP])?;
+    connection
+        .prepare_cached("DELETE FROM decision WHERE id < ?1")?
+        .execute([first_kept])?;
     let items = connection
         .prepare_cached(
             "DELETE FROM bulk_item WHERE (job, item) IN

@@ -5,7 +5,7 @@
 use rusqlite::{Connection, OptionalExtension, params};
 use zeroize::Zeroizing;
 
-use super::{Fault, counter, millis, outbox, request, time, writer::Transaction};
+use super::{Fault, counter, guard, millis, outbox, request, time, writer::Transaction};
 use crate::{
     clock::UnixMillis,
     model::{PhoneNumber, SecurityCode, VerificationId},
@@ -167,6 +167,9 @@ pub(super) fn begin(transaction: &Transaction<'_>, keyring: &Keyring, row: &NewR
     if let Err(reached) = counter::count(transaction, &new.message.counters, new.now)? {
         return Ok(Begun::LimitReached(reached));
     }
+    if let Some(blocked) = guard::admit(transaction, &new.message, &row.numbers)? {
+        return Ok(Begun::Blocked(blocked));
+    }
     transaction
         .prepare_cached(
             "INSERT INTO verification
@@ -238,5 +241,16 @@ pub(super) fn give_up(connection: &Connection, id: VerificationId) -> Result<(),
                  (SELECT number, id FROM verification WHERE id = ?1 AND sessions = 0)",
         )?
         .execute([code_of])?;
+    Ok(())
+}
+
+/// Counts a further message with a verification's code, or takes back one that was not sent.
+pub(super) fn count_resend(connection: &Connection, id: VerificationId, by: i32) -> Result<(), Fault> {
+    connection
+        .prepare_cached(
+            "UPDATE verification SET resends = max(resends + ?2, 0)
+             WHERE id = (SELECT coalesce(code_of, id) FROM verification WHERE id = ?1)",
+        )?
+        .execute(params![id.0, by])?;
     Ok(())
 }

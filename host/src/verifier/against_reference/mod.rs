@@ -205,7 +205,7 @@ impl Machine {
             Shown::FalseTokenAndId => (given.id, SessionToken::from_client("no token")),
         };
         let code = SecurityCode::new(code).unwrap();
-        match service.verifier.check_by_id(id, token, code).await.unwrap() {
+        match service.verifier.check_by_id(id, None, token, code).await.unwrap() {
             None => Answer::Unknown,
             Some(judged) => {
                 let attempts = world.standing(session).map(|(_, attempts)| attempts);

@@ -9,7 +9,7 @@ use axum::{
 use serde_json::json;
 use utoipa::ToSchema;
 
-use super::{ProblemBody, id};
+use super::{ProblemBody, client, id};
 use crate::{
     http::{App, body::Fields, error::ApiError, json::Json, problem::Problem},
     model::{SecurityCode, SessionToken, Verdict},
@@ -55,6 +55,7 @@ pub(in crate::http) async fn check(
     Path(text): Path<String>,
     request: Request,
 ) -> Result<Response, Problem> {
+    let client = client(&app, &request);
     let mut fields = Fields::read_json(request, app.read_timeout).await?;
     let mut errors = Vec::new();
     let session_token = fields.text("session_token", &mut errors);
@@ -67,7 +68,7 @@ pub(in crate::http) async fn check(
     let session_token = SessionToken::from_client(session_token);
     // What no code can be is wrong like any wrong code, and costs an attempt.
     let code = SecurityCode::from_client(code);
-    let judged = live.verifier.check_by_id(id, session_token, code).await;
+    let judged = live.verifier.check_by_id(id, client, session_token, code).await;
     let judged = judged.map_err(ApiError::Check)?.ok_or(ApiError::NoVerification)?;
     match judged.verdict {
         Verdict::Valid => Ok(Json(json!({ "id": id.to_string(), "status": "verified" })).into_response()),

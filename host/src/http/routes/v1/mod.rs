@@ -1,6 +1,7 @@
 //! The native API: a folder as its URL, a file a route.
 
 pub(in crate::http) mod check;
+pub(in crate::http) mod decisions;
 pub(in crate::http) mod resend;
 pub(in crate::http) mod verification;
 pub(in crate::http) mod verifications;

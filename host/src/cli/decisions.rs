@@ -1,0 +1,64 @@
+//! `phone-verify decisions`: what the pumping guard decided, and why.
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::{Common, output::Failure};
+use crate::{
+    daemon,
+    entropy::Entropy,
+    model::guard::{Action, Decision},
+};
+
+#[derive(Args)]
+pub(super) struct Decisions {
+    /// How many of the latest to show
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    last: u32,
+    #[command(flatten)]
+    pub(super) common: Common,
+}
+
+impl Decisions {
+    pub(super) fn run(&self) -> Result<(), Failure> {
+        let settings = self.common.load()?;
+        let (store, _) =
+            daemon::open_store(&settings, &Entropy::system()).map_err(|problem| Failure::wrong([problem]))?;
+        let decisions = super::runtime()?
+            .block_on(store.decisions(self.last))
+            .map_err(|error| Failure::failed(error.to_string()))?;
+        let result: Vec<Value> = decisions.iter().map(shown).collect();
+        self.common.output().result(&result, || {
+            if decisions.is_empty() {
+                return "nothing spoke against an SMS".into();
+            }
+            decisions.iter().map(line).collect::<Vec<_>>().join("\n")
+        });
+        Ok(())
+    }
+}
+
+pub(super) fn shown(decision: &Decision) -> Value {
+    json!({
+        "at": decision.at.rfc3339(),
+        "number": decision.number,
+        "country": decision.country,
+        "action": decision.action.as_str(),
+        "verified_before": decision.verified_before,
+        "reasons": decision.reasons,
+    })
+}
+
+fn line(decision: &Decision) -> String {
+    let action = match decision.action {
+        Action::Allowed if decision.verified_before => "allowed, for it was verified before",
+        Action::Allowed => "allowed",
+        Action::Blocked => "blocked",
+    };
+    let Decision { number, country, .. } = decision;
+    format!(
+        "{}  {number}  {country:3}  {}  {action}",
+        decision.at.rfc3339(),
+        decision.reasons.join(" ")
+    )
+}

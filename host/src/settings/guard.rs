@@ -1,0 +1,101 @@
+//! `[guard]`: what speaks against an SMS, and what is done about it.
+
+use std::collections::BTreeSet;
+
+use super::{
+    document::Value,
+    reader::{Reader, Section, number, text, texts},
+    server::network,
+};
+use crate::{
+    model::{Region, guard::Budgets, phone_number::NUMBER_TYPES},
+    verifier::{Guard, GuardMode},
+};
+
+/// The most that a budget may be.
+const MAX_COUNT: u32 = 1_000_000_000;
+/// What `Countries` remembers is more.
+const MAX_COUNTRIES: u32 = 20;
+
+pub(super) fn read(reader: &mut Reader) -> Guard {
+    let mut section = reader.section("guard", false);
+    let mode = section.get("mode", |value| match text(value)?.as_str() {
+        "off" => Ok(GuardMode::Off),
+        "record_only" => Ok(GuardMode::RecordOnly),
+        "enforce" => Ok(GuardMode::Enforce),
+        other => Err(format!("must be off, record_only or enforce, not {other}")),
+    });
+    let (allowed_countries, allowed_line) = section.get_with_line("allowed_countries", countries);
+    let (blocked_countries, blocked_line) = section.get_with_line("blocked_countries", countries);
+    for (key, line, listed) in [
+        ("allowed_countries", allowed_line, &allowed_countries),
+        ("blocked_countries", blocked_line, &blocked_countries),
+    ] {
+        if mode != GuardMode::Enforce && !listed.is_empty() {
+            section.warning(
+                line,
+                &format!("{key} refuses nothing while mode is not \"enforce\""),
+            );
+        }
+    }
+    let blocked_number_types = section.get("blocked_number_types", number_types);
+    let mut count = |key| u64::from(section.get(key, number(0..=MAX_COUNT)));
+    let budgets = Budgets {
+        prefix_per_hour: count("prefix_unverified_per_hour"),
+        prefix_per_day: count("prefix_unverified_per_day"),
+        country_per_hour: count("country_unverified_per_hour"),
+        country_per_day: count("country_unverified_per_day"),
+        countries_per_address: section.get("address_countries_per_day", number(0..=MAX_COUNTRIES)) as usize,
+    };
+    let guard = Guard {
+        mode,
+        allowed_countries,
+        blocked_countries,
+        blocked_number_types,
+        budgets,
+        spared_numbers: section.get("allow_numbers", beginnings).into(),
+        spared_countries: section.get("allow_countries", countries),
+        spared_addresses: addresses(&mut section).into(),
+        conversion_alarm_percent: u64::from(section.get("conversion_alarm_percent", number(0..=100))),
+        conversion_alarm_codes: u64::from(section.get("conversion_alarm_codes", number(1..=10_000))),
+    };
+    section.finish();
+    guard
+}
+
+fn countries(value: &Value) -> Result<BTreeSet<Region>, String> {
+    let country = |text: &String| {
+        Region::parse(text)
+            .ok_or_else(|| format!("must be a list of ISO 3166 country codes such as US, not {text}"))
+    };
+    texts(value)?.iter().map(country).collect()
+}
+
+fn number_types(value: &Value) -> Result<BTreeSet<&'static str>, String> {
+    let known = || NUMBER_TYPES.iter().map(|(_, name)| *name);
+    let number_type = |text: &String| {
+        let found = known().find(|name| name == text);
+        found.ok_or_else(|| {
+            let known: Vec<_> = known().collect();
+            format!("must be a list of {}, not {text}", known.join(", "))
+        })
+    };
+    texts(value)?.iter().map(number_type).collect()
+}
+
+fn beginnings(value: &Value) -> Result<Vec<String>, String> {
+    let beginning = |text: &String| {
+        let digits = text.strip_prefix('+').unwrap_or_default();
+        let is_one = (1..=15).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit());
+        let needed =
+            || format!("must be a list of numbers or their beginnings such as +44770090, not {text}");
+        if is_one { Ok(text.clone()) } else { Err(needed()) }
+    };
+    texts(value)?.iter().map(beginning).collect()
+}
+
+fn addresses(section: &mut Section<'_>) -> Vec<ipnet::IpNet> {
+    section.get("allow_addresses", |value| {
+        texts(value)?.iter().map(|text| network(text)).collect()
+    })
+}
