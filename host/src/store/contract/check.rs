@@ -47,6 +47,24 @@ pub(super) async fn of_64_wrong_codes_at_once_no_more_are_compared_than_allowed(
     }
 }
 
+pub(super) async fn two_processes_judge_a_code_as_one(desk: &Desk) {
+    let second = desk.second();
+    let process = |turn| if turn % 2 == 0 { desk } else { &second };
+    let count =
+        |verdicts: &[Verdict], one: Verdict| verdicts.iter().filter(|verdict| **verdict == one).count();
+    for n in 0..10 {
+        let [right, wrong] = [
+            desk.register(&number(n)).await,
+            desk.register(&number(100 + n)).await,
+        ];
+        let checks = (0..64).map(|turn| process(turn).check(&right, &right.code));
+        assert_eq!(count(&join_all(checks).await, Verdict::Valid), 1);
+        let checks = (0..64).map(|turn| process(turn).check_wrong(&wrong));
+        let compared = count(&join_all(checks).await, Verdict::Invalid);
+        assert_eq!(compared, MAX_FAILED_ATTEMPTS as usize);
+    }
+}
+
 pub(super) async fn a_code_may_be_good_for_longer_than_once(desk: &Desk) {
     let session = desk.register(&number(1)).await;
     let rules = CheckRules {

@@ -97,8 +97,12 @@ impl Desk {
         }
     }
 
-    pub(super) async fn begin(&self, number: &PhoneNumber, code: NewCode) -> (Begun, OutboxMessage) {
-        let id = VerificationId::generate(&self.clock, &self.entropy).unwrap();
+    pub(super) fn new_id(&self) -> VerificationId {
+        VerificationId::generate(&self.clock, &self.entropy).unwrap()
+    }
+
+    pub(super) fn new_verification(&self, number: &PhoneNumber, code: NewCode) -> NewVerification {
+        let id = self.new_id();
         let wording = match &code {
             NewCode::Fresh { code, .. } => code.expose(),
             NewCode::Shared(pending) => pending.code.expose(),
@@ -113,19 +117,24 @@ impl Desk {
             counted_at: self.clock.now(),
             guard: None,
         };
-        let begun = self.store.begin_verification(NewVerification {
+        NewVerification {
             id,
             number: number.clone(),
             code,
-            message: message.clone(),
+            message,
             now: self.clock.now(),
             lease: LEASE,
             max_failed_attempts: MAX_FAILED_ATTEMPTS,
             max_sessions: MAX_SESSIONS,
             client_ref: None,
             request: None,
-        });
-        (begun.await.unwrap(), message)
+        }
+    }
+
+    pub(super) async fn begin(&self, number: &PhoneNumber, code: NewCode) -> (Begun, OutboxMessage) {
+        let new = self.new_verification(number, code);
+        let message = new.message.clone();
+        (self.store.begin_verification(new).await.unwrap(), message)
     }
 
     pub(super) fn fresh(&self) -> (SecurityCode, NewCode) {

@@ -3,11 +3,13 @@
 
 mod begin;
 mod bulk;
+mod by_id;
 mod check;
 mod desk;
 mod durability;
 mod limits;
 mod outbox;
+mod request;
 mod retention;
 
 use desk::{Desk, Engine};
@@ -43,6 +45,7 @@ macro_rules! engine {
                 a_code_is_good_once
                 of_64_right_codes_at_once_exactly_one_is_valid
                 of_64_wrong_codes_at_once_no_more_are_compared_than_allowed
+                two_processes_judge_a_code_as_one
                 a_code_may_be_good_for_longer_than_once
                 a_code_is_good_to_the_last_millisecond
                 a_locked_session_takes_no_code
@@ -59,6 +62,18 @@ macro_rules! engine {
                 what_is_refused_is_counted_nowhere
                 a_message_that_was_not_sent_is_taken_back
                 a_message_that_another_process_left_stays_counted;
+            by_id:
+                a_verification_is_found_as_it_stands
+                a_verification_that_has_no_attempts_or_no_time_left_says_so
+                of_what_is_not_there_nothing_is_found_ended_or_sent
+                a_cancelled_session_takes_no_code_and_keeps_its_place
+                a_further_message_is_begun_as_long_as_its_code_is_good
+                a_further_message_that_was_not_sent_ends_nothing;
+            request:
+                a_request_is_known_again_for_a_day
+                a_request_is_forgotten_if_certainly_nothing_was_sent
+                a_request_is_forgotten_with_its_verification
+                of_many_of_the_same_request_at_once_one_is_done;
             outbox:
                 a_message_that_lapsed_is_sent_once_more
                 a_message_under_lease_is_nobody_elses
