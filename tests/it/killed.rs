@@ -16,6 +16,7 @@ const ROUNDS: usize = 50;
 const CLIENTS: usize = 8;
 /// How long a daemon lives at most once it listens. Long enough for some hundred requests.
 const LIFE: Duration = Duration::from_millis(80);
+const MAX_FAILED_ATTEMPTS: usize = 5;
 /// A message is leased twice at most: to the process that died, and to the next.
 const MOST_SMS: usize = 2;
 
@@ -41,6 +42,8 @@ struct Ledger {
     done: usize,
     registered: u32,
     codes: HashMap<String, String>,
+    /// Sessions at whose codes somebody guesses, and how many guesses were judged.
+    guessed: Vec<(Session, usize)>,
 }
 
 /// Somebody with a telephone, as long as the daemon answers.
@@ -110,7 +113,28 @@ impl Client {
         answer.map(|_| ())
     }
 
-    /// Registers and checks in turn until the daemon is dead.
+    /// Guesses at somebody's code. `None`: the daemon is dead.
+    async fn guess(&self) -> Option<()> {
+        let (place, body) = {
+            let ledger = self.ledger.lock().unwrap();
+            if ledger.guessed.is_empty() {
+                return Some(());
+            }
+            let place = fastrand::usize(..ledger.guessed.len());
+            let Session { number, token, .. } = &ledger.guessed[place].0;
+            let body = json!({ "phone_number": number, "session_token": token, "security_code": "wrong" });
+            (place, body)
+        };
+        let (_, answer) = self.post("/api/phone/verify", &body).await?;
+        if answer["code"] == "security_code_invalid" {
+            let judged = &mut self.ledger.lock().unwrap().guessed[place].1;
+            *judged += 1;
+            assert!(*judged <= MAX_FAILED_ATTEMPTS, "a restart forgave a wrong code");
+        }
+        Some(())
+    }
+
+    /// Registers, checks and guesses in turn until the daemon is dead.
     async fn live(self) {
         loop {
             let session = self.ledger.lock().unwrap().to_check.pop_front();
@@ -119,14 +143,14 @@ impl Client {
             {
                 return;
             }
-            if self.register().await.is_none() {
+            if self.register().await.is_none() || self.guess().await.is_none() {
                 return;
             }
         }
     }
 }
 
-/// Whether the file is whole, and what it says of codes that were used.
+/// The file is whole.
 fn assert_sound(site: &Site) {
     let database = rusqlite::Connection::open(site.path("phone-verify.db")).unwrap();
     let sound: String = database
@@ -150,7 +174,8 @@ fn read_phones(gateway: &NexmoGateway, ledger: &mut Ledger) {
         let code = texts[0].chars().filter(char::is_ascii_digit).collect();
         ledger.codes.insert(number, code);
     }
-    let fresh = std::mem::take(&mut ledger.fresh);
+    let mut fresh = std::mem::take(&mut ledger.fresh);
+    ledger.guessed.extend(fresh.pop().map(|session| (session, 0)));
     ledger.to_check.extend(fresh);
 }
 
@@ -201,6 +226,7 @@ async fn whatever_a_daemon_acknowledged_before_it_was_killed_is_true_afterwards(
     assert_sound(&site);
     let ledger = ledger.lock().unwrap();
     read_phones(&gateway, &mut Ledger::default());
+    assert!(ledger.guessed.iter().any(|(_, judged)| *judged > 1));
     assert!(
         ledger.done >= ROUNDS,
         "only {} registrations were acknowledged",
