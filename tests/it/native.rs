@@ -267,6 +267,37 @@ fn assert_described(openapi: &Value, operation: &Value, answer: &Answer) {
 }
 
 #[tokio::test]
+async fn the_operator_reads_what_is_loaded_and_how_it_fares() {
+    let (site, daemon) = daemon();
+    begun(&daemon).await;
+    let answer = daemon.get("/v1/backends").await;
+    let [backend] = answer.body["backends"].as_array().unwrap().as_slice() else {
+        panic!("{answer:?}")
+    };
+    let found = site.run(&["backends", "--json"]).json();
+    let library = found
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|library| library["library"] == "console")
+        .unwrap();
+    assert_eq!(backend["sha256"], library["sha256"]);
+    assert_eq!(backend["version"], library["version"]);
+    for (key, value) in [
+        ("name", json!("console.ConsoleBackend")),
+        ("library", json!("console")),
+        ("abi", json!("1.0")),
+        ("isolation", json!("inline")),
+        ("sandbox", json!(true)),
+        ("health", json!("ok")),
+        ("messages", json!({ "sent": 1, "failed": 0, "unknown": 0 })),
+        ("notes", json!([])),
+    ] {
+        assert_eq!(backend[key], value, "{key}");
+    }
+}
+
+#[tokio::test]
 async fn the_description_is_true() {
     let (_site, daemon) = daemon();
     let openapi = daemon.get("/openapi.json").await.body;
@@ -290,7 +321,7 @@ async fn the_description_is_true() {
             }
         }
     }
-    assert_eq!(described, 6);
+    assert_eq!(described, 7);
 
     let operation = |path: &str, method: &str| openapi["paths"][path][method].clone();
     let at = |path: &str| path.replace("{id}", &id);

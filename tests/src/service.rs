@@ -16,7 +16,7 @@ use phone_verify::{
     clock::{Clock, UnixMillis},
     dispatch::{Breaker, Dispatcher, Limits, Sender, Settled},
     entropy::Entropy,
-    http::{App, Generation, Live, router},
+    http::{App, Generation, Live, Loaded, router},
     model::{Locale, Messages, Outcome, PhoneNumber, Receipt, SecurityCode, SendFailure, Verdict},
     store::{Keyring, OutboxMessage, Store, sqlite::Sqlite},
     verifier::{BaseValidate, CheckRequest, Guard, Overrides, Policy, RateLimits, Verifier},
@@ -123,8 +123,14 @@ impl Service {
         let app = App {
             live: Live::new(Generation {
                 verifier,
-                backend: "scripted.ScriptedBackend".into(),
-                sandbox: false,
+                backend: Loaded {
+                    name: "scripted.ScriptedBackend".into(),
+                    version: "0.0.0".into(),
+                    abi: "1.0".into(),
+                    sha256: "0".repeat(64),
+                    isolation: "inline".into(),
+                    sandbox: false,
+                },
                 notes: Vec::new(),
                 default_region: None,
                 keys: Vec::new(),

@@ -19,7 +19,7 @@ use super::{
     convert,
     instance::{CONSTRUCTION_LIMIT, Instance},
     isolation::Place,
-    preflight::BackendInfo,
+    preflight::{BackendInfo, Manifest},
     services::{
         Services,
         call::{CallInfo, Running},
@@ -37,6 +37,7 @@ const BULK_CONCURRENCY: usize = 8;
 pub struct Backend {
     name: String,
     version: String,
+    abi: String,
     sha256: String,
     place: Place,
     info: BackendInfo,
@@ -47,7 +48,7 @@ pub struct Backend {
 impl Backend {
     pub(super) fn new(
         name: &BackendName,
-        version: String,
+        manifest: &Manifest,
         sha256: String,
         place: Place,
         info: BackendInfo,
@@ -56,7 +57,8 @@ impl Backend {
     ) -> Self {
         Self {
             name: name.to_string(),
-            version,
+            version: manifest.version.clone(),
+            abi: format!("{}.{}", manifest.abi.major, manifest.abi.minor),
             sha256,
             place,
             info,
@@ -73,6 +75,11 @@ impl Backend {
     /// The version of its library.
     pub fn library_version(&self) -> &str {
         &self.version
+    }
+
+    /// The version of the ABI that its library was built against: `1.0`.
+    pub fn library_abi(&self) -> &str {
+        &self.abi
     }
 
     /// The hash of its library, in lower-case hex.

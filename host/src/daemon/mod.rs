@@ -16,6 +16,7 @@ use crate::{
     clock::Clock,
     dispatch::{Breaker, Dispatcher, Limits, Sender},
     entropy::Entropy,
+    http::Loaded,
     settings::Settings,
     store::{Keyring, Store, sqlite::Sqlite},
     verifier::{Policy, Verifier},
@@ -56,6 +57,8 @@ pub struct Serving {
     pub name: String,
     /// The version of its library.
     pub version: String,
+    /// The version of the ABI that its library was built against.
+    pub abi: String,
     /// The hash of its library.
     pub sha256: String,
     /// Where its library runs.
@@ -71,6 +74,7 @@ impl Serving {
         let serving = Self {
             name: backend.name().to_owned(),
             version: backend.library_version().to_owned(),
+            abi: backend.library_abi().to_owned(),
             sha256: backend.library_sha256().to_owned(),
             place: backend.isolation(),
             sandbox: backend.is_sandbox(),
@@ -84,6 +88,17 @@ impl Serving {
             );
         }
         serving
+    }
+
+    fn loaded(&self) -> Loaded {
+        Loaded {
+            name: self.name.clone(),
+            version: self.version.clone(),
+            abi: self.abi.clone(),
+            sha256: self.sha256.clone(),
+            isolation: self.place.to_string(),
+            sandbox: self.sandbox,
+        }
     }
 
     fn tell_refusals(&self) {

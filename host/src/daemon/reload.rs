@@ -216,8 +216,7 @@ impl Reloader {
         let now = self.app.live.get();
         self.app.live.set(Generation {
             verifier: now.verifier.under(policy(&self.settings, self.limits)),
-            backend: self.serving.name.clone(),
-            sandbox: self.serving.sandbox,
+            backend: self.serving.loaded(),
             notes: self.notes(),
             default_region: self.settings.phone_verification.default_region,
             keys: self.settings.api.keys.clone(),

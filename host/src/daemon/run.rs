@@ -48,8 +48,7 @@ pub async fn run(
     let app = Arc::new(App {
         live: Live::new(Generation {
             verifier: service.verifier.clone(),
-            backend: service.backend.name.clone(),
-            sandbox: service.backend.sandbox,
+            backend: service.backend.loaded(),
             notes: Vec::new(),
             default_region: settings.phone_verification.default_region,
             keys: settings.api.keys.clone(),

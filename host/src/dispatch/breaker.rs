@@ -37,11 +37,24 @@ pub struct Breaker {
     counted: Mutex<Counted>,
 }
 
+#[derive(Default)]
 struct Counted {
     failures: u32,
     /// On the clock's `elapsed`.
     open_until: Option<Duration>,
     probing: bool,
+    messages: Counts,
+}
+
+/// Messages that a backend was given, by what became of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// The provider took them.
+    pub sent: u64,
+    /// They certainly were not sent.
+    pub failed: u64,
+    /// They may have been sent.
+    pub unknown: u64,
 }
 
 impl Breaker {
@@ -49,22 +62,20 @@ impl Breaker {
     pub fn new(clock: Clock) -> Self {
         Self {
             clock,
-            counted: Mutex::new(Counted {
-                failures: 0,
-                open_until: None,
-                probing: false,
-            }),
+            counted: Mutex::default(),
         }
     }
 
     /// Forgets what it counted: there is another backend.
     pub fn reset(&self) {
         let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
-        *counted = Counted {
-            failures: 0,
-            open_until: None,
-            probing: false,
-        };
+        *counted = Counted::default();
+    }
+
+    /// What became of the messages so far.
+    pub fn counts(&self) -> Counts {
+        let counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        counted.messages
     }
 
     /// Where it stands.
@@ -102,6 +113,12 @@ impl Breaker {
     pub(super) fn record(&self, outcome: &Outcome) {
         let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
         counted.probing = false;
+        let messages = &mut counted.messages;
+        match outcome {
+            Ok(_) => messages.sent += 1,
+            Err(failure) if failure.class == FailureClass::OutcomeUnknown => messages.unknown += 1,
+            Err(_) => messages.failed += 1,
+        }
         match outcome {
             Err(failure) if failure.class.blames_backend() => {
                 counted.failures += 1;
@@ -155,6 +172,14 @@ mod tests {
         assert!(breaker.admit().is_ok());
         breaker.record(&Ok(Receipt::default()));
         assert_eq!(breaker.state(), BreakerState::Closed);
+        let counts = Counts {
+            sent: 1,
+            failed: u64::from(MAX_FAILURES) + 1,
+            unknown: 0,
+        };
+        assert_eq!(breaker.counts(), counts);
+        breaker.reset();
+        assert_eq!(breaker.counts(), Counts::default());
     }
 
     #[test]

@@ -16,16 +16,31 @@ use crate::{
 pub struct Generation {
     /// The rules.
     pub verifier: Verifier,
-    /// For the readiness probe: `nexmo.NexmoBackend`.
-    pub backend: String,
-    /// For the readiness probe: whether that is a sandbox backend.
-    pub sandbox: bool,
+    /// What sends.
+    pub backend: Loaded,
     /// For the readiness probe: what should be looked at, although all is served.
     pub notes: Vec<String>,
     /// Whose national numbers are accepted.
     pub default_region: Option<Region>,
     /// Who may use the native API: names and digests. Empty: everybody.
     pub keys: Vec<(String, KeyDigest)>,
+}
+
+/// The backend that serves, for whoever looks after it.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// `nexmo.NexmoBackend`.
+    pub name: String,
+    /// The version of its library.
+    pub version: String,
+    /// The version of the ABI that its library was built against: `1.0`.
+    pub abi: String,
+    /// The hash of its library, in lower-case hex.
+    pub sha256: String,
+    /// Where its library runs: `inline` or `worker`.
+    pub isolation: String,
+    /// Whether it is for tests and tutorials.
+    pub sandbox: bool,
 }
 
 /// The generation that serves.

@@ -23,7 +23,7 @@ use axum::{
 };
 
 use ipnet::IpNet;
-pub use live::{Generation, Live};
+pub use live::{Generation, Live, Loaded};
 use routes::v1;
 pub use serve::serve;
 
@@ -73,6 +73,7 @@ fn native(app: &Arc<App>) -> Router<Arc<App>> {
             "/verifications/{id}",
             get(v1::verification::show).delete(v1::verification::cancel),
         )
+        .route("/backends", get(v1::backends::show))
         .route("/decisions", get(v1::decisions::show))
         .route("/verifications/{id}/check", post(v1::check::check))
         .route("/verifications/{id}/resend", post(v1::resend::resend))

@@ -14,6 +14,7 @@ use utoipa::{
 
 use super::routes::v1::{
     ProblemBody, VerificationBody,
+    backends::{self, BackendBody, BackendsBody, MessagesBody},
     check::{self, CheckBody, CheckedBody},
     decisions::{self, DecisionBody, DecisionsBody},
     resend::{self, ResendBody},
@@ -30,10 +31,11 @@ use super::routes::v1::{
         verification::cancel,
         check::check,
         resend::resend,
+        backends::show,
         decisions::show,
     ),
     components(schemas(
-        BegunBody, CheckBody, CheckedBody, DecisionBody, DecisionsBody, NewVerificationBody, ProblemBody, ResendBody, VerificationBody,
+        BackendBody, BackendsBody, BegunBody, CheckBody, CheckedBody, DecisionBody, DecisionsBody, MessagesBody, NewVerificationBody, ProblemBody, ResendBody, VerificationBody,
     )),
     security(("api_key" = [])),
     modifiers(&ApiKey),

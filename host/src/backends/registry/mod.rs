@@ -256,13 +256,7 @@ impl Loader {
         };
         let Candidate { manifest, sha256, .. } = candidate;
         Ok(Backend::new(
-            name,
-            manifest.version,
-            sha256,
-            place,
-            info,
-            instance,
-            services,
+            name, &manifest, sha256, place, info, instance, services,
         ))
     }
 

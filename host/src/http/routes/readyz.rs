@@ -28,10 +28,10 @@ pub(in crate::http) async fn answer(State(app): State<Arc<App>>, method: Method)
     let ready = store.is_ok() && breaker != BreakerState::Open;
     let live = app.live.get();
     let mut warnings = live.notes.clone();
-    if live.sandbox {
+    if live.backend.sandbox {
         warnings.push(format!(
             "{} is a sandbox backend: it is not for production",
-            live.backend
+            live.backend.name
         ));
     }
     match live.verifier.conversion_alarm().await {
@@ -41,7 +41,7 @@ pub(in crate::http) async fn answer(State(app): State<Arc<App>>, method: Method)
     let body = json!({
         "status": if ready { "ready" } else { "unready" },
         "store": { "writable": store.is_ok() },
-        "backend": { "name": live.backend, "breaker": breaker, "sandbox": live.sandbox },
+        "backend": { "name": live.backend.name, "breaker": breaker, "sandbox": live.backend.sandbox },
         "warnings": warnings,
     });
     let status = if ready {

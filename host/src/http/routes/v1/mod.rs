@@ -1,5 +1,6 @@
 //! The native API: a folder as its URL, a file a route.
 
+pub(in crate::http) mod backends;
 pub(in crate::http) mod check;
 pub(in crate::http) mod decisions;
 pub(in crate::http) mod resend;

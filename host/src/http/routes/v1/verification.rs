@@ -73,7 +73,7 @@ pub(super) fn shown(
     verification: &Verification,
     client_ref: Option<String>,
 ) -> Result<Response, Problem> {
-    let body = VerificationBody::of(verification, client_ref, &live.backend);
+    let body = VerificationBody::of(verification, client_ref, &live.backend.name);
     let body = serde_json::to_value(body).map_err(|_| ApiError::Defect)?;
     Ok(Json(body).into_response())
 }

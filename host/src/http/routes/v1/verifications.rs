@@ -131,7 +131,7 @@ pub(in crate::http) async fn create(
         ..found
     };
     let begun = BegunBody {
-        verification: VerificationBody::of(&verification, client_ref, &live.backend),
+        verification: VerificationBody::of(&verification, client_ref, &live.backend.name),
         session_token: registered.session_token.expose().to_owned(),
     };
     let location = [("location", format!("/v1/verifications/{}", registered.id))];

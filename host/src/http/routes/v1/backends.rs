@@ -1,0 +1,100 @@
+//! `GET /v1/backends`: what is loaded, and how it fares.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+use serde_json::json;
+use utoipa::ToSchema;
+
+use super::ProblemBody;
+use crate::{
+    dispatch::BreakerState,
+    http::{App, json::Json},
+};
+
+/// What is loaded.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http) struct BackendsBody {
+    backends: Vec<BackendBody>,
+}
+
+/// A backend that serves.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http) struct BackendBody {
+    #[schema(example = "nexmo.NexmoBackend")]
+    name: String,
+    #[schema(example = "nexmo")]
+    library: String,
+    /// Of the library.
+    #[schema(example = "0.1.0")]
+    version: String,
+    /// That the library was built against.
+    #[schema(example = "1.0")]
+    abi: String,
+    /// Of the library's bytes.
+    sha256: String,
+    /// Where it runs: `inline`, in the daemon, or `worker`, in a process of its own.
+    #[schema(example = "worker")]
+    isolation: String,
+    /// Whether it is for tests and tutorials.
+    sandbox: bool,
+    /// `ok`; `failing`: it failed several times in a row and is left alone; or `probing`: one message is to show
+    /// whether it is back.
+    #[schema(example = "ok")]
+    health: &'static str,
+    messages: MessagesBody,
+    /// What should be looked at although it serves, such as a newer version that is refused.
+    notes: Vec<String>,
+}
+
+/// Messages of verifications, since the backend serves.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http) struct MessagesBody {
+    /// The provider took them.
+    sent: u64,
+    /// They certainly were not sent.
+    failed: u64,
+    /// They may have been sent.
+    unknown: u64,
+}
+
+/// What is loaded
+#[utoipa::path(
+    get,
+    path = "/v1/backends",
+    responses(
+        (status = 200, body = BackendsBody),
+        (status = "4XX", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+pub(in crate::http) async fn show(State(app): State<Arc<App>>) -> Response {
+    let live = app.live.get();
+    let counts = app.breaker.counts();
+    let loaded = &live.backend;
+    let backend = BackendBody {
+        name: loaded.name.clone(),
+        library: loaded.name.split('.').next().unwrap_or_default().to_owned(),
+        version: loaded.version.clone(),
+        abi: loaded.abi.clone(),
+        sha256: loaded.sha256.clone(),
+        isolation: loaded.isolation.clone(),
+        sandbox: loaded.sandbox,
+        health: match app.breaker.state() {
+            BreakerState::Closed => "ok",
+            BreakerState::Open => "failing",
+            BreakerState::Probing => "probing",
+        },
+        messages: MessagesBody {
+            sent: counts.sent,
+            failed: counts.failed,
+            unknown: counts.unknown,
+        },
+        notes: live.notes.clone(),
+    };
+    let backends = vec![backend];
+    Json(json!(BackendsBody { backends })).into_response()
+}
