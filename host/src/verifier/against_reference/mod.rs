@@ -14,14 +14,14 @@ use proptest_state_machine::{StateMachineTest, prop_state_machine};
 use tokio::runtime::{Builder, Runtime};
 
 use self::{
-    reference::{Answer, World},
+    reference::{Answer, GUESS_LIMITS, MESSAGE_LIMITS, World},
     steps::{Fate, Shown, Step},
 };
-use super::{Policy, RegisterError, RegisterRequest, Registered, ResendError};
+use super::{Policy, RateLimits, RegisterError, RegisterRequest, Registered, ResendError};
 use crate::{
     fake_network::{FakeNetwork, failure},
     fake_service::{Service, code_in, number},
-    model::{Locale, PhoneNumber, SecurityCode, SessionToken},
+    model::{Limit, Locale, PhoneNumber, SecurityCode, SessionToken},
     store::RequestKey,
 };
 
@@ -56,6 +56,11 @@ impl StateMachineTest for Machine {
             service.verifier = service.verifier.under(Policy {
                 only_once: world.only_once,
                 max_failed_attempts: world.max_failed_attempts,
+                limits: if world.has_limits {
+                    limits()
+                } else {
+                    RateLimits::default()
+                },
                 ..service.verifier.policy.clone()
             });
             service
@@ -174,6 +179,7 @@ impl Machine {
             Err(RegisterError::NotSent(failure)) => Answer::NotSent(failure.class),
             Err(RegisterError::AttemptsUsedUp { retry_after }) => Answer::AttemptsUsedUp(*retry_after),
             Err(RegisterError::TooManySessions { retry_after }) => Answer::TooManySessions(*retry_after),
+            Err(RegisterError::LimitReached { retry_after, .. }) => Answer::LimitReached(*retry_after),
             Err(RegisterError::KeyReused) => Answer::KeyReused,
             Err(error) => panic!("{error}"),
         };
@@ -226,6 +232,7 @@ impl Machine {
             Ok(_) => Answer::Done,
             Err(ResendError::NotFound) => Answer::Unknown,
             Err(ResendError::Over(status)) => Answer::Over(status),
+            Err(ResendError::LimitReached { retry_after, .. }) => Answer::LimitReached(retry_after),
             Err(ResendError::NotSent(failure)) => Answer::NotSent(failure.class),
             Err(error) => panic!("{error}"),
         }
@@ -257,6 +264,23 @@ impl Machine {
             Some(known) => assert_eq!(*known, code),
             None => self.codes.push(code),
         }
+    }
+}
+
+/// Those of the reference.
+fn limits() -> RateLimits {
+    let all = |code, limits: &[reference::Limit]| {
+        let limit = |(max, window): &reference::Limit| Limit {
+            code,
+            max: *max as u64,
+            window: *window,
+        };
+        limits.iter().map(limit).collect()
+    };
+    RateLimits {
+        number: all("number", &MESSAGE_LIMITS),
+        failed_checks: all("failed_checks", &GUESS_LIMITS),
+        ..RateLimits::default()
     }
 }
 

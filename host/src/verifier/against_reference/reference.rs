@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, time::Duration};
 use proptest::prelude::*;
 use proptest_state_machine::ReferenceStateMachine;
 
-use super::steps::{self, Fate, Shown, Step};
+use super::steps::{self, Fate, NUMBERS, Shown, Step};
 use crate::{
     fake_service::LIFETIME,
     model::{FailureClass, Status, Verdict},
@@ -16,6 +16,13 @@ use crate::{
 /// How long a request is known again.
 pub(super) const MEMORY: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// At most so many within a time.
+pub(super) type Limit = (usize, Duration);
+/// SMS to a number, if there are limits.
+pub(super) const MESSAGE_LIMITS: [Limit; 2] = [(2, LIFETIME.checked_div(2).unwrap()), (6, MEMORY)];
+/// Wrong codes for a number, after which it gets no further code.
+pub(super) const GUESS_LIMITS: [Limit; 1] = [(3, LIFETIME.saturating_mul(2))];
+
 /// What one is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Answer {
@@ -23,6 +30,7 @@ pub(super) enum Answer {
     NotSent(FailureClass),
     AttemptsUsedUp(Duration),
     TooManySessions(Duration),
+    LimitReached(Duration),
     KeyReused,
     Verdict(Verdict),
     Unknown,
@@ -67,6 +75,7 @@ struct Request {
 pub(super) struct World {
     pub(super) only_once: bool,
     pub(super) max_failed_attempts: u32,
+    pub(super) has_limits: bool,
     /// Since the beginning.
     now: u64,
     codes: Vec<Code>,
@@ -74,12 +83,25 @@ pub(super) struct World {
     requests: BTreeMap<usize, Request>,
     /// SMS that reached the network.
     pub(super) messages: usize,
+    /// When a number was sent something, and when somebody guessed at its codes. Neither is ever forgotten.
+    sent: [Vec<u64>; NUMBERS],
+    guessed: [Vec<u64>; NUMBERS],
     /// To the last step.
     pub(super) answer: Answer,
 }
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap()
+}
+
+/// How long until there is room for one more.
+fn wait(times: &[u64], limits: &[Limit], now: u64) -> Option<Duration> {
+    let waits = limits.iter().filter_map(|(max, window)| {
+        let leaves = |time: &u64| time + millis(*window);
+        let place = times.len().checked_sub(*max)?;
+        leaves(&times[place]).checked_sub(now).filter(|wait| *wait > 0)
+    });
+    waits.max().map(Duration::from_millis)
 }
 
 impl World {
@@ -155,6 +177,9 @@ impl World {
                 return Answer::TooManySessions(wait);
             }
         }
+        if let Some(wait) = self.wait_for_a_message(number).max(self.wait_for_a_code(number)) {
+            return Answer::LimitReached(wait);
+        }
         let code = pending.unwrap_or_else(|| {
             self.codes.push(Code {
                 number,
@@ -166,7 +191,7 @@ impl World {
             });
             self.codes.len() - 1
         });
-        self.messages += 1;
+        self.send(number);
         self.sessions.push(Session {
             number,
             code,
@@ -197,6 +222,21 @@ impl World {
         }
     }
 
+    fn send(&mut self, number: usize) {
+        self.messages += 1;
+        self.sent[number].push(self.now);
+    }
+
+    fn wait_for_a_message(&self, number: usize) -> Option<Duration> {
+        let wait = wait(&self.sent[number], &MESSAGE_LIMITS, self.now);
+        wait.filter(|_| self.has_limits)
+    }
+
+    fn wait_for_a_code(&self, number: usize) -> Option<Duration> {
+        let wait = wait(&self.guessed[number], &GUESS_LIMITS, self.now);
+        wait.filter(|_| self.has_limits)
+    }
+
     fn registered(&self, session: usize) -> Answer {
         let expires_at = self.codes[self.sessions[session].code].expires_at;
         Answer::Registered { session, expires_at }
@@ -219,6 +259,11 @@ impl World {
         {
             return Answer::Verdict(Verdict::TooManyAttempts);
         }
+        // By its id, a code that is over is no longer anybody's number's.
+        let is_over = code.used || now > code.expires_at;
+        if !(right || by_id && is_over) {
+            self.guessed[session.number].push(now);
+        }
         session.own_attempts = session.own_attempts.saturating_sub(1);
         code.failures += 1;
         Answer::Verdict(if !right {
@@ -240,8 +285,12 @@ impl World {
         match self.standing(session) {
             None => Some(Answer::Unknown),
             Some((Status::Pending, _)) => {
-                self.messages += 1;
-                None
+                let number = self.sessions[session].number;
+                let wait = self.wait_for_a_message(number);
+                if wait.is_none() {
+                    self.send(number);
+                }
+                wait.map(Answer::LimitReached)
             }
             Some((status, _)) => Some(Answer::Over(status)),
         }
@@ -270,15 +319,18 @@ impl ReferenceStateMachine for World {
     type Transition = Step;
 
     fn init_state() -> BoxedStrategy<Self> {
-        let rules = (any::<bool>(), 1_u32..=5);
-        let world = rules.prop_map(|(only_once, max_failed_attempts)| Self {
+        let rules = (any::<bool>(), 1_u32..=5, any::<bool>());
+        let world = rules.prop_map(|(only_once, max_failed_attempts, has_limits)| Self {
             only_once,
             max_failed_attempts,
+            has_limits,
             now: 0,
             codes: Vec::new(),
             sessions: Vec::new(),
             requests: BTreeMap::new(),
             messages: 0,
+            sent: Default::default(),
+            guessed: Default::default(),
             answer: Answer::Done,
         });
         world.boxed()

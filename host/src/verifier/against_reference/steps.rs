@@ -8,7 +8,7 @@ use super::reference::{MEMORY, World};
 use crate::{fake_service::LIFETIME, model::FailureClass};
 
 /// Few, so that steps meet each other.
-const NUMBERS: usize = 2;
+pub(super) const NUMBERS: usize = 2;
 const REQUEST_KEYS: usize = 2;
 
 /// Something that somebody does.
