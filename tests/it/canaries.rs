@@ -241,6 +241,8 @@ async fn at_the_native_door(daemon: &Daemon, gateway: &Gateway<Nexmo>, key: &str
         ("POST", format!("{this}/check"), check(token, &code)),
         ("POST", format!("{this}/resend"), json!({})),
         ("DELETE", this.clone(), Value::Null),
+        ("GET", "/v1/backends".to_owned(), Value::Null),
+        ("GET", "/v1/decisions".to_owned(), Value::Null),
     ];
     for (method, path, body) in steps {
         search.answered(format!("{method} {path}"), &ask(method, &path, key, body).await);
