@@ -58,6 +58,10 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/api/phone/verify/", verify)
         .route("/healthz", any(routes::healthz::answer))
         .route("/readyz", any(routes::readyz::answer))
+        .route(
+            "/metrics",
+            get(routes::metrics::answer).layer(from_fn_with_state(Arc::clone(&app), keys::authenticate)),
+        )
         .route("/openapi.json", get(openapi::answer))
         .nest("/v1", native(&app))
         .fallback(routes::not_found)

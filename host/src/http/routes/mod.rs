@@ -1,6 +1,7 @@
 //! One file a route, named as its URL.
 
 pub(super) mod healthz;
+pub(super) mod metrics;
 pub(super) mod phone_register;
 pub(super) mod phone_verify;
 pub(super) mod readyz;
