@@ -164,8 +164,8 @@ country_per_hour = 1000000000
 country_per_day = 1000000000
 service_per_hour = 1000000000
 service_per_day = 1000000000
-spend_per_hour = 1000000000.0
-spend_per_day = 1000000000.0
+spend_per_hour = 1000000.0
+spend_per_day = 1000000.0
 "#,
         database.display(),
         libraries.display()
