@@ -122,9 +122,10 @@ fn millionths(text: &str) -> Option<u64> {
     if !digits(units) || !digits(part) || part.len() > 6 {
         return None;
     }
-    let units: u64 = units.parse().ok().filter(|units| *units < u64::from(MAX_MONEY))?;
+    let units: u64 = units.parse().ok()?;
     let part: u64 = format!("{part:0<6}").parse().ok()?;
-    Some(units * MILLIONTHS + part)
+    let amount = units.checked_mul(MILLIONTHS)?.checked_add(part)?;
+    (amount <= u64::from(MAX_MONEY) * MILLIONTHS).then_some(amount)
 }
 
 #[cfg(test)]
@@ -136,7 +137,21 @@ mod tests {
         let read = |text: &str| money(&Value::Decimal(text.into()));
         assert_eq!(read("0.05"), Ok(50_000));
         assert_eq!(read("12.000001"), Ok(12_000_001));
-        for wrong in ["0.0000001", "1e3", "-1.0", "inf", "1000000000.5", "1_0.5", ".5"] {
+        let most = 1_000_000_000_000_000;
+        assert_eq!(read("1000000000.0"), Ok(most));
+        assert_eq!(money(&Value::Integer(1_000_000_000)), Ok(most));
+        assert!(money(&Value::Integer(1_000_000_001)).is_err());
+        for wrong in [
+            "0.0000001",
+            "1e3",
+            "-1.0",
+            "inf",
+            "1000000000.000001",
+            "99999999999999999999.0",
+            "18446744073710.0",
+            "1_0.5",
+            ".5",
+        ] {
             let message = format!("must be an amount from 0 to 1000000000, such as 0.05, not {wrong}");
             assert_eq!(read(wrong), Err(message));
         }
