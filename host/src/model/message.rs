@@ -16,7 +16,14 @@ impl Locale {
         // Long lists are cut: nobody reads a hundred languages.
         let header: String = self.0.chars().take(256).collect();
         let mut wanted: Vec<(String, f32)> = header.to_lowercase().split(',').map(range).collect();
-        wanted.retain(|(tag, quality)| *quality > 0.0 && !["", "*"].contains(&tag.as_str()));
+        // A backend and the outbox may rely on it that a tag holds nothing else.
+        let is_tag = |tag: &str| {
+            !tag.is_empty()
+                && tag
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        };
+        wanted.retain(|(tag, quality)| *quality > 0.0 && is_tag(tag));
         // Those that are wanted as much stay in their order.
         wanted.sort_by(|(_, one), (_, other)| other.total_cmp(one));
         wanted.into_iter().map(|(tag, _)| tag).collect()
@@ -218,6 +225,22 @@ mod tests {
             tags.is_sorted_by_key(|tag| tag[1..].parse::<u32>().unwrap()),
             "{tags:?}"
         );
+    }
+
+    #[test]
+    fn what_is_no_tag_is_not_taken_for_one() {
+        // A line break would begin the next part of a sealed message, which is the text of the SMS.
+        for locale in [
+            "en\nhttps://evil.example",
+            "en\0",
+            "en us",
+            "en/..",
+            "é",
+            "\u{feff}en",
+        ] {
+            assert_eq!(Locale(locale.into()).first_tag(), "", "{locale:?}");
+            assert_eq!(Locale(format!("{locale}, es-MX;q=0.1")).first_tag(), "es-mx");
+        }
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::{
 /// A lease may lapse once: a message that two processes died over is not tried a third time.
 const MAX_LEASES: u32 = 2;
 
-/// Number, language and text, sealed together and bound to the message.
+/// Number, language and text, sealed together and bound to the message. Neither of the first two can hold a line break.
 pub(super) fn seal(message: &OutboxMessage, keyring: &Keyring) -> Result<Vec<u8>, StoreError> {
     let plain = [
         message.number.e164(),
