@@ -136,6 +136,39 @@ async fn the_same_request_is_answered_as_before_and_sends_nothing() {
 }
 
 #[tokio::test]
+async fn whoever_guesses_the_key_of_another_gets_neither_its_answer_nor_in_its_way() {
+    let mut site = Site::new();
+    site.set("server", "trusted_proxies", vec!["127.0.0.0/8"]);
+    let named = |name: &str| {
+        let made = site.run(&["keys", "new", name, "--json"]).json();
+        let text = |key: &str| made[key].as_str().unwrap().to_owned();
+        (text("key"), (name.to_owned(), text("digest").into()))
+    };
+    let ((shop, of_shop), (bank, of_bank)) = (named("shop"), named("bank"));
+    // By their addresses; and where callers have names, by those.
+    for keys in [vec![], vec![of_shop, of_bank]] {
+        site.set("api", "keys", toml::Table::from_iter(keys));
+        let daemon = site.serve();
+        let ask = async |address: &str, key: &str, number: &str| {
+            let request = daemon
+                .request("POST", VERIFICATIONS)
+                .header("idempotency-key", "1")
+                .header("x-forwarded-for", address)
+                .bearer_auth(key);
+            daemon
+                .send(request.json(&json!({ "phone_number": number })))
+                .await
+        };
+        let first = ask("192.0.2.1", &shop, NUMBER).await;
+        let second = ask("192.0.2.2", &bank, NUMBER).await;
+        assert_eq!((first.status, second.status), (201, 201), "{second:?}");
+        assert_ne!(first.session_token(), second.session_token());
+        let own = ask("192.0.2.2", &bank, "+13478379635").await;
+        assert_eq!((own.status, own.code()), (422, "idempotency_key_reused"));
+    }
+}
+
+#[tokio::test]
 async fn every_fault_of_a_request_is_told_at_once() {
     let (_site, daemon) = daemon();
     let answer = create(
@@ -203,6 +236,22 @@ async fn where_there_are_keys_one_is_needed() {
         assert_eq!(answer.headers["www-authenticate"], "Bearer");
     }
     assert_eq!(ask(&format!("Bearer {key}")).await.status, 201);
+    // There is no route that forgot to ask.
+    let openapi = daemon.get("/openapi.json").await.body;
+    let mut routes = vec![("GET".to_owned(), "/metrics".to_owned())];
+    for (path, methods) in openapi["paths"].as_object().unwrap() {
+        let methods = methods.as_object().unwrap().keys();
+        routes.extend(methods.map(|method| (method.to_uppercase(), path.replace("{id}", &"0".repeat(32)))));
+    }
+    assert_eq!(routes.len(), 8, "{routes:?}");
+    for (method, path) in routes {
+        let answer = daemon.send(daemon.request(&method, &path)).await;
+        assert_eq!(
+            (answer.status, answer.code()),
+            (401, "unauthorized"),
+            "{method} {path}"
+        );
+    }
     // The drop-in endpoints' clients have none.
     assert_eq!(daemon.register("+13478379635").await.status, 200);
     assert!(!daemon.log().contains(key), "a key is never logged");

@@ -106,6 +106,8 @@ pub(in crate::http) async fn create(
     let Some(number) = number.filter(|_| errors.is_empty()) else {
         return Err(ApiError::Fields(errors).into());
     };
+    // Whoever chose the same key is another, and may not have the answer: where callers have no names, by their address.
+    let asker = client.map_or_else(|| caller.0.to_string(), |client| client.to_string());
     let request = RegisterRequest {
         number,
         client,
@@ -113,7 +115,7 @@ pub(in crate::http) async fn create(
         context,
         client_ref,
         request: key.map(|key| RequestKey {
-            key: format!("{}\n{key}", caller.0),
+            key: format!("{asker}\n{key}"),
             body,
         }),
     };
