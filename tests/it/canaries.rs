@@ -301,9 +301,13 @@ async fn what_nobody_may_read_is_nowhere_to_be_read() {
         let daemon = site.serve();
         at_the_old_door(&daemon, &gateway, &mut search).await;
         at_the_native_door(&daemon, &gateway, key, &mut search).await;
-        for path in ["/readyz", "/healthz", "/metrics"] {
+        for path in ["/readyz", "/healthz"] {
             search.answered(path, &daemon.get(path).await);
         }
+        let metrics = daemon.request("GET", "/metrics").bearer_auth(key);
+        let metrics = metrics.send().await.unwrap();
+        assert_eq!(metrics.status(), 200);
+        search.said("/metrics", metrics.text().await.unwrap());
         let libraries = [fs::read(artifacts::library("nexmo")).unwrap()];
         search.wrote(site.folder(), &libraries);
         at_the_terminal(&site, &mut search);
