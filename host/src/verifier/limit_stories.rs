@@ -1,13 +1,13 @@
 //! The limits, as users meet them: each at its edges, on a clock that the test moves.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use crate::{
     fake_network::{FakeNetwork, failure},
     fake_service::{MAX_FAILED_ATTEMPTS, Service, code_in, number},
     model::{FailureClass, Limit, Locale, PhoneNumber, Verdict},
     settings::Settings,
-    verifier::{Prices, RateLimits, RegisterError, ResendError},
+    verifier::{Policy, Prices, RateLimits, RegisterError, ResendError},
 };
 
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -67,6 +67,24 @@ fn only(code: &str) -> (RateLimits, Limit) {
     )
 }
 
+/// The names of all limits.
+fn codes(limits: &RateLimits) -> BTreeSet<&'static str> {
+    let RateLimits {
+        number,
+        failed_checks,
+        address,
+        country,
+        service,
+        spend,
+        prices: _,
+    } = limits;
+    let all = [number, failed_checks, address, country, service, spend];
+    all.into_iter()
+        .flat_map(|limits| limits.iter())
+        .map(|limit| limit.code)
+        .collect()
+}
+
 #[tokio::test]
 async fn every_limit_of_the_defaults_holds_at_its_edges() {
     const ONE: &str = "192.0.2.1";
@@ -78,7 +96,7 @@ async fn every_limit_of_the_defaults_holds_at_its_edges() {
     let americans: Who = |n| (number(n), ONE);
     let britons: Who = |n| (british(n), OTHER);
     // Code, how many, how long, who uses it up, and who is not concerned.
-    let table: [(&str, u64, Duration, Who, Option<Who>); 9] = [
+    let table: [(&str, u64, Duration, Who, Option<Who>); 10] = [
         (
             "number_per_10_minutes",
             5,
@@ -95,7 +113,16 @@ async fn every_limit_of_the_defaults_holds_at_its_edges() {
         ("service_per_day", 10_000, DAY, americans, None),
         // 1000 segments at 0.05.
         ("spend_per_hour", 50_000_000, HOUR, britons, None),
+        ("spend_per_day", 500_000_000, DAY, britons, None),
     ];
+    let in_the_table = table.iter().map(|(code, ..)| *code);
+    let with_a_story_of_its_own = [
+        "resend_cooldown",
+        "failed_checks_per_hour",
+        "failed_checks_per_day",
+    ];
+    let proved: BTreeSet<_> = in_the_table.chain(with_a_story_of_its_own).collect();
+    assert_eq!(proved, codes(&Settings::defaults().limits));
     for (code, max, window, who, unconcerned) in table {
         let (mut limits, limit) = only(code);
         assert_eq!((limit.max, limit.window), (max, window), "{code}");
@@ -268,25 +295,50 @@ async fn wrong_codes_keep_a_number_from_further_codes_and_nobody_from_a_pending_
     }
 }
 
+/// The longest life that a code may have, with sweeps all along: what was counted when it was made is there to its end.
 #[tokio::test]
-async fn a_stranger_who_uses_up_all_limits_of_a_number_keeps_nobody_from_a_pending_code() {
-    let service = Service::with_limits(FakeNetwork::default(), Settings::defaults().limits);
-    let holder = service.register_from("192.0.2.1", &number(1)).await.unwrap();
-    let right = code_in(&service.network.inbox()[0].1);
-    for n in 0..40 {
-        let client = format!("198.51.100.{n}");
-        if let Ok(stranger) = service.register_from(&client, &number(1)).await {
-            for _ in 0..2 * MAX_FAILED_ATTEMPTS {
-                service
-                    .check(&number(1), &stranger.session_token, "wrong")
-                    .await
-                    .unwrap();
-            }
-        }
-        service.clock.advance(Duration::from_secs(15));
+async fn a_counter_lives_as_long_as_the_code_that_it_protects() {
+    let (limits, _) = only("number_per_day");
+    let few = [Limit {
+        max: 3,
+        ..limits.number[0]
+    }];
+    let limits = RateLimits {
+        number: few.into(),
+        ..limits
+    };
+    let mut service = Service::with_limits(FakeNetwork::default(), limits);
+    service.verifier = service.verifier.under(Policy {
+        expiration: DAY,
+        ..service.verifier.policy.clone()
+    });
+    let holder = service.register(&number(1)).await.unwrap();
+    for _ in 1..3 {
+        service.register(&number(1)).await.unwrap();
     }
+    let mut left = DAY.saturating_sub(MILLISECOND);
+    while left > Duration::ZERO {
+        service.clock.advance(left.min(HOUR));
+        left = left.saturating_sub(HOUR);
+        service.store.expire_codes(service.clock.now()).await.unwrap();
+        let refused = service.register(&number(1)).await.map(drop);
+        assert_eq!(refusal(refused), Some(("number_per_day", left + MILLISECOND)));
+    }
+    let right = code_in(&service.network.inbox()[0].1);
     let verdict = service.check(&number(1), &holder.session_token, &right).await;
     assert_eq!(verdict.unwrap(), Verdict::Valid);
+}
+
+#[tokio::test]
+async fn to_forget_a_number_sets_none_of_its_limits_back() {
+    let (limits, _) = only("number_per_10_minutes");
+    let service = Service::with_limits(FakeNetwork::default(), limits);
+    for _ in 0..5 {
+        verified(&service, (number(1), "192.0.2.1")).await.unwrap();
+    }
+    assert_eq!(service.store.forget(&number(1), false).await.unwrap(), 5);
+    let refused = service.register(&number(1)).await.map(drop);
+    assert_eq!(refusal(refused), Some(("number_per_10_minutes", 10 * MINUTE)));
 }
 
 #[tokio::test]

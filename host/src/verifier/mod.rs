@@ -21,6 +21,8 @@ mod overrides;
 mod register;
 #[cfg(test)]
 mod stories;
+#[cfg(test)]
+mod stranger_stories;
 
 use std::{future::pending, panic::resume_unwind, sync::Arc, time::Duration};
 
