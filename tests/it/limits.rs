@@ -1,10 +1,19 @@
-//! The limits of the real daemon with its default settings. `host/src/verifier/limit_stories.rs` has their edges.
+//! The limits of the real daemon with its default settings, and what a client is told of one on a clock that the test
+//! moves. `host/src/verifier/limit_stories.rs` has their edges.
 
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    body::Body,
+    http::{Request, Response},
+};
+use phone_verify::{model::Limit, settings::Settings, verifier::RateLimits};
 use phone_verify_tests::{
     daemon::{Answer, Daemon},
+    service::{Rules, Service},
     site::Site,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 const NUMBER: &str = "+13478379634";
 
@@ -91,6 +100,107 @@ async fn a_trusted_proxy_says_whose_request_it_is() {
     ] {
         let answer = register_through(&daemon, forwarded_for, number).await;
         assert_eq!(answer.status, status, "{forwarded_for}: {answer:?}");
+    }
+}
+
+/// The default of that limit alone, with room for one SMS or one wrong code.
+fn only(code: &str) -> RateLimits {
+    let defaults = Settings::defaults().limits;
+    let pick = |limits: &Arc<[Limit]>, max: u64| -> Arc<[Limit]> {
+        let limit = limits.iter().find(|limit| limit.code == code);
+        limit.map(|limit| Limit { max, ..*limit }).into_iter().collect()
+    };
+    RateLimits {
+        number: pick(&defaults.number, 1),
+        failed_checks: pick(&defaults.failed_checks, 1),
+        address: Arc::default(),
+        country: pick(&defaults.country, 1),
+        service: pick(&defaults.service, 1),
+        spend: pick(&defaults.spend, defaults.prices.default),
+        prices: defaults.prices,
+    }
+}
+
+async fn post(service: &Service, path: &str, body: &Value) -> Response<Vec<u8>> {
+    let request = Request::post(path).header("content-type", "application/json");
+    service
+        .answer(request.body(Body::from(body.to_string())).unwrap())
+        .await
+}
+
+/// The limit's name and its wait in seconds, as both doors tell it.
+async fn told(service: &Service) -> (String, u64) {
+    let body = json!({ "phone_number": NUMBER });
+    let mut told = Vec::new();
+    for path in ["/api/phone/register", "/v1/verifications"] {
+        let refused = post(service, path, &body).await;
+        assert_eq!(refused.status(), 429, "{path}");
+        let wait = refused.headers()["retry-after"]
+            .to_str()
+            .unwrap()
+            .parse()
+            .unwrap();
+        let body: Value = serde_json::from_slice(refused.body()).unwrap();
+        told.push((body["code"].as_str().unwrap().to_owned(), wait));
+    }
+    assert_eq!(told[0], told[1]);
+    told.remove(0)
+}
+
+#[tokio::test]
+async fn a_limit_is_told_by_name_with_its_wait_to_the_second_at_both_doors() {
+    const MILLISECOND: Duration = Duration::from_millis(1);
+    for (code, window) in [
+        ("resend_cooldown", 60),
+        ("number_per_10_minutes", 600),
+        ("number_per_hour", 3600),
+        ("number_per_day", 86_400),
+        ("failed_checks_per_hour", 3600),
+        ("failed_checks_per_day", 86_400),
+        ("country_per_hour", 3600),
+        ("country_per_day", 86_400),
+        ("service_per_hour", 3600),
+        ("service_per_day", 86_400),
+        ("spend_per_hour", 3600),
+        ("spend_per_day", 86_400),
+    ] {
+        let service = Service::start(&Rules {
+            limits: only(code),
+            ..Rules::default()
+        });
+        let body = json!({ "phone_number": NUMBER });
+        let begun = post(&service, "/v1/verifications", &body).await;
+        assert_eq!(begun.status(), 201, "{code}");
+        let begun: Value = serde_json::from_slice(begun.body()).unwrap();
+        let this = format!("/v1/verifications/{}", begun["id"].as_str().unwrap());
+        let is_of_checks = code.starts_with("failed_checks");
+        if is_of_checks {
+            let wrong = json!({ "session_token": begun["session_token"], "security_code": "wrong" });
+            assert_eq!(
+                post(&service, &format!("{this}/check"), &wrong).await.status(),
+                400
+            );
+        }
+        assert_eq!(told(&service).await, (code.to_owned(), window));
+        // A wrong code keeps nobody from having the same code sent again.
+        let again = post(&service, &format!("{this}/resend"), &json!({})).await;
+        assert_eq!(again.status(), if is_of_checks { 200 } else { 429 }, "{code}");
+        // Rounded up to whole seconds, so that whoever waits as long as it is told is let in.
+        let window = Duration::from_secs(window);
+        let mut left = window;
+        for (next, seconds) in [
+            (window.saturating_sub(MILLISECOND), window.as_secs()),
+            (Duration::from_millis(1001), 2),
+            (Duration::from_millis(1000), 1),
+            (MILLISECOND, 1),
+        ] {
+            service.clock.advance(left.saturating_sub(next));
+            left = next;
+            assert_eq!(told(&service).await, (code.to_owned(), seconds));
+        }
+        service.clock.advance(left);
+        let begun = post(&service, "/api/phone/register", &body).await;
+        assert_eq!(begun.status(), 200, "{code}");
     }
 }
 
