@@ -191,7 +191,7 @@ async fn a_limit_is_told_by_name_with_its_wait_to_the_second_at_both_doors() {
         for (next, seconds) in [
             (window.saturating_sub(MILLISECOND), window.as_secs()),
             (Duration::from_millis(1001), 2),
-            (Duration::from_millis(1000), 1),
+            (Duration::from_secs(1), 1),
             (MILLISECOND, 1),
         ] {
             service.clock.advance(left.saturating_sub(next));
