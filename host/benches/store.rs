@@ -20,7 +20,9 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use phone_verify::{
     clock::Clock,
     entropy::Entropy,
-    model::{ClientAddress, Limit, Locale, PhoneNumber, Receipt, SecurityCode, Verdict, VerificationId},
+    model::{
+        ClientAddress, CodeFormat, Limit, Locale, PhoneNumber, Receipt, SecurityCode, Verdict, VerificationId,
+    },
     settings::Settings,
     store::{
         Begun, CheckRules, Counted, Keyring, NewCode, NewVerification, OutboxMessage, Store, sqlite::Sqlite,
@@ -71,7 +73,7 @@ impl Bench {
     /// One verification, from its registration to its end.
     async fn pair(&self, number: PhoneNumber) {
         let id = VerificationId::generate(&self.clock, &self.entropy).expect("randomness");
-        let code = SecurityCode::generate(6, &self.entropy).expect("randomness");
+        let code = SecurityCode::generate(CodeFormat::digits(6), &self.entropy).expect("randomness");
         let now = self.clock.now();
         let e164 = number.e164().to_owned();
         let client = Some(self.client());

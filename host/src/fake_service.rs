@@ -10,7 +10,7 @@ use crate::{
     dispatch::{Breaker, Dispatcher, Limits, Sender, bulk::Bulk},
     entropy::Entropy,
     fake_network::FakeNetwork,
-    model::{ClientAddress, Locale, Messages, PhoneNumber, SecurityCode, SessionToken, Verdict},
+    model::{ClientAddress, CodeFormat, Locale, Messages, PhoneNumber, SecurityCode, SessionToken, Verdict},
     store::{Keyring, Store, sqlite::Sqlite},
     verifier::{
         CheckError, CheckRequest, Guard, Policy, RateLimits, RegisterError, RegisterRequest, Registered,
@@ -87,7 +87,7 @@ impl Service {
             .add_language("es", "Tu código de {app}: {security_code}")
             .unwrap();
         let policy = Policy {
-            token_length: 6,
+            code_format: CodeFormat::digits(6),
             expiration: LIFETIME,
             only_once: true,
             max_failed_attempts: MAX_FAILED_ATTEMPTS,

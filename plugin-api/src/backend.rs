@@ -49,8 +49,8 @@ pub trait Backend: Sized + Send + Sync + 'static {
         }
     }
 
-    /// Makes the code that is sent: 1 to 64 characters. The base makes `TOKEN_LENGTH` digits from the
-    /// operating system's CSPRNG.
+    /// Makes the code that is sent: 1 to 64 characters. The base makes `TOKEN_LENGTH` characters of the
+    /// settings' alphabet, by default digits, from the operating system's CSPRNG.
     fn generate_security_code(&self, call: &Call) -> impl Future<Output = Result<String, Error>> + Send {
         async { call.base().generate_security_code() }
     }

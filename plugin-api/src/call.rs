@@ -59,7 +59,7 @@ pub struct Base<'a> {
 }
 
 impl Base<'_> {
-    /// `TOKEN_LENGTH` digits from the operating system's CSPRNG.
+    /// `TOKEN_LENGTH` characters of the settings' alphabet, by default digits, from the operating system's CSPRNG.
     pub fn generate_security_code(&self) -> Result<String, Error> {
         let code = self.call.raw.base_security_code().into_string();
         if code.is_empty() {

@@ -26,5 +26,6 @@ mod refusals;
 mod send;
 mod settings;
 mod shutdown;
+mod texts;
 mod trust;
 mod whole_way;

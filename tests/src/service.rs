@@ -17,7 +17,9 @@ use phone_verify::{
     dispatch::{Breaker, Dispatcher, Limits, Sender, Settled},
     entropy::Entropy,
     http::{App, Generation, Live, Loaded, router},
-    model::{Locale, Messages, Outcome, PhoneNumber, Receipt, SecurityCode, SendFailure, Verdict},
+    model::{
+        CodeFormat, Locale, Messages, Outcome, PhoneNumber, Receipt, SecurityCode, SendFailure, Verdict,
+    },
     store::{Keyring, OutboxMessage, Store, sqlite::Sqlite},
     verifier::{BaseValidate, CheckRequest, Guard, Overrides, Policy, RateLimits, Verifier},
 };
@@ -92,7 +94,7 @@ impl Service {
         };
         let template = "Welcome to {app}! Please use security code {security_code} to proceed.";
         let policy = Policy {
-            token_length: 6,
+            code_format: CodeFormat::digits(6),
             expiration: rules.expiration,
             only_once: rules.only_once,
             max_failed_attempts: rules.max_failed_attempts,

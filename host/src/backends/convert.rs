@@ -11,7 +11,7 @@ use phone_verify_plugin_abi::{
     kind, verdict,
 };
 
-use super::scrub::Scrubber;
+use super::scrub::{Scrubber, code_words};
 use crate::model::{FailureClass, Receipt, SecurityCode, SendFailure, Verdict};
 
 const MAX_CODE_LENGTH: usize = 64;
@@ -54,15 +54,17 @@ pub(super) fn failure(raw: &RawError, scrubber: &Scrubber, private: &[&str]) -> 
         .find(|(_, known)| *known == raw.kind)
         .map_or(FailureClass::Internal, |(class, _)| *class);
     let wait = Duration::from_millis(raw.retry_after_ms).min(MAX_RETRY_AFTER);
-    // A code is a word, and so may be a text without digits: that is no reason to mask it.
-    let numeric: Vec<&str> = private
+    // A failure's code is a word, and so may be a text that holds no security code: that is no reason to mask it.
+    let telling: Vec<&str> = private
         .iter()
         .copied()
-        .filter(|text| text.contains(|character: char| character.is_ascii_digit()))
+        .filter(|text| {
+            text.contains(|character: char| character.is_ascii_digit()) || code_words(text).next().is_some()
+        })
         .collect();
     SendFailure {
         class,
-        code: failure_code(&scrubber.clean(&raw.code, &numeric, MAX_CODE_LENGTH)),
+        code: failure_code(&scrubber.clean(&raw.code, &telling, MAX_CODE_LENGTH)),
         message: scrubber.clean(&raw.message, private, MAX_MESSAGE_CHARACTERS),
         http_status: (100..600).contains(&raw.http_status).then_some(raw.http_status),
         retry_after: (!wait.is_zero()).then_some(wait),

@@ -49,7 +49,7 @@ use crate::model::{Receipt, SecurityCode, SendFailure, Verdict};
 /// What an override can call instead of its own code, bound to the verification that the call is about.
 #[async_trait::async_trait]
 pub trait BaseCalls: Send + Sync {
-    /// `TOKEN_LENGTH` digits.
+    /// As the settings say: `TOKEN_LENGTH` characters of an alphabet.
     fn security_code(&self) -> Result<SecurityCode, SendFailure>;
     /// The `MESSAGE` template with this code.
     fn message(&self, code: &SecurityCode) -> String;

@@ -6,6 +6,8 @@
 
 use std::borrow::Cow;
 
+use crate::model::Alphabet;
+
 /// A text from a library is cut here before anything else is done with it.
 pub(super) const MAX_INPUT_BYTES: usize = 16 * 1024;
 /// Shorter values are not secrets, and masking them would make every sentence unreadable.
@@ -85,11 +87,17 @@ fn mask(text: &mut Cow<'_, str>, secret: &str) {
     }
 }
 
-/// The words of a private text that may be its code: a library could quote them alone.
-fn code_words(text: &str) -> impl Iterator<Item = &str> {
+/// The words of a private text that may be its code: a library could quote them alone. Those with a digit, and those of
+/// the letters that codes are made of.
+pub(super) fn code_words(text: &str) -> impl Iterator<Item = &str> {
+    let is_of_letters = |word: &str| {
+        word.bytes()
+            .all(|byte| Alphabet::Letters.characters().contains(&byte))
+    };
     text.split(|character: char| !character.is_alphanumeric())
-        .filter(|word| {
-            word.len() >= MIN_SECRET_LENGTH && word.chars().any(|character| character.is_ascii_digit())
+        .filter(move |word| {
+            let has_digit = word.bytes().any(|byte| byte.is_ascii_digit());
+            word.len() >= MIN_SECRET_LENGTH && (has_digit || is_of_letters(word))
         })
 }
 
@@ -247,6 +255,8 @@ mod tests {
             "cannot send \"***\""
         );
         assert_eq!(clean("code 482913 refused"), "code *** refused");
+        let of_letters = |text| Scrubber::default().clean(text, &["Acme: your code is KXWTRM."], 200);
+        assert_eq!(of_letters("KXWTRM is no code of Acme"), "*** is no code of Acme");
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::{
     dispatch::{Sender, Settled},
     entropy::Entropy,
     model::{
-        FailureClass, Locale, Messages, Outcome, PhoneNumber, SecurityCode, SendFailure, Verdict,
+        CodeFormat, FailureClass, Locale, Messages, Outcome, PhoneNumber, SecurityCode, SendFailure, Verdict,
         VerificationId,
     },
     store::OutboxMessage,
@@ -40,7 +40,7 @@ pub(super) struct InUse {
 
 /// The base behaviour.
 pub(super) struct Base {
-    pub(super) token_length: usize,
+    pub(super) code_format: CodeFormat,
     pub(super) messages: Arc<Messages>,
     pub(super) entropy: Entropy,
 }
@@ -55,7 +55,7 @@ struct BoundBase {
 #[async_trait]
 impl BaseCalls for BoundBase {
     fn security_code(&self) -> Result<SecurityCode, SendFailure> {
-        SecurityCode::generate(self.base.token_length, &self.base.entropy)
+        SecurityCode::generate(self.base.code_format, &self.base.entropy)
             .map_err(|error| SendFailure::new(FailureClass::Internal, "no_entropy", error.to_string()))
     }
 

@@ -162,7 +162,7 @@ fn backend_name(settings: &Settings) -> Result<BackendName, Vec<Refusal>> {
 fn policy(settings: &Settings, limits: Limits) -> Policy {
     let phone_verification = &settings.phone_verification;
     Policy {
-        token_length: phone_verification.token_length,
+        code_format: phone_verification.code_format,
         expiration: phone_verification.expiration,
         only_once: phone_verification.only_once,
         max_failed_attempts: phone_verification.max_failed_attempts,
@@ -177,7 +177,7 @@ fn policy(settings: &Settings, limits: Limits) -> Policy {
 fn base(settings: &Settings, entropy: &Entropy) -> Base {
     let phone_verification = &settings.phone_verification;
     Base {
-        token_length: phone_verification.token_length,
+        code_format: phone_verification.code_format,
         messages: Arc::clone(&phone_verification.messages),
         entropy: entropy.clone(),
     }

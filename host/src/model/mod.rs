@@ -3,6 +3,7 @@
 
 pub mod api_key;
 pub mod client_address;
+pub mod code_format;
 pub mod context;
 pub mod delivery;
 pub mod guard;
@@ -16,6 +17,7 @@ pub mod verification;
 
 pub use api_key::KeyDigest;
 pub use client_address::ClientAddress;
+pub use code_format::{Alphabet, CodeFormat};
 pub use delivery::{FailureClass, Outcome, Receipt, SendFailure};
 pub use limits::{Limit, LimitReached};
 pub use message::{Locale, Messages};

@@ -6,6 +6,7 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
+use super::CodeFormat;
 use crate::entropy::{Entropy, NoEntropy};
 
 /// A security code. One that was made has 1 to 64 characters, none of them a control character; one that a
@@ -26,18 +27,27 @@ impl SecurityCode {
         Self(Zeroizing::new(text.into()))
     }
 
-    /// `length` digits, each as likely as any other, leading zeros kept.
-    pub fn generate(length: usize, entropy: &Entropy) -> Result<Self, NoEntropy> {
-        let mut code = Zeroizing::new(String::with_capacity(length));
-        while code.len() < length {
+    /// One of this format, each as likely as any other, leading zeros kept.
+    pub fn generate(format: CodeFormat, entropy: &Entropy) -> Result<Self, NoEntropy> {
+        let characters = format.alphabet.characters();
+        // The largest multiple of their number in a byte: what lies above would favour the first of them.
+        let fair = 256 - 256 % characters.len();
+        let mut code = Zeroizing::new(String::with_capacity(format.length));
+        while code.len() < format.length {
             for byte in Zeroizing::new(entropy.array::<16>()?).iter() {
-                // 250 is the largest multiple of 10 in a byte: what lies above would favour the low digits.
-                if *byte < 250 && code.len() < length {
-                    code.push(char::from(b'0' + byte % 10));
+                let byte = usize::from(*byte);
+                if byte < fair && code.len() < format.length {
+                    code.push(char::from(characters[byte % characters.len()]));
                 }
             }
         }
         Ok(Self(code))
+    }
+
+    /// What is compared: people type letters as they like, so upper and lower case are one. Other scripts stay as
+    /// they are.
+    pub fn folded(&self) -> Zeroizing<String> {
+        Zeroizing::new(self.0.to_ascii_uppercase())
     }
 
     /// The readable code: for the message and the digest, never for a log.
@@ -55,6 +65,7 @@ impl fmt::Debug for SecurityCode {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Alphabet;
 
     const CODES: u32 = 1_000_000;
 
@@ -81,7 +92,7 @@ mod tests {
         let mut halves = [[0_u32; 1000]; 2];
         let mut whole = vec![0_u32; 1_000_000];
         for _ in 0..CODES {
-            let code = SecurityCode::generate(6, &Entropy::system()).unwrap();
+            let code = SecurityCode::generate(CodeFormat::digits(6), &Entropy::system()).unwrap();
             let code: [u8; 6] = code
                 .expose()
                 .as_bytes()
@@ -121,13 +132,40 @@ mod tests {
     #[test]
     fn a_code_has_the_length_asked_for() {
         for length in 4..=10 {
-            assert_eq!(
-                SecurityCode::generate(length, &Entropy::system())
+            for alphabet in [Alphabet::Digits, Alphabet::Letters, Alphabet::LettersAndDigits] {
+                let code =
+                    SecurityCode::generate(CodeFormat { alphabet, length }, &Entropy::system()).unwrap();
+                assert_eq!(code.expose().len(), length);
+                assert!(
+                    code.expose()
+                        .bytes()
+                        .all(|character| alphabet.characters().contains(&character))
+                );
+            }
+        }
+    }
+
+    /// The same bound as for digits, at 19 and 23 degrees of freedom. Letters taken from a byte without throwing any
+    /// away would give over 1500.
+    #[test]
+    fn of_a_million_characters_every_letter_is_as_frequent_as_any_other() {
+        for (alphabet, bound) in [(Alphabet::Letters, 100.0), (Alphabet::LettersAndDigits, 110.0)] {
+            let format = CodeFormat { alphabet, length: 10 };
+            let mut counts = vec![0_u32; alphabet.characters().len()];
+            for _ in 0..CODES / 10 {
+                for character in SecurityCode::generate(format, &Entropy::system())
                     .unwrap()
                     .expose()
-                    .len(),
-                length
-            );
+                    .bytes()
+                {
+                    counts[alphabet
+                        .characters()
+                        .iter()
+                        .position(|one| *one == character)
+                        .unwrap()] += 1;
+                }
+            }
+            assert!(chi_squared(&counts) < bound, "{alphabet:?}: {counts:?}");
         }
     }
 

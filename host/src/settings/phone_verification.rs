@@ -5,10 +5,13 @@ use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
 use serde_json::{Map, Value};
 
 use super::reader::{Reader, Section, flag, number, text};
-use crate::model::{Messages, Region};
+use crate::model::{Alphabet, CodeFormat, Messages, Region};
 
 /// Above this, warn: NIST SP 800-63B, section 5.1.3.2, lets a code live for 10 minutes.
 const ADVISED_EXPIRATION_SECONDS: u32 = 600;
+
+/// Below this, warn: the same section asks for 20 bits of entropy, which are about six digits.
+const ADVISED_POSSIBILITIES: u64 = 1_000_000;
 
 /// Codes, messages, backend.
 pub struct PhoneVerification {
@@ -18,8 +21,8 @@ pub struct PhoneVerification {
     pub options: Map<String, Value>,
     /// Keys of options whose value must not be shown.
     pub secret_options: BTreeSet<String>,
-    /// Digits of a code, 4 to 10.
-    pub token_length: usize,
+    /// What codes look like.
+    pub code_format: CodeFormat,
     /// How long a code is good.
     pub expiration: Duration,
     /// Whether a code is good for one use.
@@ -80,6 +83,19 @@ impl PhoneVerification {
             );
             section.problem(line, &message);
         }
+        let alphabet = section.get("SECURITY_CODE_ALPHABET", |value| Alphabet::parse(&text(value)?));
+        let code_format = CodeFormat {
+            alphabet,
+            length: token_length as usize,
+        };
+        if code_format.possibilities() < ADVISED_POSSIBILITIES {
+            let message = format!(
+                "there are {} security codes of TOKEN_LENGTH {token_length}; fewer than {ADVISED_POSSIBILITIES} are \
+                 not advised",
+                code_format.possibilities()
+            );
+            section.warning(line, &message);
+        }
         let (message, message_line) = section.required("MESSAGE", text);
         let (app_name, _) = section.required("APP_NAME", text);
         let mut messages = Messages::new(&message, &app_name)
@@ -119,7 +135,7 @@ impl PhoneVerification {
             backend,
             options,
             secret_options,
-            token_length: token_length as usize,
+            code_format,
             expiration,
             only_once,
             max_failed_attempts,

@@ -244,15 +244,15 @@ impl Keyring {
         }
     }
 
-    /// The digest of a code under the current key, bound to its verification.
+    /// The digest of a code under the current key, bound to its verification. Upper and lower case have the same.
     pub fn code_digest(&self, id: VerificationId, code: &SecurityCode) -> Digest {
-        digest(&self.keys[0].code, &[&id.0, code.expose().as_bytes()])
+        digest(&self.keys[0].code, &[&id.0, code.folded().as_bytes()])
     }
 
     /// Whether this is the code of that digest, made under the key of that id.
     pub fn code_matches(&self, key_id: u32, id: VerificationId, code: &SecurityCode, stored: &[u8]) -> bool {
         let Some(key) = self.key(key_id) else { return false };
-        digest(&key.code, &[&id.0, code.expose().as_bytes()])[..]
+        digest(&key.code, &[&id.0, code.folded().as_bytes()])[..]
             .ct_eq(stored)
             .into()
     }
@@ -393,6 +393,24 @@ mod tests {
         assert!(!keyring.code_matches(key, second, &code, &stored));
         assert!(!keyring.code_matches(key, first, &SecurityCode::new("123457").unwrap(), &stored));
         assert!(!keyring.code_matches(key ^ 1, first, &code, &stored));
+    }
+
+    #[test]
+    fn a_code_of_letters_is_right_in_either_case() {
+        let (keyring, id) = (keyring(), id());
+        let stored = keyring.code_digest(id, &SecurityCode::new("KX7TRM").unwrap());
+        let matches = |typed| {
+            keyring.code_matches(
+                keyring.current_key_id(),
+                id,
+                &SecurityCode::from_client(typed),
+                &stored,
+            )
+        };
+        assert!(matches("KX7TRM") && matches("kx7trm") && matches("Kx7tRm"));
+        for wrong in ["KX7TRN", "KX7TR", "KX7TRM ", "ＫＸ７ＴＲＭ", "\u{212a}X7TRM"] {
+            assert!(!matches(wrong), "{wrong}");
+        }
     }
 
     #[test]

@@ -38,7 +38,7 @@ pub use register::{RegisterError, RegisterRequest, Registered};
 use crate::{
     clock::{Clock, UnixMillis},
     entropy::Entropy,
-    model::{Messages, PhoneNumber},
+    model::{CodeFormat, Messages, PhoneNumber},
     store::{CheckRules, Counted, CounterKey, Keyring, Order, Store, StoreError},
 };
 
@@ -48,8 +48,8 @@ const MAX_SESSIONS_PER_CODE: u32 = 5;
 /// The rules that the settings give.
 #[derive(Clone, Debug)]
 pub struct Policy {
-    /// Digits of a code, 4 to 10.
-    pub token_length: usize,
+    /// What codes look like.
+    pub code_format: CodeFormat,
     /// How long a code is good.
     pub expiration: Duration,
     /// Whether a code is good for one use.

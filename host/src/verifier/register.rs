@@ -184,7 +184,7 @@ impl Verifier {
     async fn new_code(&self, locale: &Locale) -> Result<SecurityCode, RegisterError> {
         match self.overrides.generate_security_code(locale).await {
             Some(code) => code.map_err(RegisterError::NotSent),
-            None => Ok(SecurityCode::generate(self.policy.token_length, &self.entropy)?),
+            None => Ok(SecurityCode::generate(self.policy.code_format, &self.entropy)?),
         }
     }
 

@@ -341,7 +341,7 @@ pub trait CallV1: Send + Sync + 'static {
     fn idempotency_key(&self) -> RString;
     /// A BCP 47 language tag; empty = none asked for.
     fn locale(&self) -> RString;
-    /// The base behaviour: `TOKEN_LENGTH` digits.
+    /// The base behaviour: `TOKEN_LENGTH` characters of the settings' alphabet.
     fn base_security_code(&self) -> RString;
     /// The base behaviour: the `MESSAGE` template of the call's language with this code.
     fn base_message(&self, security_code: RStr<'_>) -> RResult<RString, RawError>;

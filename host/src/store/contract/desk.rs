@@ -6,7 +6,7 @@ use crate::{
     clock::{Clock, UnixMillis},
     entropy::Entropy,
     model::{
-        FailureClass, Locale, Outcome, PhoneNumber, Receipt, SecurityCode, SendFailure, Verdict,
+        CodeFormat, FailureClass, Locale, Outcome, PhoneNumber, Receipt, SecurityCode, SendFailure, Verdict,
         VerificationId,
     },
     store::{
@@ -138,7 +138,7 @@ impl Desk {
     }
 
     pub(super) fn fresh(&self) -> (SecurityCode, NewCode) {
-        let code = SecurityCode::generate(6, &self.entropy).unwrap();
+        let code = SecurityCode::generate(CodeFormat::digits(6), &self.entropy).unwrap();
         (
             code.clone(),
             NewCode::Fresh {
