@@ -148,7 +148,9 @@ impl Reloader {
                 self.loader = loader;
                 self.take(*backend, refusals, &settings, began);
                 self.settings = settings;
-                tracing::info!("the settings are reloaded");
+                // Whoever reads the line finds it true.
+                self.publish();
+                return tracing::info!("the settings are reloaded");
             }
             Ok(Choice { refusals, .. }) | Err(refusals) => {
                 for refusal in refusals {
