@@ -11,7 +11,7 @@ use crate::{
     entropy::Entropy,
     fake_network::FakeNetwork,
     model::{ClientAddress, CodeFormat, Locale, Messages, PhoneNumber, SecurityCode, SessionToken, Verdict},
-    store::{Keyring, Store, sqlite::Sqlite},
+    store::{Keyring, MasterKey, Store, sqlite::Sqlite},
     verifier::{
         CheckError, CheckRequest, Guard, Policy, RateLimits, RegisterError, RegisterRequest, Registered,
         Verifier,
@@ -52,6 +52,21 @@ impl Service {
         let keyring = Arc::new(Keyring::ephemeral(Entropy::seeded(1)).unwrap());
         let clock = Clock::manual(UnixMillis(1_700_000_000_000));
         Self::on(network, folder, keyring, clock, limits, Guard::default())
+    }
+
+    /// With these keys to a new database.
+    pub(crate) fn keyed(keys: &[MasterKey], limits: RateLimits) -> Self {
+        let folder = Arc::new(tempfile::tempdir().unwrap());
+        let keyring = Arc::new(Keyring::of(keys, Entropy::system()).unwrap());
+        let clock = Clock::manual(UnixMillis(1_700_000_000_000));
+        Self::on(
+            FakeNetwork::default(),
+            folder,
+            keyring,
+            clock,
+            limits,
+            Guard::default(),
+        )
     }
 
     pub(crate) fn with_guard(network: FakeNetwork, guard: Guard) -> Self {
@@ -125,6 +140,18 @@ impl Service {
             network,
             Arc::clone(&self.folder),
             Arc::clone(&self.keyring),
+            self.clock.clone(),
+            self.limits.clone(),
+            self.guard.clone(),
+        )
+    }
+
+    /// Another process on the same database, with these keys.
+    pub(crate) fn with_keys(&self, keys: &[MasterKey]) -> Self {
+        Self::on(
+            FakeNetwork::default(),
+            Arc::clone(&self.folder),
+            Arc::new(Keyring::of(keys, Entropy::system()).unwrap()),
             self.clock.clone(),
             self.limits.clone(),
             self.guard.clone(),

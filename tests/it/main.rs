@@ -16,6 +16,7 @@ mod drop_in;
 mod golden;
 mod guard;
 mod isolation;
+mod keys;
 mod killed;
 mod limits;
 mod living;

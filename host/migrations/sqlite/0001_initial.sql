@@ -1,6 +1,11 @@
 -- Times are milliseconds since the Unix epoch. Ids are 16 bytes that begin with the time, so new rows are
 -- stored side by side. Numbers and codes are keyed digests; texts that are needed again are sealed.
 
+-- Keys that something here was written with, so that a file of other keys is not taken for theirs.
+CREATE TABLE key (
+    id              INTEGER PRIMARY KEY
+);
+
 CREATE TABLE verification (
     id              BLOB    PRIMARY KEY,
     number          BLOB    NOT NULL,   -- digest

@@ -12,7 +12,7 @@ use super::{Common, output::Failure, runtime};
 use crate::{
     backends::{Isolation, LibraryIsolation},
     daemon,
-    settings::Settings,
+    settings::{Keys, Settings},
     telemetry,
     verifier::{Guard, RateLimits},
 };
@@ -91,7 +91,7 @@ fn demo() -> Result<(Settings, tempfile::TempDir), Failure> {
         .tempdir()
         .map_err(|error| Failure::failed(format!("no temporary folder can be made: {error}")))?;
     settings.store.database = folder.path().join("phone-verify.db");
-    settings.store.key_file = folder.path().join("phone-verify.key");
+    settings.store.keys = Keys::File(folder.path().join("phone-verify.key"));
     settings.plugins.staging_directory = folder.path().join("plugins");
     settings.plugins.trust.lock_file = Some(folder.path().join("plugins.lock"));
     let program = std::env::current_exe()

@@ -17,7 +17,7 @@ use crate::{
     dispatch::{Breaker, Dispatcher, Limits, Sender},
     entropy::Entropy,
     http::Loaded,
-    settings::Settings,
+    settings::{Keys, Settings},
     store::{Keyring, Store, sqlite::Sqlite},
     verifier::{Policy, Verifier},
 };
@@ -256,15 +256,19 @@ impl Service {
 
 /// What would keep [`open_store`] from working, as far as it can be told without making anything.
 pub fn look_at_store(settings: &Settings, entropy: &Entropy) -> Vec<String> {
-    let folders =
-        BTreeSet::from([&settings.store.database, &settings.store.key_file].map(|file| folder_of(file)));
+    let key_file = match &settings.store.keys {
+        Keys::File(file) => Some(file),
+        Keys::Given(_) => None,
+    };
+    let files = [Some(&settings.store.database), key_file];
+    let folders: BTreeSet<_> = files.into_iter().flatten().map(|file| folder_of(file)).collect();
     let mut problems: Vec<String> = folders
         .into_iter()
         .filter(|folder| !folder.is_dir())
         .map(|folder| format!("[store] there is no folder {}; make it", folder.display()))
         .collect();
-    if settings.store.key_file.exists() {
-        let keyring = Keyring::open(&settings.store.key_file, entropy.clone());
+    if let Some(file) = key_file.filter(|file| file.exists()) {
+        let keyring = Keyring::open(file, entropy.clone());
         problems.extend(keyring.err().map(|error| error.to_string()));
     }
     problems
@@ -281,8 +285,10 @@ fn folder_of(file: &Path) -> &Path {
 
 /// The database of the settings, and the keys to it.
 pub fn open_store(settings: &Settings, entropy: &Entropy) -> Result<(Arc<dyn Store>, Arc<Keyring>), String> {
-    let keyring =
-        Keyring::open(&settings.store.key_file, entropy.clone()).map_err(|error| error.to_string())?;
+    let keyring = match &settings.store.keys {
+        Keys::File(file) => Keyring::open(file, entropy.clone()).map_err(|error| error.to_string())?,
+        Keys::Given(keys) => Keyring::of(keys, entropy.clone()).ok_or("[store] keys is empty")?,
+    };
     let keyring = Arc::new(keyring);
     let store =
         Sqlite::open(&settings.store.database, Arc::clone(&keyring)).map_err(|error| error.to_string())?;

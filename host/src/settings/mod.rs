@@ -28,7 +28,7 @@ pub use log::{Log, LogFormat};
 pub use phone_verification::PhoneVerification;
 pub use plugins::Plugins;
 pub use server::Server;
-pub use store::Store;
+pub use store::{Keys, Store};
 
 use document::Document;
 use reader::Reader;

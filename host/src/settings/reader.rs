@@ -208,13 +208,31 @@ impl Section<'_> {
         key: &'static str,
         read: impl Fn(&Value) -> Result<T, String>,
     ) -> (T, Option<usize>) {
+        self.get_and_show(key, false, read)
+    }
+
+    /// A setting whose value is never shown, wherever it came from.
+    pub(super) fn get_secret<T>(
+        &mut self,
+        key: &'static str,
+        read: impl Fn(&Value) -> Result<T, String>,
+    ) -> (T, Option<usize>) {
+        self.get_and_show(key, true, read)
+    }
+
+    fn get_and_show<T>(
+        &mut self,
+        key: &'static str,
+        is_secret: bool,
+        read: impl Fn(&Value) -> Result<T, String>,
+    ) -> (T, Option<usize>) {
         let default = self.default(key);
         let entry = self.given(key);
         let line = entry.as_ref().map(|entry| entry.line);
         if let Some(entry) = entry.filter(|entry| entry.value.is_resolved()) {
             match read(&entry.value) {
                 Ok(value) => {
-                    let shown = if entry.value.referred() {
+                    let shown = if entry.value.referred() || is_secret {
                         "\"***\"".into()
                     } else {
                         entry.value.to_toml()

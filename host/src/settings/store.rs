@@ -1,16 +1,26 @@
-//! `[store]`: the database.
+//! `[store]`: the database, and the keys to what is in it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use super::reader::{Reader, path, text};
+use super::reader::{Reader, path, text, texts};
+use crate::store::MasterKey;
 
 /// The database.
 #[derive(Clone, Debug)]
 pub struct Store {
     /// The file of the embedded engine.
     pub database: PathBuf,
-    /// The file of the server's keys.
-    pub key_file: PathBuf,
+    /// The server's keys.
+    pub keys: Keys,
+}
+
+/// Where the server's keys come from.
+#[derive(Clone, Debug)]
+pub enum Keys {
+    /// A file of their own.
+    File(PathBuf),
+    /// The settings; never empty, the current one first.
+    Given(Vec<MasterKey>),
 }
 
 impl Store {
@@ -26,16 +36,29 @@ impl Store {
                 .ok_or_else(|| "must be sqlite:PATH".to_owned())
         });
         let key_file = section.get("key_file", |value| Ok(path(&folder, &text(value)?)));
+        let (given, line) = section.get_secret("keys", |value| {
+            let keys = texts(value)?;
+            let keys: Option<Vec<_>> = keys.iter().map(|key| MasterKey::parse(key)).collect();
+            // What stands there is not repeated.
+            keys.ok_or_else(|| "must be a list of keys of 64 hexadecimal digits each".to_owned())
+        });
+        if key_file.is_some() && !given.is_empty() {
+            section.problem(line, "keys and key_file are both given; keep one");
+        }
         section.finish();
         Self {
-            key_file: key_file.unwrap_or_else(|| beside(&database)),
+            keys: if given.is_empty() {
+                Keys::File(key_file.unwrap_or_else(|| beside(&database)))
+            } else {
+                Keys::Given(given)
+            },
             database,
         }
     }
 }
 
 /// The key file of a database that names none.
-fn beside(database: &std::path::Path) -> PathBuf {
+fn beside(database: &Path) -> PathBuf {
     let mut name = database.as_os_str().to_owned();
     name.push(".key");
     name.into()

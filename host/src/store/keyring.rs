@@ -5,6 +5,7 @@
 //! for another; comparisons take the same time wherever the difference is.
 
 use std::{
+    fmt,
     fs::{File, OpenOptions},
     io::{Read, Write},
     path::Path,
@@ -74,6 +75,29 @@ pub enum KeyringError {
     /// No randomness.
     #[error(transparent)]
     NoEntropy(#[from] NoEntropy),
+}
+
+/// A key of the server, of 256 bits, from which those for each use are derived.
+#[derive(Clone)]
+pub struct MasterKey(Zeroizing<[u8; 32]>);
+
+impl MasterKey {
+    /// Reads 64 hexadecimal digits.
+    pub fn parse(text: &str) -> Option<Self> {
+        let bytes = HEXLOWER_PERMISSIVE
+            .decode(text.as_bytes())
+            .map(Zeroizing::new)
+            .ok()?;
+        let key = <[u8; 32]>::try_from(bytes.as_slice()).ok()?;
+        Some(Self(Zeroizing::new(key)))
+    }
+}
+
+/// It never prints.
+impl fmt::Debug for MasterKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
 }
 
 /// The current key, and earlier ones that still open what they closed.
@@ -173,23 +197,19 @@ impl Keyring {
             .enumerate()
             .filter(|(_, line)| !line.trim().is_empty())
         {
-            let master = HEXLOWER_PERMISSIVE
-                .decode(line.trim().as_bytes())
-                .map(Zeroizing::new)
-                .ok();
-            let master = master
-                .and_then(|bytes| <[u8; 32]>::try_from(bytes.as_slice()).ok())
-                .map(Zeroizing::new);
-            let master = master.ok_or_else(|| KeyringError::NotAKey {
+            let key = MasterKey::parse(line.trim()).ok_or_else(|| KeyringError::NotAKey {
                 path: shown.clone(),
                 line: index + 1,
             })?;
-            keys.push(Key::new(&master));
+            keys.push(key);
         }
-        if keys.is_empty() {
-            return Err(KeyringError::Empty { path: shown });
-        }
-        Ok(Self { keys, entropy })
+        Self::of(&keys, entropy).ok_or(KeyringError::Empty { path: shown })
+    }
+
+    /// With these keys, the current one first; `None` if there is none.
+    pub fn of(keys: &[MasterKey], entropy: Entropy) -> Option<Self> {
+        let keys: Vec<_> = keys.iter().map(|MasterKey(master)| Key::new(master)).collect();
+        (!keys.is_empty()).then_some(Self { keys, entropy })
     }
 
     /// A keyring with one random key, for a database that does not outlive the process.
@@ -204,6 +224,11 @@ impl Keyring {
     /// Names the current key in a row.
     pub fn current_key_id(&self) -> u32 {
         self.keys[0].id
+    }
+
+    /// Whether it holds the key of that id.
+    pub fn holds(&self, id: u32) -> bool {
+        self.key(id).is_some()
     }
 
     fn key(&self, id: u32) -> Option<&Key> {

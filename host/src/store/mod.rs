@@ -21,7 +21,7 @@ use async_trait::async_trait;
 pub use bulk::{BulkBatch, BulkFailure, BulkLease, BulkProgress, JobId, RunId};
 pub use counter::{Counted, Counter, CounterKey};
 pub use guard::{Blocked, GuardKeys, Guarded};
-pub use keyring::Keyring;
+pub use keyring::{Keyring, MasterKey};
 pub use outbox::{Order, OutboxMessage};
 pub use person::{BulkRecord, Deed, Records};
 

@@ -11,6 +11,8 @@ mod check;
 mod guard;
 #[cfg(test)]
 mod guard_stories;
+#[cfg(test)]
+mod key_stories;
 mod lifecycle;
 #[cfg(test)]
 mod lifecycle_stories;

@@ -118,13 +118,13 @@ async fn whatever_strangers_do_with_a_number_its_holder_can_use_the_code_that_is
             let (found, _) = service.verifier.find(holder.id).await.unwrap().unwrap();
             assert_eq!(found.status, Status::Pending, "{case}");
             let token = holder.session_token.clone();
-            let verdict = match strangers_before {
-                0 => service.check(&number(1), &token, &right).await,
-                _ => {
-                    let code = SecurityCode::new(right).unwrap();
-                    let judged = service.verifier.check_by_id(holder.id, None, token, code).await;
-                    judged.map(|judged| judged.unwrap().verdict)
-                }
+            // At either door.
+            let verdict = if strangers_before == 0 {
+                service.check(&number(1), &token, &right).await
+            } else {
+                let code = SecurityCode::new(right).unwrap();
+                let judged = service.verifier.check_by_id(holder.id, None, token, code).await;
+                judged.map(|judged| judged.unwrap().verdict)
             };
             assert_eq!(verdict.unwrap(), Verdict::Valid, "{case}");
         }

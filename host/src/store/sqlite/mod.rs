@@ -53,7 +53,7 @@ pub struct Sqlite {
 impl Sqlite {
     /// Opens the file, makes it where there is none, and brings its schema up to date.
     pub fn open(path: &Path, keyring: Arc<Keyring>) -> Result<Self, OpenError> {
-        let connection = open::prepare(path)?;
+        let connection = open::prepare(path, &keyring)?;
         Ok(Self {
             path: path.to_owned(),
             keyring,

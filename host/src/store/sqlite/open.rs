@@ -5,6 +5,8 @@ use std::{path::Path, time::Duration};
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior, config::DbConfig};
 
+use crate::store::Keyring;
+
 /// In their order, each with the `user_version` that a file has afterwards. Frozen once released.
 const MIGRATIONS: [(i64, &str); 1] = [(1, include_str!("../../../migrations/sqlite/0001_initial.sql"))];
 
@@ -37,6 +39,14 @@ pub enum OpenError {
         /// The file.
         path: String,
     },
+    /// Written with other keys.
+    #[error(
+        "the database {path} was written with keys that are not among those given; bring back the right ones, or name another file in [store] url"
+    )]
+    OtherKeys {
+        /// The file.
+        path: String,
+    },
     /// Written by a later version of this program.
     #[error(
         "the database {path} has schema version {found}, and this program knows up to {known}; run a newer phone-verify, or name another file in [store] url"
@@ -51,8 +61,8 @@ pub enum OpenError {
     },
 }
 
-/// A connection that may write, to a file with the newest schema.
-pub(super) fn prepare(path: &Path) -> Result<Connection, OpenError> {
+/// A connection that may write, to a file with the newest schema and with these keys.
+pub(super) fn prepare(path: &Path, keyring: &Keyring) -> Result<Connection, OpenError> {
     let shown = || path.display().to_string();
     let unusable = |error: rusqlite::Error| OpenError::Unusable {
         path: shown(),
@@ -83,7 +93,26 @@ pub(super) fn prepare(path: &Path) -> Result<Connection, OpenError> {
         .pragma_update(None, "journal_mode", "WAL")
         .map_err(unusable)?;
     migrate(&mut connection).map_err(unusable)?;
+    if !is_written_with(&connection, keyring).map_err(unusable)? {
+        return Err(OpenError::OtherKeys { path: shown() });
+    }
     Ok(connection)
+}
+
+/// Whether anything in it can be read with these keys; from now on it is written with the current one.
+fn is_written_with(connection: &Connection, keyring: &Keyring) -> rusqlite::Result<bool> {
+    let known: Vec<u32> = connection
+        .prepare("SELECT id FROM key")?
+        .query_map([], |row| row.get(0))?
+        .collect::<rusqlite::Result<_>>()?;
+    if !known.is_empty() && !known.iter().any(|id| keyring.holds(*id)) {
+        return Ok(false);
+    }
+    let current = keyring.current_key_id();
+    if !known.contains(&current) {
+        connection.execute("INSERT OR IGNORE INTO key (id) VALUES (?1)", [current])?;
+    }
+    Ok(true)
 }
 
 /// A connection as every part of the engine uses it.
@@ -160,6 +189,12 @@ fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::entropy::Entropy;
+
+    /// With keys of its own each time.
+    fn prepare(path: &Path) -> Result<Connection, OpenError> {
+        super::prepare(path, &Keyring::ephemeral(Entropy::system()).unwrap())
+    }
 
     /// What opening a file says that was made as `make` does.
     fn refusal(make: impl FnOnce(&Path)) -> String {
@@ -206,6 +241,15 @@ mod tests {
     }
 
     #[test]
+    fn a_database_that_was_written_with_other_keys_is_refused() {
+        let refusal = refusal(|path| drop(prepare(path).unwrap()));
+        assert!(
+            refusal.contains("was written with keys that are not among those given"),
+            "{refusal}"
+        );
+    }
+
+    #[test]
     fn a_missing_folder_is_named() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("no/such/folder/phone-verify.db");
@@ -220,8 +264,10 @@ mod tests {
     fn many_processes_may_make_the_same_database_at_once() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("phone-verify.db");
+        let keyring = Keyring::ephemeral(Entropy::system()).unwrap();
         std::thread::scope(|scope| {
-            let opened: Vec<_> = (0..8).map(|_| scope.spawn(|| prepare(&path).map(drop))).collect();
+            let open = || super::prepare(&path, &keyring).map(drop);
+            let opened: Vec<_> = (0..8).map(|_| scope.spawn(open)).collect();
             for opened in opened {
                 opened.join().unwrap().unwrap();
             }
