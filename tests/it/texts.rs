@@ -4,7 +4,7 @@ use phone_verify_tests::{
     gateways::{Gateway, Nexmo},
     site::Site,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const NUMBER: &str = "+13478379634";
 
@@ -40,4 +40,88 @@ async fn a_code_of_letters_may_be_typed_in_lower_case() {
     assert_eq!(daemon.verify(NUMBER, session, wrong).await.status, 400);
     let verified = daemon.verify(NUMBER, session, &code.to_lowercase()).await;
     assert_eq!(verified.status, 200, "{verified:?}");
+}
+
+#[tokio::test]
+async fn each_caller_gets_a_text_in_a_language_that_they_read() {
+    let (gateway, mut site) = site().await;
+    let texts = [
+        ("es", "Código: {security_code}"),
+        ("pt_BR", "Código em português: {security_code}"),
+    ];
+    let texts = texts.map(|(language, text)| (language.to_owned(), text.into()));
+    site.set("phone_verification", "MESSAGE", "Code: {security_code}")
+        .set("phone_verification", "MESSAGES", toml::Table::from_iter(texts));
+    let daemon = site.serve();
+    // In the body it goes before the header; the header may be there several times.
+    for (n, locale, headers, expected) in [
+        (0, None, &["fr, es-419;q=0.5"][..], "Código: "),
+        (
+            1,
+            None,
+            &["fr;q=0.9", "pt-br;q=0.8, es;q=0.1"],
+            "Código em português: ",
+        ),
+        (2, Some("pt_BR"), &["es"], "Código em português: "),
+        (3, Some("pt"), &["es"], "Code: "),
+        (4, None, &[], "Code: "),
+        (5, None, &["\u{e9}", "es"], "Código: "),
+    ] {
+        let number = format!("+1347837963{n}");
+        let mut body = json!({ "phone_number": number });
+        if let Some(locale) = locale {
+            body["locale"] = locale.into();
+        }
+        let mut request = daemon.request("POST", "/v1/verifications").json(&body);
+        for header in headers {
+            request = request.header("accept-language", *header);
+        }
+        let answer = daemon.send(request).await;
+        assert_eq!(answer.status, 201, "{answer:?}");
+        let sms = gateway.sms_to(&number).await;
+        assert!(sms.text.starts_with(expected), "{headers:?}: {}", sms.text);
+    }
+}
+
+#[tokio::test]
+async fn a_phone_knows_whose_code_it_is_and_the_operator_what_it_costs() {
+    let (gateway, mut site) = site().await;
+    site.set("phone_verification", "ORIGIN_HOST", "Example.com")
+        .set("phone_verification", "ANDROID_APP_HASH", "FA+9qCX9VSu")
+        .set("phone_verification", "MESSAGE", "Your code is {security_code}.")
+        .set(
+            "phone_verification",
+            "MESSAGES",
+            toml::Table::from_iter([(
+                "ru".to_owned(),
+                "Ваш код для входа в приложение: {security_code}".into(),
+            )]),
+        );
+    let checked = site.run(&["check", "--json"]);
+    assert_eq!(
+        checked.json()["texts"],
+        json!([
+            { "language": null, "segments": 1, "encoding": "GSM-7", "characters": 53 },
+            { "language": "ru", "segments": 2, "encoding": "UCS-2", "characters": 71 },
+        ]),
+    );
+    let warning = "MESSAGES ru is sent in 2 segments";
+    let text = site.run(&["check"]);
+    assert!(
+        text.stdout
+            .contains("text      MESSAGE: 1 segment, GSM-7, 53 characters"),
+        "{text:?}"
+    );
+    assert!(text.stderr.contains(warning), "{text:?}");
+    assert!(site.run(&["settings"]).stderr.contains(warning));
+
+    let daemon = site.serve();
+    daemon.wait_for_log(warning);
+    daemon.register(NUMBER).await;
+    let sms = gateway.sms_to(NUMBER).await;
+    let code = &sms.text["Your code is ".len()..][..6];
+    assert_eq!(
+        sms.text,
+        format!("Your code is {code}.\n@example.com #{code} FA+9qCX9VSu")
+    );
 }

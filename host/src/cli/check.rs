@@ -4,7 +4,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::{Common, output::Failure};
-use crate::{clock::Clock, daemon, entropy::Entropy};
+use crate::{clock::Clock, daemon, entropy::Entropy, model::segments::Size};
 
 #[derive(Args)]
 pub(super) struct Check {
@@ -35,6 +35,14 @@ impl Check {
                 ));
             }
         };
+        let phone_verification = &settings.phone_verification;
+        let example = phone_verification.code_format.example();
+        let texts: Vec<(Option<&str>, Size)> = phone_verification
+            .messages
+            .all(&example)
+            .into_iter()
+            .map(|(language, text)| (language, Size::of(&text)))
+            .collect();
         let warnings: Vec<_> = settings.warnings.iter().map(ToString::to_string).collect();
         let result = json!({
             "ok": true,
@@ -43,6 +51,12 @@ impl Check {
             "isolation": backend.isolation(),
             "listen": settings.server.listen,
             "database": settings.store.database,
+            "texts": texts.iter().map(|(language, size)| json!({
+                "language": language,
+                "segments": size.segments,
+                "encoding": size.encoding(),
+                "characters": size.characters,
+            })).collect::<Vec<_>>(),
             "warnings": warnings,
         });
         self.common.output().result(&result, || {
@@ -51,8 +65,9 @@ impl Check {
             } else {
                 ""
             };
+            let texts: String = texts.iter().map(shown).collect();
             format!(
-                "all is well\n  backend   {}{sandbox}\n  isolation {}\n  listen    {}\n  database  {}",
+                "all is well\n  backend   {}{sandbox}\n  isolation {}\n  listen    {}\n  database  {}{texts}",
                 backend.name(),
                 backend.isolation(),
                 settings.server.listen,
@@ -61,4 +76,16 @@ impl Check {
         });
         Ok(())
     }
+}
+
+/// A line on what one text costs.
+fn shown((language, size): &(Option<&str>, Size)) -> String {
+    let name = language.unwrap_or("MESSAGE");
+    let plural = if size.segments == 1 { "" } else { "s" };
+    format!(
+        "\n  text      {name}: {} segment{plural}, {}, {} characters",
+        size.segments,
+        size.encoding(),
+        size.characters
+    )
 }

@@ -3,6 +3,8 @@
 //! Letters are for people who read them off a phone and type them. So there are no vowels, which would make words of
 //! them, as RFC 8628, section 6.1, advises; and where letters and digits are mixed, none that looks like another.
 
+use super::SecurityCode;
+
 /// What codes are made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Alphabet {
@@ -53,6 +55,12 @@ impl CodeFormat {
             alphabet: Alphabet::Digits,
             length,
         }
+    }
+
+    /// One that takes as much room in an SMS as any other.
+    pub fn example(self) -> SecurityCode {
+        let first = char::from(self.alphabet.characters()[0]);
+        SecurityCode::from_client(first.to_string().repeat(self.length))
     }
 
     /// How many codes there are.

@@ -3,7 +3,7 @@
 //! The syntax is the ancestor's, Python's `str.format` with names: `{app}`, `{security_code}`, and `{{`, `}}`
 //! for braces. Invariant: templates are checked when they are read, so rendering cannot fail.
 
-use super::SecurityCode;
+use super::{Autofill, SecurityCode};
 
 /// The languages that a caller would like, as in `Accept-Language`; a single tag is one too.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,7 +15,8 @@ impl Locale {
     fn tags(&self) -> Vec<String> {
         // Long lists are cut: nobody reads a hundred languages.
         let header: String = self.0.chars().take(256).collect();
-        let mut wanted: Vec<(String, f32)> = header.to_lowercase().split(',').map(range).collect();
+        let header = normalized(&header);
+        let mut wanted: Vec<(String, f32)> = header.split(',').map(range).collect();
         // A backend and the outbox may rely on it that a tag holds nothing else.
         let is_tag = |tag: &str| {
             !tag.is_empty()
@@ -33,6 +34,22 @@ impl Locale {
     pub fn first_tag(&self) -> String {
         self.tags().into_iter().next().unwrap_or_default()
     }
+}
+
+/// Tags are compared without regard to case; and `pt_BR`, as programs write it, is `pt-BR`.
+fn normalized(tags: &str) -> String {
+    tags.to_lowercase().replace('_', "-")
+}
+
+/// Whether it has the form of a language tag (RFC 5646, section 2.1): a language, and subtags.
+fn is_language_tag(text: &str) -> bool {
+    let mut subtags = text.split('-');
+    let language = subtags.next().unwrap_or_default();
+    (2..=8).contains(&language.len())
+        && language.bytes().all(|byte| byte.is_ascii_alphabetic())
+        && subtags.all(|subtag| {
+            (1..=8).contains(&subtag.len()) && subtag.bytes().all(|byte| byte.is_ascii_alphanumeric())
+        })
 }
 
 /// One range of `Accept-Language` and its quality.
@@ -58,6 +75,9 @@ pub enum BadTemplate {
     /// A brace without its partner.
     #[error("it has a brace without its partner; write {{{{ or }}}} for a brace")]
     LoneBrace,
+    /// Nobody asks for it.
+    #[error("its name is no language tag such as es or pt-BR")]
+    NoLanguage,
 }
 
 #[derive(Clone, Debug)]
@@ -125,6 +145,7 @@ pub struct Messages {
     default: Template,
     /// By language tag in lower case.
     by_language: Vec<(String, Template)>,
+    autofill: Autofill,
 }
 
 impl Messages {
@@ -134,20 +155,44 @@ impl Messages {
             app: app.to_owned(),
             default: Template::parse(default)?,
             by_language: Vec::new(),
+            autofill: Autofill::default(),
         })
+    }
+
+    /// With a last line for browsers and apps below each text.
+    #[must_use]
+    pub fn with_autofill(self, autofill: Autofill) -> Self {
+        Self { autofill, ..self }
     }
 
     /// Adds a row of `MESSAGES`.
     pub fn add_language(&mut self, tag: &str, template: &str) -> Result<(), BadTemplate> {
-        self.by_language
-            .push((tag.to_lowercase(), Template::parse(template)?));
+        let tag = normalized(tag);
+        if !is_language_tag(&tag) {
+            return Err(BadTemplate::NoLanguage);
+        }
+        self.by_language.push((tag, Template::parse(template)?));
         Ok(())
     }
 
     /// The text in the language that fits best, by the lookup of RFC 4647, section 3.4: each tag is shortened
     /// from its end until a template has it.
     pub fn render(&self, locale: &Locale, code: &SecurityCode) -> String {
-        self.template(locale).render(&self.app, code)
+        self.text(self.template(locale), code)
+    }
+
+    /// Every text with this code, `MESSAGE` first, then the others by their language.
+    pub fn all(&self, code: &SecurityCode) -> Vec<(Option<&str>, String)> {
+        let others = self.by_language.iter();
+        let others = others.map(|(language, template)| (Some(language.as_str()), template));
+        std::iter::once((None, &self.default))
+            .chain(others)
+            .map(|(language, template)| (language, self.text(template, code)))
+            .collect()
+    }
+
+    fn text(&self, template: &Template, code: &SecurityCode) -> String {
+        template.render(&self.app, code) + &self.autofill.last_line(code)
     }
 
     fn template(&self, locale: &Locale) -> &Template {
@@ -181,6 +226,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::model::autofill::OriginHost;
 
     fn rendered(locale: &str) -> String {
         let mut messages = Messages::new("{app}: {security_code}", "Acme {x}").unwrap();
@@ -200,12 +246,65 @@ mod tests {
             "fr, es;q=0.5, en;q=0.1",
             "es-419-x-acme",
             "zh-Hant;q=0.5, es ; q=0.9",
+            "es_MX",
         ] {
             assert_eq!(rendered(locale), "Acme {x}, su código: 123456", "{locale}");
         }
         assert_eq!(rendered("zh-Hant-CN-x-private1"), "{123456}");
         for locale in ["", "*", "en", "zh", "es;q=0", ";;;,,,q=", "e"] {
             assert_eq!(rendered(locale), "Acme {x}: 123456", "{locale}");
+        }
+    }
+
+    /// RFC 4647, section 3.4: a range is shortened to its end before the next one has its turn.
+    #[test]
+    fn a_language_that_is_wanted_more_goes_before_a_closer_fit() {
+        assert_eq!(
+            rendered("zh-Hant-HK;q=0.8, es-MX;q=0.9"),
+            "Acme {x}, su código: 123456"
+        );
+        assert_eq!(rendered("zh-Hant-HK, es"), "{123456}");
+        // What is chosen is never more special than what is wanted.
+        assert_eq!(rendered("zh-Hans, zh, es"), "Acme {x}, su código: 123456");
+    }
+
+    #[test]
+    fn each_language_has_the_last_line_and_a_name() {
+        let autofill = Autofill {
+            host: OriginHost::parse("example.com").ok(),
+            app: None,
+        };
+        let mut messages = Messages::new("{app}: {security_code}", "Acme")
+            .unwrap()
+            .with_autofill(autofill);
+        messages.add_language("pt_BR", "Código: {security_code}").unwrap();
+        let code = SecurityCode::new("123456").unwrap();
+        assert_eq!(
+            messages.all(&code),
+            [
+                (None, "Acme: 123456\n@example.com #123456".to_owned()),
+                (Some("pt-br"), "Código: 123456\n@example.com #123456".to_owned()),
+            ]
+        );
+        assert_eq!(
+            messages.render(&Locale("pt-BR".into()), &code),
+            messages.all(&code)[1].1
+        );
+        for tag in [
+            "",
+            "e",
+            "spanish!",
+            "es-",
+            "1es",
+            "es MX",
+            "es-abcdefghi",
+            "es,en",
+        ] {
+            assert_eq!(
+                messages.add_language(tag, "{security_code}"),
+                Err(BadTemplate::NoLanguage),
+                "{tag}"
+            );
         }
     }
 

@@ -2,6 +2,7 @@
 //! clock and the randomness that are passed in.
 
 pub mod api_key;
+pub mod autofill;
 pub mod client_address;
 pub mod code_format;
 pub mod context;
@@ -16,6 +17,7 @@ pub mod session_token;
 pub mod verification;
 
 pub use api_key::KeyDigest;
+pub use autofill::Autofill;
 pub use client_address::ClientAddress;
 pub use code_format::{Alphabet, CodeFormat};
 pub use delivery::{FailureClass, Outcome, Receipt, SendFailure};

@@ -10,12 +10,57 @@ const BASIC: &str = "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ
 /// Written as the escape and one more.
 const EXTENSION: &str = "\u{c}^{}\\[~]|€";
 
+/// The most characters in one part, and in each of several.
+const GSM: (usize, usize) = (160, 153);
+const UCS2: (usize, usize) = (70, 67);
+
+/// How a text is sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Size {
+    /// In how many parts.
+    pub segments: u64,
+    /// How many characters it takes, as they are counted in its encoding.
+    pub characters: usize,
+    /// How many of them one part has.
+    pub room: usize,
+    /// The characters that the GSM alphabet lacks, each once, in their order; empty: it is sent in that.
+    pub beyond: Vec<char>,
+}
+
+impl Size {
+    /// Of a text.
+    pub fn of(text: &str) -> Self {
+        let mut beyond = Vec::new();
+        for character in text.chars().filter(|character| septets(*character).is_none()) {
+            if !beyond.contains(&character) {
+                beyond.push(character);
+            }
+        }
+        let (characters, room) = if beyond.is_empty() {
+            (text.chars().filter_map(septets).sum(), GSM.0)
+        } else {
+            (text.encode_utf16().count(), UCS2.0)
+        };
+        Self {
+            segments: segments(text),
+            characters,
+            room,
+            beyond,
+        }
+    }
+
+    /// The name of its encoding.
+    pub fn encoding(&self) -> &'static str {
+        if self.beyond.is_empty() { "GSM-7" } else { "UCS-2" }
+    }
+}
+
 /// The parts that a text is sent in, at least 1.
 pub fn segments(text: &str) -> u64 {
     let septets: Option<Vec<usize>> = text.chars().map(septets).collect();
     match septets {
-        Some(lengths) => parts(lengths.into_iter(), 160, 153),
-        None => parts(text.chars().map(char::len_utf16), 70, 67),
+        Some(lengths) => parts(lengths.into_iter(), GSM),
+        None => parts(text.chars().map(char::len_utf16), UCS2),
     }
 }
 
@@ -28,7 +73,7 @@ fn septets(character: char) -> Option<usize> {
 }
 
 /// How many parts of `each` hold characters of these lengths, unless one of `single` does.
-fn parts(lengths: impl Iterator<Item = usize> + Clone, single: usize, each: usize) -> u64 {
+fn parts(lengths: impl Iterator<Item = usize> + Clone, (single, each): (usize, usize)) -> u64 {
     if lengths.clone().sum::<usize>() <= single {
         return 1;
     }
@@ -74,6 +119,17 @@ mod tests {
         ] {
             assert_eq!(segments(&text), expected, "{} characters", text.chars().count());
         }
+    }
+
+    #[test]
+    fn what_leaves_less_room_is_named() {
+        let size = |text: &str| {
+            let size = Size::of(text);
+            let beyond: String = size.beyond.iter().collect();
+            (size.encoding(), size.characters, size.room, beyond)
+        };
+        assert_eq!(size("Code: {1}"), ("GSM-7", 11, 160, String::new()));
+        assert_eq!(size("Tu código: 1 ó 2 😀"), ("UCS-2", 19, 70, "ó😀".to_owned()));
     }
 
     #[test]

@@ -4,7 +4,10 @@ use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
 
 use serde_json::{Map, Value};
 
-use super::reader::{Reader, Section, flag, number, text};
+use super::{
+    messages,
+    reader::{Reader, Section, flag, number, text},
+};
 use crate::model::{Alphabet, CodeFormat, Messages, Region};
 
 /// Above this, warn: NIST SP 800-63B, section 5.1.3.2, lets a code live for 10 minutes.
@@ -96,11 +99,7 @@ impl PhoneVerification {
             );
             section.warning(line, &message);
         }
-        let (message, message_line) = section.required("MESSAGE", text);
-        let (app_name, _) = section.required("APP_NAME", text);
-        let mut messages = Messages::new(&message, &app_name)
-            .map_err(|bad| section.problem(message_line, &format!("MESSAGE cannot be used: {bad}")))
-            .ok();
+        let (messages, shown_messages) = messages::read(&mut section, code_format);
         let expiration = expiration(&mut section);
         let (only_once, _) = section.required("VERIFY_SECURITY_CODE_ONLY_ONCE", flag);
         let max_failed_attempts = section.get("MAX_FAILED_ATTEMPTS", number(1..=100));
@@ -114,20 +113,6 @@ impl PhoneVerification {
                 .map(Some)
                 .ok_or_else(|| format!("must be an ISO 3166 country code such as US, not {region}"))
         });
-        let mut shown_messages = Vec::new();
-        let rows = section.table("MESSAGES", false, "phone_verification.MESSAGES");
-        for row in rows.into_iter().filter(|row| row.value.is_resolved()) {
-            shown_messages.push((row.key.clone(), row.value.to_toml()));
-            let added = text(&row.value).and_then(|template| match &mut messages {
-                Some(messages) => messages
-                    .add_language(&row.key, &template)
-                    .map_err(|bad| format!("cannot be used: {bad}")),
-                None => Ok(()),
-            });
-            if let Err(needed) = added {
-                section.problem(Some(row.line), &format!("MESSAGES {} {needed}", row.key));
-            }
-        }
         section.show_table("phone_verification.OPTIONS", &shown_options);
         section.show_table("phone_verification.MESSAGES", &shown_messages);
         section.finish();

@@ -77,10 +77,10 @@ fn phone_number(
 }
 
 fn locale(headers: &HeaderMap) -> Locale {
-    let header = headers
-        .get(header::ACCEPT_LANGUAGE)
-        .and_then(|value| value.to_str().ok());
-    Locale(header.unwrap_or_default().to_owned())
+    // Several fields are one list (RFC 9110, section 5.3).
+    let fields = headers.get_all(header::ACCEPT_LANGUAGE).iter();
+    let fields: Vec<&str> = fields.filter_map(|field| field.to_str().ok()).collect();
+    Locale(fields.join(","))
 }
 
 /// Who asks; `None`: the request came by no connection.
