@@ -1,8 +1,9 @@
 //! What a daemon is sent that it should not be: each has its own answer, and the daemon stays as it was.
 
 use std::{
-    io::{Read, Write},
+    io::{ErrorKind, Read, Write},
     net::{Shutdown, TcpStream},
+    time::Duration,
 };
 
 use phone_verify_tests::{daemon::Daemon, site::Site};
@@ -90,6 +91,27 @@ async fn a_body_that_breaks_off_harms_nobody() {
         content-type: application/json\r\ntransfer-encoding: chunked\r\n\r\nnonsense\r\n",
     );
     assert!(matches!(status(&answer), "" | "400"), "{answer}");
+    is_well(&daemon).await;
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_and_asks_and_takes_no_answer_is_let_go() {
+    let mut site = site();
+    site.set("server", "read_timeout_seconds", 1);
+    let daemon = site.serve();
+    let mut stream = TcpStream::connect(daemon.address()).unwrap();
+    stream.set_write_timeout(Some(Duration::from_secs(30))).unwrap();
+    let requests = b"GET /openapi.json HTTP/1.1\r\nhost: x\r\n\r\n".repeat(100);
+    let ended = loop {
+        if let Err(ended) = stream.write_all(&requests) {
+            break ended;
+        }
+    };
+    assert!(
+        matches!(ended.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe),
+        "{ended}"
+    );
     is_well(&daemon).await;
 }
 

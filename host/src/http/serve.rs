@@ -1,4 +1,4 @@
-//! The accept loop: HTTP/1.1 with bounds on connections and on how long a head may take, and an orderly end.
+//! The accept loop: HTTP/1.1 with bounds on connections and on how long a client may take, and an orderly end.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -50,7 +50,7 @@ pub async fn serve(
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         let accepted = tokio::select! {
-            accepted = accept(&listener, &places) => accepted,
+            accepted = accept(&listener, &places, read_timeout) => accepted,
             () = stop.cancelled() => break,
         };
         let Some((stream, address, place)) = accepted else {
@@ -77,11 +77,13 @@ pub async fn serve(
 async fn accept(
     listener: &TcpListener,
     places: &Arc<Semaphore>,
+    patience: Duration,
 ) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
     let place = Arc::clone(places).acquire_owned().await.ok()?;
     match listener.accept().await {
         Ok((stream, address)) => {
             let _ = stream.set_nodelay(true);
+            give_up_after(&stream, patience);
             Some((stream, address, place))
         }
         Err(error) => {
@@ -91,4 +93,16 @@ async fn accept(
             None
         }
     }
+}
+
+/// Ends a connection whose client takes nothing of an answer for so long: its place is another's. The system does it,
+/// for nothing above it knows when a client takes something.
+fn give_up_after(stream: &TcpStream, patience: Duration) {
+    #[cfg(target_os = "linux")]
+    {
+        let millis = u32::try_from(patience.as_millis()).unwrap_or(u32::MAX);
+        let _ = rustix::net::sockopt::set_tcp_user_timeout(stream, millis);
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = (stream, patience);
 }
