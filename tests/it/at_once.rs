@@ -1,5 +1,5 @@
-//! Many checks at once, over HTTP and on two daemons that share a database: one success, and no more tries than are
-//! allowed.
+//! Many requests at once, over HTTP and on two daemons that share a database: one success, and no more tries and SMS
+//! than are allowed.
 
 use std::sync::Arc;
 
@@ -86,4 +86,37 @@ async fn of_64_wrong_codes_at_once_no_more_are_judged_than_allowed() {
         );
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_64_registrations_at_once_no_more_are_sent_than_a_limit_allows() {
+    let mut site = site();
+    for (limit, max) in [("address_per_hour", 10_u8), ("number_per_hour", 3)] {
+        site.with_defaults_of("limits");
+        for other in [
+            "resend_cooldown_seconds",
+            "number_per_10_minutes",
+            "address_per_hour",
+        ] {
+            site.set("limits", other, 0);
+        }
+        site.set("limits", limit, i64::from(max));
+        let daemons = daemons(&site);
+        let mut registrations = JoinSet::new();
+        for turn in 0..AT_ONCE {
+            let daemon = Arc::clone(&daemons[turn % 2]);
+            // Each another number, or all the same.
+            let differs = if limit == "address_per_hour" { turn } else { 99 };
+            let number = format!("+1347837{:04}", 3000 + differs);
+            registrations.spawn(async move { daemon.register(&number).await });
+        }
+        let answers = registrations.join_all().await;
+        let sent = answers.iter().filter(|answer| answer.status == 200).count();
+        let max = usize::from(max);
+        assert_eq!(
+            (sent, count(&answers, limit)),
+            (max, AT_ONCE - max),
+            "{limit}: {answers:?}"
+        );
+    }
 }

@@ -69,6 +69,8 @@ fn parse(hop: &str) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn client(peer: &str, forwarded: &[&str]) -> String {
@@ -114,6 +116,19 @@ mod tests {
             ("::ffff:192.0.2.1", &["198.51.100.7"], "192.0.2.1/32"),
         ] {
             assert_eq!(client(peer, forwarded), expected, "{peer} {forwarded:?}");
+        }
+    }
+
+    proptest! {
+        /// What a client writes by itself stands before what the proxies wrote, and changes nothing.
+        #[test]
+        fn nobody_invents_an_address(invented in "\\PC{0,40}|([0-9a-f.:]{1,20}[, ]{0,2}){0,5}", lines in any::<bool>()) {
+            for honest in ["198.51.100.7", "198.51.100.7, 10.0.0.2", "2001:db8::7, 10.1.2.3, 10.0.0.2"] {
+                let joined = format!("{invented}, {honest}");
+                let forwarded = if lines { vec![invented.as_str(), honest] } else { vec![joined.as_str()] };
+                prop_assert_eq!(client("10.0.0.1", &forwarded), client("10.0.0.1", &[honest]));
+                prop_assert_eq!(client("192.0.2.1", &forwarded), "192.0.2.1/32");
+            }
         }
     }
 
