@@ -20,7 +20,7 @@ use crate::{
     dispatch::bulk::Bulk,
     model::PhoneNumber,
     settings::Settings,
-    store::{BulkFailure, BulkProgress, JobId},
+    store::{BulkFailure, BulkProgress, Deed, JobId},
 };
 
 #[derive(Args)]
@@ -101,6 +101,13 @@ impl Send {
         let store = |error: crate::store::StoreError| Failure::failed(error.to_string());
         let job = service.keyring.job_id(numbers, &self.message, &self.again);
         let now = service.clock.now();
+        let deed = Deed {
+            at: now,
+            actor: super::whoami(),
+            action: "send".to_owned(),
+            subject: format!("job {job}, {} numbers", numbers.len()),
+        };
+        service.store.record_deed(deed).await.map_err(store)?;
         let new = service
             .store
             .begin_bulk(job, numbers.to_vec(), self.message.clone(), now)
