@@ -153,12 +153,12 @@ pub enum Begun {
     CodeIsGone,
     /// Nothing was stored: all attempts on the pending code are used up.
     AttemptsUsedUp {
-        /// When the code expires and with it the refusal.
+        /// When the code has expired, and with it the refusal.
         until: UnixMillis,
     },
     /// Nothing was stored: too many verifications share the pending code.
     TooManySessions {
-        /// When the code expires and with it the refusal.
+        /// When the code has expired, and with it the refusal.
         until: UnixMillis,
     },
     /// Nothing was stored or counted: a counter of the message has no room.

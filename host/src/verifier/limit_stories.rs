@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use crate::{
     fake_network::{FakeNetwork, failure},
-    fake_service::{MAX_FAILED_ATTEMPTS, Service, code_in, number},
+    fake_service::{LIFETIME, MAX_FAILED_ATTEMPTS, Service, code_in, number},
     model::{FailureClass, Limit, Locale, PhoneNumber, Verdict},
     settings::Settings,
     verifier::{Policy, Prices, RateLimits, RegisterError, ResendError},
@@ -339,6 +339,47 @@ async fn to_forget_a_number_sets_none_of_its_limits_back() {
     assert_eq!(service.store.forget(&number(1), false).await.unwrap(), 5);
     let refused = service.register(&number(1)).await.map(drop);
     assert_eq!(refusal(refused), Some(("number_per_10_minutes", 10 * MINUTE)));
+}
+
+/// Three codes are guessed at until they take no more guesses. Whoever waits as long as it is told gets the next one.
+#[tokio::test]
+async fn of_all_that_keeps_a_number_waiting_what_lasts_longest_is_told() {
+    let service = Service::with_limits(FakeNetwork::default(), Settings::defaults().limits);
+    let mut told = Vec::new();
+    for _ in 0..3 {
+        let registered = service.register(&number(1)).await.unwrap();
+        for _ in 0..MAX_FAILED_ATTEMPTS {
+            let wrong = service
+                .check(&number(1), &registered.session_token, "wrong")
+                .await;
+            assert_eq!(wrong.unwrap(), Verdict::Invalid);
+        }
+        for advance in [Duration::ZERO, MILLISECOND] {
+            let (code, wait) = match service.register(&number(1)).await {
+                Err(RegisterError::AttemptsUsedUp { retry_after }) => ("attempts_used_up", retry_after),
+                Err(RegisterError::LimitReached { code, retry_after }) => (code, retry_after),
+                other => panic!("{other:?}"),
+            };
+            told.push((code, wait));
+            service.clock.advance(if advance.is_zero() {
+                wait.saturating_sub(MILLISECOND)
+            } else {
+                advance
+            });
+        }
+    }
+    let of_a_code = ("attempts_used_up", LIFETIME + MILLISECOND);
+    let of_the_hour = (
+        "failed_checks_per_hour",
+        HOUR.saturating_sub((LIFETIME + MILLISECOND) * 2),
+    );
+    let last = |(code, _)| (code, MILLISECOND);
+    let of_a_code = [of_a_code, last(of_a_code)];
+    assert_eq!(
+        told,
+        [of_a_code, of_a_code, [of_the_hour, last(of_the_hour)]].concat()
+    );
+    service.register(&number(1)).await.unwrap();
 }
 
 #[tokio::test]

@@ -69,13 +69,13 @@ pub enum RegisterError {
     /// A code is pending for the number, and all attempts on it are used up.
     #[error("all attempts on the pending code of this number are used up")]
     AttemptsUsedUp {
-        /// Until that code expires.
+        /// Until that code has expired.
         retry_after: Duration,
     },
     /// A code is pending for the number, and too many sessions share it.
     #[error("too many sessions wait for the pending code of this number")]
     TooManySessions {
-        /// Until that code expires.
+        /// Until that code has expired.
         retry_after: Duration,
     },
     /// The same request is being dealt with.

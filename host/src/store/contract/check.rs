@@ -2,7 +2,7 @@
 
 use futures_util::future::join_all;
 
-use super::desk::{Desk, LIFETIME, MAX_FAILED_ATTEMPTS, MILLISECOND, number, wrong};
+use super::desk::{Desk, LIFETIME, MAX_FAILED_ATTEMPTS, MAX_SESSIONS, MILLISECOND, number, wrong};
 use crate::{
     model::{Verdict, VerificationId},
     store::CheckRules,
@@ -44,6 +44,36 @@ pub(super) async fn of_64_wrong_codes_at_once_no_more_are_compared_than_allowed(
                 .iter()
                 .all(|verdict| matches!(verdict, Verdict::Invalid | Verdict::TooManyAttempts))
         );
+    }
+}
+
+pub(super) async fn of_64_codes_at_once_in_all_sessions_of_a_code_one_is_valid_and_few_are_compared(
+    desk: &Desk,
+) {
+    // What the first has, what those that joined share, and one of each of them.
+    let most = 2 * MAX_FAILED_ATTEMPTS + MAX_SESSIONS - 2;
+    for n in 0..10 {
+        let mut sessions = Vec::new();
+        for _ in 0..MAX_SESSIONS {
+            sessions.push(desk.register(&number(n)).await);
+        }
+        let wrong = (0..64).map(|turn| desk.check_wrong(&sessions[turn % sessions.len()]));
+        let verdicts = join_all(wrong).await;
+        let compared = verdicts.iter().filter(|verdict| **verdict == Verdict::Invalid);
+        let compared = compared.count();
+        assert!(compared <= most as usize, "{compared} of {verdicts:?}");
+
+        sessions.clear();
+        for _ in 0..MAX_SESSIONS {
+            sessions.push(desk.register(&number(100 + n)).await);
+        }
+        let right = (0..64).map(|turn| {
+            let session = &sessions[turn % sessions.len()];
+            desk.check(session, &session.code)
+        });
+        let verdicts = join_all(right).await;
+        let valid = verdicts.iter().filter(|verdict| **verdict == Verdict::Valid);
+        assert_eq!(valid.count(), 1, "{verdicts:?}");
     }
 }
 

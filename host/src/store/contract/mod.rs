@@ -45,6 +45,7 @@ macro_rules! engine {
                 a_code_is_good_once
                 of_64_right_codes_at_once_exactly_one_is_valid
                 of_64_wrong_codes_at_once_no_more_are_compared_than_allowed
+                of_64_codes_at_once_in_all_sessions_of_a_code_one_is_valid_and_few_are_compared
                 two_processes_judge_a_code_as_one
                 a_code_may_be_good_for_longer_than_once
                 a_code_is_good_to_the_last_millisecond

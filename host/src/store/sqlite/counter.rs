@@ -130,16 +130,15 @@ impl<T: Kept> Hand<T> {
     }
 }
 
-/// Counts a registration in all of its counters, or in none if a limit is reached: then the one that lasts longest.
-pub(super) fn count(
+/// The limit that keeps a registration waiting for longest, if any is reached.
+pub(super) fn refusal(
     transaction: &Transaction<'_>,
     counters: &[Counter],
     now: UnixMillis,
-) -> Result<Result<(), LimitReached>, Fault> {
-    let logs = &transaction.counters.logs;
+) -> Result<Option<LimitReached>, Fault> {
     let mut reached: Option<LimitReached> = None;
     for counter in counters {
-        let refusal = logs.look(transaction, counter.key, |log| {
+        let refusal = transaction.counters.logs.look(transaction, counter.key, |log| {
             log.refusal(&counter.limits, counter.amount, now)
         })?;
         reached = reached
@@ -147,9 +146,19 @@ pub(super) fn count(
             .chain(refusal)
             .max_by_key(|reached| reached.until);
     }
-    if let Some(reached) = reached {
+    Ok(reached)
+}
+
+/// Counts a registration in all of its counters, or in none if a limit is reached: then the one that lasts longest.
+pub(super) fn count(
+    transaction: &Transaction<'_>,
+    counters: &[Counter],
+    now: UnixMillis,
+) -> Result<Result<(), LimitReached>, Fault> {
+    if let Some(reached) = refusal(transaction, counters, now)? {
         return Ok(Err(reached));
     }
+    let logs = &transaction.counters.logs;
     for counter in counters {
         if counter.counted != Counted::FailedChecks {
             logs.change(transaction, counter.key, |log| log.add(counter.amount, now))?;

@@ -2,6 +2,8 @@
 //!
 //! Invariant: a number has one code that is good, shared by all that register it meanwhile.
 
+use std::time::Duration;
+
 use rusqlite::{Connection, OptionalExtension, params};
 use zeroize::Zeroizing;
 
@@ -91,6 +93,25 @@ struct Pending {
     sessions: u32,
 }
 
+impl Pending {
+    /// A code is good to its last millisecond.
+    fn is_over_at(&self) -> UnixMillis {
+        self.expires_at.plus(Duration::from_millis(1))
+    }
+
+    /// Why nobody can join those who share it.
+    fn refusal(&self, new: &NewVerification) -> Option<Begun> {
+        let until = self.is_over_at();
+        if self.failures >= new.max_failed_attempts {
+            Some(Begun::AttemptsUsedUp { until })
+        } else if self.sessions >= new.max_sessions {
+            Some(Begun::TooManySessions { until })
+        } else {
+            None
+        }
+    }
+}
+
 /// The code that is pending for the number. One that expired since the last sweep is forgotten.
 fn pending(connection: &Connection, row: &NewRow) -> Result<Option<Pending>, Fault> {
     let mut statement = connection.prepare_cached(
@@ -136,15 +157,14 @@ pub(super) fn begin(transaction: &Transaction<'_>, keyring: &Keyring, row: &NewR
         (None, NewCode::Shared(_)) => return Ok(Begun::CodeIsGone),
         (None, NewCode::Fresh { .. }) => {}
         (Some(pending), code) => {
-            let until = pending.expires_at;
-            if pending.failures >= new.max_failed_attempts {
-                return Ok(Begun::AttemptsUsedUp { until });
+            if let Some(refused) = pending.refusal(new) {
+                // Of all that keeps the number waiting, what lasts longest is told.
+                let limit = counter::refusal(transaction, &new.message.counters, new.now)?;
+                let limit = limit.filter(|limit| limit.until > pending.is_over_at());
+                return Ok(limit.map_or(refused, Begun::LimitReached));
             }
             // One that nobody can take from it. For more it depends on what is left of the code's.
             attempts_left = ATTEMPTS_OF_A_LATER_SESSION;
-            if pending.sessions >= new.max_sessions {
-                return Ok(Begun::TooManySessions { until });
-            }
             match code {
                 NewCode::Shared(shared) if shared.verification == pending.verification => {
                     code_of = Some(pending.verification.0);
@@ -158,7 +178,7 @@ pub(super) fn begin(transaction: &Transaction<'_>, keyring: &Keyring, row: &NewR
                     return Ok(Begun::CodeIsPending(PendingCode {
                         verification,
                         code,
-                        expires_at: until,
+                        expires_at: pending.expires_at,
                     }));
                 }
             }

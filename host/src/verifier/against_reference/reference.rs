@@ -168,16 +168,18 @@ impl World {
             };
         }
         let pending = self.pending(number);
+        let limited = self.wait_for_a_message(number).max(self.wait_for_a_code(number));
         if let Some(code) = pending.map(|code| &self.codes[code]) {
-            let wait = Duration::from_millis(code.expires_at - self.now);
-            if code.failures >= self.max_failed_attempts {
+            let wait = Duration::from_millis(code.expires_at - self.now + 1);
+            let is_longest = limited < Some(wait);
+            if code.failures >= self.max_failed_attempts && is_longest {
                 return Answer::AttemptsUsedUp(wait);
             }
-            if code.sessions >= MAX_SESSIONS_PER_CODE {
+            if code.sessions >= MAX_SESSIONS_PER_CODE && is_longest {
                 return Answer::TooManySessions(wait);
             }
         }
-        if let Some(wait) = self.wait_for_a_message(number).max(self.wait_for_a_code(number)) {
+        if let Some(wait) = limited {
             return Answer::LimitReached(wait);
         }
         let code = pending.unwrap_or_else(|| {
