@@ -167,6 +167,33 @@ async fn a_backend_of_ones_own_verifies_a_number() {
 }
 
 #[tokio::test]
+async fn what_a_caller_says_is_worded_by_the_backend_and_holds_a_link_only_where_that_is_allowed() {
+    let (mut site, daemon, mut arrived) = daemon_with("acme.AcmeBackend").await;
+    let worded = async |arrived: &mut mpsc::UnboundedReceiver<Value>| {
+        let context = json!({ "username": "Ann\r\nevil.example/win" });
+        let body = json!({ "phone_number": NUMBER, "context": context });
+        let answer = daemon.post("/v1/verifications", &body).await;
+        assert_eq!(answer.status, 201, "{answer:?}");
+        let sms = arrived.recv().await.unwrap();
+        let text = sms["text"].as_str().unwrap();
+        text.replace(|character: char| character.is_ascii_digit(), "")
+    };
+    assert_eq!(worded(&mut arrived).await, "Hi Ann, your code is .");
+    // A text of the backend's own has no last line that it did not ask for.
+    site.set("phone_verification", "CONTEXT_ALLOWS_URLS", true).set(
+        "phone_verification",
+        "ORIGIN_HOST",
+        "acme.example",
+    );
+    daemon.signal(rustix::process::Signal::HUP);
+    daemon.wait_for_log("the settings are reloaded");
+    assert_eq!(
+        worded(&mut arrived).await,
+        "Hi Ann evil.example/win, your code is ."
+    );
+}
+
+#[tokio::test]
 async fn a_sandbox_of_ones_own_takes_its_fixed_code() {
     let (site, daemon, mut arrived) = daemon_with("somewhere.acme.AcmeSandboxBackend").await;
     let registered = daemon.register(NUMBER).await;

@@ -135,6 +135,7 @@ impl Service {
                 },
                 notes: Vec::new(),
                 default_region: None,
+                context_allows_urls: false,
                 keys: Vec::new(),
             }),
             store,

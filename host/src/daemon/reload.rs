@@ -221,6 +221,7 @@ impl Reloader {
             backend: self.serving.loaded(),
             notes: self.notes(),
             default_region: self.settings.phone_verification.default_region,
+            context_allows_urls: self.settings.phone_verification.context_allows_urls,
             keys: self.settings.api.keys.clone(),
         });
     }

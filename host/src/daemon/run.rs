@@ -51,6 +51,7 @@ pub async fn run(
             backend: service.backend.loaded(),
             notes: Vec::new(),
             default_region: settings.phone_verification.default_region,
+            context_allows_urls: settings.phone_verification.context_allows_urls,
             keys: settings.api.keys.clone(),
         }),
         store: Arc::clone(&service.store),

@@ -1,15 +1,20 @@
 //! What a caller says beside the number, for a backend that words the SMS itself. It comes from whoever uses the
 //! caller's application, and must not become a text of theirs in an SMS of ours.
 //!
-//! Invariant: cleaned values have no control characters and no addresses on the web, and are short.
+//! Invariant: cleaned values have no control or invisible characters, unless they are allowed no addresses on the web,
+//! and are short.
 
 use serde_json::{Map, Value};
 
 const MAX_VALUES: usize = 16;
 const MAX_CHARACTERS: usize = 64;
 
-/// The context with control characters and web addresses taken out; an error says what cannot be used.
-pub fn cleaned(context: Map<String, Value>) -> Result<Map<String, Value>, &'static str> {
+/// The schemes that phones make a link of although no slash follows.
+const PLAIN_SCHEMES: [&str; 5] = ["tel:", "sms:", "smsto:", "mailto:", "geo:"];
+
+/// The context with control characters taken out, and unless they are allowed web addresses; an error says what cannot
+/// be used.
+pub fn cleaned(context: Map<String, Value>, allows_urls: bool) -> Result<Map<String, Value>, &'static str> {
     if context.len() > MAX_VALUES {
         return Err("At most 16 values are taken.");
     }
@@ -19,11 +24,14 @@ pub fn cleaned(context: Map<String, Value>) -> Result<Map<String, Value>, &'stat
             if name.chars().count() > MAX_CHARACTERS {
                 return Err("A name has at most 64 characters.");
             }
+            if name.contains(|character: char| character.is_control() || is_invisible(character)) {
+                return Err("A name has no control characters.");
+            }
             let value = match value {
                 Value::String(text) if text.chars().count() > MAX_CHARACTERS => {
                     return Err("A text has at most 64 characters.");
                 }
-                Value::String(text) => Value::String(without_addresses(&text)),
+                Value::String(text) => Value::String(cleaned_text(&text, allows_urls)),
                 Value::Array(_) | Value::Object(_) => return Err("Values are texts, numbers or booleans."),
                 plain => plain,
             };
@@ -32,27 +40,64 @@ pub fn cleaned(context: Map<String, Value>) -> Result<Map<String, Value>, &'stat
         .collect()
 }
 
-fn without_addresses(text: &str) -> String {
-    let plain = text.replace(char::is_control, " ");
-    let words: Vec<&str> = plain
+fn cleaned_text(text: &str, allows_urls: bool) -> String {
+    // First, for what is hidden in an address does not keep a phone from making a link of it.
+    let visible = text.replace(is_invisible, "").replace(char::is_control, " ");
+    let words: Vec<&str> = visible
         .split_whitespace()
-        .filter(|word| !is_address(word))
+        .filter(|word| allows_urls || !is_address(word))
         .collect();
     words.join(" ")
 }
 
-/// Whether phones would make a link of it: a scheme, or a dot between two letters or digits, as in `evil.example/x`.
-fn is_address(word: &str) -> bool {
-    let characters: Vec<char> = word.chars().collect();
-    let dotted = characters
-        .windows(3)
-        .any(|part| part[0].is_alphanumeric() && is_dot(part[1]) && part[2].is_alphabetic());
-    dotted || word.contains("://")
+/// Characters that show nothing, or turn the direction of what follows. The joiners of words and emoji are none of them.
+fn is_invisible(character: char) -> bool {
+    matches!(
+        character,
+        '\u{ad}'
+            | '\u{34f}'
+            | '\u{61c}'
+            | '\u{115f}'..='\u{1160}'
+            | '\u{17b4}'..='\u{17b5}'
+            | '\u{180e}'
+            | '\u{200b}'
+            | '\u{200e}'..='\u{200f}'
+            | '\u{202a}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}'
+            | '\u{3164}'
+            | '\u{feff}'
+            | '\u{ffa0}'
+            | '\u{fff9}'..='\u{fffb}'
+            | '\u{e0000}'..='\u{e0fff}'
+    )
 }
 
-/// A full stop, also as browsers take it for one in a host name (UTS #46).
+/// Whether phones would make a link of it: a scheme, a dot in front of a letter, as in `evil.example/x`, or four numbers
+/// with dots between them. It is better to lose a name such as `Dr.Who` than to send somebody's link.
+fn is_address(word: &str) -> bool {
+    let is_joiner = |character: &char| matches!(character, '\u{200c}' | '\u{200d}');
+    let characters: Vec<char> = word.chars().filter(|character| !is_joiner(character)).collect();
+    let around_dots = || {
+        let parts = characters
+            .windows(3)
+            .filter(|part| is_dot(part[1]) && !is_dot(part[0]));
+        parts.map(|part| (part[0], part[2]))
+    };
+    let plain: String = characters.iter().collect::<String>().to_lowercase();
+    let plain = plain.trim_start_matches(|character: char| !character.is_alphanumeric());
+    around_dots().any(|(_, after)| after.is_alphabetic())
+        || around_dots()
+            .filter(|(before, after)| before.is_numeric() && after.is_numeric())
+            .count()
+            >= 3
+        || plain.contains(":/")
+        || plain.contains(":\\")
+        || PLAIN_SCHEMES.iter().any(|scheme| plain.starts_with(scheme))
+}
+
+/// A full stop, also as browsers take it for one in a host name (UTS #46) or fonts show it.
 fn is_dot(character: char) -> bool {
-    matches!(character, '.' | '。' | '．' | '｡')
+    matches!(character, '.' | '。' | '．' | '｡' | '\u{2024}' | '﹒')
 }
 
 #[cfg(test)]
@@ -63,7 +108,7 @@ mod tests {
 
     fn clean(value: Value) -> Result<Value, &'static str> {
         let context = Map::from_iter([("name".to_owned(), value)]);
-        cleaned(context).map(|mut context| context.remove("name").unwrap())
+        cleaned(context, false).map(|mut context| context.remove("name").unwrap())
     }
 
     #[test]
@@ -74,6 +119,13 @@ mod tests {
             "J. R. R. Tolkien",
             "A.",
             "3.5 km",
+            "1.2.3",
+            "and so on...",
+            ".NET",
+            "ratio 3:4",
+            "Hotel: Ritz",
+            "نام\u{200c}ها",
+            "👩\u{200d}🚀",
             "محمد",
         ] {
             assert_eq!(clean(json!(name)), Ok(json!(name)));
@@ -90,6 +142,22 @@ mod tests {
             "evil。example",
             "sms://1",
             "a@evil.example",
+            "EVIL.EXAMPLE",
+            "evil．example",
+            "evil｡example",
+            "evil\u{2024}example",
+            "evil\u{200b}.\u{2060}example",
+            "evil\u{200d}.\u{200c}example",
+            "\u{202e}elpmaxe.live",
+            "пример.рф",
+            "i❤.ws",
+            "a_.example",
+            "(evil.example)",
+            "192.0.2.7/x",
+            "http:/evil",
+            "http:\\\\evil",
+            "tel:+15550100",
+            "(SMS:+15550100)",
         ] {
             assert_eq!(
                 clean(json!(format!("Ada {text} now"))),
@@ -97,6 +165,18 @@ mod tests {
                 "{text}"
             );
         }
+    }
+
+    #[test]
+    fn an_address_that_is_allowed_stays_but_not_what_is_hidden_in_it() {
+        let context = Map::from_iter([(
+            "link".to_owned(),
+            json!("see\nhttps://acme\u{200b}.example/\u{202e}1"),
+        )]);
+        assert_eq!(
+            cleaned(context, true).unwrap()["link"],
+            json!("see https://acme.example/1")
+        );
     }
 
     #[test]
@@ -113,6 +193,9 @@ mod tests {
         assert!(clean(json!("x".repeat(65))).is_err());
         assert!(clean(json!(["x"])).is_err());
         let many = (0..17).map(|n| (n.to_string(), json!(n))).collect();
-        assert!(cleaned(many).is_err());
+        assert!(cleaned(many, true).is_err());
+        for name in ["x".repeat(65), "a\nb".to_owned(), "a\u{202e}b".to_owned()] {
+            assert!(cleaned(Map::from_iter([(name, json!(1))]), true).is_err());
+        }
     }
 }

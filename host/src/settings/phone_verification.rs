@@ -36,6 +36,8 @@ pub struct PhoneVerification {
     pub record_retention_days: u32,
     /// Whose national numbers are accepted.
     pub default_region: Option<Region>,
+    /// Whether what a caller says beside a number may hold addresses on the web.
+    pub context_allows_urls: bool,
     /// The texts.
     pub messages: Arc<Messages>,
 }
@@ -113,6 +115,7 @@ impl PhoneVerification {
                 .map(Some)
                 .ok_or_else(|| format!("must be an ISO 3166 country code such as US, not {region}"))
         });
+        let context_allows_urls = section.get("CONTEXT_ALLOWS_URLS", flag);
         section.show_table("phone_verification.OPTIONS", &shown_options);
         section.show_table("phone_verification.MESSAGES", &shown_messages);
         section.finish();
@@ -126,6 +129,7 @@ impl PhoneVerification {
             max_failed_attempts,
             record_retention_days,
             default_region,
+            context_allows_urls,
             messages: Arc::new(messages?),
         })
     }

@@ -49,7 +49,8 @@ pub(in crate::http) struct NewVerificationBody {
     #[schema(example = "es")]
     locale: Option<String>,
     /// For a backend that words the SMS itself: at most 16 texts, numbers or booleans, a text of at most 64 characters. Control
-    /// characters and words that look like an address on the web are taken out of texts.
+    /// and invisible characters are taken out of texts, and words that look like an address on the web unless the
+    /// settings allow them.
     #[schema(value_type = Option<Object>)]
     context: Option<Map<String, Value>>,
     /// The caller's own name for the verification: at most 128 characters.
@@ -98,7 +99,7 @@ pub(in crate::http) async fn create(
     let wanted = fields.optional_text("locale", 255, &mut errors);
     let client_ref = fields.optional_text("client_ref", MAX_CLIENT_REF, &mut errors);
     let context = fields.optional_object("context", &mut errors).unwrap_or_default();
-    let context = context::cleaned(context)
+    let context = context::cleaned(context, live.context_allows_urls)
         .map_err(|what| errors.push(("context", what)))
         .unwrap_or_default();
     fields.nothing_else(&mut errors);
