@@ -75,20 +75,17 @@ impl Bench {
         let id = VerificationId::generate(&self.clock, &self.entropy).expect("randomness");
         let code = SecurityCode::generate(CodeFormat::digits(6), &self.entropy).expect("randomness");
         let now = self.clock.now();
-        let e164 = number.e164().to_owned();
         let client = Some(self.client());
-        let heard = self.guard.of_check(&number, client, &self.keyring);
+        let keys = self.keyring.counter_keys(&number, client);
+        let heard = self.guard.of_check(&number, client, &keys);
         let message = OutboxMessage {
             id,
             verification: id,
             number: number.clone(),
             locale: Locale::default(),
             text: TEXT.to_owned().into(),
-            counters: self.limits.counters(&number, client, TEXT, &self.keyring),
-            guard: self
-                .guard
-                .of_registration(&number, client, &self.keyring)
-                .map(Arc::new),
+            counters: self.limits.counters(&number, TEXT, &keys),
+            guard: self.guard.of_registration(&number, client, &keys).map(Arc::new),
             counted_at: now,
         };
         let begun = self.store.begin_verification(NewVerification {
@@ -112,7 +109,7 @@ impl Bench {
             now,
             only_once: true,
             max_failed_attempts: 5,
-            failed_checks: Some(self.keyring.counter_key(Counted::FailedChecks, e164.as_str())),
+            failed_checks: Some(keys.number(Counted::FailedChecks)),
             guard: heard,
         };
         // As in the daemon, nobody waits for the message to be settled before the code is checked.

@@ -11,7 +11,7 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::clock::UnixMillis;
 
@@ -66,10 +66,15 @@ pub struct LimitReached {
 }
 
 /// What happened lately, the oldest first.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(from = "Vec<Step>")]
 pub struct Log(Vec<Entry>);
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// An entry as it is stored: how much later it is than the one before, its span and its amount. So a long log stays
+/// short enough for one page of a database.
+type Step = (u64, u64, u64);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Entry {
     at_ms: u64,
     /// How much earlier the first of those is that are joined in it.
@@ -85,6 +90,32 @@ impl Entry {
 
     fn leaves(&self, window: Duration) -> UnixMillis {
         UnixMillis(self.at_ms).plus(window)
+    }
+}
+
+impl Serialize for Log {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut before = 0;
+        serializer.collect_seq(self.0.iter().map(|entry| -> Step {
+            let later = entry.at_ms - before;
+            before = entry.at_ms;
+            (later, entry.span_ms, entry.amount)
+        }))
+    }
+}
+
+impl From<Vec<Step>> for Log {
+    fn from(steps: Vec<Step>) -> Self {
+        let mut at_ms = 0_u64;
+        let entries = steps.into_iter().map(|(later, span_ms, amount)| {
+            at_ms = at_ms.saturating_add(later);
+            Entry {
+                at_ms,
+                span_ms,
+                amount,
+            }
+        });
+        Self(entries.collect())
     }
 }
 
@@ -104,10 +135,13 @@ impl Log {
     }
 
     fn full_until(&self, limit: Limit, amount: u64, now: UnixMillis) -> Option<UnixMillis> {
-        let counting = || self.0.iter().filter(|entry| entry.counts(limit.window, now));
-        let mut sum = counting().fold(amount, |sum, entry| sum.saturating_add(entry.amount));
+        let began = self.0.partition_point(|entry| !entry.counts(limit.window, now));
+        let counting = &self.0[began..];
+        let mut sum = counting
+            .iter()
+            .fold(amount, |sum, entry| sum.saturating_add(entry.amount));
         let mut until = None;
-        for entry in counting() {
+        for entry in counting {
             if sum <= limit.max {
                 break;
             }
@@ -123,7 +157,8 @@ impl Log {
 
     /// Adds to it, and forgets what no window holds any more.
     pub fn add(&mut self, amount: u64, now: UnixMillis) {
-        self.0.retain(|entry| entry.counts(HORIZON, now));
+        let over = self.0.partition_point(|entry| !entry.counts(HORIZON, now));
+        self.0.drain(..over);
         // The clocks of two nodes may differ a little: the order stays, and the later time is the strict one.
         let at_ms = self.0.last().map_or(now.0, |last| last.at_ms.max(now.0));
         match self.0.last_mut() {
@@ -156,8 +191,9 @@ impl Log {
 
     /// Takes back what was added from a moment on and came to nothing.
     pub fn take_back(&mut self, amount: u64, added_from: UnixMillis) {
+        let from = self.0.partition_point(|entry| entry.at_ms < added_from.0);
         let mut left = amount;
-        for entry in self.0.iter_mut().filter(|entry| entry.at_ms >= added_from.0) {
+        for entry in &mut self.0[from..] {
             let taken = entry.amount.min(left);
             entry.amount -= taken;
             left -= taken;

@@ -37,7 +37,18 @@ pub const NUMBER_TYPES: [(PhoneNumberType, &str); 8] = [
 
 /// A valid phone number.
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub struct PhoneNumber(String);
+pub struct PhoneNumber {
+    e164: String,
+    origin: Origin,
+}
+
+/// What the numbering plan tells of a number; nothing, if it was valid only when it was stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+struct Origin {
+    country: Option<Region>,
+    /// One of [`NUMBER_TYPES`].
+    number_type: Option<&'static str>,
+}
 
 /// The text is not a valid phone number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -45,7 +56,7 @@ pub struct PhoneNumber(String);
 pub struct NotAPhoneNumber;
 
 /// A country, or `001` for numbers of no country: an ISO 3166 code such as `US`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Region(rlibphonenumber::Region);
 
 impl Region {
@@ -70,9 +81,9 @@ impl PhoneNumber {
         // Cheap refusals first; the metadata is loaded at the first number that could be one.
         let digits = digits(text).ok_or(NotAPhoneNumber)?;
         let international = digits.starts_with('+');
-        if international && (RECENT.contains(&digits) || valid_as_it_stands(&digits)) {
-            RECENT.insert(&digits);
-            return Ok(Self(digits));
+        if international && let Some(origin) = RECENT.find(&digits).or_else(|| origin_as_it_stands(&digits)) {
+            RECENT.insert(&digits, origin);
+            return Ok(Self { e164: digits, origin });
         }
         let region = match default_region {
             _ if international => None,
@@ -82,56 +93,54 @@ impl PhoneNumber {
         let number = PHONE_NUMBER_UTIL
             .parse(&digits, region)
             .map_err(|_| NotAPhoneNumber)?;
-        if !PHONE_NUMBER_UTIL.is_valid_number(&number) {
-            return Err(NotAPhoneNumber);
-        }
+        let origin = origin(&number).ok_or(NotAPhoneNumber)?;
         let e164 = PHONE_NUMBER_UTIL
             .format(&number, PhoneNumberFormat::E164)
             .into_owned();
-        RECENT.insert(&e164);
-        Ok(Self(e164))
+        RECENT.insert(&e164, origin);
+        Ok(Self { e164, origin })
     }
 
     /// A number that was valid when it was stored, whatever the rules are today.
     pub(crate) fn stored(e164: &str) -> Option<Self> {
         let digits = e164.strip_prefix('+')?;
         let shaped = digits.len() >= MIN_DIGITS && digits.bytes().all(|byte| byte.is_ascii_digit());
-        shaped.then(|| Self(e164.to_owned()))
+        shaped.then(|| {
+            let today = Self::parse(e164, None).ok();
+            today
+                .filter(|number| number.e164 == e164)
+                .unwrap_or_else(|| Self {
+                    e164: e164.to_owned(),
+                    origin: Origin::default(),
+                })
+        })
     }
 
     /// `+13478379634`: for the backend and the digest, never for a log.
     pub fn e164(&self) -> &str {
-        &self.0
+        &self.e164
     }
 
     /// The country that it belongs to; `None` if today's rules know none.
     pub fn country(&self) -> Option<Region> {
-        let number = PHONE_NUMBER_UTIL.parse(&self.0, None).ok()?;
-        let region = PHONE_NUMBER_UTIL.get_region_for_number(&number)?;
-        Some(Region(region))
+        self.origin.country
     }
 
-    /// Its country, and its type as one of [`NUMBER_TYPES`]; `None`: today's rules know none, or it is an ordinary one.
-    pub fn origin(&self) -> (Option<Region>, Option<&'static str>) {
-        let Ok(number) = PHONE_NUMBER_UTIL.parse(&self.0, None) else {
-            return (None, None);
-        };
-        let country = PHONE_NUMBER_UTIL.get_region_for_number(&number).map(Region);
-        let found = PHONE_NUMBER_UTIL.get_number_type(&number);
-        let listed = NUMBER_TYPES.iter().find(|(number_type, _)| *number_type == found);
-        (country, listed.map(|(_, name)| *name))
+    /// Its type, one of [`NUMBER_TYPES`]; `None`: today's rules know none, or it is an ordinary one.
+    pub fn number_type(&self) -> Option<&'static str> {
+        self.origin.number_type
     }
 
     /// The number without its last four digits: ten thousand numbers that are mostly one operator's.
     pub fn prefix(&self) -> &str {
         // A valid number has at least 7 characters after its plus sign.
-        &self.0[..self.0.len() - 4]
+        &self.e164[..self.e164.len() - 4]
     }
 
     /// `+13****34`: for everybody else.
     pub fn masked(&self) -> String {
         // A valid number is ASCII and has at least 7 characters after its plus sign.
-        format!("{}****{}", &self.0[..3], &self.0[self.0.len() - 2..])
+        format!("{}****{}", &self.e164[..3], &self.e164[self.e164.len() - 2..])
     }
 }
 
@@ -189,69 +198,114 @@ fn digits(text: &str) -> Option<String> {
         .then_some(digits)
 }
 
-/// What libphonenumber makes of an international number that is valid as it stands: itself. Nearly all
+/// Where libphonenumber puts an international number that is valid as it stands, and so is what it makes of it. Nearly all
 /// are, and three quarters of the time that one takes are spent on looking for extensions and letters, which
 /// [`digits`] lets nobody write. What may begin with a prefix that is to be stripped is left to it: a leading
 /// zero, and all of Belarus, where an 8 is a prefix and begins numbers too.
-fn valid_as_it_stands(digits: &str) -> bool {
-    let Some(digits) = digits.strip_prefix('+').filter(|digits| !digits.starts_with('0')) else {
-        return false;
-    };
+fn origin_as_it_stands(digits: &str) -> Option<Origin> {
+    let digits = digits
+        .strip_prefix('+')
+        .filter(|digits| !digits.starts_with('0'))?;
     // No calling code is the start of another (E.164).
-    let split = (1..=MAX_CALLING_CODE_DIGITS.min(digits.len())).find_map(|at| {
+    let (country_code, national) = (1..=MAX_CALLING_CODE_DIGITS.min(digits.len())).find_map(|at| {
         let (calling_code, national) = digits.split_at(at);
         let country_code = calling_code.parse().ok()?;
-        let region = PHONE_NUMBER_UTIL.get_region_for_country_code(country_code)?;
-        Some((country_code, region, national))
-    });
-    let Some((country_code, main_region, national)) =
-        split.filter(|(code, _, national)| *code != BELARUS && !national.starts_with('0'))
-    else {
-        return false;
-    };
-    national.parse().is_ok_and(|national_number| {
-        let number = rlibphonenumber::PhoneNumber {
-            country_code,
-            national_number,
-            ..Default::default()
-        };
-        // Which of the regions that share the calling code it is takes as long again.
-        PHONE_NUMBER_UTIL.is_valid_number_for_region(&number, main_region)
-            || PHONE_NUMBER_UTIL.is_valid_number(&number)
+        PHONE_NUMBER_UTIL.get_region_for_country_code(country_code)?;
+        Some((country_code, national))
+    })?;
+    if country_code == BELARUS || national.starts_with('0') {
+        return None;
+    }
+    origin(&rlibphonenumber::PhoneNumber {
+        country_code,
+        national_number: national.parse().ok()?,
+        ..Default::default()
     })
 }
 
-/// Numbers found valid lately: a number comes back within minutes, to be verified. Holds no numbers, but
-/// fingerprints under a key of this process; that a wrong one passes for a right one is as likely as guessing
-/// 64 bits.
+/// `None`: it is not valid. That is what libphonenumber means by it, that a number is of some type.
+fn origin(number: &rlibphonenumber::PhoneNumber) -> Option<Origin> {
+    let found = PHONE_NUMBER_UTIL.get_number_type(number);
+    if found == PhoneNumberType::Unknown {
+        return None;
+    }
+    let listed = NUMBER_TYPES.iter().find(|(number_type, _)| *number_type == found);
+    Some(Origin {
+        country: PHONE_NUMBER_UTIL.get_region_for_number(number).map(Region),
+        number_type: listed.map(|(_, name)| *name),
+    })
+}
+
+/// Numbers found valid lately, and their origins: a number comes back within minutes, to be verified. Holds no numbers,
+/// but fingerprints under a key of this process; that a wrong one passes for a right one is as likely as guessing
+/// 60 bits.
 struct Recent {
     key: RandomState,
-    fingerprints: [AtomicU64; Self::SIZE],
+    places: [AtomicU64; Self::SIZE],
 }
 
 static RECENT: LazyLock<Recent> = LazyLock::new(|| Recent {
     key: RandomState::new(),
-    fingerprints: [const { AtomicU64::new(0) }; Recent::SIZE],
+    places: [const { AtomicU64::new(0) }; Recent::SIZE],
 });
 
 impl Recent {
     const SIZE: usize = 4096;
+    /// The lower bits of a place are the origin, the others the fingerprint.
+    const ORIGIN: u64 = 0xffff;
 
     /// A number has one place, which the last one there keeps.
     fn place(&self, number: &str) -> (&AtomicU64, u64) {
-        let fingerprint = self.key.hash_one(number).max(1);
-        let place = usize::try_from(fingerprint % Self::SIZE as u64).unwrap_or(0);
-        (&self.fingerprints[place], fingerprint)
+        let hash = self.key.hash_one(number);
+        let place = usize::try_from(hash % Self::SIZE as u64).unwrap_or(0);
+        (&self.places[place], hash & !Self::ORIGIN)
     }
 
-    fn contains(&self, number: &str) -> bool {
+    fn find(&self, number: &str) -> Option<Origin> {
         let (place, fingerprint) = self.place(number);
-        place.load(Ordering::Relaxed) == fingerprint
+        let found = place.load(Ordering::Relaxed);
+        let same = found & !Self::ORIGIN == fingerprint;
+        Origin::unpack(found & Self::ORIGIN).filter(|_| same)
     }
 
-    fn insert(&self, number: &str) {
+    fn insert(&self, number: &str, origin: Origin) {
         let (place, fingerprint) = self.place(number);
-        place.store(fingerprint, Ordering::Relaxed);
+        place.store(fingerprint | origin.pack(), Ordering::Relaxed);
+    }
+}
+
+impl Origin {
+    /// Never 0, which is an empty place.
+    fn pack(self) -> u64 {
+        let letter = |byte: &u8| u64::from(byte.to_ascii_lowercase().saturating_sub(b'a'));
+        let country = match self.country.map(Region::code).as_deref().map(str::as_bytes) {
+            None => 0,
+            Some([first, second]) => 2 + letter(first) * 26 + letter(second),
+            // Numbers of no country.
+            Some(_) => 1,
+        };
+        let number_type = NUMBER_TYPES
+            .iter()
+            .position(|(_, name)| Some(*name) == self.number_type);
+        (country << 4) + number_type.map_or(1, |at| at as u64 + 2)
+    }
+
+    fn unpack(packed: u64) -> Option<Self> {
+        let letter = |number: u64| char::from(b'A' + u8::try_from(number % 26).unwrap_or(0));
+        let country = match packed >> 4 {
+            0 => None,
+            1 => Some("001".to_owned()),
+            letters => Some(String::from_iter([
+                letter((letters - 2) / 26),
+                letter(letters - 2),
+            ])),
+        };
+        let country = country.and_then(|code| rlibphonenumber::Region::from_code(&code).ok());
+        let number_type = usize::try_from(packed & 0xf).ok()?.checked_sub(1)?;
+        Some(Self {
+            country: country.map(Region),
+            number_type: number_type.checked_sub(1).map(|at| NUMBER_TYPES[at].1),
+        })
     }
 }
 
@@ -408,9 +462,28 @@ mod tests {
             ("+447640123456", Some("pager")),
         ] {
             let number = PhoneNumber::parse(number, None).unwrap();
-            assert_eq!(number.origin().1, expected, "{}", number.e164());
-            assert_eq!(number.origin().0, number.country());
+            assert_eq!(number.number_type(), expected, "{}", number.e164());
         }
+    }
+
+    #[test]
+    fn a_number_has_the_same_origin_when_it_comes_back() {
+        for text in ["+13478379634", "+447640123456", "+80012345678", "+445612345678"] {
+            let number = PhoneNumber::parse(text, None).unwrap();
+            let packed = number.origin.pack();
+            assert_eq!(Origin::unpack(packed), Some(number.origin), "{text}");
+            assert!(packed <= Recent::ORIGIN);
+        }
+        for region in PHONE_NUMBER_UTIL.get_supported_regions().map(Region) {
+            for number_type in NUMBER_TYPES.map(|(_, name)| Some(name)).into_iter().chain([None]) {
+                let country = Some(region);
+                let origin = Origin { country, number_type };
+                assert_eq!(Origin::unpack(origin.pack()), Some(origin));
+            }
+        }
+        let unknown = Origin::default();
+        assert_eq!(Origin::unpack(unknown.pack()), Some(unknown));
+        assert_eq!(Origin::unpack(0), None);
     }
 
     #[test]

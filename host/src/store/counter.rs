@@ -72,12 +72,42 @@ impl Counted {
 
     /// The key of what there is one of in public: a country's code, or nothing.
     pub fn in_public(self, name: &str) -> CounterKey {
-        let mut key = [0; 17];
-        key[0] = self.tag();
-        for (place, byte) in key[1..].iter_mut().zip(name.bytes()) {
+        let mut of = [0; 16];
+        for (place, byte) in of.iter_mut().zip(name.bytes()) {
             *place = byte;
         }
+        self.of(&of)
+    }
+
+    fn of(self, of: &[u8; 16]) -> CounterKey {
+        let mut key = [self.tag(); 17];
+        key[1..].copy_from_slice(of);
         CounterKey(key)
+    }
+}
+
+/// The keys of the counters of a number, its prefix, and who asks.
+#[derive(Clone, Copy, Debug)]
+pub struct CounterKeys {
+    pub(super) number: [u8; 16],
+    pub(super) prefix: [u8; 16],
+    pub(super) address: Option<[u8; 16]>,
+}
+
+impl CounterKeys {
+    /// What is counted of the number.
+    pub fn number(&self, counted: Counted) -> CounterKey {
+        counted.of(&self.number)
+    }
+
+    /// What is counted of the number's prefix.
+    pub fn prefix(&self, counted: Counted) -> CounterKey {
+        counted.of(&self.prefix)
+    }
+
+    /// What is counted of the client's address, if one asks.
+    pub fn address(&self, counted: Counted) -> Option<CounterKey> {
+        self.address.map(|address| counted.of(&address))
     }
 }
 

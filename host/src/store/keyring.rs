@@ -21,10 +21,10 @@ use sha2::Sha256;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use super::{Counted, CounterKey, JobId};
+use super::{CounterKeys, JobId};
 use crate::{
     entropy::{Entropy, NoEntropy},
-    model::{PhoneNumber, SecurityCode, SessionToken, VerificationId},
+    model::{ClientAddress, PhoneNumber, SecurityCode, SessionToken, VerificationId},
 };
 
 /// A keyed digest as it is stored.
@@ -145,10 +145,7 @@ impl Key {
 
     /// Over the digest, so that a token can be judged beside a row that holds no number.
     fn token_mac(&self, id: VerificationId, number: &[u8]) -> [u8; TOKEN_MAC_LENGTH] {
-        let digest = digest(&self.token, &[&id.0, number]);
-        let mut mac = [0; TOKEN_MAC_LENGTH];
-        mac.copy_from_slice(&digest[..TOKEN_MAC_LENGTH]);
-        mac
+        start(&digest(&self.token, &[&id.0, number]))
     }
 }
 
@@ -163,6 +160,12 @@ fn digest(keyed: &Hmac<Sha256>, parts: &[&[u8]]) -> Digest {
         mac.update(part);
     }
     mac.finalize().into_bytes().into()
+}
+
+fn start<const N: usize>(digest: &Digest) -> [u8; N] {
+    let mut start = [0; N];
+    start.copy_from_slice(&digest[..N]);
+    start
 }
 
 impl Keyring {
@@ -293,13 +296,15 @@ impl Keyring {
         digest(&self.keys[self.keys.len() - 1].request, &[text])
     }
 
-    /// The counter of a number or an address.
-    pub fn counter_key(&self, counted: Counted, of: &str) -> CounterKey {
+    /// Where a number and who asks for it are counted.
+    pub fn counter_keys(&self, number: &PhoneNumber, client: Option<ClientAddress>) -> CounterKeys {
         // Under the oldest key, so that a new one does not set the counters back.
         let keyed = &self.keys[self.keys.len() - 1].counter;
-        let mut key = [counted.tag(); 17];
-        key[1..].copy_from_slice(&digest(keyed, &[&[counted.tag()], of.as_bytes()])[..16]);
-        CounterKey(key)
+        CounterKeys {
+            prefix: start(&digest(keyed, &[b"p", number.prefix().as_bytes()])),
+            number: start(&digest(keyed, &[b"n", number.e164().as_bytes()])),
+            address: client.map(|client| start(&digest(keyed, &[b"a", client.to_string().as_bytes()]))),
+        }
     }
 
     /// The job that sends this text to these numbers. `again` tells repetitions apart.
@@ -310,9 +315,7 @@ impl Keyring {
             mac.update(&(part.len() as u64).to_be_bytes());
             mac.update(part.as_bytes());
         }
-        let mut id = [0; 16];
-        id.copy_from_slice(&mac.finalize().into_bytes()[..16]);
-        JobId(id)
+        JobId(start(&mac.finalize().into_bytes().into()))
     }
 
     /// Seals a text for a while in the database. `bound_to` must be given again to open it.

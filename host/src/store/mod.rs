@@ -19,7 +19,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 pub use bulk::{BulkBatch, BulkFailure, BulkLease, BulkProgress, JobId, RunId};
-pub use counter::{Counted, Counter, CounterKey};
+pub use counter::{Counted, Counter, CounterKey, CounterKeys};
 pub use guard::{Blocked, GuardKeys, Guarded};
 pub use keyring::{Keyring, MasterKey};
 pub use outbox::{Order, OutboxMessage};

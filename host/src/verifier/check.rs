@@ -10,7 +10,7 @@ use crate::{
         ClientAddress, FailureClass, PhoneNumber, SecurityCode, SendFailure, SessionToken, Verdict,
         VerificationId,
     },
-    store::{CheckRules, Store, StoreError},
+    store::{CheckRules, Counted, Store, StoreError},
 };
 
 /// A code that came back.
@@ -57,12 +57,14 @@ impl Verifier {
         id: VerificationId,
         request: CheckRequest,
     ) -> Result<Verdict, CheckError> {
+        let counters = self.keyring.counter_keys(&request.number, request.client);
+        let is_limited = !self.policy.limits.failed_checks.is_empty();
         let rules = CheckRules {
-            failed_checks: self.failed_checks(&request.number),
+            failed_checks: is_limited.then(|| counters.number(Counted::FailedChecks)),
             guard: self
                 .policy
                 .guard
-                .of_check(&request.number, request.client, &self.keyring),
+                .of_check(&request.number, request.client, &counters),
             ..self.check_rules()
         };
         if !self.overrides.validates() {

@@ -12,7 +12,7 @@ use crate::{
         ClientAddress, PhoneNumber, Region,
         guard::{Budgets, ConversionAlarm, Decision, Reason},
     },
-    store::{Counted, GuardKeys, Guarded, Keyring, StoreError},
+    store::{Counted, CounterKeys, GuardKeys, Guarded, StoreError},
 };
 
 /// How long after their end codes count for the conversion, in milliseconds.
@@ -61,9 +61,9 @@ impl Guard {
         &self,
         number: &PhoneNumber,
         client: Option<ClientAddress>,
-        keyring: &Keyring,
+        counters: &CounterKeys,
     ) -> Option<Guarded> {
-        let (keys, country, number_type) = self.look(number, client, keyring)?;
+        let (keys, country) = self.look(number, client, counters)?;
         let mut reasons = Vec::new();
         let is_in =
             |countries: &BTreeSet<Region>| country.is_some_and(|country| countries.contains(&country));
@@ -73,7 +73,10 @@ impl Guard {
         if is_in(&self.blocked_countries) {
             reasons.push(Reason::CountryBlocked);
         }
-        if number_type.is_some_and(|number_type| self.blocked_number_types.contains(number_type)) {
+        if number
+            .number_type()
+            .is_some_and(|number_type| self.blocked_number_types.contains(number_type))
+        {
             reasons.push(Reason::NumberTypeBlocked);
         }
         Some(Guarded {
@@ -89,24 +92,24 @@ impl Guard {
         &self,
         number: &PhoneNumber,
         client: Option<ClientAddress>,
-        keyring: &Keyring,
+        counters: &CounterKeys,
     ) -> Option<GuardKeys> {
-        self.look(number, client, keyring).map(|(keys, ..)| keys)
+        self.look(number, client, counters).map(|(keys, _)| keys)
     }
 
     fn look(
         &self,
         number: &PhoneNumber,
         client: Option<ClientAddress>,
-        keyring: &Keyring,
-    ) -> Option<(GuardKeys, Option<Region>, Option<&'static str>)> {
+        counters: &CounterKeys,
+    ) -> Option<(GuardKeys, Option<Region>)> {
         if self.mode == GuardMode::Off {
             return None;
         }
         let e164 = number.e164();
         let spared = self.spared_numbers.iter().any(|spared| e164.starts_with(spared))
             || client.is_some_and(|client| client.is_within(&self.spared_addresses));
-        let (country, number_type) = number.origin();
+        let country = number.country();
         if spared || country.is_some_and(|country| self.spared_countries.contains(&country)) {
             return None;
         }
@@ -116,13 +119,13 @@ impl Guard {
             *place = byte;
         }
         let keys = GuardKeys {
-            prefix: keyring.counter_key(Counted::UnverifiedOfPrefix, number.prefix()),
+            prefix: counters.prefix(Counted::UnverifiedOfPrefix),
             country: Counted::UnverifiedOfCountry.in_public(&name),
             history: Counted::History.in_public(&name),
-            address: client.map(|client| keyring.counter_key(Counted::Countries, &client.to_string())),
+            address: counters.address(Counted::Countries),
             country_code,
         };
-        Some((keys, country, number_type))
+        Some((keys, country))
     }
 }
 

@@ -144,7 +144,8 @@ impl Verifier {
             .map_err(ResendError::NotSent)?;
         let now = self.clock.now();
         let limits = &self.policy.limits;
-        let counters = limits.counters(&number, client, &text, &self.keyring);
+        let keys = self.keyring.counter_keys(&number, client);
+        let counters = limits.counters(&number, &text, &keys);
         // No further guess comes of it, so it is not wrong codes that could keep the holder from the SMS.
         let counters = counters
             .iter()
@@ -154,7 +155,7 @@ impl Verifier {
             guard: self
                 .policy
                 .guard
-                .of_registration(&number, client, &self.keyring)
+                .of_registration(&number, client, &keys)
                 .map(Arc::new),
             counted_at: now,
             id: VerificationId::generate(&self.clock, &self.entropy)?,

@@ -6,8 +6,8 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
-    model::{ClientAddress, Limit, PhoneNumber, Region, segments::segments},
-    store::{Counted, Counter, CounterKey, Keyring},
+    model::{Limit, PhoneNumber, Region, segments::segments},
+    store::{Counted, Counter, CounterKey, CounterKeys},
 };
 
 /// The limits of the settings; those that are off are not in it. The default has none.
@@ -50,50 +50,34 @@ impl Prices {
 
 impl RateLimits {
     /// What an SMS with this text is counted in.
-    pub fn counters(
-        &self,
-        number: &PhoneNumber,
-        client: Option<ClientAddress>,
-        text: &str,
-        keyring: &Keyring,
-    ) -> Arc<[Counter]> {
-        let wants_country = !self.country.is_empty() || !self.spend.is_empty();
-        let country = wants_country.then(|| number.country()).flatten();
-        let number = number.e164();
+    pub fn counters(&self, number: &PhoneNumber, text: &str, keys: &CounterKeys) -> Arc<[Counter]> {
+        let country = number.country();
         let mut counters = Vec::new();
-        let mut count = |counted, limits: &Arc<[Limit]>, amount, key: &dyn Fn() -> CounterKey| {
+        let mut count = |counted, limits: &Arc<[Limit]>, amount, key: CounterKey| {
             if !limits.is_empty() && amount > 0 {
                 counters.push(Counter {
                     counted,
-                    key: key(),
+                    key,
                     amount,
                     limits: Arc::clone(limits),
                 });
             }
         };
-        count(Counted::Number, &self.number, 1, &|| {
-            keyring.counter_key(Counted::Number, number)
-        });
-        count(Counted::FailedChecks, &self.failed_checks, 1, &|| {
-            keyring.counter_key(Counted::FailedChecks, number)
-        });
-        if let Some(client) = client {
-            count(Counted::Address, &self.address, 1, &|| {
-                keyring.counter_key(Counted::Address, &client.to_string())
-            });
-        }
-        count(Counted::Country, &self.country, 1, &|| {
-            Counted::Country.in_public(&country.map(Region::code).unwrap_or_default())
-        });
-        count(Counted::Service, &self.service, 1, &|| {
-            Counted::Service.in_public("")
-        });
+        count(Counted::Number, &self.number, 1, keys.number(Counted::Number));
         count(
-            Counted::Spend,
-            &self.spend,
-            self.prices.of(country, text),
-            &|| Counted::Spend.in_public(""),
+            Counted::FailedChecks,
+            &self.failed_checks,
+            1,
+            keys.number(Counted::FailedChecks),
         );
+        if let Some(key) = keys.address(Counted::Address) {
+            count(Counted::Address, &self.address, 1, key);
+        }
+        let of_country = Counted::Country.in_public(&country.map(Region::code).unwrap_or_default());
+        count(Counted::Country, &self.country, 1, of_country);
+        count(Counted::Service, &self.service, 1, Counted::Service.in_public(""));
+        let price = self.prices.of(country, text);
+        count(Counted::Spend, &self.spend, price, Counted::Spend.in_public(""));
         counters.into()
     }
 }

@@ -40,8 +40,8 @@ pub use register::{RegisterError, RegisterRequest, Registered};
 use crate::{
     clock::{Clock, UnixMillis},
     entropy::Entropy,
-    model::{CodeFormat, Messages, PhoneNumber},
-    store::{CheckRules, Counted, CounterKey, Keyring, Order, Store, StoreError},
+    model::{CodeFormat, Messages},
+    store::{CheckRules, Keyring, Order, Store, StoreError},
 };
 
 /// How many verifications may share a code before the number's next one must wait for its end.
@@ -127,12 +127,6 @@ impl Verifier {
             failed_checks: None,
             guard: None,
         }
-    }
-
-    /// Where wrong codes for a number are counted.
-    fn failed_checks(&self, number: &PhoneNumber) -> Option<CounterKey> {
-        let limited = !self.policy.limits.failed_checks.is_empty();
-        limited.then(|| self.keyring.counter_key(Counted::FailedChecks, number.e164()))
     }
 }
 

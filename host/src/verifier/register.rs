@@ -203,19 +203,17 @@ impl Verifier {
             .await
             .map_err(RegisterError::NotSent)?;
         let id = VerificationId::generate(&self.clock, &self.entropy)?;
+        let counters = self.keyring.counter_keys(&request.number, request.client);
         let message = OutboxMessage {
             id,
             verification: id,
             number: request.number.clone(),
             locale: Locale(request.locale.first_tag()),
-            counters: self
-                .policy
-                .limits
-                .counters(&request.number, request.client, &text, &self.keyring),
+            counters: self.policy.limits.counters(&request.number, &text, &counters),
             guard: self
                 .policy
                 .guard
-                .of_registration(&request.number, request.client, &self.keyring)
+                .of_registration(&request.number, request.client, &counters)
                 .map(Arc::new),
             counted_at: now,
             text,

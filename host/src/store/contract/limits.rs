@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 
 use super::desk::{Desk, LEASE, MILLISECOND, Session, failed, number, sent};
 use crate::{
-    model::{FailureClass, Limit, LimitReached, PhoneNumber},
+    model::{ClientAddress, FailureClass, Limit, LimitReached, PhoneNumber},
     store::{Begun, Counted, Counter},
 };
 
@@ -20,7 +20,8 @@ fn limit(code: &'static str, max: u64) -> Arc<[Limit]> {
 
 /// Counts all that register from now on: up to [`MAX`] in all, and as many from one address.
 fn counted(desk: &mut Desk) {
-    let address: IpAddr = [192, 0, 2, 1].into();
+    let address = ClientAddress::from(IpAddr::from([192, 0, 2, 1]));
+    let keys = desk.keyring.counter_keys(&number(0), Some(address));
     desk.counters = [
         Counter {
             counted: Counted::Service,
@@ -30,7 +31,7 @@ fn counted(desk: &mut Desk) {
         },
         Counter {
             counted: Counted::Address,
-            key: desk.keyring.counter_key(Counted::Address, &address.to_string()),
+            key: keys.address(Counted::Address).unwrap(),
             amount: 1,
             limits: limit("address", MAX + 1),
         },

@@ -177,18 +177,25 @@ fn write(connection: &Connection, mut waiting: mpsc::Receiver<Box<dyn Operation>
         // Those first, since they were asked for first.
         join(&mut group);
         group.append(&mut asked);
-        finish(connection, &mut group);
+        finish(connection, &mut group, |group| {
+            while group.len() < MAX_GROUP
+                && let Ok(operation) = waiting.try_recv()
+            {
+                group.push(operation);
+            }
+        });
     }
     join(&mut group);
     if !group.is_empty() {
-        finish(connection, &mut group);
+        finish(connection, &mut group, |_| {});
     }
     // Leaves one file behind instead of three.
     let _ = connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");
 }
 
-fn finish(connection: &Connection, group: &mut Group) {
-    let committed = commit(connection, group).map_err(|error| {
+/// Runs a group, and what `join` adds to it meanwhile.
+fn finish(connection: &Connection, group: &mut Group, join: impl FnMut(&mut Group)) {
+    let committed = commit(connection, group, join).map_err(|error| {
         roll_back(connection);
         StoreError::Unavailable(error.to_string())
     });
@@ -197,9 +204,21 @@ fn finish(connection: &Connection, group: &mut Group) {
     }
 }
 
-fn commit(connection: &Connection, group: &mut [Box<dyn Operation>]) -> rusqlite::Result<()> {
+fn commit(
+    connection: &Connection,
+    group: &mut Group,
+    mut join: impl FnMut(&mut Group),
+) -> rusqlite::Result<()> {
     let transaction = Transaction::begin(connection)?;
-    if group.iter_mut().all(|operation| operation.run(&transaction)) {
+    let mut succeeded = 0;
+    while succeeded < group.len() && group[succeeded].run(&transaction) {
+        succeeded += 1;
+        // A group is as long as what is asked for while it runs, so that fewer flushes do.
+        if succeeded == group.len() {
+            join(group);
+        }
+    }
+    if succeeded == group.len() {
         transaction.counters.write(connection)?;
         return run(connection, "COMMIT");
     }
