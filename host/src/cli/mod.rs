@@ -18,7 +18,7 @@ mod serve;
 mod settings;
 mod verify;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{num::NonZero, path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
 
@@ -124,8 +124,14 @@ fn whoami() -> String {
     std::env::var("USERNAME").map_or_else(|_| "local".to_owned(), |name| format!("user:{name}"))
 }
 
+/// One thread a core, beside that of the store. With one more they take turns on the cores, and what wakes them costs
+/// more than what they do.
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
-    tokio::runtime::Runtime::new()
+    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(cores.saturating_sub(1).max(1))
+        .enable_all()
+        .build()
         .map_err(|error| Failure::failed(format!("no threads can be started: {error}")))
 }
 

@@ -16,9 +16,9 @@ const NEWEST: i64 = MIGRATIONS[MIGRATIONS.len() - 1].0;
 /// Marks a file as ours: "pver" in ASCII, in SQLite's `application_id`.
 const APPLICATION_ID: i64 = 0x7076_6572;
 
-/// Settings of the connection that writes. Pages are kept in up to 8 MiB, and moved from the log to the file 4096 at a
+/// Settings of the connection that writes. Pages are kept in up to 4 MiB, and moved from the log to the file 4096 at a
 /// time, since a page that was changed often by then is moved once.
-const WRITING: [(&str, i64); 2] = [("cache_size", -8192), ("wal_autocheckpoint", 4096)];
+const WRITING: [(&str, i64); 2] = [("cache_size", -4096), ("wal_autocheckpoint", 4096)];
 
 /// How long to wait for another process that is writing.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
