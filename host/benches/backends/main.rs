@@ -34,6 +34,10 @@ use tokio::runtime::Runtime;
 #[cfg(target_os = "linux")]
 use tracing_subscriber::{layer::SubscriberExt, util::SubscriberInitExt};
 
+/// As in the daemon.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const MESSAGE: &str = "Welcome to Phone Verify! Please use security code 123456 to proceed.";
 
 fn main() {
