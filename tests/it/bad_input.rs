@@ -115,6 +115,39 @@ async fn who_asks_and_asks_and_takes_no_answer_is_let_go() {
     is_well(&daemon).await;
 }
 
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn who_connects_and_connects_leaves_the_daemon_what_it_must_open() {
+    let site = site();
+    let program = site.command(&[]).get_program().to_owned();
+    let mut limited = std::process::Command::new("sh");
+    limited
+        .args(["-c", "ulimit -n 128; exec \"$0\" serve"])
+        .arg(program)
+        .current_dir(site.folder());
+    let daemon = Daemon::start(&mut limited);
+    let mut served = TcpStream::connect(daemon.address()).unwrap();
+    let mut ask = |path: &str| {
+        write!(served, "GET {path} HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+        let mut answer = [0; 4096];
+        let length = served.read(&mut answer).unwrap();
+        String::from_utf8_lossy(&answer[..length]).into_owned()
+    };
+    assert_eq!(status(&ask("/healthz")), "200");
+    let idle: Vec<_> = (0..200)
+        .map_while(|_| TcpStream::connect_timeout(&daemon.address(), Duration::from_secs(1)).ok())
+        .collect();
+    // Meanwhile as many of them as may be are taken in.
+    for _ in 0..20 {
+        assert_eq!(status(&ask("/readyz")), "200");
+    }
+    // That opens the settings, the library and the lock file.
+    daemon.signal(rustix::process::Signal::HUP);
+    daemon.wait_for_log("the settings are reloaded");
+    drop(idle);
+    is_well(&daemon).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_no_http_is_refused() {
     let daemon = site().serve();

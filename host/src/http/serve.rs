@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 #[derive(Clone, Copy)]
 pub(super) struct Peer(pub(super) IpAddr);
 
-/// Connections at once; more wait in the listener's queue.
+/// Connections at once, where the system allows as many; more wait in the listener's queue.
 const MAX_CONNECTIONS: usize = 8192;
 
 /// Serves until `stop` is cancelled; then finishes what is under way, for at most `shutdown_timeout`.
@@ -47,7 +47,7 @@ pub async fn serve(
         .header_read_timeout(read_timeout)
         .max_buf_size(64 * 1024);
     let graceful = GracefulShutdown::new();
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let places = Arc::new(Semaphore::new(max_connections()));
     loop {
         let accepted = tokio::select! {
             accepted = accept(&listener, &places, read_timeout) => accepted,
@@ -72,6 +72,29 @@ pub async fn serve(
     tokio::time::timeout(shutdown_timeout, graceful.shutdown())
         .await
         .is_ok()
+}
+
+/// Half of what the system lets this process open is for what else it must open to answer: database and providers.
+fn max_connections() -> usize {
+    #[cfg(unix)]
+    {
+        use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+        // The lower of the two limits is for programs that can count no further.
+        let limit = getrlimit(Resource::Nofile);
+        let raised = Rlimit {
+            current: limit.maximum,
+            ..limit
+        };
+        let current = if setrlimit(Resource::Nofile, raised).is_ok() {
+            limit.maximum
+        } else {
+            limit.current
+        };
+        let half = current.and_then(|descriptors| usize::try_from(descriptors / 2).ok());
+        half.map_or(MAX_CONNECTIONS, |half| half.min(MAX_CONNECTIONS))
+    }
+    #[cfg(not(unix))]
+    MAX_CONNECTIONS
 }
 
 async fn accept(
