@@ -19,6 +19,7 @@ use crate::{
 };
 
 pub(crate) const LIFETIME: Duration = Duration::from_secs(600);
+pub(crate) const RETENTION: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 pub(crate) const MAX_FAILED_ATTEMPTS: u32 = 5;
 pub(crate) const LIMITS: Limits = Limits {
     concurrency: 4,
@@ -109,6 +110,7 @@ impl Service {
             messages: Arc::new(messages),
             limits: limits.clone(),
             guard: guard.clone(),
+            record_retention: RETENTION,
             lease: LIMITS.lease(),
         };
         let verifier = Verifier::new(

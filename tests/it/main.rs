@@ -24,6 +24,7 @@ mod loading;
 mod native;
 mod providers;
 mod refusals;
+mod retention;
 mod send;
 mod settings;
 mod shutdown;

@@ -101,6 +101,7 @@ impl Service {
             messages: Arc::new(Messages::new(template, "Phone Verify").expect("a good template")),
             limits: rules.limits.clone(),
             guard: Guard::default(),
+            record_retention: Duration::from_secs(30 * 24 * 60 * 60),
             lease: limits.lease(),
         };
         let (orders, to_dispatch) = mpsc::channel(64);

@@ -1,4 +1,4 @@
-//! `phone-verify cleanup`: deletes old records.
+//! `phone-verify cleanup`: deletes old records now, or others than the daemon deletes by itself.
 
 use std::time::Duration;
 
@@ -12,6 +12,8 @@ use crate::{
     entropy::Entropy,
     store::Deed,
 };
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 #[derive(Args)]
 pub(super) struct Cleanup {
@@ -28,15 +30,16 @@ pub(super) struct Cleanup {
 impl Cleanup {
     pub(super) fn run(&self) -> Result<(), Failure> {
         let settings = self.common.load()?;
-        let days = self
-            .days
-            .unwrap_or(settings.phone_verification.record_retention_days);
+        let kept = settings.phone_verification.record_retention;
+        let age = self.days.map_or(kept, |days| DAY * days);
+        let days = age.as_secs() / DAY.as_secs();
         // Needs no backend: old records go even when its library is gone.
         let (store, _) =
             daemon::open_store(&settings, &Entropy::system()).map_err(|problem| Failure::wrong([problem]))?;
-        let age = Duration::from_secs(u64::from(days) * 24 * 60 * 60).as_millis();
         let now = Clock::system().now();
-        let before = now.0.saturating_sub(u64::try_from(age).unwrap_or(u64::MAX));
+        let before = now
+            .0
+            .saturating_sub(u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
         let deed = Deed {
             at: now,
             actor: super::whoami(),

@@ -56,11 +56,14 @@ enum Command {
     Verify(verify::Verify),
     /// Send one text to many numbers; the same command goes on where it was interrupted
     Send(send::Send),
-    /// Delete old records
+    /// Delete old records now; a running daemon does so by itself
     Cleanup(cleanup::Cleanup),
     /// Print all that is stored about one number
     Export(person::Export),
-    /// Delete all that is stored about one number
+    /// Delete all that is stored about one number, but for what limits count
+    ///
+    /// Limits and the pumping guard go on counting under a keyed digest of the number, which ends within a day:
+    /// whoever may ask to be forgotten is not free of limits for it.
     Forget(person::Forget),
     /// Say who did what
     Audit(audit::Audit),

@@ -169,6 +169,7 @@ fn policy(settings: &Settings, limits: Limits) -> Policy {
         messages: Arc::clone(&phone_verification.messages),
         limits: settings.limits.clone(),
         guard: settings.guard.clone(),
+        record_retention: phone_verification.record_retention,
         lease: limits.lease(),
     }
 }

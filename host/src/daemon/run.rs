@@ -82,6 +82,10 @@ pub async fn run(
     tracing::info!(address = %bound, backend = service.backend.name, "listening");
     ready(bound);
     let conversion = tokio::spawn(watch_conversion(Arc::clone(&app)));
+    let retention = tokio::spawn(delete_old_records(
+        Arc::clone(&app),
+        settings.store.cleanup_interval,
+    ));
     let server = &settings.server;
     let finished = http::serve(
         listener,
@@ -92,6 +96,7 @@ pub async fn run(
     )
     .await;
     conversion.abort();
+    retention.abort();
     // One that is under way ends first: it may be recording which version is in use.
     if reloads.await.is_err() {
         tracing::error!("reloading panicked");
@@ -130,6 +135,22 @@ async fn watch_conversion(app: Arc<App>) {
             }
             Ok(_) => {}
             Err(error) => tracing::error!(%error, "the conversion cannot be computed"),
+        }
+    }
+}
+
+/// Deletes old records at once and then that often; zero: never.
+async fn delete_old_records(app: Arc<App>, every: Duration) {
+    if every.is_zero() {
+        return;
+    }
+    let mut ticks = interval(every);
+    loop {
+        ticks.tick().await;
+        match app.live.get().verifier.delete_old_records().await {
+            Ok(0) => {}
+            Ok(records) => tracing::info!(records, "old records are deleted"),
+            Err(error) => tracing::error!(%error, "old records cannot be deleted"),
         }
     }
 }

@@ -32,8 +32,8 @@ pub struct PhoneVerification {
     pub only_once: bool,
     /// How many wrong codes a code survives.
     pub max_failed_attempts: u32,
-    /// What `cleanup` deletes.
-    pub record_retention_days: u32,
+    /// How long records are kept.
+    pub record_retention: Duration,
     /// Whose national numbers are accepted.
     pub default_region: Option<Region>,
     /// Whether what a caller says beside a number may hold addresses on the web.
@@ -106,6 +106,7 @@ impl PhoneVerification {
         let (only_once, _) = section.required("VERIFY_SECURITY_CODE_ONLY_ONCE", flag);
         let max_failed_attempts = section.get("MAX_FAILED_ATTEMPTS", number(1..=100));
         let record_retention_days = section.get("RECORD_RETENTION_DAYS", number(1..=3650));
+        let record_retention = Duration::from_secs(u64::from(record_retention_days) * 24 * 60 * 60);
         let default_region = section.get("DEFAULT_REGION", |value| {
             let region = text(value)?;
             if region.is_empty() {
@@ -127,7 +128,7 @@ impl PhoneVerification {
             expiration,
             only_once,
             max_failed_attempts,
-            record_retention_days,
+            record_retention,
             default_region,
             context_allows_urls,
             messages: Arc::new(messages?),

@@ -1,8 +1,11 @@
 //! `[store]`: the database, and the keys to what is in it.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
-use super::reader::{Reader, path, text, texts};
+use super::reader::{Reader, number, path, text, texts};
 use crate::store::MasterKey;
 
 /// The database.
@@ -12,6 +15,8 @@ pub struct Store {
     pub database: PathBuf,
     /// The server's keys.
     pub keys: Keys,
+    /// How often the daemon deletes old records; zero: never.
+    pub cleanup_interval: Duration,
 }
 
 /// Where the server's keys come from.
@@ -45,6 +50,7 @@ impl Store {
         if key_file.is_some() && !given.is_empty() {
             section.problem(line, "keys and key_file are both given; keep one");
         }
+        let hours = section.get("cleanup_interval_hours", number(0..=168));
         section.finish();
         Self {
             keys: if given.is_empty() {
@@ -53,6 +59,7 @@ impl Store {
                 Keys::Given(given)
             },
             database,
+            cleanup_interval: Duration::from_secs(u64::from(hours) * 60 * 60),
         }
     }
 }

@@ -282,7 +282,8 @@ pub trait Store: Send + Sync {
     /// How many of the codes that were made in a time came back, of the latest ten thousand; without those that certainly were not sent.
     async fn conversion(&self, from: UnixMillis, to: UnixMillis) -> Result<Conversion, StoreError>;
 
-    /// Deletes, or only counts, verifications and bulk jobs that began before `before`.
+    /// Deletes, or only counts, verifications, bulk jobs and decisions from before `before`, in steps that leave room
+    /// for others.
     async fn delete_before(&self, before: UnixMillis, dry_run: bool) -> Result<u64, StoreError>;
 
     /// All that is stored about a number.

@@ -30,7 +30,7 @@ pub struct BulkRecord {
 pub struct Deed {
     /// When.
     pub at: UnixMillis,
-    /// Who: `api:shop`, or the user of the operating system who ran a command, `uid:1000`.
+    /// Who: `api:shop`, `daemon`, or the user of the operating system who ran a command, `uid:1000`.
     pub actor: String,
     /// What: `forget`, `export`, `cleanup`, `cancel`.
     pub action: String,

@@ -285,7 +285,9 @@ async fn decisions_are_told_with_their_reasons_and_without_numbers() {
         assert_eq!(decision.at, service.clock.now());
         // They leave with the records of their time.
         service.clock.advance(MILLISECOND);
-        service.verifier.cleanup(Duration::ZERO, false).await.unwrap();
+        let sent = service.network.inbox().len() as u64;
+        let deleted = service.verifier.cleanup(Duration::ZERO, false).await.unwrap();
+        assert_eq!(deleted, sent + 1, "the verifications, and the decision");
         assert_eq!(service.verifier.decisions(10).await.unwrap(), []);
     }
 }

@@ -21,6 +21,9 @@ mod limit_stories;
 mod limits;
 mod overrides;
 mod register;
+mod retention;
+#[cfg(test)]
+mod retention_stories;
 #[cfg(test)]
 mod stories;
 #[cfg(test)]
@@ -38,10 +41,10 @@ pub use overrides::{BaseValidate, Overrides};
 pub use register::{RegisterError, RegisterRequest, Registered};
 
 use crate::{
-    clock::{Clock, UnixMillis},
+    clock::Clock,
     entropy::Entropy,
     model::{CodeFormat, Messages},
-    store::{CheckRules, Keyring, Order, Store, StoreError},
+    store::{CheckRules, Keyring, Order, Store},
 };
 
 /// How many verifications may share a code before the number's next one must wait for its end.
@@ -64,6 +67,8 @@ pub struct Policy {
     pub limits: RateLimits,
     /// What speaks against an SMS, and what is done about it.
     pub guard: Guard,
+    /// How long records are kept.
+    pub record_retention: Duration,
     /// How long a message is this process's alone: longer than the dispatcher can take over it.
     pub lease: Duration,
 }
@@ -109,14 +114,6 @@ impl Verifier {
             policy,
             ..self.clone()
         }
-    }
-
-    /// Deletes what began longer ago than `age`; with `dry_run` it is only counted. Returns how many.
-    pub async fn cleanup(&self, age: Duration, dry_run: bool) -> Result<u64, StoreError> {
-        let age = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
-        self.store
-            .delete_before(UnixMillis(self.clock.now().0.saturating_sub(age)), dry_run)
-            .await
     }
 
     fn check_rules(&self) -> CheckRules {

@@ -57,7 +57,10 @@ pub(super) fn count_before(connection: &Connection, before: UnixMillis) -> Resul
     let jobs: i64 = connection
         .prepare_cached("SELECT count(*) FROM bulk_job WHERE created_at < ?1")?
         .query_row([millis(before)], |row| row.get(0))?;
-    Ok(u64::try_from(verifications + jobs).unwrap_or(0))
+    let decisions: i64 = connection
+        .prepare_cached("SELECT count(*) FROM decision WHERE id < ?1")?
+        .query_row([first_id_at(before)], |row| row.get(0))?;
+    Ok(u64::try_from(verifications + jobs + decisions).unwrap_or(0))
 }
 
 /// What one step did.
@@ -68,19 +71,28 @@ pub(super) struct Step {
 
 pub(super) fn delete_before(connection: &Connection, before: UnixMillis) -> Result<Step, Fault> {
     let first_kept = first_id_at(before);
-    for table in ["pending", "outbox", "request"] {
-        connection
-            .prepare_cached(&format!("DELETE FROM {table} WHERE verification < ?1"))?
-            .execute([first_kept])?;
+    // What refers to a verification goes before it.
+    for (table, key) in [("pending", "number"), ("outbox", "id"), ("request", "key")] {
+        let referring = connection
+            .prepare_cached(&format!(
+                "DELETE FROM {table} WHERE {key} IN (SELECT {key} FROM {table} WHERE verification < ?1 LIMIT ?2)"
+            ))?
+            .execute(params![first_kept, STEP])?;
+        if referring > 0 {
+            return Ok(Step {
+                deleted: 0,
+                all_done: false,
+            });
+        }
     }
-    let verifications = connection
-        .prepare_cached(
-            "DELETE FROM verification WHERE id IN (SELECT id FROM verification WHERE id < ?1 LIMIT ?2)",
-        )?
-        .execute(params![first_kept, STEP])?;
-    connection
-        .prepare_cached("DELETE FROM decision WHERE id < ?1")?
-        .execute([first_kept])?;
+    let delete_ids = |table: &str| {
+        connection
+            .prepare_cached(&format!(
+                "DELETE FROM {table} WHERE id IN (SELECT id FROM {table} WHERE id < ?1 LIMIT ?2)"
+            ))?
+            .execute(params![first_kept, STEP])
+    };
+    let (verifications, decisions) = (delete_ids("verification")?, delete_ids("decision")?);
     let items = connection
         .prepare_cached(
             "DELETE FROM bulk_item WHERE (job, item) IN
@@ -93,8 +105,8 @@ pub(super) fn delete_before(connection: &Connection, before: UnixMillis) -> Resu
         )?
         .execute([millis(before)])?;
     Ok(Step {
-        deleted: (verifications + jobs) as u64,
-        all_done: verifications + items == 0,
+        deleted: (verifications + jobs + decisions) as u64,
+        all_done: verifications + items + decisions == 0,
     })
 }
 
