@@ -80,6 +80,11 @@ async fn each_caller_gets_a_text_in_a_language_that_they_read() {
         assert_eq!(answer.status, 201, "{answer:?}");
         let sms = gateway.sms_to(&number).await;
         assert!(sms.text.starts_with(expected), "{headers:?}: {}", sms.text);
+        // And when it is sent again, whatever language it was in.
+        let resend = format!("/v1/verifications/{}/resend", answer.body["id"].as_str().unwrap());
+        let again = daemon.post(&resend, &json!({ "locale": "es-419" })).await;
+        assert_eq!(again.status, 200, "{again:?}");
+        assert!(gateway.sms_to(&number).await.text.starts_with("Código: "));
     }
 }
 

@@ -7,6 +7,8 @@ use crate::{clock::UnixMillis, store::CounterKey};
 
 /// Rows in one step.
 const STEP: u32 = 1000;
+/// Rows that are deleted in one step: the pages of their indexes are all over the file.
+const DELETED_IN_A_STEP: u32 = 250;
 
 pub(super) fn expire_codes(connection: &Connection, now: UnixMillis) -> Result<u64, Fault> {
     connection
@@ -77,7 +79,7 @@ pub(super) fn delete_before(connection: &Connection, before: UnixMillis) -> Resu
             .prepare_cached(&format!(
                 "DELETE FROM {table} WHERE {key} IN (SELECT {key} FROM {table} WHERE verification < ?1 LIMIT ?2)"
             ))?
-            .execute(params![first_kept, STEP])?;
+            .execute(params![first_kept, DELETED_IN_A_STEP])?;
         if referring > 0 {
             return Ok(Step {
                 deleted: 0,
@@ -90,7 +92,7 @@ pub(super) fn delete_before(connection: &Connection, before: UnixMillis) -> Resu
             .prepare_cached(&format!(
                 "DELETE FROM {table} WHERE id IN (SELECT id FROM {table} WHERE id < ?1 LIMIT ?2)"
             ))?
-            .execute(params![first_kept, STEP])
+            .execute(params![first_kept, DELETED_IN_A_STEP])
     };
     let (verifications, decisions) = (delete_ids("verification")?, delete_ids("decision")?);
     let items = connection
@@ -98,7 +100,7 @@ pub(super) fn delete_before(connection: &Connection, before: UnixMillis) -> Resu
             "DELETE FROM bulk_item WHERE (job, item) IN
                  (SELECT job, item FROM bulk_item JOIN bulk_job ON id = job WHERE created_at < ?1 LIMIT ?2)",
         )?
-        .execute(params![millis(before), STEP])?;
+        .execute(params![millis(before), DELETED_IN_A_STEP])?;
     let jobs = connection
         .prepare_cached(
             "DELETE FROM bulk_job WHERE created_at < ?1 AND NOT EXISTS (SELECT 1 FROM bulk_item WHERE job = id)",
