@@ -7,7 +7,7 @@ use crate::{
     fake_service::{LIFETIME, Service, code_in, number},
     model::{
         FailureClass, Locale, PhoneNumber, Region, Verdict,
-        guard::{Action, Reason},
+        guard::{Action, Budgets, Reason},
     },
     settings::Settings,
     store::CheckRules,
@@ -36,7 +36,7 @@ fn enforced() -> Guard {
 fn with_budget(keep: Reason) -> Guard {
     let mut guard = enforced();
     let all = guard.budgets;
-    guard.budgets = crate::model::guard::Budgets::default();
+    guard.budgets = Budgets::default();
     match keep {
         Reason::PrefixUnverified => {
             guard.budgets.prefix_per_hour = all.prefix_per_hour;
@@ -88,23 +88,83 @@ async fn verify_from(service: &Service, client: &str, number: &PhoneNumber) {
     assert_eq!(verdict.unwrap(), Verdict::Valid);
 }
 
+/// One of the counted budgets of the defaults.
+type Pick = fn(&mut Budgets) -> &mut u64;
+/// Who uses it up.
+type Who = fn(u32) -> PhoneNumber;
+
 #[tokio::test]
-async fn codes_for_a_row_of_numbers_that_nobody_sends_back_stop_at_the_budget() {
-    let service = Service::with_guard(FakeNetwork::default(), with_budget(Reason::PrefixUnverified));
-    for n in 0..10 {
-        assert_eq!(refusal(&service, &londoner(n)).await, None, "{n}");
+async fn every_budget_of_the_defaults_holds_at_its_edges() {
+    use Reason::{CountryUnverified, PrefixUnverified};
+    // Ten numbers of one prefix, and then the next prefix of the same country; or of another country.
+    let same_prefix = |n| londoner(n);
+    let prefixes = |n| parse(&format!("+4420794{n:05}"));
+    let table: [(Pick, u64, Duration, Reason, Who, PhoneNumber); 4] = [
+        (
+            |of| &mut of.prefix_per_hour,
+            10,
+            HOUR,
+            PrefixUnverified,
+            same_prefix,
+            parse("+442079471234"),
+        ),
+        (
+            |of| &mut of.prefix_per_day,
+            30,
+            DAY,
+            PrefixUnverified,
+            same_prefix,
+            parse("+442079471234"),
+        ),
+        (
+            |of| &mut of.country_per_hour,
+            10,
+            HOUR,
+            CountryUnverified,
+            prefixes,
+            number(1),
+        ),
+        (
+            |of| &mut of.country_per_day,
+            20,
+            DAY,
+            CountryUnverified,
+            prefixes,
+            number(1),
+        ),
+    ];
+    for (pick, max, window, reason, of_the_budget, unconcerned) in table {
+        let mut guard = enforced();
+        let mut all = guard.budgets;
+        assert_eq!(*pick(&mut all), max);
+        guard.budgets = Budgets::default();
+        *pick(&mut guard.budgets) = max;
+        let service = Service::with_guard(FakeNetwork::default(), guard);
+        let max = u32::try_from(max).unwrap();
+        for n in 0..max {
+            assert_eq!(
+                refusal(&service, &of_the_budget(n)).await,
+                None,
+                "{reason:?}: {n}"
+            );
+            service.clock.advance(MILLISECOND);
+        }
+        let wait = |wait| Some((reason, Some(wait)));
+        assert_eq!(
+            refusal(&service, &of_the_budget(max)).await,
+            wait(but(window, max))
+        );
+        assert_eq!(refusal(&service, &unconcerned).await, None);
+        service.clock.advance(but(window, max + 1));
+        assert_eq!(refusal(&service, &of_the_budget(max)).await, wait(MILLISECOND));
+        // The first one leaves the window, and makes room for one.
         service.clock.advance(MILLISECOND);
+        assert_eq!(refusal(&service, &of_the_budget(max)).await, None);
+        assert_eq!(
+            refusal(&service, &of_the_budget(max + 1)).await,
+            wait(MILLISECOND)
+        );
     }
-    let wait = |wait| Some((Reason::PrefixUnverified, Some(wait)));
-    assert_eq!(refusal(&service, &londoner(10)).await, wait(but(HOUR, 10)));
-    // The next row of numbers has its own.
-    assert_eq!(refusal(&service, &parse("+442079471234")).await, None);
-    service.clock.advance(but(HOUR, 11));
-    assert_eq!(refusal(&service, &londoner(10)).await, wait(MILLISECOND));
-    service.clock.advance(MILLISECOND);
-    assert_eq!(refusal(&service, &londoner(10)).await, None);
-    assert_eq!(refusal(&service, &londoner(11)).await, wait(MILLISECOND));
-    assert_eq!(service.network.inbox().len(), 12);
 }
 
 #[tokio::test]
