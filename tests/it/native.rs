@@ -129,6 +129,15 @@ async fn the_same_request_is_answered_as_before_and_sends_nothing() {
     assert_eq!((first.status, again.status), (201, 201));
     assert_eq!(first.body, again.body);
     assert_eq!(daemon.log().matches("security code").count(), 1, "one SMS");
+    // Also when much has happened since.
+    let (id, token) = (first.body["id"].as_str().unwrap(), first.session_token());
+    let code = daemon.code_on_console();
+    for code in [wrong(&code), &code] {
+        check(&daemon, id, token, code).await;
+        let again = ask("k-1", json!({ "phone_number": NUMBER, "client_ref": "a" })).await;
+        assert_eq!((again.status, &again.body), (201, &first.body));
+        assert_eq!(again.headers["location"], path(id));
+    }
     let other = ask("k-1", json!({ "phone_number": "+13478379635" })).await;
     assert_eq!((other.status, other.code()), (422, "idempotency_key_reused"));
     let none = ask(" ", json!({ "phone_number": NUMBER })).await;

@@ -39,6 +39,7 @@ CREATE TABLE request (
     key             BLOB    PRIMARY KEY,   -- digest of the caller and the key that it chose
     body            BLOB    NOT NULL,      -- digest
     verification    BLOB    NOT NULL,      -- what came of it
+    answer          BLOB,                  -- sealed
     created_at      INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX request_verification ON request (verification);

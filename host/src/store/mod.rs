@@ -17,6 +17,7 @@ pub mod sqlite;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use zeroize::Zeroizing;
 
 pub use bulk::{BulkBatch, BulkFailure, BulkLease, BulkProgress, JobId, RunId};
 pub use counter::{Counted, Counter, CounterKey, CounterKeys};
@@ -89,6 +90,16 @@ impl std::fmt::Debug for RequestKey {
     }
 }
 
+/// The answer to a request, with a session token in it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Answer(pub Zeroizing<String>);
+
+impl std::fmt::Debug for Answer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("***")
+    }
+}
+
 /// A verification that was found by its id.
 #[derive(Debug)]
 pub struct Found {
@@ -144,6 +155,8 @@ pub enum Begun {
     Before {
         /// Names it.
         id: VerificationId,
+        /// What was answered, if that was kept.
+        answer: Option<Answer>,
     },
     /// Nothing was stored: another request was made under the same key.
     KeyReused,
@@ -236,6 +249,9 @@ pub trait Store: Send + Sync {
         verdict: Option<Verdict>,
         rules: CheckRules,
     ) -> Result<Option<Verdict>, StoreError>;
+
+    /// Keeps what is answered to the request that began a verification, for when it comes again. The first is kept.
+    async fn keep_answer(&self, id: VerificationId, answer: Answer) -> Result<(), StoreError>;
 
     /// How a verification stands.
     async fn find_verification(

@@ -14,7 +14,7 @@ use crate::{
         ClientAddress, Delivery, FailureClass, LimitReached, Locale, Outcome, PhoneNumber, SecurityCode,
         SendFailure, SessionToken, VerificationId, guard::Reason,
     },
-    store::{Begun, Blocked, NewCode, NewVerification, Order, OutboxMessage, RequestKey, StoreError},
+    store::{Answer, Begun, Blocked, NewCode, NewVerification, Order, OutboxMessage, RequestKey, StoreError},
 };
 
 /// How often another registration of the same number may come in between.
@@ -60,6 +60,8 @@ pub struct Registered {
     pub session_token: SessionToken,
     /// When the code stops being good.
     pub expires_at: UnixMillis,
+    /// What was answered when the same request was made before, if that was kept.
+    pub answer: Option<Answer>,
 }
 
 /// Why no SMS was sent.
@@ -148,11 +150,14 @@ impl Verifier {
                         id,
                         session_token: self.keyring.session_token(id, &request.number),
                         expires_at,
+                        answer: None,
                     });
                 }
                 Begun::CodeIsPending(code) => pending = Some(code),
                 Begun::CodeIsGone => {}
-                Begun::Before { id } => return self.registered_before(id, &request.number).await,
+                Begun::Before { id, answer } => {
+                    return self.registered_before(id, answer, &request.number).await;
+                }
                 Begun::KeyReused => return Err(RegisterError::KeyReused),
                 Begun::AttemptsUsedUp { until } => {
                     return Err(RegisterError::AttemptsUsedUp {
@@ -246,10 +251,19 @@ impl Verifier {
         Ok(Zeroizing::new(text))
     }
 
+    /// Keeps what is answered to a request that may come again. Nothing depends on it but how exactly the next answer
+    /// is the same.
+    pub async fn keep_answer(&self, id: VerificationId, answer: Answer) {
+        if let Err(error) = self.store.keep_answer(id, answer).await {
+            tracing::warn!(%error, "an answer cannot be kept for when its request comes again");
+        }
+    }
+
     /// The answer to a request that was made before, as it was or would have been then.
     async fn registered_before(
         &self,
         id: VerificationId,
+        answer: Option<Answer>,
         number: &PhoneNumber,
     ) -> Result<Registered, RegisterError> {
         let found = self.store.find_verification(id, self.check_rules()).await?;
@@ -259,6 +273,7 @@ impl Verifier {
                 id,
                 session_token: self.keyring.session_token(id, number),
                 expires_at: found.verification.expires_at,
+                answer,
             }),
             Delivery::Pending => Err(RegisterError::UnderWay),
             Delivery::Failed(class) => Err(RegisterError::NotSent(SendFailure::new(

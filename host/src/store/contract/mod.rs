@@ -72,6 +72,7 @@ macro_rules! engine {
                 a_further_message_that_was_not_sent_ends_nothing;
             request:
                 a_request_is_known_again_for_a_day
+                the_first_answer_to_a_request_is_kept_with_it
                 a_request_is_forgotten_if_certainly_nothing_was_sent
                 a_request_is_forgotten_with_its_verification
                 of_many_of_the_same_request_at_once_one_is_done;

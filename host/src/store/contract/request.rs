@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::desk::{Desk, MILLISECOND, failed, number, sent};
 use crate::{
     model::{FailureClass, Outcome, PhoneNumber},
-    store::{Begun, OutboxMessage, RequestKey},
+    store::{Answer, Begun, OutboxMessage, RequestKey},
 };
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -32,7 +32,7 @@ impl Desk {
     async fn is_known(&self, number: &PhoneNumber, first: &OutboxMessage, key: &str, body: &str) {
         let (begun, _) = self.request(number, key, body).await;
         assert!(
-            matches!(begun, Begun::Before { id } if id == first.id),
+            matches!(begun, Begun::Before { id, .. } if id == first.id),
             "{begun:?}"
         );
     }
@@ -54,6 +54,25 @@ pub(super) async fn a_request_is_known_again_for_a_day(desk: &Desk) {
     desk.clock.advance(MILLISECOND);
     let next = desk.is_begun(&number(1), "key", "another body").await;
     desk.is_known(&number(1), &next, "key", "another body").await;
+}
+
+pub(super) async fn the_first_answer_to_a_request_is_kept_with_it(desk: &Desk) {
+    let first = desk.is_begun(&number(1), "key", "body").await;
+    desk.settle_as(&first, sent()).await;
+    let kept = async || match desk.request(&number(1), "key", "body").await {
+        (Begun::Before { answer, .. }, _) => answer.map(|answer| answer.0.to_string()),
+        (other, _) => panic!("{other:?}"),
+    };
+    assert_eq!(kept().await, None);
+    for answer in ["the first answer", "another"] {
+        let answer = Answer(answer.to_owned().into());
+        desk.store.keep_answer(first.id, answer).await.unwrap();
+        assert_eq!(kept().await.as_deref(), Some("the first answer"));
+    }
+    for file in std::fs::read_dir(desk.folder.path()).unwrap() {
+        let bytes = std::fs::read(file.unwrap().path()).unwrap();
+        assert!(!bytes.windows(16).any(|window| window == b"the first answer"));
+    }
 }
 
 pub(super) async fn a_request_is_forgotten_if_certainly_nothing_was_sent(desk: &Desk) {

@@ -26,7 +26,7 @@ pub use open::OpenError;
 use rusqlite::Connection;
 
 use super::{
-    Begun, BulkFailure, BulkLease, BulkProgress, CheckRules, CounterKey, Deed, Found, JobId, Keyring,
+    Answer, Begun, BulkFailure, BulkLease, BulkProgress, CheckRules, CounterKey, Deed, Found, JobId, Keyring,
     MessageBegun, NewVerification, OutboxMessage, Records, RunId, Store, StoreError,
 };
 use crate::{
@@ -190,6 +190,12 @@ impl Store for Sqlite {
     ) -> Result<Option<Found>, StoreError> {
         let keyring = Arc::clone(&self.keyring);
         self.read(move |connection| lifecycle::find(connection, &keyring, id, rules))
+            .await
+    }
+
+    async fn keep_answer(&self, id: VerificationId, answer: Answer) -> Result<(), StoreError> {
+        let sealed = self.keyring.seal(&answer.0, &id.0)?;
+        self.write(move |connection| request::keep_answer(connection, id, &sealed))
             .await
     }
 

@@ -8,7 +8,7 @@ use super::{Fault, millis, time};
 use crate::{
     clock::UnixMillis,
     model::VerificationId,
-    store::{Begun, Keyring, RequestKey, keyring::Digest},
+    store::{Answer, Begun, Keyring, RequestKey, keyring::Digest},
 };
 
 /// How long a request is known again.
@@ -30,22 +30,30 @@ impl Row {
 }
 
 /// What came of the request when it was made before.
-pub(super) fn find(connection: &Connection, row: &Row, now: UnixMillis) -> Result<Option<Begun>, Fault> {
+pub(super) fn find(
+    connection: &Connection,
+    keyring: &Keyring,
+    row: &Row,
+    now: UnixMillis,
+) -> Result<Option<Begun>, Fault> {
     let found = connection
-        .prepare_cached("SELECT body, verification, created_at FROM request WHERE key = ?1")?
+        .prepare_cached("SELECT body, verification, created_at, answer FROM request WHERE key = ?1")?
         .query_row([row.key], |found| {
             Ok((
                 found.get::<_, Digest>(0)?,
                 VerificationId(found.get(1)?),
                 time(found.get(2)?),
+                found.get::<_, Option<Vec<u8>>>(3)?,
             ))
         })
         .optional()?;
     Ok(found
-        .filter(|(_, _, created_at)| created_at.plus(MEMORY) > now)
-        .map(|(body, id, _)| {
+        .filter(|(_, _, created_at, _)| created_at.plus(MEMORY) > now)
+        .map(|(body, id, _, answer)| {
             if body == row.body {
-                Begun::Before { id }
+                let answer = answer.and_then(|sealed| keyring.open_sealed(&sealed, &id.0));
+                let answer = answer.map(Answer);
+                Begun::Before { id, answer }
             } else {
                 Begun::KeyReused
             }
@@ -64,6 +72,14 @@ pub(super) fn insert(
             "INSERT OR REPLACE INTO request (key, body, verification, created_at) VALUES (?1, ?2, ?3, ?4)",
         )?
         .execute(params![row.key, row.body, id.0, millis(now)])?;
+    Ok(())
+}
+
+/// Keeps what is answered, unless that was done before.
+pub(super) fn keep_answer(connection: &Connection, id: VerificationId, sealed: &[u8]) -> Result<(), Fault> {
+    connection
+        .prepare_cached("UPDATE request SET answer = ?2 WHERE verification = ?1 AND answer IS NULL")?
+        .execute(params![id.0, sealed])?;
     Ok(())
 }
 

@@ -147,7 +147,7 @@ fn pending(connection: &Connection, row: &NewRow) -> Result<Option<Pending>, Fau
 pub(super) fn begin(transaction: &Transaction<'_>, keyring: &Keyring, row: &NewRow) -> Result<Begun, Fault> {
     let new = &row.new;
     if let Some(request) = &row.request
-        && let Some(earlier) = request::find(transaction, request, new.now)?
+        && let Some(earlier) = request::find(transaction, keyring, request, new.now)?
     {
         return Ok(earlier);
     }

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use axum::{
     Extension,
     extract::{Request, State},
-    http::{HeaderMap, StatusCode},
+    http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
+use zeroize::Zeroizing;
 
 use super::{ProblemBody, VerificationBody};
 use crate::{
@@ -19,13 +20,12 @@ use crate::{
         access::Began,
         body::Fields,
         error::{ApiError, FieldError},
-        json::Json,
         keys::Caller,
         problem::Problem,
         routes::{locale, phone_number, v1::client},
     },
-    model::{Delivery, Locale, Verification, context},
-    store::RequestKey,
+    model::{Delivery, Locale, Verification, VerificationId, context},
+    store::{Answer, RequestKey},
     verifier::RegisterRequest,
 };
 
@@ -120,8 +120,12 @@ pub(in crate::http) async fn create(
             body,
         }),
     };
+    let may_come_again = request.request.is_some();
     let registered = live.verifier.register(request).await;
-    let registered = registered.map_err(ApiError::Register)?;
+    let mut registered = registered.map_err(ApiError::Register)?;
+    if let Some(answer) = registered.answer.take() {
+        return Ok(created(registered.id, answer));
+    }
     let (found, client_ref) = live
         .verifier
         .find(registered.id)
@@ -137,15 +141,21 @@ pub(in crate::http) async fn create(
         verification: VerificationBody::of(&verification, client_ref, &live.backend.name),
         session_token: registered.session_token.expose().to_owned(),
     };
-    let location = [("location", format!("/v1/verifications/{}", registered.id))];
-    let body = Json(serde_json::to_value(begun).map_err(|_| ApiError::Defect)?);
-    Ok((
-        StatusCode::CREATED,
-        Extension(Began(registered.id)),
-        location,
-        body,
-    )
-        .into_response())
+    let answer = serde_json::to_string(&begun).map_err(|_| ApiError::Defect)?;
+    let answer = Answer(Zeroizing::new(answer));
+    if may_come_again {
+        live.verifier.keep_answer(registered.id, answer.clone()).await;
+    }
+    Ok(created(registered.id, answer))
+}
+
+fn created(id: VerificationId, Answer(body): Answer) -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, "application/json".to_owned()),
+        (header::LOCATION, format!("/v1/verifications/{id}")),
+    ];
+    let began = Extension(Began(id));
+    (StatusCode::CREATED, began, headers, body.to_string()).into_response()
 }
 
 /// Printable ASCII, as a header is.
