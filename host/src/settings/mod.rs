@@ -172,9 +172,9 @@ impl Settings {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::CodeFormat;
 
-    const REQUIRED: &str = r#"
+    /// A file with what is required alone.
+    pub(super) const REQUIRED: &str = r#"
 [phone_verification]
 BACKEND = "nexmo.NexmoBackend"
 TOKEN_LENGTH = 6
@@ -186,11 +186,11 @@ VERIFY_SECURITY_CODE_ONLY_ONCE = true
 KEY = "s3cret-value"
 "#;
 
-    fn parse(text: &str) -> Result<Settings, Vec<Problem>> {
+    pub(super) fn parse(text: &str) -> Result<Settings, Vec<Problem>> {
         Settings::parse("test.toml", text.as_bytes(), Path::new(""))
     }
 
-    fn problems(text: &str) -> Vec<String> {
+    pub(super) fn problems(text: &str) -> Vec<String> {
         parse(text).unwrap_err().iter().map(ToString::to_string).collect()
     }
 
@@ -279,104 +279,6 @@ KEY = "s3cret-value"
             refused("nexmo.NexmoBackend", "NexmoBackend"),
             "test.toml:3: [phone_verification] BACKEND must be <library>.<Backend>, such as nexmo.NexmoBackend, not \
              NexmoBackend"
-        );
-    }
-
-    #[test]
-    fn an_alphabet_is_chosen_by_name_and_too_few_codes_are_told() {
-        let with = |lines: &str| parse(&REQUIRED.replace("TOKEN_LENGTH = 6", lines));
-        let warnings = |lines: &str| -> Vec<String> {
-            let warnings = with(lines).unwrap().warnings;
-            warnings.iter().map(ToString::to_string).collect()
-        };
-        assert_eq!(
-            with("TOKEN_LENGTH = 6").unwrap().phone_verification.code_format,
-            CodeFormat::digits(6)
-        );
-        let letters = "MIN_TOKEN_LENGTH = 4\nSECURITY_CODE_ALPHABET = \"letters\"\nTOKEN_LENGTH = ";
-        assert_eq!(warnings(&format!("{letters}5")), [""; 0]);
-        assert_eq!(
-            warnings(&format!("{letters}4")),
-            [
-                "test.toml:6: [phone_verification] there are 160000 security codes of TOKEN_LENGTH 4; fewer than 1000000 \
-                 are not advised"
-            ]
-        );
-        assert_eq!(warnings("TOKEN_LENGTH = 5\nMIN_TOKEN_LENGTH = 5").len(), 1);
-        assert_eq!(
-            problems(&REQUIRED.replace(
-                "TOKEN_LENGTH = 6",
-                "TOKEN_LENGTH = 6\nSECURITY_CODE_ALPHABET = \"hex\""
-            )),
-            [
-                "test.toml:5: [phone_verification] SECURITY_CODE_ALPHABET must be \"digits\", \"letters\" or \
-                 \"letters_and_digits\", not hex"
-            ]
-        );
-    }
-
-    #[test]
-    fn a_text_that_costs_more_than_one_segment_is_told_with_what_makes_it_long() {
-        let warnings = |message: &str, lines: &str| -> Vec<String> {
-            let text = REQUIRED.replace("{app}: {security_code}", message);
-            let text = text.replace("APP_NAME", &format!("{lines}\nAPP_NAME"));
-            let warnings = parse(&text).unwrap().warnings;
-            warnings.iter().map(ToString::to_string).collect()
-        };
-        let long = |letter: &str, times| format!("{} {{security_code}}", letter.repeat(times));
-        assert_eq!(warnings(&long("a", 153), ""), [""; 0]);
-        assert_eq!(
-            warnings(&long("a", 154), ""),
-            [
-                "test.toml:5: [phone_verification] MESSAGE is sent in 2 segments, each of which is paid for: it takes 161 \
-                 characters, and one segment has 160"
-            ]
-        );
-        let table = format!("MESSAGES.es = \"óáóú{}\"", long("a", 60));
-        assert_eq!(
-            warnings("{security_code}", &table),
-            [
-                "test.toml:6: [phone_verification] MESSAGES es is sent in 2 segments, each of which is paid for: it takes \
-                 71 characters, and one segment has 70, since the GSM alphabet lacks \"ó\", \"á\", \"ú\""
-            ]
-        );
-        // The last line counts.
-        let host = "ORIGIN_HOST = \"example.com\"";
-        assert_eq!(warnings(&long("a", 132), host), [""; 0]);
-        assert_eq!(warnings(&long("a", 133), host).len(), 1);
-        let app = "ANDROID_APP_HASH = \"FA+9qCX9VSu\"";
-        assert_eq!(warnings(&long("a", 121), app), [""; 0]);
-        assert_eq!(
-            warnings(&long("a", 122), app),
-            [
-                "test.toml:5: [phone_verification] MESSAGE has 141 bytes, and an Android app gets an SMS of at most 140 by \
-                 ANDROID_APP_HASH"
-            ]
-        );
-    }
-
-    #[test]
-    fn what_cannot_be_in_a_text_is_refused() {
-        let refused = |lines: &str| problems(&REQUIRED.replace("APP_NAME", &format!("{lines}\nAPP_NAME")));
-        assert_eq!(
-            refused(
-                "ORIGIN_HOST = \"https://example.com\"\nANDROID_APP_HASH = \"x\"\nMESSAGES.es = \"{code}\""
-            ),
-            [
-                "test.toml:6: [phone_verification] ORIGIN_HOST must be a host such as example.com, without scheme, port and \
-                 path, not https://example.com",
-                "test.toml:7: [phone_verification] ANDROID_APP_HASH must be the 11 characters of the app's hash, such as \
-                 FA+9qCX9VSu, not x",
-                "test.toml:8: [phone_verification] MESSAGES es cannot be used: it has the placeholder {code}, but only \
-                 {app} and {security_code} are filled in",
-            ]
-        );
-        assert_eq!(
-            refused("MESSAGES.castellano = \"{security_code}\""),
-            [
-                "test.toml:6: [phone_verification] MESSAGES castellano cannot be used: its name is no language tag \
-                 such as es or pt-BR"
-            ]
         );
     }
 

@@ -185,3 +185,42 @@ fn looks_secret(key: &str) -> bool {
         .iter()
         .any(|word| key.contains(word))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::tests::{REQUIRED, parse, problems};
+
+    #[test]
+    fn an_alphabet_is_chosen_by_name_and_too_few_codes_are_told() {
+        let with = |lines: &str| parse(&REQUIRED.replace("TOKEN_LENGTH = 6", lines));
+        let warnings = |lines: &str| -> Vec<String> {
+            let warnings = with(lines).unwrap().warnings;
+            warnings.iter().map(ToString::to_string).collect()
+        };
+        assert_eq!(
+            with("TOKEN_LENGTH = 6").unwrap().phone_verification.code_format,
+            CodeFormat::digits(6)
+        );
+        let letters = "MIN_TOKEN_LENGTH = 4\nSECURITY_CODE_ALPHABET = \"letters\"\nTOKEN_LENGTH = ";
+        assert_eq!(warnings(&format!("{letters}5")), [""; 0]);
+        assert_eq!(
+            warnings(&format!("{letters}4")),
+            [
+                "test.toml:6: [phone_verification] there are 160000 security codes of TOKEN_LENGTH 4; fewer than 1000000 \
+                 are not advised"
+            ]
+        );
+        assert_eq!(warnings("TOKEN_LENGTH = 5\nMIN_TOKEN_LENGTH = 5").len(), 1);
+        assert_eq!(
+            problems(&REQUIRED.replace(
+                "TOKEN_LENGTH = 6",
+                "TOKEN_LENGTH = 6\nSECURITY_CODE_ALPHABET = \"hex\""
+            )),
+            [
+                "test.toml:5: [phone_verification] SECURITY_CODE_ALPHABET must be \"digits\", \"letters\" or \
+                 \"letters_and_digits\", not hex"
+            ]
+        );
+    }
+}
