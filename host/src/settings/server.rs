@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 
 use super::reader::{Reader, number, text, texts};
 
@@ -51,5 +51,41 @@ pub(super) fn network(text: &str) -> Result<IpNet, String> {
     let address = || text.parse::<IpAddr>().map(IpNet::from);
     text.parse()
         .or_else(|_| address())
+        .map(as_clients_are)
         .map_err(|_| format!("must be a list of addresses and networks such as 10.0.0.0/8, not {text}"))
+}
+
+/// IPv4 as a socket of both families shows it, `::ffff:10.0.0.0/104`, is the same network: addresses of clients are
+/// looked at as IPv4 then.
+fn as_clients_are(network: IpNet) -> IpNet {
+    let IpNet::V6(mapped) = network else {
+        return network;
+    };
+    let shorter = mapped.prefix_len().checked_sub(96);
+    let same = mapped.addr().to_ipv4_mapped().zip(shorter);
+    let same = same.and_then(|(address, prefix)| Ipv4Net::new(address, prefix).ok());
+    same.map_or(network, IpNet::V4)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_is_read_in_every_spelling() {
+        for (text, read) in [
+            ("10.0.0.0/8", "10.0.0.0/8"),
+            ("10.0.0.1", "10.0.0.1/32"),
+            ("::ffff:10.0.0.0/104", "10.0.0.0/8"),
+            ("::ffff:10.0.0.1", "10.0.0.1/32"),
+            ("2001:db8::/32", "2001:db8::/32"),
+            ("::1", "::1/128"),
+            ("::/0", "::/0"),
+        ] {
+            assert_eq!(network(text).unwrap().to_string(), read);
+        }
+        for nonsense in ["", "localhost", "10.0.0.0/33", "10.0.0", "fe80::1%eth0"] {
+            assert!(network(nonsense).is_err(), "{nonsense}");
+        }
+    }
 }
