@@ -1,7 +1,17 @@
 //! The pumping guard of the real daemon. `host/src/verifier/guard_stories.rs` has its edges.
 
-use phone_verify_tests::site::Site;
-use serde_json::json;
+use std::time::Duration;
+
+use axum::{body::Body, http::Request};
+use phone_verify::{
+    settings::Settings,
+    verifier::{Guard, GuardMode},
+};
+use phone_verify_tests::{
+    service::{Rules, Service},
+    site::Site,
+};
+use serde_json::{Value, json};
 
 const AMERICAN: &str = "+13478379634";
 const LONDON: &str = "+4420794600";
@@ -91,4 +101,38 @@ async fn a_guard_that_only_records_refuses_nothing_until_the_settings_are_reload
     daemon.signal(rustix::process::Signal::HUP);
     daemon.wait_for_log("the settings are reloaded");
     assert_eq!(daemon.register(AMERICAN).await.code(), "country_blocked");
+}
+
+#[tokio::test]
+async fn whoever_watches_the_service_is_told_that_codes_do_not_come_back() {
+    for (mode, is_alarmed) in [
+        (GuardMode::RecordOnly, true),
+        (GuardMode::Enforce, true),
+        (GuardMode::Off, false),
+    ] {
+        let rules = Rules {
+            guard: Guard {
+                mode,
+                conversion_alarm_codes: 2,
+                ..Settings::defaults().guard
+            },
+            ..Rules::default()
+        };
+        let service = Service::start(&rules);
+        for number in [AMERICAN, "+13478379635"] {
+            let request = Request::post("/api/phone/register").header("content-type", "application/json");
+            let body = json!({ "phone_number": number }).to_string();
+            let answer = service.answer(request.body(Body::from(body)).unwrap()).await;
+            assert_eq!(answer.status(), 200);
+        }
+        service.clock.advance(rules.expiration + Duration::from_millis(1));
+        let answer = service
+            .answer(Request::get("/readyz").body(Body::empty()).unwrap())
+            .await;
+        assert_eq!(answer.status(), 200, "an alarm stops nothing");
+        let body: Value = serde_json::from_slice(answer.body()).unwrap();
+        let alarm = "only 0 % of the 2 codes that ended within an hour came back: somebody may be pumping";
+        let told = if is_alarmed { json!([alarm]) } else { json!([]) };
+        assert_eq!(body["warnings"], told, "{mode:?}");
+    }
 }

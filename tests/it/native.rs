@@ -263,6 +263,14 @@ async fn where_there_are_keys_one_is_needed() {
     }
     // The drop-in endpoints' clients have none.
     assert_eq!(daemon.register("+13478379635").await.status, 200);
+    // A key is taken back.
+    let other = site.run(&["keys", "new", "shop", "--json"]).json();
+    let keys = toml::Table::from_iter([("shop".to_owned(), other["digest"].as_str().unwrap().into())]);
+    site.set("api", "keys", keys);
+    daemon.signal(rustix::process::Signal::HUP);
+    daemon.wait_for_log("the settings are reloaded");
+    let answer = ask(&format!("Bearer {key}")).await;
+    assert_eq!((answer.status, answer.code()), (401, "unauthorized"));
     assert!(!daemon.log().contains(key), "a key is never logged");
 }
 

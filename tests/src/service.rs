@@ -41,6 +41,8 @@ pub struct Rules {
     pub max_failed_attempts: u32,
     /// How many SMS may be asked for; by default any number, as the ancestor has it.
     pub limits: RateLimits,
+    /// What speaks against an SMS; by default nothing is looked at.
+    pub guard: Guard,
     /// The code that every SMS carries; `None`: the service makes it.
     pub code: Option<String>,
 }
@@ -52,6 +54,7 @@ impl Default for Rules {
             only_once: true,
             max_failed_attempts: 5,
             limits: RateLimits::default(),
+            guard: Guard::default(),
             code: None,
         }
     }
@@ -100,7 +103,7 @@ impl Service {
             max_failed_attempts: rules.max_failed_attempts,
             messages: Arc::new(Messages::new(template, "Phone Verify").expect("a good template")),
             limits: rules.limits.clone(),
-            guard: Guard::default(),
+            guard: rules.guard.clone(),
             record_retention: Duration::from_secs(30 * 24 * 60 * 60),
             lease: limits.lease(),
         };
