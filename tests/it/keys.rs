@@ -62,8 +62,13 @@ async fn keys_in_the_settings_need_no_file_and_are_shown_nowhere() {
     let mut site = Site::new();
     let key = key("7");
     site.write("secret", &key);
-    for given in ["${file:secret}", &key] {
+    for (given, is_warned_of) in [("${file:secret}", false), (&key, true)] {
         site.set("store", "keys", vec![given]);
+        let warned = site
+            .run(&["check"])
+            .stderr
+            .contains("keys stand there for everybody");
+        assert_eq!(warned, is_warned_of);
         let daemon = site.serve();
         let token = daemon.register(NUMBER).await.session_token().to_owned();
         let verified = daemon.verify(NUMBER, &token, &daemon.code_on_console()).await;

@@ -41,12 +41,18 @@ impl Store {
                 .ok_or_else(|| "must be sqlite:PATH".to_owned())
         });
         let key_file = section.get("key_file", |value| Ok(path(&folder, &text(value)?)));
-        let (given, line) = section.get_secret("keys", |value| {
+        let ((given, is_referred), line) = section.get_secret("keys", |value| {
             let keys = texts(value)?;
             let keys: Option<Vec<_>> = keys.iter().map(|key| MasterKey::parse(key)).collect();
             // What stands there is not repeated.
-            keys.ok_or_else(|| "must be a list of keys of 64 hexadecimal digits each".to_owned())
+            let keys = keys.ok_or_else(|| "must be a list of keys of 64 hexadecimal digits each".to_owned());
+            Ok((keys?, value.referred()))
         });
+        if !given.is_empty() && !is_referred {
+            let advice = "keys stand there for everybody who can read this file; refer to them, with ${env:NAME} or \
+                          ${file:PATH}";
+            section.warning(line, advice);
+        }
         if key_file.is_some() && !given.is_empty() {
             section.problem(line, "keys and key_file are both given; keep one");
         }
