@@ -19,6 +19,12 @@ impl UnixMillis {
         humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_millis(self.0)).to_string()
     }
 
+    /// The first whole second that is not before it.
+    #[must_use]
+    pub fn whole_second(self) -> Self {
+        Self(self.0.div_ceil(1000).saturating_mul(1000))
+    }
+
     /// This instant moved forward.
     #[must_use]
     pub fn plus(self, by: Duration) -> Self {

@@ -94,6 +94,7 @@ async fn the_code_comes_again_until_the_verification_is_cancelled() {
         (200, &json!("pending")),
         "{again:?}"
     );
+    assert!(again.body["resend_at"].is_string(), "{again:?}");
     assert_eq!(daemon.code_on_console(), code);
 
     let cancelled = daemon.send(daemon.request("DELETE", &path(&id))).await;
@@ -102,6 +103,7 @@ async fn the_code_comes_again_until_the_verification_is_cancelled() {
         (200, &json!("cancelled")),
         "{cancelled:?}"
     );
+    assert!(cancelled.body.get("resend_at").is_none(), "{cancelled:?}");
     let refused = check(&daemon, &id, &token, &code).await;
     assert_eq!((refused.status, refused.code()), (400, "too_many_attempts"));
     let over = daemon.post(&format!("{}/resend", path(&id)), &json!({})).await;

@@ -88,6 +88,8 @@ pub struct Verification {
     pub expires_at: UnixMillis,
     /// When the code came back.
     pub verified_at: Option<UnixMillis>,
+    /// From when on the limits of its number have room for another SMS; `None`: it is over.
+    pub resend_at: Option<UnixMillis>,
     /// How many wrong codes it survives.
     pub attempts_remaining: u32,
     /// What became of its last SMS.

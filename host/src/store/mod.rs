@@ -14,7 +14,7 @@ pub mod outbox;
 pub mod person;
 pub mod sqlite;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use zeroize::Zeroizing;
@@ -29,7 +29,8 @@ pub use person::{BulkRecord, Deed, Records};
 use crate::{
     clock::UnixMillis,
     model::{
-        Delivery, LimitReached, Outcome, PhoneNumber, SecurityCode, Verdict, Verification, VerificationId,
+        Delivery, Limit, LimitReached, Outcome, PhoneNumber, SecurityCode, Verdict, Verification,
+        VerificationId,
         guard::{Conversion, Decision},
     },
 };
@@ -253,11 +254,12 @@ pub trait Store: Send + Sync {
     /// Keeps what is answered to the request that began a verification, for when it comes again. The first is kept.
     async fn keep_answer(&self, id: VerificationId, answer: Answer) -> Result<(), StoreError>;
 
-    /// How a verification stands.
+    /// How a verification stands. `of_number`: what limits the SMS to its number.
     async fn find_verification(
         &self,
         id: VerificationId,
         rules: CheckRules,
+        of_number: Arc<[Limit]>,
     ) -> Result<Option<Found>, StoreError>;
 
     /// Ends a verification, unless it is over already. Neither its attempts nor its place among the sessions of

@@ -200,7 +200,10 @@ impl Verifier {
         self.store.cancel_verification(id).await
     }
 
-    async fn found(&self, id: VerificationId) -> Result<Option<Found>, StoreError> {
-        self.store.find_verification(id, self.check_rules()).await
+    pub(super) async fn found(&self, id: VerificationId) -> Result<Option<Found>, StoreError> {
+        let of_number = Arc::clone(&self.policy.limits.number);
+        self.store
+            .find_verification(id, self.check_rules(), of_number)
+            .await
     }
 }

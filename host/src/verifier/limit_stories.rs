@@ -417,3 +417,31 @@ async fn another_process_on_the_database_knows_what_was_sent() {
         assert_eq!(refusal(refused), Some(("number_per_10_minutes", 10 * MINUTE)));
     }
 }
+
+#[tokio::test]
+async fn whoever_asks_is_told_when_another_sms_has_room() {
+    let (limits, _) = only("resend_cooldown");
+    let service = Service::with_limits(FakeNetwork::default(), limits);
+    let registered = service.register(&number(1)).await.unwrap();
+    let resend_at = async || {
+        let found = service.verifier.find(registered.id).await.unwrap();
+        found.unwrap().0.resend_at
+    };
+    let resend = async || {
+        let locale = Locale::default();
+        service.verifier.resend(registered.id, None, &locale).await
+    };
+    let first = service.clock.now().plus(MINUTE);
+    assert_eq!(resend_at().await, Some(first));
+    service.clock.advance(MINUTE.saturating_sub(MILLISECOND));
+    assert!(matches!(resend().await, Err(ResendError::LimitReached { .. })));
+    service.clock.advance(MILLISECOND);
+    assert_eq!(resend_at().await, Some(first));
+    let again = resend().await.unwrap();
+    assert_eq!(again.resend_at, Some(first.plus(2 * MINUTE)));
+
+    let code = code_in(&service.network.inbox()[0].1);
+    let verdict = service.check(&number(1), &registered.session_token, &code).await;
+    assert_eq!(verdict.unwrap(), Verdict::Valid);
+    assert_eq!(resend_at().await, None);
+}

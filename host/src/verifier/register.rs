@@ -266,7 +266,7 @@ impl Verifier {
         answer: Option<Answer>,
         number: &PhoneNumber,
     ) -> Result<Registered, RegisterError> {
-        let found = self.store.find_verification(id, self.check_rules()).await?;
+        let found = self.found(id).await?;
         let found = found.ok_or(RegisterError::UnderWay)?;
         match found.first_delivery {
             Delivery::Sent => Ok(Registered {

@@ -1,5 +1,7 @@
 //! A verification that is named by its id: found, ended, and sent again.
 
+use std::sync::Arc;
+
 use super::desk::{
     Desk, LEASE, LIFETIME, MAX_FAILED_ATTEMPTS, MAX_SESSIONS, MILLISECOND, Session, failed, number, sent,
 };
@@ -12,7 +14,10 @@ const NOBODY: VerificationId = VerificationId([7; 16]);
 
 impl Desk {
     async fn found(&self, session: &Session) -> Found {
-        let found = self.store.find_verification(session.id, self.rules()).await;
+        let found = self
+            .store
+            .find_verification(session.id, self.rules(), Arc::default())
+            .await;
         found.unwrap().expect("it was registered")
     }
 
@@ -70,7 +75,10 @@ pub(super) async fn a_verification_that_has_no_attempts_or_no_time_left_says_so(
 }
 
 pub(super) async fn of_what_is_not_there_nothing_is_found_ended_or_sent(desk: &Desk) {
-    let found = desk.store.find_verification(NOBODY, desk.rules()).await;
+    let found = desk
+        .store
+        .find_verification(NOBODY, desk.rules(), Arc::default())
+        .await;
     assert!(found.unwrap().is_none());
     desk.store.cancel_verification(NOBODY).await.unwrap();
     let mut session = desk.register(&number(1)).await;

@@ -13,7 +13,7 @@ use super::{Fault, millis, writer::Transaction};
 use crate::{
     clock::UnixMillis,
     model::{
-        FailureClass, LimitReached,
+        FailureClass, Limit, LimitReached,
         guard::{Countries, History},
         limits::Log,
     },
@@ -165,6 +165,17 @@ pub(super) fn count(
         }
     }
     Ok(Ok(()))
+}
+
+/// From when on there is room for one more.
+pub(super) fn room_at(
+    connection: &Connection,
+    key: CounterKey,
+    limits: &[Limit],
+    now: UnixMillis,
+) -> Result<UnixMillis, Fault> {
+    let reached = read::<Log>(connection, key)?.refusal(limits, 1, now);
+    Ok(reached.map_or(now, |reached| reached.until))
 }
 
 /// Takes back what was counted for a message that certainly was not sent.

@@ -7,8 +7,8 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::{Fault, counter, guard, millis, outbox, time, verification, writer::Transaction};
 use crate::{
     clock::UnixMillis,
-    model::{Delivery, FailureClass, Status, Verification, VerificationId},
-    store::{CheckRules, Found, Keyring, MessageBegun, OutboxMessage, StoreError, keyring::Digest},
+    model::{Delivery, FailureClass, Limit, Status, Verification, VerificationId},
+    store::{CheckRules, Counted, Found, Keyring, MessageBegun, OutboxMessage, StoreError, keyring::Digest},
 };
 
 pub(super) fn find(
@@ -16,8 +16,9 @@ pub(super) fn find(
     keyring: &Keyring,
     id: VerificationId,
     rules: CheckRules,
+    of_number: &[Limit],
 ) -> Result<Option<Found>, Fault> {
-    let found = connection
+    let mut found = connection
         .prepare_cached(
             "SELECT v.number, v.key_id, v.attempts_left, v.created_at, v.expires_at, v.verified_at, v.ended,
                     v.delivery, v.first_delivery, v.message_id, v.client_ref, v.code_of, c.id, c.code_sealed, c.failures
@@ -26,6 +27,19 @@ pub(super) fn find(
         )?
         .query_row([id.0], |row| read(row, keyring, id, rules))
         .optional()?;
+    if let Some(Found {
+        verification:
+            verification @ Verification {
+                status: Status::Pending,
+                ..
+            },
+        code: Some((_, number)),
+        ..
+    }) = &mut found
+    {
+        let key = keyring.counter_keys(number, None).number(Counted::Number);
+        verification.resend_at = Some(counter::room_at(connection, key, of_number, rules.now)?);
+    }
     Ok(found)
 }
 
@@ -64,6 +78,7 @@ fn read(row: &Row<'_>, keyring: &Keyring, id: VerificationId, rules: CheckRules)
             created_at: time(row.get("created_at")?),
             expires_at,
             verified_at,
+            resend_at: None,
             attempts_remaining: if status == Status::Pending { attempts } else { 0 },
             delivery: delivery(&row.get::<_, String>("delivery")?),
         },

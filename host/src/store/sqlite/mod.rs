@@ -32,7 +32,7 @@ use super::{
 use crate::{
     clock::UnixMillis,
     model::{
-        Outcome, PhoneNumber, SecurityCode, Verdict, VerificationId,
+        Limit, Outcome, PhoneNumber, SecurityCode, Verdict, VerificationId,
         guard::{Conversion, Decision},
     },
 };
@@ -187,9 +187,10 @@ impl Store for Sqlite {
         &self,
         id: VerificationId,
         rules: CheckRules,
+        of_number: Arc<[Limit]>,
     ) -> Result<Option<Found>, StoreError> {
         let keyring = Arc::clone(&self.keyring);
-        self.read(move |connection| lifecycle::find(connection, &keyring, id, rules))
+        self.read(move |connection| lifecycle::find(connection, &keyring, id, rules, &of_number))
             .await
     }
 

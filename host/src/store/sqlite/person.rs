@@ -90,7 +90,7 @@ pub(super) fn records(
     let verifications = places
         .verifications
         .iter()
-        .filter_map(|id| lifecycle::find(connection, keyring, *id, rules).transpose())
+        .filter_map(|id| lifecycle::find(connection, keyring, *id, rules, &[]).transpose())
         .collect::<Result<_, _>>()?;
     let mut statement = connection.prepare_cached(
         "SELECT created_at, state FROM bulk_item JOIN bulk_job ON id = job WHERE job = ?1 AND item = ?2",

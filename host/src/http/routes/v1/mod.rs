@@ -37,6 +37,10 @@ pub(in crate::http) struct VerificationBody {
     #[schema(format = DateTime)]
     #[serde(skip_serializing_if = "Option::is_none")]
     verified_at: Option<String>,
+    /// From when on the limits of the number have room for another SMS. Not there once the verification is over.
+    #[schema(format = DateTime, example = "2023-11-14T22:14:20Z")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resend_at: Option<String>,
     /// How many wrong codes the verification survives.
     attempts_remaining: u32,
     delivery: DeliveryBody,
@@ -64,6 +68,8 @@ impl VerificationBody {
             created_at: verification.created_at.rfc3339(),
             expires_at: verification.expires_at.rfc3339(),
             verified_at: verification.verified_at.map(UnixMillis::rfc3339),
+            // Whoever waits until then must not come too early.
+            resend_at: verification.resend_at.map(|at| at.whole_second().rfc3339()),
             attempts_remaining: verification.attempts_remaining,
             delivery: DeliveryBody {
                 status: verification.delivery.as_str(),
