@@ -86,6 +86,7 @@ impl Bench {
             text: TEXT.to_owned().into(),
             counters: self.limits.counters(&number, TEXT, &keys),
             guard: self.guard.of_registration(&number, client, &keys).map(Arc::new),
+            replaced: None,
             counted_at: now,
         };
         let begun = self.store.begin_verification(NewVerification {

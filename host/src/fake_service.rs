@@ -14,7 +14,7 @@ use crate::{
     store::{Keyring, MasterKey, Store, sqlite::Sqlite},
     verifier::{
         CheckError, CheckRequest, Guard, Policy, RateLimits, RegisterError, RegisterRequest, Registered,
-        Verifier,
+        ResendPolicy, Verifier,
     },
 };
 
@@ -106,6 +106,7 @@ impl Service {
             code_format: CodeFormat::digits(6),
             expiration: LIFETIME,
             only_once: true,
+            resend: ResendPolicy::Same,
             max_failed_attempts: MAX_FAILED_ATTEMPTS,
             messages: Arc::new(messages),
             limits: limits.clone(),

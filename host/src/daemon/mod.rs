@@ -165,6 +165,7 @@ fn policy(settings: &Settings, limits: Limits) -> Policy {
         code_format: phone_verification.code_format,
         expiration: phone_verification.expiration,
         only_once: phone_verification.only_once,
+        resend: phone_verification.resend,
         max_failed_attempts: phone_verification.max_failed_attempts,
         messages: Arc::clone(&phone_verification.messages),
         limits: settings.limits.clone(),

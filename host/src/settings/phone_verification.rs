@@ -8,7 +8,10 @@ use super::{
     messages,
     reader::{Reader, Section, flag, number, text},
 };
-use crate::model::{Alphabet, CodeFormat, Messages, Region};
+use crate::{
+    model::{Alphabet, CodeFormat, Messages, Region},
+    verifier::ResendPolicy,
+};
 
 /// Above this, warn: NIST SP 800-63B, section 5.1.3.2, lets a code live for 10 minutes.
 const ADVISED_EXPIRATION_SECONDS: u32 = 600;
@@ -30,6 +33,8 @@ pub struct PhoneVerification {
     pub expiration: Duration,
     /// Whether a code is good for one use.
     pub only_once: bool,
+    /// What a further SMS within a code's life carries.
+    pub resend: ResendPolicy,
     /// How many wrong codes a code survives.
     pub max_failed_attempts: u32,
     /// How long records are kept.
@@ -104,6 +109,11 @@ impl PhoneVerification {
         let (messages, shown_messages) = messages::read(&mut section, code_format);
         let expiration = expiration(&mut section);
         let (only_once, _) = section.required("VERIFY_SECURITY_CODE_ONLY_ONCE", flag);
+        let resend = section.get("RESEND_POLICY", |value| match text(value)?.as_str() {
+            "same" => Ok(ResendPolicy::Same),
+            "new" => Ok(ResendPolicy::New),
+            other => Err(format!("must be same or new, not {other}")),
+        });
         let max_failed_attempts = section.get("MAX_FAILED_ATTEMPTS", number(1..=100));
         let record_retention_days = section.get("RECORD_RETENTION_DAYS", number(1..=3650));
         let record_retention = Duration::from_secs(u64::from(record_retention_days) * 24 * 60 * 60);
@@ -127,6 +137,7 @@ impl PhoneVerification {
             code_format,
             expiration,
             only_once,
+            resend,
             max_failed_attempts,
             record_retention,
             default_region,

@@ -277,6 +277,12 @@ impl Keyring {
         digest(&self.keys[0].code, &[&id.0, code.folded().as_bytes()])
     }
 
+    /// The same under the key of that id; `None`: it is gone.
+    pub fn code_digest_under(&self, key_id: u32, id: VerificationId, code: &SecurityCode) -> Option<Digest> {
+        let key = self.key(key_id)?;
+        Some(digest(&key.code, &[&id.0, code.expose().as_bytes()]))
+    }
+
     /// Whether this is the code of that digest, made under the key of that id.
     pub fn code_matches(&self, key_id: u32, id: VerificationId, code: &SecurityCode, stored: &[u8]) -> bool {
         let Some(key) = self.key(key_id) else { return false };

@@ -23,7 +23,7 @@ pub use bulk::{BulkBatch, BulkFailure, BulkLease, BulkProgress, JobId, RunId};
 pub use counter::{Counted, Counter, CounterKey, CounterKeys};
 pub use guard::{Blocked, GuardKeys, Guarded};
 pub use keyring::{Keyring, MasterKey};
-pub use outbox::{Order, OutboxMessage};
+pub use outbox::{Order, OutboxMessage, ReplacedCode};
 pub use person::{BulkRecord, Deed, Records};
 
 use crate::{
@@ -106,8 +106,11 @@ impl std::fmt::Debug for Answer {
 pub struct Found {
     /// What may be shown of it.
     pub verification: Verification,
-    /// The code and its number, as long as the code can be used.
+    /// The code and its number, as long as the code can be used. Of a session with a code [beside](NewCode::Beside) the
+    /// pending one it is the pending one, for its own is stored as a digest only.
     pub code: Option<(SecurityCode, PhoneNumber)>,
+    /// Whether its code is beside the pending one.
+    pub is_beside: bool,
     /// The digest of its number.
     pub number_digest: Vec<u8>,
     /// The key of that digest.
@@ -131,6 +134,32 @@ pub enum NewCode {
     },
     /// The one that is pending for the number.
     Shared(PendingCode),
+    /// Made for it, beside the one that is pending for the number: it is good for as long as that one, and its attempts
+    /// are those of that one.
+    Beside {
+        /// The one that is pending.
+        pending: PendingCode,
+        /// The code.
+        code: SecurityCode,
+    },
+}
+
+impl NewCode {
+    /// The code that the message carries.
+    pub fn sent(&self) -> &SecurityCode {
+        match self {
+            Self::Fresh { code, .. } | Self::Beside { code, .. } => code,
+            Self::Shared(pending) => &pending.code,
+        }
+    }
+
+    /// The one that is pending for the number, if there is one.
+    pub fn pending(&self) -> Option<&PendingCode> {
+        match self {
+            Self::Fresh { .. } => None,
+            Self::Shared(pending) | Self::Beside { pending, .. } => Some(pending),
+        }
+    }
 }
 
 /// A code that was sent to a number and is still good.
@@ -184,8 +213,8 @@ pub enum Begun {
 /// What became of a further message.
 #[derive(Debug)]
 pub enum MessageBegun {
-    /// It is durable, and leased to the caller.
-    Yes,
+    /// It is durable, and leased to the caller; with the code that gave way to another, if one did.
+    Yes(Option<Arc<ReplacedCode>>),
     /// Nothing was stored: its code can no longer be used.
     CodeIsGone,
     /// Nothing was stored or counted: a counter of the message has no room.
@@ -266,10 +295,12 @@ pub trait Store: Send + Sync {
     /// its code become free.
     async fn cancel_verification(&self, id: VerificationId) -> Result<(), StoreError>;
 
-    /// Stores a further message of a verification, leased to the caller, and counts it.
+    /// Stores a further message of a verification, leased to the caller, and counts it. A `code` takes the place of the
+    /// verification's own.
     async fn begin_message(
         &self,
         message: OutboxMessage,
+        code: Option<SecurityCode>,
         now: UnixMillis,
         lease: Duration,
     ) -> Result<MessageBegun, StoreError>;

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use tokio::sync::oneshot;
 use zeroize::Zeroizing;
 
-use super::{Counter, Guarded};
+use super::{Counter, Guarded, keyring::Digest};
 use crate::{
     clock::UnixMillis,
     model::{Locale, Outcome, PhoneNumber, VerificationId},
@@ -30,6 +30,22 @@ pub struct OutboxMessage {
     pub counted_at: UnixMillis,
     /// The same for the pumping guard.
     pub guard: Option<Arc<Guarded>>,
+    /// What comes back if this certainly was not sent.
+    pub replaced: Option<Arc<ReplacedCode>>,
+}
+
+/// A verification's code that gave way to another. Opaque: digests, and what is sealed.
+pub struct ReplacedCode {
+    /// The one that took its place.
+    pub(super) by: Digest,
+    pub(super) code: Option<Vec<u8>>,
+    pub(super) sealed: Option<Vec<u8>>,
+}
+
+impl fmt::Debug for ReplacedCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReplacedCode").finish_non_exhaustive()
+    }
 }
 
 /// A message is named, never shown.

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use serde_json::Map;
 
-use super::{CheckError, CheckRequest, Verifier, register::sent, to_its_end};
+use super::{CheckError, CheckRequest, ResendPolicy, Verifier, register::sent, to_its_end};
 use crate::{
     entropy::NoEntropy,
     model::{
@@ -113,8 +113,8 @@ impl Verifier {
         }))
     }
 
-    /// Sends the code of a verification again, also when nobody waits any more. Neither its life nor its attempts
-    /// change. `client`: who asks, for the limit of an address.
+    /// Sends the code of a verification again, or another in its place, also when nobody waits any more. Neither its life
+    /// nor its attempts change. `client`: who asks, for the limit of an address.
     pub async fn resend(
         &self,
         id: VerificationId,
@@ -135,11 +135,17 @@ impl Verifier {
         let place = self.outbox.try_reserve().map_err(|_| ResendError::Busy)?;
         let found = self.found(id).await?.ok_or(ResendError::NotFound)?;
         let status = found.verification.status;
-        let Some((code, number)) = found.code.filter(|_| status == Status::Pending) else {
+        let Some((pending, number)) = found.code.filter(|_| status == Status::Pending) else {
             return Err(ResendError::Over(status));
         };
+        // One that was beside the pending code is nowhere to be read.
+        let is_new = self.policy.resend == ResendPolicy::New || found.is_beside;
+        let code = match is_new {
+            true => Some(self.new_code(locale).await?.map_err(ResendError::NotSent)?),
+            false => None,
+        };
         let text = self
-            .words(&code, locale, &Map::new())
+            .words(code.as_ref().unwrap_or(&pending), locale, &Map::new())
             .await
             .map_err(ResendError::NotSent)?;
         let now = self.clock.now();
@@ -150,7 +156,8 @@ impl Verifier {
         let counters = counters
             .iter()
             .filter(|counter| counter.counted != Counted::FailedChecks);
-        let message = OutboxMessage {
+        let mut message = OutboxMessage {
+            replaced: None,
             counters: counters.cloned().collect(),
             guard: self
                 .policy
@@ -165,9 +172,11 @@ impl Verifier {
             text,
         };
         let since = self.clock.elapsed();
-        let begun = self.store.begin_message(message.clone(), now, self.policy.lease);
+        let begun = self
+            .store
+            .begin_message(message.clone(), code, now, self.policy.lease);
         match begun.await? {
-            MessageBegun::Yes => {}
+            MessageBegun::Yes(replaced) => message.replaced = replaced,
             MessageBegun::CodeIsGone => return Err(ResendError::Over(Status::Expired)),
             MessageBegun::LimitReached(LimitReached { code, until }) => {
                 let retry_after = now.until(until);

@@ -5,7 +5,7 @@ use crate::{
     fake_service::{LIFETIME, MAX_FAILED_ATTEMPTS, Service, code_in, number},
     model::{FailureClass, Locale, SecurityCode, SessionToken, Status, Verdict, VerificationId},
     store::RequestKey,
-    verifier::{Judged, RegisterError, RegisterRequest, Registered, ResendError},
+    verifier::{Judged, Policy, RegisterError, RegisterRequest, Registered, ResendError, ResendPolicy},
 };
 
 fn code(text: &str) -> SecurityCode {
@@ -242,4 +242,119 @@ async fn a_request_with_an_unknown_outcome_is_not_done_again() {
         );
     }
     assert_eq!(service.network.inbox().len(), 1);
+}
+
+/// The service where each SMS carries a code of its own.
+fn with_new_codes() -> Service {
+    let mut service = Service::start(FakeNetwork::default());
+    service.verifier = service.verifier.under(Policy {
+        resend: ResendPolicy::New,
+        ..service.verifier.policy.clone()
+    });
+    service
+}
+
+fn codes(service: &Service) -> Vec<String> {
+    let inbox = service.network.inbox();
+    inbox.iter().map(|(_, text)| code_in(text)).collect()
+}
+
+#[tokio::test]
+async fn where_each_sms_has_a_new_code_the_one_before_stays_good_where_it_was_asked_for() {
+    let service = with_new_codes();
+    let holder = service.register(&number(1)).await.unwrap();
+    let stranger = service.register(&number(1)).await.unwrap();
+    assert_eq!(stranger.expires_at, holder.expires_at);
+    let [first, second] = &codes(&service)[..] else {
+        panic!("two SMS were sent")
+    };
+    assert_ne!(first, second);
+    assert_eq!(check(&service, &stranger, first).await.verdict, Verdict::Invalid);
+    assert_eq!(check(&service, &holder, second).await.verdict, Verdict::Invalid);
+    assert_eq!(check(&service, &holder, first).await.verdict, Verdict::Valid);
+    // The number is verified: what was sent for it beside is of no use any more.
+    let late = check(&service, &stranger, second).await.verdict;
+    assert_eq!(late, Verdict::AlreadyVerified);
+}
+
+#[tokio::test]
+async fn new_codes_bring_no_new_attempts() {
+    let service = with_new_codes();
+    let holder = service.register(&number(1)).await.unwrap();
+    for _ in 0..MAX_FAILED_ATTEMPTS {
+        assert_eq!(check(&service, &holder, "wrong").await.verdict, Verdict::Invalid);
+    }
+    let right = &codes(&service)[0];
+    assert_eq!(
+        check(&service, &holder, right).await.verdict,
+        Verdict::TooManyAttempts
+    );
+    let again = service.register(&number(1)).await;
+    assert!(
+        matches!(again, Err(RegisterError::AttemptsUsedUp { .. })),
+        "{again:?}"
+    );
+    let again = service.verifier.resend(holder.id, None, &Locale::default()).await;
+    assert!(
+        matches!(again, Err(ResendError::Over(Status::Failed))),
+        "{again:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_new_code_by_id_takes_the_place_of_the_one_before_once_it_is_sent() {
+    let service = with_new_codes();
+    let first = service.register(&number(1)).await.unwrap();
+    let joined = service.register(&number(1)).await.unwrap();
+    for session in [&first, &joined] {
+        let before = codes(&service).len() - if session.id == first.id { 2 } else { 3 };
+        let resend = async || {
+            let locale = Locale::default();
+            service.verifier.resend(session.id, None, &locale).await
+        };
+        service.network.next([Err(failure(FailureClass::NoCredit))]);
+        assert!(matches!(resend().await, Err(ResendError::NotSent(_))));
+        let lost = codes(&service).pop().unwrap();
+        assert_eq!(check(&service, session, &lost).await.verdict, Verdict::Invalid);
+
+        resend().await.unwrap();
+        let all = codes(&service);
+        let verdict = check(&service, session, &all[before]).await.verdict;
+        assert_eq!(verdict, Verdict::Invalid, "{before}");
+    }
+    let newest = codes(&service).pop().unwrap();
+    assert_eq!(check(&service, &joined, &newest).await.verdict, Verdict::Valid);
+}
+
+#[tokio::test]
+async fn a_code_is_good_again_when_the_one_in_its_place_was_not_sent() {
+    let service = with_new_codes();
+    let registered = service.register(&number(1)).await.unwrap();
+    service.network.next([Err(failure(FailureClass::NoCredit))]);
+    let locale = Locale::default();
+    let failed = service.verifier.resend(registered.id, None, &locale).await;
+    assert!(matches!(failed, Err(ResendError::NotSent(_))));
+    let first = &codes(&service)[0];
+    assert_eq!(check(&service, &registered, first).await.verdict, Verdict::Valid);
+}
+
+#[tokio::test]
+async fn codes_that_were_sent_before_the_settings_changed_stay_good() {
+    let mut service = with_new_codes();
+    service.register(&number(1)).await.unwrap();
+    let beside = service.register(&number(1)).await.unwrap();
+    service.verifier = service.verifier.under(Policy {
+        resend: ResendPolicy::Same,
+        ..service.verifier.policy.clone()
+    });
+    let sharing = service.register(&number(1)).await.unwrap();
+    let all = codes(&service);
+    assert_eq!(all[2], all[0]);
+    // What was sent beside is nowhere to be read, so that a new one is sent.
+    let locale = Locale::default();
+    service.verifier.resend(beside.id, None, &locale).await.unwrap();
+    let newest = codes(&service).pop().unwrap();
+    assert!(!all.contains(&newest));
+    assert_eq!(check(&service, &beside, &all[1]).await.verdict, Verdict::Invalid);
+    assert_eq!(check(&service, &sharing, &all[0]).await.verdict, Verdict::Valid);
 }

@@ -38,7 +38,7 @@ pub use guard::{Guard, GuardMode};
 pub use lifecycle::{Judged, ResendError};
 pub use limits::{Prices, RateLimits};
 pub use overrides::{BaseValidate, Overrides};
-pub use register::{RegisterError, RegisterRequest, Registered};
+pub use register::{RegisterError, RegisterRequest, Registered, ResendPolicy};
 
 use crate::{
     clock::Clock,
@@ -59,6 +59,8 @@ pub struct Policy {
     pub expiration: Duration,
     /// Whether a code is good for one use.
     pub only_once: bool,
+    /// What a further SMS within a code's life carries.
+    pub resend: ResendPolicy,
     /// How many wrong codes a code survives, at least 1.
     pub max_failed_attempts: u32,
     /// The texts.

@@ -51,6 +51,17 @@ impl RegisterRequest {
     }
 }
 
+/// What a further SMS within a code's life carries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ResendPolicy {
+    /// The code that is pending.
+    #[default]
+    Same,
+    /// Another one. For whoever registers again it is beside the one that is pending, which stays good where it was asked
+    /// for; for whoever has it sent again by the verification's id it takes the place of the one before.
+    New,
+}
+
 /// The SMS was taken by the provider.
 #[derive(Debug)]
 pub struct Registered {
@@ -119,8 +130,8 @@ pub enum RegisterError {
 impl Verifier {
     /// Sends a code to a number. Returns when the provider has taken the SMS; goes on when nobody waits any more.
     ///
-    /// While a code is pending for the number, that code is sent again: registering resets no attempts,
-    /// cancels no code and lengthens no life.
+    /// While a code is pending for the number, that code is sent again, or another beside it, as
+    /// [`Policy::resend`](super::Policy::resend) says: registering resets no attempts, cancels no code and lengthens no life.
     pub async fn register(&self, request: RegisterRequest) -> Result<Registered, RegisterError> {
         let verifier = self.clone();
         to_its_end(async move { verifier.begin_and_send(request).await }).await
@@ -132,11 +143,16 @@ impl Verifier {
         let mut pending = None;
         for _ in 0..MAX_TRIES {
             let code = match pending.take() {
-                Some(pending) => NewCode::Shared(pending),
-                None => NewCode::Fresh {
-                    code: self.new_code(&request.locale).await?,
-                    lifetime: self.policy.expiration,
-                },
+                Some(pending) if self.policy.resend == ResendPolicy::Same => NewCode::Shared(pending),
+                pending => {
+                    let code = self.new_code(&request.locale).await?;
+                    let code = code.map_err(RegisterError::NotSent)?;
+                    let lifetime = self.policy.expiration;
+                    match pending {
+                        Some(pending) => NewCode::Beside { pending, code },
+                        None => NewCode::Fresh { code, lifetime },
+                    }
+                }
             };
             let (now, since) = (self.clock.now(), self.clock.elapsed());
             let new = self.new_verification(&request, code, now).await?;
@@ -186,10 +202,13 @@ impl Verifier {
         Err(RegisterError::Busy)
     }
 
-    async fn new_code(&self, locale: &Locale) -> Result<SecurityCode, RegisterError> {
+    pub(super) async fn new_code(
+        &self,
+        locale: &Locale,
+    ) -> Result<Result<SecurityCode, SendFailure>, NoEntropy> {
         match self.overrides.generate_security_code(locale).await {
-            Some(code) => code.map_err(RegisterError::NotSent),
-            None => Ok(SecurityCode::generate(self.policy.code_format, &self.entropy)?),
+            Some(code) => Ok(code),
+            None => SecurityCode::generate(self.policy.code_format, &self.entropy).map(Ok),
         }
     }
 
@@ -199,12 +218,8 @@ impl Verifier {
         code: NewCode,
         now: UnixMillis,
     ) -> Result<NewVerification, RegisterError> {
-        let wording = match &code {
-            NewCode::Fresh { code, .. } => code,
-            NewCode::Shared(pending) => &pending.code,
-        };
         let text = self
-            .words(wording, &request.locale, &request.context)
+            .words(code.sent(), &request.locale, &request.context)
             .await
             .map_err(RegisterError::NotSent)?;
         let id = VerificationId::generate(&self.clock, &self.entropy)?;
@@ -220,6 +235,7 @@ impl Verifier {
                 .guard
                 .of_registration(&request.number, request.client, &counters)
                 .map(Arc::new),
+            replaced: None,
             counted_at: now,
             text,
         };

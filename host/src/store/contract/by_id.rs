@@ -27,7 +27,7 @@ impl Desk {
         message.id = self.new_id();
         let begun = self
             .store
-            .begin_message(message.clone(), self.clock.now(), LEASE)
+            .begin_message(message.clone(), None, self.clock.now(), LEASE)
             .await;
         (begun.unwrap(), message)
     }
@@ -122,7 +122,7 @@ pub(super) async fn a_further_message_is_begun_as_long_as_its_code_is_good(desk:
     desk.store.cancel_verification(cancelled.id).await.unwrap();
     desk.clock.advance(LIFETIME.saturating_sub(LEASE + MILLISECOND));
     let (begun, message) = desk.resend(&late).await;
-    assert!(matches!(begun, MessageBegun::Yes), "{begun:?}");
+    assert!(matches!(begun, MessageBegun::Yes(None)), "{begun:?}");
     assert_eq!(desk.found(&late).await.verification.delivery, Delivery::Pending);
     desk.clock.advance(LEASE + MILLISECOND);
     let lapsed: Vec<_> = desk

@@ -103,17 +103,14 @@ impl Desk {
 
     pub(super) fn new_verification(&self, number: &PhoneNumber, code: NewCode) -> NewVerification {
         let id = self.new_id();
-        let wording = match &code {
-            NewCode::Fresh { code, .. } => code.expose(),
-            NewCode::Shared(pending) => pending.code.expose(),
-        };
         let message = OutboxMessage {
             id,
             verification: id,
             number: number.clone(),
             locale: Locale("en".into()),
-            text: format!("Your code is {wording}").into(),
+            text: format!("Your code is {}", code.sent().expose()).into(),
             counters: Arc::clone(&self.counters),
+            replaced: None,
             counted_at: self.clock.now(),
             guard: None,
         };

@@ -16,8 +16,10 @@ use crate::{
 /// What decides a check, of a verification that may share the code of another.
 struct Judged {
     id: VerificationId,
-    /// The verification with the code: itself, or the one whose code it shares.
+    /// The verification that it joined, or itself: it has the code's life and attempts.
     code_of: VerificationId,
+    /// The verification whose code it is: itself, or the one that it joined.
+    made_for: VerificationId,
     number: Vec<u8>,
     key_id: u32,
     code: Vec<u8>,
@@ -52,6 +54,7 @@ impl Session {
                     judged: Judged {
                         id,
                         code_of: code_of.unwrap_or(id),
+                        made_for: id,
                         number: row.get(0)?,
                         key_id: row.get(2)?,
                         code: row.get::<_, Option<_>>(3)?.unwrap_or_default(),
@@ -90,11 +93,28 @@ impl Judged {
             return Ok(Some(session.judged));
         }
         let first = session.first(connection)?;
-        Ok(first.map(|first| Self { id, ..first.judged }))
+        Ok(first.map(|first| session.judged.as_of(first)))
+    }
+
+    /// As one that joined the first session: with a code of its own it is judged by that, else by the first one's.
+    fn as_of(self, first: Session) -> Self {
+        let of_both = Self {
+            id: self.id,
+            ..first.judged
+        };
+        if self.code.is_empty() {
+            return of_both;
+        }
+        Self {
+            made_for: self.made_for,
+            key_id: self.key_id,
+            code: self.code,
+            ..of_both
+        }
     }
 
     fn judge(&self, keyring: &Keyring, code: &SecurityCode, rules: CheckRules) -> Verdict {
-        let matches = keyring.code_matches(self.key_id, self.code_of, code, &self.code);
+        let matches = keyring.code_matches(self.key_id, self.made_for, code, &self.code);
         self.standing.judge(matches, rules.now, rules.only_once)
     }
 
@@ -168,7 +188,7 @@ impl Attempt {
         if !is_own && (session.is_over || first.failures >= rules.max_failed_attempts) {
             return Ok(Err(Verdict::TooManyAttempts));
         }
-        let judged = Judged { id, ..first.judged };
+        let judged = session.judged.as_of(first);
         Ok(Ok(Self { judged, is_own }))
     }
 

@@ -1,14 +1,17 @@
 //! What is asked of a verification by its id: how it stands, to send it again, to end it.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{Fault, counter, guard, millis, outbox, time, verification, writer::Transaction};
 use crate::{
     clock::UnixMillis,
-    model::{Delivery, FailureClass, Limit, Status, Verification, VerificationId},
-    store::{CheckRules, Counted, Found, Keyring, MessageBegun, OutboxMessage, StoreError, keyring::Digest},
+    model::{Delivery, FailureClass, Limit, SecurityCode, Status, Verification, VerificationId},
+    store::{
+        CheckRules, Counted, Found, Keyring, MessageBegun, OutboxMessage, ReplacedCode, StoreError,
+        keyring::Digest,
+    },
 };
 
 pub(super) fn find(
@@ -21,7 +24,8 @@ pub(super) fn find(
     let mut found = connection
         .prepare_cached(
             "SELECT v.number, v.key_id, v.attempts_left, v.created_at, v.expires_at, v.verified_at, v.ended,
-                    v.delivery, v.first_delivery, v.message_id, v.client_ref, v.code_of, c.id, c.code_sealed, c.failures
+                    v.delivery, v.first_delivery, v.message_id, v.client_ref, v.code_of, c.id, c.code_sealed, c.failures,
+                    v.code_of IS NOT NULL AND v.code IS NOT NULL AS is_beside
              FROM verification v LEFT JOIN verification c ON c.id = coalesce(v.code_of, v.id)
              WHERE v.id = ?1",
         )?
@@ -83,6 +87,7 @@ fn read(row: &Row<'_>, keyring: &Keyring, id: VerificationId, rules: CheckRules)
             delivery: delivery(&row.get::<_, String>("delivery")?),
         },
         code,
+        is_beside: row.get("is_beside")?,
         number_digest: row.get("number")?,
         key_id: row.get("key_id")?,
         first_delivery: delivery(&row.get::<_, String>("first_delivery")?),
@@ -116,25 +121,83 @@ pub(super) fn cancel(connection: &Connection, id: VerificationId) -> Result<(), 
 /// A further message with all seals made.
 pub(super) struct NewMessage {
     message: OutboxMessage,
+    code: Option<NewCode>,
     numbers: Vec<Digest>,
     sealed: Vec<u8>,
 }
 
 impl NewMessage {
-    pub(super) fn prepare(message: OutboxMessage, keyring: &Keyring) -> Result<Self, StoreError> {
+    pub(super) fn prepare(
+        message: OutboxMessage,
+        code: Option<SecurityCode>,
+        keyring: &Keyring,
+    ) -> Result<Self, StoreError> {
+        let verification = message.verification;
+        let replace = |code: SecurityCode| {
+            let sealed = verification::seal_code(keyring, &code, &message.number, verification)?;
+            Ok::<_, StoreError>(NewCode { code, sealed })
+        };
+        let code = code.map(replace).transpose()?;
         let sealed = outbox::seal(&message, keyring)?;
         let numbers = keyring.number_digests(&message.number);
         Ok(Self {
             message,
+            code,
             numbers,
             sealed,
         })
     }
 }
 
+/// A code that takes the place of a verification's own.
+struct NewCode {
+    code: SecurityCode,
+    /// With the number; of a verification that joined no other.
+    sealed: Vec<u8>,
+}
+
+impl NewCode {
+    fn put(
+        &self,
+        connection: &Connection,
+        keyring: &Keyring,
+        id: VerificationId,
+    ) -> Result<ReplacedCode, Fault> {
+        let (key_id, code, sealed) = connection
+            .prepare_cached("SELECT key_id, code, code_sealed FROM verification WHERE id = ?1")?
+            .query_row([id.0], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+        // The row's key is also that of its number, so it stays.
+        let by = keyring
+            .code_digest_under(key_id, id, &self.code)
+            .ok_or_else(|| Fault::corrupt("a pending verification cannot be opened with the keys given"))?;
+        connection
+            .prepare_cached(
+                "UPDATE verification SET code = ?2, code_sealed = iif(code_of IS NULL, ?3, NULL) WHERE id = ?1",
+            )?
+            .execute(params![id.0, by, self.sealed])?;
+        Ok(ReplacedCode { by, code, sealed })
+    }
+}
+
+/// Puts a code back that gave way to one that nobody was sent, unless it was used or gave way to yet another.
+pub(super) fn put_back(
+    connection: &Connection,
+    id: VerificationId,
+    replaced: &ReplacedCode,
+) -> Result<(), Fault> {
+    connection
+        .prepare_cached(
+            "UPDATE verification SET code = ?3, code_sealed = iif(code_sealed IS NULL, NULL, ?4)
+             WHERE id = ?1 AND code = ?2",
+        )?
+        .execute(params![id.0, replaced.by, replaced.code, replaced.sealed])?;
+    Ok(())
+}
+
 /// Puts a further message into the outbox, unless its code can no longer be used or a limit is reached.
 pub(super) fn begin_message(
     transaction: &Transaction<'_>,
+    keyring: &Keyring,
     new: &NewMessage,
     now: UnixMillis,
     lease: Duration,
@@ -158,9 +221,17 @@ pub(super) fn begin_message(
         return Ok(MessageBegun::Blocked(blocked));
     }
     verification::count_resend(transaction, new.message.verification, 1)?;
+    let replaced = match &new.code {
+        Some(code) => Some(Arc::new(code.put(
+            transaction,
+            keyring,
+            new.message.verification,
+        )?)),
+        None => None,
+    };
     transaction
         .prepare_cached("UPDATE verification SET delivery = 'pending' WHERE id = ?1")?
         .execute([verification])?;
     outbox::insert(transaction, &new.message, &new.sealed, now.plus(lease))?;
-    Ok(MessageBegun::Yes)
+    Ok(MessageBegun::Yes(replaced))
 }

@@ -208,11 +208,13 @@ impl Store for Sqlite {
     async fn begin_message(
         &self,
         message: OutboxMessage,
+        code: Option<SecurityCode>,
         now: UnixMillis,
         lease: Duration,
     ) -> Result<MessageBegun, StoreError> {
-        let new = lifecycle::NewMessage::prepare(message, &self.keyring)?;
-        self.write(move |transaction| lifecycle::begin_message(transaction, &new, now, lease))
+        let keyring = Arc::clone(&self.keyring);
+        let new = lifecycle::NewMessage::prepare(message, code, &keyring)?;
+        self.write(move |transaction| lifecycle::begin_message(transaction, &keyring, &new, now, lease))
             .await
     }
 

@@ -5,11 +5,11 @@ use std::{sync::Arc, time::Duration};
 use rusqlite::{Connection, OptionalExtension, params};
 use zeroize::Zeroizing;
 
-use super::{Fault, counter, guard, millis, verification, writer::Transaction};
+use super::{Fault, counter, guard, lifecycle, millis, verification, writer::Transaction};
 use crate::{
     clock::UnixMillis,
     model::{FailureClass, Locale, Outcome, PhoneNumber, VerificationId},
-    store::{Counter, Guarded, Keyring, OutboxMessage, StoreError},
+    store::{Counter, Guarded, Keyring, OutboxMessage, ReplacedCode, StoreError},
 };
 
 /// A lease may lapse once: a message that two processes died over is not tried a third time.
@@ -46,6 +46,7 @@ fn open(
         counters: Arc::default(),
         counted_at: UnixMillis(0),
         guard: None,
+        replaced: None,
     })
 }
 
@@ -79,6 +80,7 @@ pub(super) struct Settled {
     counters: Arc<[Counter]>,
     counted_at: UnixMillis,
     guard: Option<Arc<Guarded>>,
+    replaced: Option<Arc<ReplacedCode>>,
 }
 
 impl Settled {
@@ -96,6 +98,7 @@ impl Settled {
             counters: Arc::clone(&message.counters),
             counted_at: message.counted_at,
             guard: message.guard.clone(),
+            replaced: message.replaced.clone(),
         }
     }
 
@@ -110,6 +113,7 @@ impl Settled {
             counters: Arc::default(),
             counted_at: UnixMillis(0),
             guard: None,
+            replaced: None,
         }
     }
 }
@@ -144,6 +148,9 @@ pub(super) fn settle(transaction: &Transaction<'_>, settled: &Settled) -> Result
         verification::give_up(transaction, settled.verification)?;
     } else {
         verification::count_resend(transaction, settled.verification, -1)?;
+        if let Some(replaced) = &settled.replaced {
+            lifecycle::put_back(transaction, settled.verification, replaced)?;
+        }
     }
     Ok(())
 }

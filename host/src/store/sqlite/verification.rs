@@ -34,13 +34,15 @@ pub(super) struct NewRow {
 
 impl NewRow {
     pub(super) fn prepare(new: NewVerification, keyring: &Keyring) -> Result<Self, StoreError> {
+        let digest = |code| Some(keyring.code_digest(new.id, code));
         let (code, code_sealed, expires_at) = match &new.code {
             NewCode::Fresh { code, lifetime } => (
-                Some(keyring.code_digest(new.id, code)),
+                digest(code),
                 Some(seal_code(keyring, code, &new.number, new.id)?),
                 new.now.plus(*lifetime),
             ),
             NewCode::Shared(pending) => (None, None, pending.expires_at),
+            NewCode::Beside { pending, code } => (digest(code), None, pending.expires_at),
         };
         Ok(Self {
             numbers: keyring.number_digests(&new.number),
@@ -64,7 +66,7 @@ impl NewRow {
 }
 
 /// The code and its number, sealed together, so that the code can be sent again.
-fn seal_code(
+pub(super) fn seal_code(
     keyring: &Keyring,
     code: &SecurityCode,
     number: &PhoneNumber,
@@ -153,10 +155,10 @@ pub(super) fn begin(transaction: &Transaction<'_>, keyring: &Keyring, row: &NewR
     }
     let mut attempts_left = new.max_failed_attempts;
     let mut code_of = None;
-    match (pending(transaction, row)?, &new.code) {
-        (None, NewCode::Shared(_)) => return Ok(Begun::CodeIsGone),
-        (None, NewCode::Fresh { .. }) => {}
-        (Some(pending), code) => {
+    match (pending(transaction, row)?, new.code.pending()) {
+        (None, Some(_)) => return Ok(Begun::CodeIsGone),
+        (None, None) => {}
+        (Some(pending), joined) => {
             if let Some(refused) = pending.refusal(new) {
                 // Of all that keeps the number waiting, what lasts longest is told.
                 let limit = counter::refusal(transaction, &new.message.counters, new.now)?;
@@ -165,8 +167,8 @@ pub(super) fn begin(transaction: &Transaction<'_>, keyring: &Keyring, row: &NewR
             }
             // One that nobody can take from it. For more it depends on what is left of the code's.
             attempts_left = ATTEMPTS_OF_A_LATER_SESSION;
-            match code {
-                NewCode::Shared(shared) if shared.verification == pending.verification => {
+            match joined {
+                Some(joined) if joined.verification == pending.verification => {
                     code_of = Some(pending.verification.0);
                 }
                 _ => {

@@ -76,6 +76,7 @@ pub(super) struct World {
     pub(super) only_once: bool,
     pub(super) max_failed_attempts: u32,
     pub(super) has_limits: bool,
+    pub(super) sends_new_codes: bool,
     /// Since the beginning.
     now: u64,
     codes: Vec<Code>,
@@ -113,8 +114,13 @@ impl World {
         self.sessions[session].number
     }
 
-    pub(super) fn code_of(&self, session: usize) -> usize {
-        self.sessions[session].code
+    /// What tells the code that a session was sent last from others: the code, or the session where each SMS says another.
+    pub(super) fn place_of_code(&self, session: usize) -> usize {
+        if self.sends_new_codes {
+            session
+        } else {
+            self.sessions[session].code
+        }
     }
 
     /// Whether anybody was given the session's token.
@@ -321,20 +327,23 @@ impl ReferenceStateMachine for World {
     type Transition = Step;
 
     fn init_state() -> BoxedStrategy<Self> {
-        let rules = (any::<bool>(), 1_u32..=5, any::<bool>());
-        let world = rules.prop_map(|(only_once, max_failed_attempts, has_limits)| Self {
-            only_once,
-            max_failed_attempts,
-            has_limits,
-            now: 0,
-            codes: Vec::new(),
-            sessions: Vec::new(),
-            requests: BTreeMap::new(),
-            messages: 0,
-            sent: Default::default(),
-            guessed: Default::default(),
-            answer: Answer::Done,
-        });
+        let rules = (any::<bool>(), 1_u32..=5, any::<bool>(), any::<bool>());
+        let world = rules.prop_map(
+            |(only_once, max_failed_attempts, has_limits, sends_new_codes)| Self {
+                only_once,
+                max_failed_attempts,
+                has_limits,
+                sends_new_codes,
+                now: 0,
+                codes: Vec::new(),
+                sessions: Vec::new(),
+                requests: BTreeMap::new(),
+                messages: 0,
+                sent: Default::default(),
+                guessed: Default::default(),
+                answer: Answer::Done,
+            },
+        );
         world.boxed()
     }
 
