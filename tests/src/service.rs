@@ -21,7 +21,7 @@ use phone_verify::{
         CodeFormat, Locale, Messages, Outcome, PhoneNumber, Receipt, SecurityCode, SendFailure, Verdict,
     },
     store::{Keyring, OutboxMessage, Store, sqlite::Sqlite},
-    verifier::{BaseValidate, CheckRequest, Guard, Overrides, Policy, RateLimits, Verifier},
+    verifier::{BaseValidate, CheckRequest, Guard, Overrides, Policy, RateLimits, ResendPolicy, Verifier},
 };
 use serde_json::{Map, Value};
 use tokio::sync::mpsc;
@@ -100,6 +100,7 @@ impl Service {
             code_format: CodeFormat::digits(6),
             expiration: rules.expiration,
             only_once: rules.only_once,
+            resend: ResendPolicy::Same,
             max_failed_attempts: rules.max_failed_attempts,
             messages: Arc::new(Messages::new(template, "Phone Verify").expect("a good template")),
             limits: rules.limits.clone(),

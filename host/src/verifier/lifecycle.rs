@@ -140,9 +140,10 @@ impl Verifier {
         };
         // One that was beside the pending code is nowhere to be read.
         let is_new = self.policy.resend == ResendPolicy::New || found.is_beside;
-        let code = match is_new {
-            true => Some(self.new_code(locale).await?.map_err(ResendError::NotSent)?),
-            false => None,
+        let code = if is_new {
+            Some(self.new_code(locale).await?.map_err(ResendError::NotSent)?)
+        } else {
+            None
         };
         let text = self
             .words(code.as_ref().unwrap_or(&pending), locale, &Map::new())

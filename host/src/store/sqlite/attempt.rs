@@ -93,11 +93,11 @@ impl Judged {
             return Ok(Some(session.judged));
         }
         let first = session.first(connection)?;
-        Ok(first.map(|first| session.judged.as_of(first)))
+        Ok(first.map(|first| session.judged.joining(first)))
     }
 
-    /// As one that joined the first session: with a code of its own it is judged by that, else by the first one's.
-    fn as_of(self, first: Session) -> Self {
+    /// As one that joins the first session: with a code of its own it is judged by that, else by the first one's.
+    fn joining(self, first: Session) -> Self {
         let of_both = Self {
             id: self.id,
             ..first.judged
@@ -188,7 +188,7 @@ impl Attempt {
         if !is_own && (session.is_over || first.failures >= rules.max_failed_attempts) {
             return Ok(Err(Verdict::TooManyAttempts));
         }
-        let judged = session.judged.as_of(first);
+        let judged = session.judged.joining(first);
         Ok(Ok(Self { judged, is_own }))
     }
 

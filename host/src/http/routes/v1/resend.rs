@@ -28,7 +28,8 @@ pub(in crate::http) struct ResendBody {
 
 /// Send the code again
 ///
-/// The same code, to the same session: neither its life nor its attempts change.
+/// The same code, or another in its place, as the settings say, to the same session: neither its life nor its attempts
+/// change.
 #[utoipa::path(
     post,
     path = "/v1/verifications/{id}/resend",
