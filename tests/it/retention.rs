@@ -6,7 +6,7 @@ use phone_verify::{
     clock::{Clock, UnixMillis},
     entropy::Entropy,
     model::PhoneNumber,
-    store::{Keyring, Store, sqlite::Sqlite},
+    store::{Store, key_file, sqlite::Sqlite},
 };
 use phone_verify_tests::site::Site;
 
@@ -17,7 +17,7 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 async fn installation_with_a_record_from(days_ago: u32) -> Site {
     let site = Site::new();
     assert_eq!(site.run(&["register", NUMBER]).code, Some(0));
-    let keyring = Arc::new(Keyring::open(&site.path("phone-verify.db.key"), Entropy::system()).unwrap());
+    let keyring = Arc::new(key_file::open(&site.path("phone-verify.db.key"), Entropy::system()).unwrap());
     let store = Sqlite::open(&site.path("phone-verify.db"), Arc::clone(&keyring)).unwrap();
     let numbers = vec![PhoneNumber::parse("+13478379635", None).unwrap()];
     let job = keyring.job_id(&numbers, "text", "");

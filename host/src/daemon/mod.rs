@@ -18,7 +18,7 @@ use crate::{
     entropy::Entropy,
     http::Loaded,
     settings::{Keys, Settings},
-    store::{Keyring, Store, sqlite::Sqlite},
+    store::{Keyring, Store, key_file, sqlite::Sqlite},
     verifier::{Policy, Verifier},
 };
 
@@ -270,7 +270,7 @@ pub fn look_at_store(settings: &Settings, entropy: &Entropy) -> Vec<String> {
         .map(|folder| format!("[store] there is no folder {}; make it", folder.display()))
         .collect();
     if let Some(file) = key_file.filter(|file| file.exists()) {
-        let keyring = Keyring::open(file, entropy.clone());
+        let keyring = key_file::open(file, entropy.clone());
         problems.extend(keyring.err().map(|error| error.to_string()));
     }
     problems
@@ -288,7 +288,7 @@ fn folder_of(file: &Path) -> &Path {
 /// The database of the settings, and the keys to it.
 pub fn open_store(settings: &Settings, entropy: &Entropy) -> Result<(Arc<dyn Store>, Arc<Keyring>), String> {
     let keyring = match &settings.store.keys {
-        Keys::File(file) => Keyring::open(file, entropy.clone()).map_err(|error| error.to_string())?,
+        Keys::File(file) => key_file::open(file, entropy.clone()).map_err(|error| error.to_string())?,
         Keys::Given(keys) => Keyring::of(keys, entropy.clone()).ok_or("[store] keys is empty")?,
     };
     let keyring = Arc::new(keyring);

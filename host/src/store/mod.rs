@@ -9,6 +9,7 @@ pub mod bulk;
 mod contract;
 pub mod counter;
 pub mod guard;
+pub mod key_file;
 pub mod keyring;
 pub mod outbox;
 pub mod person;
