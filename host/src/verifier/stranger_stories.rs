@@ -8,7 +8,7 @@ use crate::{
     fake_service::{MAX_FAILED_ATTEMPTS, Service, code_in, number},
     model::{FailureClass, Locale, SecurityCode, Status, Verdict},
     settings::Settings,
-    verifier::{Registered, ResendError},
+    verifier::{Policy, Registered, ResendError, ResendPolicy},
 };
 
 /// What a stranger does each time.
@@ -87,12 +87,15 @@ impl Stranger<'_> {
     }
 }
 
-#[tokio::test]
-async fn whatever_strangers_do_with_a_number_its_holder_can_use_the_code_that_is_pending() {
+async fn try_everything(resend: ResendPolicy) {
     for attack in ATTACKS {
         for strangers_before in [0, 1, 2] {
-            let case = format!("{attack:?}, {strangers_before} before");
-            let service = Service::with_limits(FakeNetwork::default(), Settings::defaults().limits);
+            let case = format!("{attack:?}, {strangers_before} before, {resend:?}");
+            let mut service = Service::with_limits(FakeNetwork::default(), Settings::defaults().limits);
+            service.verifier = service.verifier.under(Policy {
+                resend,
+                ..service.verifier.policy.clone()
+            });
             let mut stranger = Stranger {
                 service: &service,
                 attack,
@@ -110,11 +113,7 @@ async fn whatever_strangers_do_with_a_number_its_holder_can_use_the_code_that_is
                 stranger.take_turn().await;
                 service.clock.advance(left / 40);
             }
-            assert_eq!(
-                service.clock.now().until(holder.expires_at),
-                Duration::ZERO,
-                "{case}"
-            );
+            assert_eq!(service.clock.now(), holder.expires_at, "{case}");
             let (found, _) = service.verifier.find(holder.id).await.unwrap().unwrap();
             assert_eq!(found.status, Status::Pending, "{case}");
             let token = holder.session_token.clone();
@@ -129,4 +128,14 @@ async fn whatever_strangers_do_with_a_number_its_holder_can_use_the_code_that_is
             assert_eq!(verdict.unwrap(), Verdict::Valid, "{case}");
         }
     }
+}
+
+#[tokio::test]
+async fn whatever_strangers_do_with_a_number_its_holder_can_use_the_code_that_is_pending() {
+    try_everything(ResendPolicy::Same).await;
+}
+
+#[tokio::test]
+async fn strangers_who_have_other_codes_sent_take_nothing_from_the_holders() {
+    try_everything(ResendPolicy::New).await;
 }
