@@ -84,7 +84,7 @@ impl Bench {
             number: number.clone(),
             locale: Locale::default(),
             text: TEXT.to_owned().into(),
-            counters: self.limits.counters(&number, TEXT, &keys),
+            counters: self.limits.counters(&number, Some(TEXT), &keys),
             guard: self.guard.of_registration(&number, client, &keys).map(Arc::new),
             replaced: None,
             counted_at: now,

@@ -19,6 +19,14 @@ impl UnixMillis {
         humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_millis(self.0)).to_string()
     }
 
+    /// The end of a day, in UTC: the first instant of the next. `None`: it is no date such as 2027-01-31, or before 1970.
+    pub fn end_of(day: &str) -> Option<Self> {
+        const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+        let begin = humantime::parse_rfc3339(&format!("{day}T00:00:00Z")).ok()?;
+        let since = begin.duration_since(UNIX_EPOCH).ok()?;
+        Some(Self(0).plus(since + DAY))
+    }
+
     /// The first whole second that is not before it.
     #[must_use]
     pub fn whole_second(self) -> Self {

@@ -15,8 +15,11 @@ use serde_json::{Map, Value};
 use tokio::sync::Semaphore;
 
 use crate::{
+    clock::UnixMillis,
     dispatch::{Sender, Settled},
-    model::{FailureClass, Locale, Outcome, PhoneNumber, Receipt, SecurityCode, SendFailure, Verdict},
+    model::{
+        FailureClass, Locale, Outcome, PhoneNumber, Receipt, SecurityCode, SendFailure, TestNumbers, Verdict,
+    },
     store::OutboxMessage,
     verifier::{BaseValidate, CheckRequest, Overrides},
 };
@@ -40,6 +43,7 @@ pub(crate) struct Behaviour {
     pub(crate) whole_batches: bool,
     /// Reports every this-many-th number of a batch, twice; the rest never.
     pub(crate) reports: usize,
+    pub(crate) test_numbers: TestNumbers,
 }
 
 impl Default for Behaviour {
@@ -50,6 +54,7 @@ impl Default for Behaviour {
             fixed_code: None,
             whole_batches: false,
             reports: 1,
+            test_numbers: TestNumbers::default(),
         }
     }
 }
@@ -127,6 +132,10 @@ impl FakeNetwork {
 impl Sender for FakeNetwork {
     async fn send(&self, message: &OutboxMessage, _time_limit: Duration) -> Outcome {
         self.take(&message.number, &message.text).await
+    }
+
+    fn is_test(&self, number: &PhoneNumber, now: UnixMillis) -> bool {
+        self.behaviour.test_numbers.code_of(number, now).is_some()
     }
 
     fn sends_bulk(&self) -> bool {

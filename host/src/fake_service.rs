@@ -109,6 +109,7 @@ impl Service {
             resend: ResendPolicy::Same,
             max_failed_attempts: MAX_FAILED_ATTEMPTS,
             messages: Arc::new(messages),
+            test_numbers: Arc::default(),
             limits: limits.clone(),
             guard: guard.clone(),
             record_retention: RETENTION,

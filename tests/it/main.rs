@@ -28,6 +28,7 @@ mod retention;
 mod send;
 mod settings;
 mod shutdown;
+mod test_numbers;
 mod texts;
 mod trust;
 mod whole_way;

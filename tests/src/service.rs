@@ -97,6 +97,7 @@ impl Service {
         };
         let template = "Welcome to {app}! Please use security code {security_code} to proceed.";
         let policy = Policy {
+            test_numbers: Arc::default(),
             code_format: CodeFormat::digits(6),
             expiration: rules.expiration,
             only_once: rules.only_once,
@@ -200,6 +201,10 @@ impl ScriptedBackend {
 
 #[async_trait]
 impl Sender for ScriptedBackend {
+    fn is_test(&self, _number: &PhoneNumber, _now: UnixMillis) -> bool {
+        false
+    }
+
     async fn send(&self, message: &OutboxMessage, _: Duration) -> Outcome {
         self.take(&message.number, &message.text)
     }

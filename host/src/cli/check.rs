@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::json;
 
-use super::{Common, output::Failure};
+use super::{Common, output::Failure, test_number_warnings};
 use crate::{clock::Clock, daemon, entropy::Entropy, model::segments::Size};
 
 #[derive(Args)]
@@ -43,7 +43,8 @@ impl Check {
             .into_iter()
             .map(|(language, text)| (language, Size::of(&text)))
             .collect();
-        let warnings: Vec<_> = settings.warnings.iter().map(ToString::to_string).collect();
+        let told = settings.warnings.iter().map(ToString::to_string);
+        let warnings: Vec<_> = told.chain(test_number_warnings(&settings)).collect();
         let result = json!({
             "ok": true,
             "backend": backend.name(),

@@ -24,7 +24,7 @@ use clap::{Args, Parser, Subcommand};
 
 #[cfg(unix)]
 use crate::backends::worker;
-use crate::{daemon::Service, kit, settings::Settings, telemetry};
+use crate::{clock::Clock, daemon::Service, kit, settings::Settings, telemetry};
 use output::{Failure, Output};
 
 /// Verifies phone numbers: sends a security code by SMS, and checks the code that comes back.
@@ -86,6 +86,12 @@ struct Common {
     json: bool,
 }
 
+/// What there is to say of numbers for tests at this time.
+fn test_number_warnings(settings: &Settings) -> Vec<String> {
+    let now = Clock::system().now();
+    settings.phone_verification.test_numbers.warnings(now)
+}
+
 impl Common {
     fn output(&self) -> Output {
         Output { json: self.json }
@@ -99,6 +105,9 @@ impl Common {
             .map_err(|problems| Failure::wrong(problems.iter().map(ToString::to_string)))?;
         telemetry::start(&settings.log);
         for warning in &settings.warnings {
+            tracing::warn!("{warning}");
+        }
+        for warning in test_number_warnings(&settings) {
             tracing::warn!("{warning}");
         }
         Ok(settings)

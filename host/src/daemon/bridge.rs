@@ -11,11 +11,12 @@ use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
 
 use crate::{
     backends::{Backend, BaseCalls, Call},
+    clock::UnixMillis,
     dispatch::{Sender, Settled},
     entropy::Entropy,
     model::{
-        CodeFormat, FailureClass, Locale, Messages, Outcome, PhoneNumber, SecurityCode, SendFailure, Verdict,
-        VerificationId,
+        CodeFormat, FailureClass, Locale, Messages, Outcome, PhoneNumber, SecurityCode, SendFailure,
+        TestNumbers, Verdict, VerificationId,
     },
     store::OutboxMessage,
     verifier::{BaseValidate, CheckRequest, Overrides},
@@ -42,6 +43,7 @@ pub(super) struct InUse {
 pub(super) struct Base {
     pub(super) code_format: CodeFormat,
     pub(super) messages: Arc<Messages>,
+    pub(super) test_numbers: Arc<TestNumbers>,
     pub(super) entropy: Entropy,
 }
 
@@ -178,6 +180,11 @@ impl Sender for Bridge {
             .backend()
             .send_sms(&message.number, &message.text, call)
             .await
+    }
+
+    fn is_test(&self, number: &PhoneNumber, now: UnixMillis) -> bool {
+        let in_use = self.current.load();
+        in_use.base.test_numbers.code_of(number, now).is_some()
     }
 
     fn sends_bulk(&self) -> bool {

@@ -168,6 +168,7 @@ fn policy(settings: &Settings, limits: Limits) -> Policy {
         resend: phone_verification.resend,
         max_failed_attempts: phone_verification.max_failed_attempts,
         messages: Arc::clone(&phone_verification.messages),
+        test_numbers: Arc::clone(&phone_verification.test_numbers),
         limits: settings.limits.clone(),
         guard: settings.guard.clone(),
         record_retention: phone_verification.record_retention,
@@ -181,6 +182,7 @@ fn base(settings: &Settings, entropy: &Entropy) -> Base {
     Base {
         code_format: phone_verification.code_format,
         messages: Arc::clone(&phone_verification.messages),
+        test_numbers: Arc::clone(&phone_verification.test_numbers),
         entropy: entropy.clone(),
     }
 }

@@ -125,6 +125,13 @@ impl Reloader {
         for warning in &settings.warnings {
             tracing::warn!("{warning}");
         }
+        for warning in settings
+            .phone_verification
+            .test_numbers
+            .warnings(self.clock.now())
+        {
+            tracing::warn!("{warning}");
+        }
         let loader = Arc::new(self.loader.reconfigured(loader_config(
             &settings,
             &self.at_start,

@@ -21,7 +21,7 @@ use super::{Limits, Sender, Settled};
 use crate::{
     clock::Clock,
     entropy::{Entropy, NoEntropy},
-    model::{FailureClass, Outcome, PhoneNumber, SendFailure},
+    model::{FailureClass, Outcome, PhoneNumber, Receipt, SendFailure},
     store::{BulkBatch, BulkLease, BulkProgress, JobId, RunId, Store, StoreError},
 };
 
@@ -229,12 +229,20 @@ impl<P: FnMut(BulkProgress)> Run<'_, P> {
     ) {
         let text = Arc::new(batch.message);
         let (sender, limits, job) = (Arc::clone(&self.bulk.sender), self.bulk.limits, self.job);
+        let now = self.bulk.clock.now();
+        let (for_tests, items): (Vec<_>, Vec<_>) = batch
+            .items
+            .into_iter()
+            .partition(|(_, number)| sender.is_test(number, now));
+        for (item, _) in for_tests {
+            OpenReports::new(vec![item], report.clone()).report(0, Ok(Receipt::default()));
+        }
+        if items.is_empty() {
+            return;
+        }
         if sender.sends_bulk() {
-            let open = OpenReports::new(
-                batch.items.iter().map(|(item, _)| *item).collect(),
-                report.clone(),
-            );
-            let numbers: Vec<PhoneNumber> = batch.items.into_iter().map(|(_, number)| number).collect();
+            let open = OpenReports::new(items.iter().map(|(item, _)| *item).collect(), report.clone());
+            let numbers: Vec<PhoneNumber> = items.into_iter().map(|(_, number)| number).collect();
             calls.spawn(async move {
                 let open = Arc::new(open);
                 let settled: Settled = {
@@ -247,7 +255,7 @@ impl<P: FnMut(BulkProgress)> Run<'_, P> {
             });
             return;
         }
-        for (item, number) in batch.items {
+        for (item, number) in items {
             let (sender, text, stop) = (Arc::clone(&sender), Arc::clone(&text), stop.clone());
             let open = OpenReports::new(vec![item], report.clone());
             calls.spawn(async move {

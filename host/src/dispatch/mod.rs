@@ -24,8 +24,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub use breaker::{Breaker, BreakerState, Counts};
 
 use crate::{
-    clock::Clock,
-    model::{FailureClass, Outcome, PhoneNumber, SendFailure, VerificationId},
+    clock::{Clock, UnixMillis},
+    model::{FailureClass, Outcome, PhoneNumber, Receipt, SendFailure, VerificationId},
     store::{Order, OutboxMessage, Store},
 };
 
@@ -34,6 +34,9 @@ use crate::{
 pub trait Sender: Send + Sync {
     /// Sends one message, within the time limit.
     async fn send(&self, message: &OutboxMessage, time_limit: Duration) -> Outcome;
+
+    /// Whether a number is for tests at this time, so that its messages count as sent and no backend is asked.
+    fn is_test(&self, number: &PhoneNumber, now: UnixMillis) -> bool;
 
     /// Whether the backend has a way of its own to send one text to several numbers.
     fn sends_bulk(&self) -> bool;
@@ -190,6 +193,10 @@ impl Lane {
 
     /// Sends, and once more if certainly nothing was sent and there is time.
     async fn send(&self, order: &Order) -> Outcome {
+        // Whatever the backend and the breaker are up to.
+        if self.sender.is_test(&order.message.number, self.clock.now()) {
+            return Ok(Receipt::default());
+        }
         let time_left = || {
             let waited = self.clock.elapsed().saturating_sub(order.since);
             self.limits.total_timeout.saturating_sub(waited)

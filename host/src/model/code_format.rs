@@ -63,6 +63,12 @@ impl CodeFormat {
         SecurityCode::from_client(first.to_string().repeat(self.length))
     }
 
+    /// Whether a code is one of these, in upper case.
+    pub fn fits(self, code: &SecurityCode) -> bool {
+        let code = code.expose().as_bytes();
+        code.len() == self.length && code.iter().all(|one| self.alphabet.characters().contains(one))
+    }
+
     /// How many codes there are.
     pub fn possibilities(self) -> u64 {
         let length = u32::try_from(self.length).unwrap_or(u32::MAX);

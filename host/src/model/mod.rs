@@ -14,6 +14,7 @@ pub mod phone_number;
 pub mod security_code;
 pub mod segments;
 pub mod session_token;
+pub mod test_number;
 pub mod verification;
 
 pub use api_key::KeyDigest;
@@ -26,4 +27,5 @@ pub use message::{Locale, Messages};
 pub use phone_number::{PhoneNumber, Region};
 pub use security_code::SecurityCode;
 pub use session_token::SessionToken;
+pub use test_number::{TestNumber, TestNumbers};
 pub use verification::{Delivery, Status, Verdict, Verification, VerificationId};

@@ -37,9 +37,11 @@ pub(super) enum Value {
     /// A number with a point, as it was written.
     Decimal(String),
     Flag(bool),
+    /// A day: 2027-01-31.
+    Date(String),
     List(Vec<Value>),
     Table(Vec<Entry>),
-    /// A date, a number that is too large.
+    /// A date with a time, a number that is too large.
     Other(&'static str),
     /// Refers to what is not there; told already.
     Unresolved,
@@ -53,6 +55,7 @@ impl Value {
             Self::Integer(_) => "a whole number",
             Self::Decimal(_) => "a number with a point",
             Self::Flag(_) => "true or false",
+            Self::Date(_) => "a date",
             Self::List(_) => "a list",
             Self::Table(_) => "a table",
             Self::Other(kind) => kind,
@@ -99,6 +102,7 @@ impl Value {
                 .map(|entry| (entry.key.clone(), entry.value.to_json()))
                 .collect(),
             Self::Decimal(number) => number.parse::<f64>().map_or(serde_json::Value::Null, Into::into),
+            Self::Date(day) => day.clone().into(),
             Self::Other(_) | Self::Unresolved => serde_json::Value::Null,
         }
     }
@@ -109,6 +113,7 @@ impl Value {
             Self::Text { text, .. } => toml::Value::String(text.clone()).to_string(),
             Self::Integer(number) => number.to_string(),
             Self::Decimal(number) => number.clone(),
+            Self::Date(day) => day.clone(),
             Self::Flag(flag) => flag.to_string(),
             Self::List(items) => {
                 format!(
@@ -229,7 +234,8 @@ impl Convert<'_> {
             }
             DeValue::Table(table) => Value::Table(self.table(table)),
             DeValue::Float(number) => Value::Decimal(number.as_str().to_owned()),
-            DeValue::Datetime(_) => Value::Other("a date"),
+            DeValue::Datetime(time) if time.time.is_none() => Value::Date(time.to_string()),
+            DeValue::Datetime(_) => Value::Other("a date with a time"),
         }
     }
 }

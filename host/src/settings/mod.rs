@@ -19,6 +19,7 @@ mod reader;
 mod reference;
 mod server;
 mod store;
+mod test_numbers;
 
 use std::path::{Path, PathBuf};
 

@@ -7,9 +7,10 @@ use serde_json::{Map, Value};
 use super::{
     messages,
     reader::{Reader, Section, flag, number, text},
+    test_numbers,
 };
 use crate::{
-    model::{Alphabet, CodeFormat, Messages, Region},
+    model::{Alphabet, CodeFormat, Messages, Region, TestNumbers},
     verifier::ResendPolicy,
 };
 
@@ -45,6 +46,8 @@ pub struct PhoneVerification {
     pub context_allows_urls: bool,
     /// The texts.
     pub messages: Arc<Messages>,
+    /// Numbers that nothing is sent to.
+    pub test_numbers: Arc<TestNumbers>,
 }
 
 /// Without the options' values.
@@ -127,8 +130,10 @@ impl PhoneVerification {
                 .ok_or_else(|| format!("must be an ISO 3166 country code such as US, not {region}"))
         });
         let context_allows_urls = section.get("CONTEXT_ALLOWS_URLS", flag);
+        let (test_numbers, shown_numbers) = test_numbers::read(&mut section, code_format);
         section.show_table("phone_verification.OPTIONS", &shown_options);
         section.show_table("phone_verification.MESSAGES", &shown_messages);
+        section.show_table("phone_verification.TEST_NUMBERS", &shown_numbers);
         section.finish();
         Some(Self {
             backend,
@@ -143,6 +148,7 @@ impl PhoneVerification {
             default_region,
             context_allows_urls,
             messages: Arc::new(messages?),
+            test_numbers: Arc::new(test_numbers),
         })
     }
 }

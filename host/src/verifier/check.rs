@@ -67,7 +67,7 @@ impl Verifier {
                 .of_check(&request.number, request.client, &counters),
             ..self.check_rules()
         };
-        if !self.overrides.validates() {
+        if !self.overrides.validates() || self.test_code(&request.number).is_some() {
             return Ok(self.store.check_code(id, request.code, rules).await?);
         }
         let verifier = self.clone();

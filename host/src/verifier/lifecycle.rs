@@ -141,18 +141,22 @@ impl Verifier {
         // One that was beside the pending code is nowhere to be read.
         let is_new = self.policy.resend == ResendPolicy::New || found.is_beside;
         let code = if is_new {
-            Some(self.new_code(locale).await?.map_err(ResendError::NotSent)?)
+            Some(
+                self.new_code(&number, locale)
+                    .await?
+                    .map_err(ResendError::NotSent)?,
+            )
         } else {
             None
         };
         let text = self
-            .words(code.as_ref().unwrap_or(&pending), locale, &Map::new())
+            .words(&number, code.as_ref().unwrap_or(&pending), locale, &Map::new())
             .await
             .map_err(ResendError::NotSent)?;
         let now = self.clock.now();
         let limits = &self.policy.limits;
         let keys = self.keyring.counter_keys(&number, client);
-        let counters = limits.counters(&number, &text, &keys);
+        let counters = limits.counters(&number, self.paid(&number, &text), &keys);
         // No further guess comes of it, so it is not wrong codes that could keep the holder from the SMS.
         let counters = counters
             .iter()

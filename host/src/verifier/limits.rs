@@ -49,8 +49,8 @@ impl Prices {
 }
 
 impl RateLimits {
-    /// What an SMS with this text is counted in.
-    pub fn counters(&self, number: &PhoneNumber, text: &str, keys: &CounterKeys) -> Arc<[Counter]> {
+    /// What an SMS is counted in. `paid`: its text; `None`: it costs nothing.
+    pub fn counters(&self, number: &PhoneNumber, paid: Option<&str>, keys: &CounterKeys) -> Arc<[Counter]> {
         let country = number.country();
         let mut counters = Vec::new();
         let mut count = |counted, limits: &Arc<[Limit]>, amount, key: CounterKey| {
@@ -76,7 +76,7 @@ impl RateLimits {
         let of_country = Counted::Country.in_public(&country.map(Region::code).unwrap_or_default());
         count(Counted::Country, &self.country, 1, of_country);
         count(Counted::Service, &self.service, 1, Counted::Service.in_public(""));
-        let price = self.prices.of(country, text);
+        let price = paid.map_or(0, |text| self.prices.of(country, text));
         count(Counted::Spend, &self.spend, price, Counted::Spend.in_public(""));
         counters.into()
     }

@@ -28,6 +28,8 @@ mod retention_stories;
 mod stories;
 #[cfg(test)]
 mod stranger_stories;
+#[cfg(test)]
+mod test_number_stories;
 
 use std::{future::pending, panic::resume_unwind, sync::Arc, time::Duration};
 
@@ -43,7 +45,7 @@ pub use register::{RegisterError, RegisterRequest, Registered, ResendPolicy};
 use crate::{
     clock::Clock,
     entropy::Entropy,
-    model::{CodeFormat, Messages},
+    model::{CodeFormat, Messages, PhoneNumber, SecurityCode, TestNumbers},
     store::{CheckRules, Keyring, Order, Store},
 };
 
@@ -65,6 +67,8 @@ pub struct Policy {
     pub max_failed_attempts: u32,
     /// The texts.
     pub messages: Arc<Messages>,
+    /// Numbers with a fixed code, for which no backend is asked.
+    pub test_numbers: Arc<TestNumbers>,
     /// How many SMS may be asked for.
     pub limits: RateLimits,
     /// What speaks against an SMS, and what is done about it.
@@ -116,6 +120,16 @@ impl Verifier {
             policy,
             ..self.clone()
         }
+    }
+
+    /// What should be known while numbers for tests are in effect.
+    pub fn test_numbers_warning(&self) -> Option<String> {
+        self.policy.test_numbers.warning(self.clock.now())
+    }
+
+    /// The fixed code of a number that is for tests now.
+    fn test_code(&self, number: &PhoneNumber) -> Option<&SecurityCode> {
+        self.policy.test_numbers.code_of(number, self.clock.now())
     }
 
     fn check_rules(&self) -> CheckRules {

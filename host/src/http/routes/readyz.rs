@@ -34,6 +34,7 @@ pub(in crate::http) async fn answer(State(app): State<Arc<App>>, method: Method)
             live.backend.name
         ));
     }
+    warnings.extend(live.verifier.test_numbers_warning());
     match live.verifier.conversion_alarm().await {
         Ok(alarm) => warnings.extend(alarm.map(|alarm| alarm.to_string())),
         Err(error) => tracing::error!(%error, "the conversion cannot be computed"),

@@ -1,0 +1,157 @@
+//! `[phone_verification.TEST_NUMBERS]`: numbers with a fixed code until a date. Their codes are never shown.
+
+use super::{
+    document::{Entry, Value},
+    reader::{Section, text},
+};
+use crate::{
+    clock::UnixMillis,
+    model::{CodeFormat, PhoneNumber, SecurityCode, TestNumber, TestNumbers},
+};
+
+const TABLE: &str = "phone_verification.TEST_NUMBERS";
+
+/// The numbers, and how they are shown.
+pub(super) fn read(section: &mut Section<'_>, format: CodeFormat) -> (TestNumbers, Vec<(String, String)>) {
+    let (mut numbers, mut shown) = (Vec::new(), Vec::new());
+    for row in section.table("TEST_NUMBERS", false, TABLE) {
+        match test_number(&row, format) {
+            Ok((number, until)) => {
+                let key = toml::Value::String(row.key).to_string();
+                shown.push((key, format!("{{ code = \"***\", until = {until} }}")));
+                numbers.push(number);
+            }
+            Err(needed) => section.problem(Some(row.line), &format!("TEST_NUMBERS {}: {needed}", row.key)),
+        }
+    }
+    (TestNumbers(numbers), shown)
+}
+
+fn test_number(row: &Entry, format: CodeFormat) -> Result<(TestNumber, String), String> {
+    let number = PhoneNumber::parse(&row.key, None).ok();
+    let number = number
+        .filter(|number| number.e164() == row.key)
+        .ok_or("the key must be a phone number in E.164, such as \"+13478379634\"")?;
+    let Value::Table(entries) = &row.value else {
+        return Err(format!(
+            "must be a table, such as {{ code = \"123456\", until = 2027-01-31 }}, not {}",
+            row.value.kind()
+        ));
+    };
+    if let Some(unknown) = entries
+        .iter()
+        .find(|entry| !["code", "until"].contains(&&*entry.key))
+    {
+        return Err(format!(
+            "{} is not a setting; there are code and until",
+            unknown.key
+        ));
+    }
+    let get = |key: &str| {
+        let entry = entries.iter().find(|entry| entry.key == key);
+        entry
+            .map(|entry| &entry.value)
+            .ok_or_else(|| format!("{key} is missing"))
+    };
+    let code = SecurityCode::from_client(text(get("code")?).map_err(|needed| format!("code {needed}"))?);
+    if !format.fits(&code) {
+        return Err(format!(
+            "code must have TOKEN_LENGTH characters, {}, of SECURITY_CODE_ALPHABET",
+            format.length
+        ));
+    }
+    let until = get("until")?;
+    let Value::Date(day) = until else {
+        return Err(format!(
+            "until must be a date, such as 2027-01-31, not {}",
+            until.kind()
+        ));
+    };
+    let ends_at = UnixMillis::end_of(day).ok_or("until must be a date from 1970-01-01 on")?;
+    let test = TestNumber {
+        number,
+        code,
+        ends_at,
+    };
+    Ok((test, day.clone()))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{
+        clock::UnixMillis,
+        model::PhoneNumber,
+        settings::tests::{REQUIRED, parse, problems},
+    };
+
+    fn with(lines: &str) -> String {
+        format!("{REQUIRED}\n[phone_verification.TEST_NUMBERS]\n{lines}\n")
+    }
+
+    #[test]
+    fn a_number_has_its_code_until_its_date_and_never_shows_it() {
+        let settings = parse(&with(
+            "\"+13478379634\" = { code = \"837261\", until = 2027-01-31 }",
+        ))
+        .unwrap();
+        let numbers = &settings.phone_verification.test_numbers;
+        let number = PhoneNumber::parse("+13478379634", None).unwrap();
+        let code = numbers.code_of(&number, UnixMillis(0)).unwrap();
+        assert_eq!(code.expose(), "837261");
+        assert!(
+            settings
+                .effective
+                .contains("\"+13478379634\" = { code = \"***\", until = 2027-01-31 }"),
+            "{}",
+            settings.effective
+        );
+        assert!(!settings.effective.contains("837261"));
+        assert!(!format!("{numbers:?}").contains("837261"));
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_without_the_code() {
+        let needed = [
+            (
+                "\"3478379634\" = { code = \"837261\", until = 2027-01-31 }",
+                "E.164",
+            ),
+            (
+                "\"+1 347 837 9634\" = { code = \"837261\", until = 2027-01-31 }",
+                "E.164",
+            ),
+            ("\"+13478379634\" = \"837261\"", "must be a table"),
+            (
+                "\"+13478379634\" = { code = \"8372\", until = 2027-01-31 }",
+                "TOKEN_LENGTH characters, 6",
+            ),
+            (
+                "\"+13478379634\" = { code = \"83726X\", until = 2027-01-31 }",
+                "SECURITY_CODE_ALPHABET",
+            ),
+            (
+                "\"+13478379634\" = { code = 837261, until = 2027-01-31 }",
+                "code must be a text",
+            ),
+            ("\"+13478379634\" = { code = \"837261\" }", "until is missing"),
+            ("\"+13478379634\" = { until = 2027-01-31 }", "code is missing"),
+            (
+                "\"+13478379634\" = { code = \"837261\", until = \"2027-01-31\" }",
+                "not a text",
+            ),
+            (
+                "\"+13478379634\" = { code = \"837261\", until = 2027-01-31T10:00:00Z }",
+                "not a date with a time",
+            ),
+            (
+                "\"+13478379634\" = { code = \"837261\", until = 2027-01-31, to = 1 }",
+                "to is not a setting",
+            ),
+        ];
+        for (line, needed) in needed {
+            let told = problems(&with(line));
+            assert!(told.len() == 1 && told[0].contains(needed), "{line}: {told:?}");
+            assert!(!told[0].contains("8372"), "{told:?}");
+        }
+    }
+}
