@@ -15,7 +15,7 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use load::{Numbers, pairs_per_second};
@@ -177,16 +177,22 @@ fn seed(directory: &Path) -> PathBuf {
     let database = directory.join("million.db");
     drop(Server::daemon(directory, &database));
     let connection = rusqlite::Connection::open(&database).expect("the daemon made the database");
+    let weeks_ago = SystemTime::now() - Duration::from_secs(14 * 24 * 60 * 60);
+    let first = weeks_ago
+        .duration_since(UNIX_EPOCH)
+        .expect("it is later than 1970")
+        .as_millis();
+    let first = i64::try_from(first).expect("milliseconds of this age");
     let rows = connection
         .execute(
-            // Ids of last year, side by side as they were made; everything else as the daemon leaves it.
+            // Side by side as they were made, younger than what is deleted; everything else as the daemon leaves it.
             "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?1)
              INSERT INTO verification
                  (id, number, key_id, code, code_used_at, attempts_left, created_at, expires_at, verified_at, delivery)
-             SELECT unhex(printf('%012x', 1700000000000 + i)) || randomblob(10), randomblob(32), 1, randomblob(32),
-                 1700000000000 + i, 5, 1700000000000 + i, 1700000600000 + i, 1700000000000 + i, 'sent'
+             SELECT unhex(printf('%012x', ?2 + i)) || randomblob(10), randomblob(32), 1, randomblob(32),
+                 ?2 + i, 5, ?2 + i, ?2 + 600000 + i, ?2 + i, 'sent'
              FROM n",
-            [OLD_ROWS],
+            (OLD_ROWS, first),
         )
         .expect("the rows fit the schema");
     assert_eq!(rows, OLD_ROWS as usize);

@@ -24,6 +24,7 @@ use std::{
 use async_trait::async_trait;
 pub use open::OpenError;
 use rusqlite::Connection;
+use tokio::time::Instant;
 
 use super::{
     Answer, Begun, BulkFailure, BulkLease, BulkProgress, CheckRules, CounterKey, Deed, Found, JobId, Keyring,
@@ -269,8 +270,9 @@ impl Store for Sqlite {
                 .await;
         }
         let mut deleted = 0;
-        // In steps, so that registrations get in between.
+        // In steps, so that registrations get in between; and most of the time is theirs.
         loop {
+            let began = Instant::now();
             let step = self
                 .write(move |connection| retention::delete_before(connection, before))
                 .await?;
@@ -278,6 +280,7 @@ impl Store for Sqlite {
             if step.all_done {
                 return Ok(deleted);
             }
+            tokio::time::sleep(began.elapsed() * retention::REST).await;
         }
     }
 
