@@ -42,6 +42,11 @@ impl TestNumbers {
             .map(|test| &test.code)
     }
 
+    /// Whether a number is named, also after its last day.
+    pub fn names(&self, number: &PhoneNumber) -> bool {
+        self.0.iter().any(|test| test.number == *number)
+    }
+
     /// What should be known while any are in effect.
     pub fn warning(&self, now: UnixMillis) -> Option<String> {
         let in_effect = || self.0.iter().filter(|test| test.is_in_effect(now));

@@ -14,14 +14,15 @@ const TABLE: &str = "phone_verification.TEST_NUMBERS";
 /// The numbers, and how they are shown.
 pub(super) fn read(section: &mut Section<'_>, format: CodeFormat) -> (TestNumbers, Vec<(String, String)>) {
     let (mut numbers, mut shown) = (Vec::new(), Vec::new());
-    for row in section.table("TEST_NUMBERS", false, TABLE) {
+    for (row, place) in section.table("TEST_NUMBERS", false, TABLE).into_iter().zip(1..) {
         match test_number(&row, format) {
-            Ok((number, until)) => {
-                let key = toml::Value::String(row.key).to_string();
+            Ok((test, until)) => {
+                let key = format!("\"{}\"", test.number.masked());
                 shown.push((key, format!("{{ code = \"***\", until = {until} }}")));
-                numbers.push(number);
+                numbers.push(test);
             }
-            Err(needed) => section.problem(Some(row.line), &format!("TEST_NUMBERS {}: {needed}", row.key)),
+            // By its place, since a number is not for a log.
+            Err(needed) => section.problem(Some(row.line), &format!("TEST_NUMBERS number {place}: {needed}")),
         }
     }
     (TestNumbers(numbers), shown)
@@ -31,7 +32,7 @@ fn test_number(row: &Entry, format: CodeFormat) -> Result<(TestNumber, String), 
     let number = PhoneNumber::parse(&row.key, None).ok();
     let number = number
         .filter(|number| number.e164() == row.key)
-        .ok_or("the key must be a phone number in E.164, such as \"+13478379634\"")?;
+        .ok_or("the key must be a phone number in E.164, such as \"+447911123456\"")?;
     let Value::Table(entries) = &row.value else {
         return Err(format!(
             "must be a table, such as {{ code = \"123456\", until = 2027-01-31 }}, not {}",
@@ -40,7 +41,7 @@ fn test_number(row: &Entry, format: CodeFormat) -> Result<(TestNumber, String), 
     };
     if let Some(unknown) = entries
         .iter()
-        .find(|entry| !["code", "until"].contains(&&*entry.key))
+        .find(|entry| !["code", "until"].contains(&&*entry.key.to_lowercase()))
     {
         return Err(format!(
             "{} is not a setting; there are code and until",
@@ -48,7 +49,7 @@ fn test_number(row: &Entry, format: CodeFormat) -> Result<(TestNumber, String), 
         ));
     }
     let get = |key: &str| {
-        let entry = entries.iter().find(|entry| entry.key == key);
+        let entry = entries.iter().find(|entry| entry.key.to_lowercase() == key);
         entry
             .map(|entry| &entry.value)
             .ok_or_else(|| format!("{key} is missing"))
@@ -91,7 +92,7 @@ mod tests {
     #[test]
     fn a_number_has_its_code_until_its_date_and_never_shows_it() {
         let settings = parse(&with(
-            "\"+13478379634\" = { code = \"837261\", until = 2027-01-31 }",
+            "\"+13478379634\" = { CODE = \"837261\", Until = 2027-01-31 }",
         ))
         .unwrap();
         let numbers = &settings.phone_verification.test_numbers;
@@ -101,16 +102,16 @@ mod tests {
         assert!(
             settings
                 .effective
-                .contains("\"+13478379634\" = { code = \"***\", until = 2027-01-31 }"),
+                .contains("\"+13****34\" = { code = \"***\", until = 2027-01-31 }"),
             "{}",
             settings.effective
         );
-        assert!(!settings.effective.contains("837261"));
+        assert!(!settings.effective.contains("837261") && !settings.effective.contains("3478379634"));
         assert!(!format!("{numbers:?}").contains("837261"));
     }
 
     #[test]
-    fn what_is_wrong_is_told_without_the_code() {
+    fn what_is_wrong_is_told_without_the_number_and_the_code() {
         let needed = [
             (
                 "\"3478379634\" = { code = \"837261\", until = 2027-01-31 }",
@@ -151,7 +152,7 @@ mod tests {
         for (line, needed) in needed {
             let told = problems(&with(line));
             assert!(told.len() == 1 && told[0].contains(needed), "{line}: {told:?}");
-            assert!(!told[0].contains("8372"), "{told:?}");
+            assert!(!told[0].contains("8372") && !told[0].contains("347"), "{told:?}");
         }
     }
 }

@@ -141,9 +141,12 @@ impl Verifier {
         // What cannot be sent is not begun.
         let place = self.outbox.try_reserve().map_err(|_| RegisterError::Busy)?;
         let mut pending = None;
+        // A number becomes one for tests, and ceases to be, while a code is pending: the one must not stand for the other.
+        let shares_codes =
+            self.policy.resend == ResendPolicy::Same && !self.policy.test_numbers.names(&request.number);
         for _ in 0..MAX_TRIES {
             let code = match pending.take() {
-                Some(pending) if self.policy.resend == ResendPolicy::Same => NewCode::Shared(pending),
+                Some(pending) if shares_codes => NewCode::Shared(pending),
                 pending => {
                     let code = self.new_code(&request.number, &request.locale).await?;
                     let code = code.map_err(RegisterError::NotSent)?;
@@ -242,6 +245,7 @@ impl Verifier {
                 .policy
                 .guard
                 .of_registration(&request.number, request.client, &counters)
+                .filter(|_| self.test_code(&request.number).is_none())
                 .map(Arc::new),
             replaced: None,
             counted_at: now,

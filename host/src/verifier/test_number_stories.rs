@@ -7,9 +7,9 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     clock::UnixMillis,
     fake_network::{Behaviour, FakeNetwork, Judge},
-    fake_service::{LIMITS, MAX_FAILED_ATTEMPTS, Service, number},
-    model::{Limit, Locale, SecurityCode, TestNumber, TestNumbers, Verdict},
-    verifier::{Policy, Prices, RateLimits, RegisterError, ResendError},
+    fake_service::{LIMITS, MAX_FAILED_ATTEMPTS, Service, code_in, number},
+    model::{Limit, Locale, SecurityCode, TestNumber, TestNumbers, Verdict, guard::Budgets},
+    verifier::{Guard, GuardMode, Policy, Prices, RateLimits, RegisterError, Registered, ResendError},
 };
 
 const CODE: &str = "837261";
@@ -186,4 +186,57 @@ async fn what_a_dead_process_left_for_it_is_not_sent_either() {
     }
     let sent = next.network.inbox();
     assert_eq!(sent.iter().map(|sms| &sms.0).collect::<Vec<_>>(), [&two]);
+}
+
+#[tokio::test]
+async fn a_number_that_becomes_one_for_tests_or_ceases_to_be_shares_no_code() {
+    let mut service = Service::start(FakeNetwork::new(Behaviour {
+        test_numbers: test_numbers(),
+        ..Behaviour::default()
+    }));
+    let ordinary = service.verifier.policy.clone();
+    let before = service.register(&number(1)).await.unwrap();
+    service.verifier = service.verifier.under(Policy {
+        test_numbers: Arc::new(test_numbers()),
+        ..ordinary
+    });
+    let during = service.register(&number(1)).await.unwrap();
+    let check = async |service: &Service, registered: &Registered, code: &str| {
+        let verdict = service.check(&number(1), &registered.session_token, code).await;
+        verdict.unwrap()
+    };
+    assert_eq!(check(&service, &before, CODE).await, Verdict::Invalid);
+    assert_eq!(check(&service, &during, CODE).await, Verdict::Valid);
+
+    service.clock.advance(DAY.saturating_sub(Duration::from_secs(1)));
+    service.register(&number(1)).await.unwrap();
+    service.clock.advance(Duration::from_secs(1));
+    let after = service.register(&number(1)).await.unwrap();
+    let sent = code_in(&service.network.inbox().last().unwrap().1);
+    assert_ne!(sent, CODE);
+    assert_eq!(check(&service, &after, CODE).await, Verdict::Invalid);
+    assert_eq!(check(&service, &after, &sent).await, Verdict::Valid);
+}
+
+#[tokio::test]
+async fn the_guard_does_not_look_at_a_number_for_tests() {
+    let guard = Guard {
+        mode: GuardMode::Enforce,
+        budgets: Budgets {
+            prefix_per_hour: 1,
+            ..Budgets::default()
+        },
+        ..Guard::default()
+    };
+    let mut service = Service::with_guard(FakeNetwork::default(), guard);
+    service.verifier = service.verifier.under(Policy {
+        test_numbers: Arc::new(test_numbers()),
+        ..service.verifier.policy.clone()
+    });
+    for _ in 0..3 {
+        service.register(&number(1)).await.unwrap();
+    }
+    // Its neighbour has all of the budget.
+    service.register(&number(2)).await.unwrap();
+    assert!(service.register(&number(3)).await.is_err());
 }
