@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde_json::json;
 
-use super::{Fault, counter, retention::first_id_at, writer::Transaction};
+use super::{Fault, counter, millis, retention::first_id_at, writer::Transaction};
 use crate::{
     clock::UnixMillis,
     model::{
@@ -12,6 +12,9 @@ use crate::{
     },
     store::{Blocked, CounterKey, GuardKeys, Guarded, OutboxMessage, keyring::Digest},
 };
+
+/// As the index has it.
+const DAY_MILLIS: i64 = 24 * 60 * 60 * 1000;
 
 /// The codes that a conversion is computed from, the latest ones.
 const MAX_CODES: u32 = 10_000;
@@ -28,7 +31,7 @@ pub(super) fn admit(
     let (counters, keys, now) = (&transaction.counters, &guarded.keys, message.counted_at);
     let found = reasons(transaction, guarded, now)?;
     if !found.is_empty() {
-        let verified_before = was_verified(transaction, numbers)?;
+        let verified_before = was_verified(transaction, numbers, now)?;
         let is_blocked = guarded.enforce && !verified_before;
         record(
             transaction,
@@ -110,12 +113,22 @@ fn reasons(transaction: &Transaction<'_>, guarded: &Guarded, now: UnixMillis) ->
     Ok(found)
 }
 
-fn was_verified(connection: &Connection, numbers: &[Digest]) -> Result<bool, Fault> {
-    let mut statement = connection
-        .prepare_cached("SELECT 1 FROM verification WHERE number = ?1 AND verified_at IS NOT NULL LIMIT 1")?;
-    for number in numbers {
-        if statement.exists([number])? {
-            return Ok(true);
+/// Looks at the index day by day, the latest first: the days of `RECORD_RETENTION_DAYS`.
+fn was_verified(connection: &Connection, numbers: &[Digest], now: UnixMillis) -> Result<bool, Fault> {
+    let first: Option<i64> = connection
+        .prepare_cached("SELECT min(verified_at / 86400000) FROM verification WHERE verified_at IS NOT NULL")?
+        .query_row([], |row| row.get(0))?;
+    let Some(first) = first else { return Ok(false) };
+    let mut statement = connection.prepare_cached(
+        "SELECT 1 FROM verification
+         WHERE verified_at / 86400000 = ?1 AND number = ?2 AND verified_at IS NOT NULL LIMIT 1",
+    )?;
+    // The clock of another node may be ahead about midnight.
+    for day in (first..=millis(now) / DAY_MILLIS + 1).rev() {
+        for number in numbers {
+            if statement.exists(params![day, number])? {
+                return Ok(true);
+            }
         }
     }
     Ok(false)
