@@ -2,8 +2,8 @@
 //!
 //! `cargo bench -p phone-verify-tests --bench http` builds the daemon and a backend library that sends
 //! nothing, and measures in turn, on the same machine and with the same client: a bare server (see
-//! `bare.rs`), the daemon on an empty database, and the daemon on a database that already holds a
-//! million verifications. It prints rates, and ratios round by round; the median ratio is the figure to
+//! `bare.rs`), the daemon on an empty database, the same without limits and without the guard, and the daemon on a
+//! database that already holds a million verifications. It prints rates, and ratios round by round; the median ratio is the figure to
 //! quote, since it holds when the machine's speed drifts.
 #![expect(clippy::disallowed_methods, reason = "a benchmark measures the real time")]
 
@@ -41,8 +41,15 @@ fn main() {
 
     println!("register+verify pairs per second, durable, {SECONDS} s a run, {ROUNDS} rounds");
     println!(
-        "{:>11}  {:>8} {:>8} {:>8}   {:>10} {:>12}",
-        "connections", "bare", "empty", "million", "empty/bare", "million/empty"
+        "{:>11}  {:>8} {:>8} {:>9} {:>8}   {:>10} {:>14} {:>13}",
+        "connections",
+        "bare",
+        "empty",
+        "unlimited",
+        "million",
+        "empty/bare",
+        "unlimited/bare",
+        "million/empty"
     );
     for connections in CONNECTIONS {
         let mut ratios = Vec::new();
@@ -57,20 +64,25 @@ fn main() {
             };
             let fresh = |name: &str| directory.path().join(format!("{name}-{connections}-{round}.db"));
             let bare = measure(&Server::bare(&fresh("bare")));
-            let empty = measure(&Server::daemon(directory.path(), &fresh("empty")));
-            let million = measure(&Server::daemon(directory.path(), &full));
+            let daemon = |database: &Path, limits| Server::daemon(directory.path(), database, limits);
+            let empty = measure(&daemon(&fresh("empty"), LIMITS));
+            let unlimited = measure(&daemon(&fresh("unlimited"), NO_LIMITS));
+            let million = measure(&daemon(&full, LIMITS));
+            forget_the_round(&full);
             println!(
-                "{connections:>11}  {bare:>8.0} {empty:>8.0} {million:>8.0}   {:>10.2} {:>12.2}",
+                "{connections:>11}  {bare:>8.0} {empty:>8.0} {unlimited:>9.0} {million:>8.0}   {:>10.2} {:>14.2} {:>13.2}",
                 empty / bare,
+                unlimited / bare,
                 million / empty
             );
-            ratios.push((empty / bare, million / empty));
+            ratios.push([empty / bare, unlimited / bare, million / empty]);
         }
         println!(
-            "{connections:>11}  {:>26}   {:>10.2} {:>12.2}",
+            "{connections:>11}  {:>36}   {:>10.2} {:>14.2} {:>13.2}",
             "median",
-            median(ratios.iter().map(|ratio| ratio.0)),
-            median(ratios.iter().map(|ratio| ratio.1))
+            median(ratios.iter().map(|ratio| ratio[0])),
+            median(ratios.iter().map(|ratio| ratio[1])),
+            median(ratios.iter().map(|ratio| ratio[2]))
         );
     }
 }
@@ -93,9 +105,9 @@ impl Server {
         Self::start(Command::new(this).arg("--bare").arg(database))
     }
 
-    fn daemon(directory: &Path, database: &Path) -> Self {
+    fn daemon(directory: &Path, database: &Path, limits: &str) -> Self {
         let settings = directory.join("phone-verify.toml");
-        std::fs::write(&settings, settings_text(database)).expect("the settings are written");
+        std::fs::write(&settings, settings_text(database, limits)).expect("the settings are written");
         Self::start(
             Command::new(artifacts::program())
                 .arg("serve")
@@ -128,7 +140,7 @@ impl Drop for Server {
     }
 }
 
-fn settings_text(database: &Path) -> String {
+fn settings_text(database: &Path, limits: &str) -> String {
     let libraries: PathBuf = artifacts::library("noop")
         .parent()
         .expect("a file has a folder")
@@ -151,8 +163,14 @@ listen = "127.0.0.1:0"
 url = "sqlite:{}"
 [plugins]
 directories = ["{}"]
-# Every limit counts, and none is reached.
-[limits]
+{limits}"#,
+        database.display(),
+        libraries.display()
+    )
+}
+
+/// Every limit counts, and none is reached.
+const LIMITS: &str = "[limits]
 resend_cooldown_seconds = 60
 number_per_10_minutes = 1000000000
 number_per_hour = 1000000000
@@ -166,16 +184,43 @@ service_per_hour = 1000000000
 service_per_day = 1000000000
 spend_per_hour = 1000000.0
 spend_per_day = 1000000.0
-"#,
-        database.display(),
-        libraries.display()
-    )
+";
+
+const NO_LIMITS: &str = "[limits]
+resend_cooldown_seconds = 0
+number_per_10_minutes = 0
+number_per_hour = 0
+number_per_day = 0
+failed_checks_per_hour = 0
+failed_checks_per_day = 0
+address_per_hour = 0
+country_per_hour = 0
+country_per_day = 0
+service_per_hour = 0
+service_per_day = 0
+spend_per_hour = 0.0
+spend_per_day = 0.0
+[guard]
+mode = \"off\"
+";
+
+/// The next round finds the file as this one did.
+fn forget_the_round(database: &Path) {
+    let connection = rusqlite::Connection::open(database).expect("the file is there");
+    connection
+        .execute_batch(&format!(
+            "DELETE FROM counter; DELETE FROM pending; DELETE FROM outbox;
+             DELETE FROM verification WHERE id > (SELECT id FROM verification ORDER BY id LIMIT 1 OFFSET {});
+             PRAGMA wal_checkpoint(TRUNCATE);",
+            OLD_ROWS - 1
+        ))
+        .expect("the round is forgotten");
 }
 
 /// A database that holds a million finished verifications, made once.
 fn seed(directory: &Path) -> PathBuf {
     let database = directory.join("million.db");
-    drop(Server::daemon(directory, &database));
+    drop(Server::daemon(directory, &database, LIMITS));
     let connection = rusqlite::Connection::open(&database).expect("the daemon made the database");
     let weeks_ago = SystemTime::now() - Duration::from_secs(14 * 24 * 60 * 60);
     let first = weeks_ago
