@@ -55,7 +55,10 @@ impl Host {
         self.log_with(level, message, &[]);
     }
 
-    /// One line with fields in the host's log. Phone numbers and secret options are masked there.
+    /// One line with fields in the host's log, of at most 2000 characters, 16 fields and 256 characters for each; what is
+    /// more is cut off, and so is what comes after 200 lines in a second. Phone numbers, secret options and what the call is about are
+    /// masked there. Outside of a call, and while a security code is made, the host cannot know the code: every word is
+    /// masked that may be one, which has four or more characters and a digit or is of upper-case consonants.
     pub fn log_with(&self, level: LogLevel, message: &str, fields: &[(&str, &str)]) {
         let level = match level {
             LogLevel::Error => level::ERROR,

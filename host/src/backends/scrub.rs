@@ -81,24 +81,40 @@ impl Scrubber {
     }
 }
 
+/// Masks every word that may be a security code, in a text of which nobody knows what it is about.
+pub(super) fn mask_any_code(text: &str) -> String {
+    let mut clean = String::with_capacity(text.len());
+    for piece in text.split_inclusive(is_between_words) {
+        let word = piece.trim_end_matches(is_between_words);
+        clean.push_str(if may_be_code(word) { MASK } else { word });
+        clean.push_str(&piece[word.len()..]);
+    }
+    clean
+}
+
 fn mask(text: &mut Cow<'_, str>, secret: &str) {
     if text.contains(secret) {
         *text = Cow::Owned(text.replace(secret, MASK));
     }
 }
 
-/// The words of a private text that may be its code: a library could quote them alone. Those with a digit, and those of
-/// the letters that codes are made of.
+/// The words of a private text that may be its code: a library could quote them alone.
 pub(super) fn code_words(text: &str) -> impl Iterator<Item = &str> {
-    let is_of_letters = |word: &str| {
+    text.split(is_between_words).filter(|word| may_be_code(word))
+}
+
+fn is_between_words(character: char) -> bool {
+    !character.is_alphanumeric()
+}
+
+/// Whether a word has a digit, or is of the letters that codes are made of.
+fn may_be_code(word: &str) -> bool {
+    let has_digit = word.bytes().any(|byte| byte.is_ascii_digit());
+    let is_of_letters = || {
         word.bytes()
             .all(|byte| Alphabet::Letters.characters().contains(&byte))
     };
-    text.split(|character: char| !character.is_alphanumeric())
-        .filter(move |word| {
-            let has_digit = word.bytes().any(|byte| byte.is_ascii_digit());
-            word.len() >= MIN_SECRET_LENGTH && (has_digit || is_of_letters(word))
-        })
+    word.len() >= MIN_SECRET_LENGTH && (has_digit || is_of_letters())
 }
 
 /// Masks what follows the name of an HTTP authentication scheme: the value of an `Authorization` field is made
@@ -257,6 +273,19 @@ mod tests {
         assert_eq!(clean("code 482913 refused"), "code *** refused");
         let of_letters = |text| Scrubber::default().clean(text, &["Acme: your code is KXWTRM."], 200);
         assert_eq!(of_letters("KXWTRM is no code of Acme"), "*** is no code of Acme");
+    }
+
+    #[test]
+    fn where_the_code_is_unknown_every_word_that_may_be_one_is_masked() {
+        for (text, expected) in [
+            ("made 482913", "made ***"),
+            ("4829 for KXWTRM, é48TR13é", "*** for ***, ***"),
+            ("HTTP 200 after 12 ms", "*** 200 after 12 ms"),
+            ("no code at all: +13****34", "no code at all: +13****34"),
+            ("", ""),
+        ] {
+            assert_eq!(mask_any_code(text), expected);
+        }
     }
 
     #[test]

@@ -32,8 +32,11 @@ pub struct VillainOptions {
     destructor: String,
     /// A secret that it talks about.
     secret: Option<Secret>,
-    /// The security code that it makes; without it the base makes one.
+    /// The security code that it makes, and talks about; without it the base makes one.
     code: Option<String>,
+    /// Whether it prints that code, too.
+    #[option(default = false)]
+    prints: bool,
     /// Where it may send requests to.
     base_url: Option<String>,
 }
@@ -187,6 +190,8 @@ impl Backend for VillainBackend {
                 println!("{}", self.gossip(number, message));
                 attacks::attack(rest.split(' ').next().unwrap_or_default());
             }
+            // Ends long after this call does.
+            "mutter" => print!("{message}"),
             "late" => self.host.sleep(call.time_left() + Duration::from_secs(1)).await,
             "left" => return Ok(Receipt::new(call.time_left().as_millis().to_string())),
             "names" => {
@@ -227,7 +232,17 @@ impl Backend for VillainBackend {
 
     async fn generate_security_code(&self, call: &Call) -> Result<String, Error> {
         match &self.options.code {
-            Some(code) => Ok(code.clone()),
+            Some(code) => {
+                if self.options.prints {
+                    println!("printed when made: {code}");
+                }
+                self.host.log_with(
+                    LogLevel::Warn,
+                    &format!("logged when made: {code}"),
+                    &[("code", code)],
+                );
+                Ok(code.clone())
+            }
             None => call.base().generate_security_code(),
         }
     }

@@ -1,7 +1,8 @@
 //! A library's log lines, in the host's log.
 //!
 //! Invariant: a line holds no secret, no code and no full phone number, is one line of bounded length, and a
-//! flood of them is cut off.
+//! flood of them is cut off. Where it is unknown which code a line could hold, because it was written outside of a call or
+//! while a code is made, every word that may be one is masked.
 
 use std::{
     sync::{
@@ -17,7 +18,10 @@ use phone_verify_plugin_abi::{
 };
 
 use super::call::CallInfo;
-use crate::{backends::scrub::Scrubber, clock::Clock};
+use crate::{
+    backends::scrub::{Scrubber, mask_any_code},
+    clock::Clock,
+};
 
 const MAX_LINE_CHARACTERS: usize = 2000;
 const MAX_FIELDS: usize = 16;
@@ -84,15 +88,17 @@ impl Log {
         call: Option<&CallInfo>,
     ) -> (String, Option<String>) {
         let private = call.map(CallInfo::private).unwrap_or_default();
+        let is_known = private.iter().any(|text| !text.is_empty());
+        let clean = |text: &str, max_characters| {
+            let text = self.scrubber.clean(text, &private, max_characters);
+            if is_known { text } else { mask_any_code(&text) }
+        };
         let fields: Vec<String> = fields
             .iter()
             .take(MAX_FIELDS)
-            .map(|Tuple2(name, value)| {
-                self.scrubber
-                    .clean(&format!("{name}={value}"), &private, MAX_FIELD_CHARACTERS)
-            })
+            .map(|Tuple2(name, value)| clean(&format!("{name}={value}"), MAX_FIELD_CHARACTERS))
             .collect();
-        let message = self.scrubber.clean(message, &private, MAX_LINE_CHARACTERS);
+        let message = clean(message, MAX_LINE_CHARACTERS);
         (message, (!fields.is_empty()).then(|| fields.join(" ")))
     }
 

@@ -1,7 +1,8 @@
 //! What a worker process prints, as log lines.
 //!
-//! Invariant: a line is masked by what every backend of the process must keep secret, and by what every call in it is
-//! about; a flood of lines is cut off.
+//! Invariant: a line is masked by what every backend of the process must keep secret, by what every call in it is
+//! about, and of every word that may be a security code, because a library may print a code that it has just made, or
+//! print when the call is over; a flood of lines is cut off.
 
 use std::{
     collections::VecDeque,
@@ -15,7 +16,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use super::link::Link;
 use crate::{
     backends::{
-        scrub::Scrubber,
+        scrub::{Scrubber, mask_any_code},
         services::{call::CallInfo, log::Log},
     },
     clock::Clock,
@@ -118,5 +119,5 @@ fn clean(text: &str, link: &Link) -> String {
     for instance in instances {
         text = instance.services.scrubber.clean(&text, &[], MAX_LINE_BYTES);
     }
-    text
+    mask_any_code(&text)
 }

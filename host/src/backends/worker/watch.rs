@@ -162,9 +162,8 @@ impl Watch {
             let mut rings = [0; 64];
             while matches!((&self.bell).read(&mut rings), Ok(1..)) {}
         }
-        // Before the frames: what a call printed is masked by what the call is about.
-        if (output || socket) && self.has_output {
-            self.has_output = self.output.read(&self.link);
+        if output {
+            self.read_output();
         }
         if socket {
             self.read(arrivals)?;
@@ -218,6 +217,12 @@ impl Watch {
         Ok(next.map(|at| timespec(at.saturating_sub(now))))
     }
 
+    fn read_output(&mut self) {
+        if self.has_output {
+            self.has_output = self.output.read(&self.link);
+        }
+    }
+
     fn read(&mut self, arrivals: &mut Arrivals) -> Result<(), End> {
         for _ in 0..READS {
             match arrivals.read(self.link.stream()) {
@@ -227,6 +232,8 @@ impl Watch {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(_) => return Err(End::Gone),
             }
+            // Before what came is handled: what a call printed is masked by what it is about, while that is known.
+            self.read_output();
             loop {
                 match arrivals.next() {
                     Ok(Some((id, message))) => {
