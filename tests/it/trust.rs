@@ -60,6 +60,15 @@ fn a_library_is_recorded_on_first_use_and_another_version_needs_a_word() {
     );
     assert_eq!(refused.code, Some(2));
 
+    // Its name, where `plugin check` takes the file.
+    for tool in ["trust", "rollback"] {
+        let refused = site.run(&["plugin", tool, "plugins/libnoop.so"]);
+        assert_eq!(refused.code, Some(2));
+        assert!(
+            refused.stderr.contains("without folder and ending: noop"),
+            "{refused:?}"
+        );
+    }
     let trusted = site.run(&["plugin", "trust", "noop"]);
     assert_eq!(trusted.code, Some(0), "{trusted:?}");
     assert!(trusted.stdout.contains(&second), "{trusted:?}");

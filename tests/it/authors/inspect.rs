@@ -91,7 +91,12 @@ fn what_is_no_library_is_a_wrong_argument() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("notes.txt"), "hello").unwrap();
     for (file, expected) in [
-        ("libgone.so", "does not exist"),
+        ("libgone.so", "libgone.so does not exist\n"),
+        // As settings and `plugin trust` name it.
+        (
+            "nexmo",
+            "name the file of the library, such as plugins/libnexmo.so",
+        ),
         ("notes.txt", "is not named as a library"),
     ] {
         let refused = plugin(folder.path(), &["inspect", file]);

@@ -3,6 +3,7 @@
 mod check;
 mod inspect;
 mod new;
+mod readme;
 
 use std::{
     path::{Path, PathBuf},

@@ -14,7 +14,7 @@ use crate::{
 #[derive(Args)]
 pub(super) struct Check {
     /// The library's file
-    #[arg(value_name = "LIBRARY")]
+    #[arg(value_name = "FILE")]
     library: PathBuf,
     /// A TOML file with options for the backends; what it leaves out is made up
     #[arg(long, value_name = "FILE")]

@@ -17,7 +17,7 @@ use crate::{
 #[derive(Args)]
 pub(super) struct Inspect {
     /// The library's file
-    #[arg(value_name = "LIBRARY")]
+    #[arg(value_name = "FILE")]
     library: PathBuf,
     /// Print the result as JSON
     #[arg(long)]
@@ -39,7 +39,18 @@ impl Inspect {
 /// What the file says about itself; a file that no host would look at is a wrong argument.
 pub(super) fn report(library: &Path) -> Result<LibraryReport, Failure> {
     if !library.exists() {
-        return Err(Failure::wrong([format!("{} does not exist", library.display())]));
+        let place = if library.components().count() == 1 && library.extension().is_none() {
+            format!(
+                "; name the file of the library, such as plugins/{DLL_PREFIX}{}{DLL_SUFFIX}",
+                library.display()
+            )
+        } else {
+            String::new()
+        };
+        return Err(Failure::wrong([format!(
+            "{} does not exist{place}",
+            library.display()
+        )]));
     }
     LibraryReport::of_file(library).ok_or_else(|| {
         Failure::wrong([format!(

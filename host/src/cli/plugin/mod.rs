@@ -7,6 +7,8 @@ mod new;
 mod rollback;
 mod trust;
 
+use std::{env::consts::DLL_PREFIX, ffi::OsStr, path::Path};
+
 use clap::{Args, Subcommand};
 
 use super::{Common, output::Failure};
@@ -29,6 +31,21 @@ enum Tool {
     Trust(trust::Trust),
     /// Go back to the version of a library that was used before; a running daemon takes it up
     Rollback(rollback::Rollback),
+}
+
+/// The name of a library, where somebody may well name its file, as for the tools of an author.
+fn library_name(text: &str) -> Result<String, String> {
+    if text.contains(['/', '\\', '.']) {
+        let stem = Path::new(text)
+            .file_stem()
+            .and_then(OsStr::to_str)
+            .unwrap_or(text);
+        return Err(format!(
+            "this is a file; name the library as settings do, without folder and ending: {}",
+            stem.strip_prefix(DLL_PREFIX).unwrap_or(stem)
+        ));
+    }
+    Ok(text.to_owned())
 }
 
 impl Plugin {

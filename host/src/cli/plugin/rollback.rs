@@ -8,7 +8,7 @@ use crate::{clock::Clock, daemon, entropy::Entropy};
 #[derive(Args)]
 pub(super) struct Rollback {
     /// The library's name, such as nexmo
-    #[arg(value_name = "LIBRARY")]
+    #[arg(value_name = "LIBRARY", value_parser = super::library_name)]
     library: String,
     #[command(flatten)]
     pub(super) common: Common,

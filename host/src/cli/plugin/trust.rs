@@ -8,7 +8,7 @@ use crate::{clock::Clock, daemon, entropy::Entropy};
 #[derive(Args)]
 pub(super) struct Trust {
     /// The library's name, such as nexmo
-    #[arg(value_name = "LIBRARY")]
+    #[arg(value_name = "LIBRARY", value_parser = super::library_name)]
     library: String,
     /// Let it run in the daemon's process too, where isolation = "auto" decides
     #[arg(long)]

@@ -1,0 +1,54 @@
+//! The backend that the README writes step by step: whoever types it as it stands there has one that passes every check.
+
+use std::fs;
+
+use phone_verify_tests::artifacts;
+
+use super::{plugin, target, text};
+
+/// The blocks of this language under a heading, one after the other.
+fn blocks(section: &str, language: &str) -> Vec<String> {
+    let fence = format!("```{language}\n");
+    let after = section.split(fence.as_str()).skip(1);
+    after
+        .map(|rest| rest.split("```").next().unwrap().to_owned())
+        .collect()
+}
+
+#[test]
+fn the_steps_of_the_readme_make_a_backend_that_passes() {
+    let workspace = artifacts::workspace();
+    let readme = fs::read_to_string(workspace.join("README.md")).unwrap();
+    let (_, after) = readme.split_once("## Write a backend").unwrap();
+    let (section, _) = after.split_once("\n### ").unwrap();
+    let [manifest, _settings, tape] = <[String; 3]>::try_from(blocks(section, "toml")).unwrap();
+    let source = blocks(section, "rust").concat();
+
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    // What a third party writes is a version; here the crate is not published yet.
+    let published = "phone-verify-plugin-api = \"0.1\"";
+    assert!(manifest.contains(published), "{manifest}");
+    let here = workspace.join("plugin-api");
+    let manifest = manifest.replace(
+        published,
+        &format!("phone-verify-plugin-api = {{ path = {here:?} }}"),
+    );
+    fs::create_dir(at("src")).unwrap();
+    fs::write(at("Cargo.toml"), manifest).unwrap();
+    fs::write(at("src/lib.rs"), source).unwrap();
+    fs::write(at("acme.tape.toml"), tape).unwrap();
+    // The versions that the workspace is tested with.
+    fs::copy(workspace.join("Cargo.lock"), at("Cargo.lock")).unwrap();
+
+    let built = artifacts::build(
+        folder.path(),
+        &["--offline", "--target-dir", target().to_str().unwrap()],
+    );
+    let library = built["acme"].file_name().unwrap();
+    fs::copy(&built["acme"], folder.path().join(library)).unwrap();
+    let checked = plugin(folder.path(), &["check", library.to_str().unwrap()]);
+    let card = text(&checked.stdout);
+    assert_eq!(checked.status.code(), Some(0), "{card}{}", text(&checked.stderr));
+    assert!(card.contains(", 0 failed, "), "{card}");
+}
