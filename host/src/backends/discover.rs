@@ -119,14 +119,14 @@ pub(super) fn file(path: &Path) -> Option<Found> {
 fn scan(directory: &Path) -> Result<BTreeMap<String, Vec<PathBuf>>, Refusal> {
     let refuse = |error: std::io::Error| {
         let problem = match error.kind() {
-            std::io::ErrorKind::NotFound => "does not exist".to_owned(),
-            std::io::ErrorKind::NotADirectory => "is not a directory".to_owned(),
-            _ => format!("cannot be read: {error}"),
+            std::io::ErrorKind::NotFound => "does not exist; make it".to_owned(),
+            std::io::ErrorKind::NotADirectory => "is not a directory; put one there".to_owned(),
+            _ => format!("cannot be read: {error}; make it readable for the user that runs phone-verify"),
         };
         Refusal::new(
             code::UNREADABLE_DIRECTORY,
             format!(
-                "the plugin directory {} {problem}; make it readable, or name another in [plugins] directories",
+                "the plugin directory {} {problem}, or name another in [plugins] directories",
                 directory.display()
             ),
         )
@@ -273,7 +273,7 @@ mod tests {
         assert_eq!(
             refused.sentence,
             format!(
-                "the plugin directory {} does not exist; make it readable, or name another in [plugins] directories",
+                "the plugin directory {} does not exist; make it, or name another in [plugins] directories",
                 missing.display()
             )
         );

@@ -1,5 +1,7 @@
 //! `[log]`: what is logged, and how.
 
+use tracing_subscriber::{EnvFilter, filter::LevelFilter};
+
 use super::reader::{Reader, text};
 
 /// What is logged, and how.
@@ -20,15 +22,27 @@ pub enum LogFormat {
     Json,
 }
 
+/// Whether this chooses what is logged. A word that is no level would be the name of a module: nothing but what that
+/// module says would be logged, and there is none named `warning`.
+fn is_filter(text: &str) -> bool {
+    EnvFilter::try_new(text).is_ok()
+        && text
+            .split(',')
+            .all(|part| part.contains('=') || part.trim().parse::<LevelFilter>().is_ok())
+}
+
 impl Log {
     pub(super) fn read(reader: &mut Reader) -> Self {
         let mut section = reader.section("log", false);
         let level = section.get("level", |value| {
             let level = text(value)?;
-            let known = tracing_subscriber::EnvFilter::try_new(&level).is_ok();
-            known
-                .then_some(level)
-                .ok_or_else(|| "must be error, warn, info, debug, trace or a filter".to_owned())
+            if is_filter(&level) {
+                return Ok(level);
+            }
+            Err(format!(
+                "must be error, warn, info, debug, trace or a filter such as \"info,phone_verify::backends=debug\", not \
+                 {level}"
+            ))
         });
         let format = section.get("format", |value| match text(value)?.as_str() {
             "text" => Ok(LogFormat::Text),
@@ -37,5 +51,33 @@ impl Log {
         });
         section.finish();
         Self { level, format }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{REQUIRED, parse, problems};
+
+    #[test]
+    fn a_level_is_one_of_five_words_or_a_filter() {
+        let with = |level: &str| format!("{REQUIRED}[log]\nlevel = \"{level}\"\n");
+        for good in [
+            "warn",
+            "INFO",
+            "off",
+            "info,phone_verify::backends=debug",
+            "hyper=error,info",
+        ] {
+            assert_eq!(parse(&with(good)).unwrap().log.level, good);
+        }
+        for bad in ["warning", "loud", "info,phone_verify", "phone_verify=loud"] {
+            assert_eq!(
+                problems(&with(bad)),
+                [format!(
+                    "test.toml:12: [log] level must be error, warn, info, debug, trace or a filter such as \
+                     \"info,phone_verify::backends=debug\", not {bad}"
+                )]
+            );
+        }
     }
 }

@@ -342,5 +342,18 @@ KEY = "s3cret-value"
             misspelt,
             ["test.toml:10: KEY refers to evn:KEY, but only ${env:NAME} and ${file:PATH} are known"]
         );
+        let as_in_a_shell = problems(&REQUIRED.replace("s3cret-value", "${ACME_KEY}"));
+        assert_eq!(
+            as_in_a_shell,
+            [
+                "test.toml:10: KEY has ${ACME_KEY}, which stands for nothing; for an environment variable write ${env:ACME_KEY}"
+            ]
+        );
+        let in_a_message = parse(&REQUIRED.replace("{app}:", "$${app}:")).unwrap();
+        assert!(
+            in_a_message.effective.contains("$${app}"),
+            "{}",
+            in_a_message.effective
+        );
     }
 }

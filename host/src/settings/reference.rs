@@ -10,7 +10,8 @@ pub(super) fn replace(text: &str, folder: &Path) -> Result<(String, bool), Vec<S
         let Some(length) = rest[begin..].find('}') else {
             break;
         };
-        let value = match rest[begin + 2..begin + length].split_once(':') {
+        let name = &rest[begin + 2..begin + length];
+        let value = match name.split_once(':') {
             Some(("env", name)) => Some(
                 std::env::var(name)
                     .map_err(|_| format!("refers to the environment variable {name}, which is not set")),
@@ -31,6 +32,10 @@ pub(super) fn replace(text: &str, folder: &Path) -> Result<(String, bool), Vec<S
             Some((scheme, name)) => Some(Err(format!(
                 "refers to {scheme}:{name}, but only ${{env:NAME}} and ${{file:PATH}} are known"
             ))),
+            // As a shell or another program's settings would have it.
+            None if is_variable(name) => Some(Err(format!(
+                "has ${{{name}}}, which stands for nothing; for an environment variable write ${{env:{name}}}"
+            ))),
             None => None,
         };
         replaced.push_str(&rest[..begin]);
@@ -50,6 +55,14 @@ pub(super) fn replace(text: &str, folder: &Path) -> Result<(String, bool), Vec<S
     } else {
         Err(problems)
     }
+}
+
+/// Whether this is how environment variables are named: `{app}` of a message is not.
+fn is_variable(name: &str) -> bool {
+    name.starts_with(|first: char| first.is_ascii_uppercase() || first == '_')
+        && name
+            .bytes()
+            .all(|byte| matches!(byte, b'A'..=b'Z' | b'0'..=b'9' | b'_'))
 }
 
 fn without_line_break(mut text: String) -> String {
