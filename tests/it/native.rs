@@ -1,5 +1,7 @@
 //! The native API over the real daemon: its answers, its errors, its keys, and that its description is true.
 
+use std::collections::BTreeSet;
+
 use phone_verify_tests::{
     daemon::{Answer, Daemon},
     site::Site,
@@ -20,8 +22,9 @@ async fn create(daemon: &Daemon, body: Value) -> Answer {
 }
 
 async fn begun(daemon: &Daemon) -> (String, String, String) {
-    let answer = create(daemon, json!({ "phone_number": NUMBER })).await;
+    let answer = create(daemon, json!({ "phone_number": NUMBER, "client_ref": "order 1" })).await;
     assert_eq!(answer.status, 201, "{answer:?}");
+    assert_eq!(answer.body["client_ref"], "order 1");
     let id = answer.body["id"].as_str().unwrap().to_owned();
     let token = answer.session_token().to_owned();
     (id, token, daemon.code_on_console())
@@ -95,6 +98,7 @@ async fn the_code_comes_again_until_the_verification_is_cancelled() {
         "{again:?}"
     );
     assert!(again.body["resend_at"].is_string(), "{again:?}");
+    assert_eq!(again.body["client_ref"], "order 1");
     assert_eq!(daemon.code_on_console(), code);
 
     let cancelled = daemon.send(daemon.request("DELETE", &path(&id))).await;
@@ -196,7 +200,10 @@ async fn every_fault_of_a_request_is_told_at_once() {
         answer.body["errors"],
         json!({ "phone_number": ["This field is required."], "context": ["Not an object."] })
     );
-    assert_eq!(answer.body["detail"], "There is a field that is not known here.");
+    assert_eq!(
+        answer.body["detail"],
+        "There is a field that is not known here: known are phone_number, locale, context and client_ref."
+    );
     let answer = create(&daemon, json!({ "phone_number": "+1" })).await;
     assert_eq!((answer.status, answer.code()), (400, "phone_number_invalid"));
     for (method, path, status, code) in [
@@ -406,7 +413,7 @@ async fn the_description_is_true() {
     let (_site, daemon) = daemon();
     let openapi = daemon.get("/openapi.json").await.body;
     let (id, token, code) = begun(&daemon).await;
-    let mut described = 0;
+    let (mut described, mut operations) = (0, BTreeSet::new());
     for (path, methods) in openapi["paths"].as_object().unwrap() {
         let methods = methods.as_object().unwrap();
         // What is described is there, and what is not described is not.
@@ -420,6 +427,11 @@ async fn the_description_is_true() {
                     );
                     assert_described(&openapi, operation, &answer);
                     described += 1;
+                    // A generated client has a method of this name.
+                    assert!(
+                        operations.insert(operation["operationId"].to_string()),
+                        "{operation}"
+                    );
                 }
                 None => assert_eq!(answer.status, 405, "{method} {path} is not described"),
             }

@@ -18,7 +18,6 @@ use serde_json::{Map, Value};
 use super::{
     error::{
         ApiError, BLANK, FieldError, NOT_A_STRING, NOT_AN_OBJECT, NULL, NULL_CHARACTER, REQUIRED, TOO_LONG,
-        UNKNOWN_FIELD,
     },
     media_type, python_json,
 };
@@ -174,10 +173,11 @@ impl Fields {
         None
     }
 
-    /// Refuses fields that nobody asked for: a misspelt one must not pass for one that was left out.
-    pub(super) fn nothing_else(&self, errors: &mut Vec<FieldError>) {
+    /// Refuses fields that nobody asked for: a misspelt one must not pass for one that was left out. The refusal says which
+    /// fields there are; what came is not repeated.
+    pub(super) fn nothing_else(&self, refusal: &'static str, errors: &mut Vec<FieldError>) {
         if !self.0.is_empty() {
-            errors.push(("non_field_errors", UNKNOWN_FIELD));
+            errors.push(("non_field_errors", refusal));
         }
     }
 

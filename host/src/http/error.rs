@@ -63,7 +63,6 @@ pub(super) const NOT_A_STRING: &str = "Not a valid string.";
 pub(super) const NULL_CHARACTER: &str = "Null characters are not allowed.";
 pub(super) const NOT_AN_OBJECT: &str = "Not an object.";
 pub(super) const TOO_LONG: &str = "This field is too long.";
-pub(super) const UNKNOWN_FIELD: &str = "There is a field that is not known here.";
 pub(super) const NOT_A_PHONE_NUMBER: &str = "Enter a valid phone number.";
 
 /// An answer in the making.

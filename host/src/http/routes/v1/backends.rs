@@ -66,6 +66,8 @@ pub(in crate::http) struct MessagesBody {
 #[utoipa::path(
     get,
     path = "/v1/backends",
+    operation_id = "list_backends",
+    tag = "backends",
     responses(
         (status = 200, body = BackendsBody),
         (status = "4XX", body = ProblemBody, content_type = "application/problem+json"),

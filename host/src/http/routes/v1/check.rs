@@ -15,6 +15,9 @@ use crate::{
     model::{SecurityCode, SessionToken, Verdict},
 };
 
+const UNKNOWN_FIELD: &str =
+    "There is a field that is not known here: known are session_token and security_code.";
+
 /// What came back.
 #[derive(ToSchema)]
 #[expect(
@@ -42,6 +45,8 @@ pub(in crate::http) struct CheckedBody {
 #[utoipa::path(
     post,
     path = "/v1/verifications/{id}/check",
+    operation_id = "check_security_code",
+    tag = "verifications",
     params(("id" = String, Path, description = "Names the verification")),
     request_body = CheckBody,
     responses(
@@ -60,7 +65,7 @@ pub(in crate::http) async fn check(
     let mut errors = Vec::new();
     let session_token = fields.text("session_token", &mut errors);
     let code = fields.text("security_code", &mut errors);
-    fields.nothing_else(&mut errors);
+    fields.nothing_else(UNKNOWN_FIELD, &mut errors);
     let (Some(session_token), Some(code), true) = (session_token, code, errors.is_empty()) else {
         return Err(ApiError::Fields(errors).into());
     };

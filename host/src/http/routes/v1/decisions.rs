@@ -66,6 +66,8 @@ impl From<Decision> for DecisionBody {
 #[utoipa::path(
     get,
     path = "/v1/decisions",
+    operation_id = "list_decisions",
+    tag = "decisions",
     params(("last" = Option<u32>, Query, description = "How many of the latest: 1 to 1000, else 100")),
     responses(
         (status = 200, body = DecisionsBody),

@@ -14,6 +14,8 @@ use crate::{
     model::Locale,
 };
 
+const UNKNOWN_FIELD: &str = "There is a field that is not known here: only locale is known.";
+
 /// May be left out.
 #[derive(ToSchema)]
 #[expect(
@@ -33,6 +35,8 @@ pub(in crate::http) struct ResendBody {
 #[utoipa::path(
     post,
     path = "/v1/verifications/{id}/resend",
+    operation_id = "resend_security_code",
+    tag = "verifications",
     params(("id" = String, Path, description = "Names the verification")),
     request_body = Option<ResendBody>,
     responses(
@@ -51,14 +55,16 @@ pub(in crate::http) async fn resend(
     let mut fields = Fields::read_json(request, app.read_timeout).await?;
     let mut errors = Vec::new();
     let wanted = fields.optional_text("locale", 255, &mut errors);
-    fields.nothing_else(&mut errors);
+    fields.nothing_else(UNKNOWN_FIELD, &mut errors);
     if !errors.is_empty() {
         return Err(ApiError::Fields(errors).into());
     }
     let live = app.live.get();
     let id = id(&text)?;
     let locale = wanted.map_or_else(|| locale(&headers), Locale);
+    let found = live.verifier.find(id).await.map_err(ApiError::Store)?;
+    let (_, client_ref) = found.ok_or(ApiError::NoVerification)?;
     let verification = live.verifier.resend(id, client, &locale).await;
     let verification = verification.map_err(ApiError::Resend)?;
-    shown(&live, &verification, None)
+    shown(&live, &verification, client_ref)
 }

@@ -18,6 +18,8 @@ use crate::{
 #[utoipa::path(
     get,
     path = "/v1/verifications/{id}",
+    operation_id = "show_verification",
+    tag = "verifications",
     params(("id" = String, Path, description = "Names the verification")),
     responses(
         (status = 200, body = VerificationBody),
@@ -42,6 +44,8 @@ pub(in crate::http) async fn show(
 #[utoipa::path(
     delete,
     path = "/v1/verifications/{id}",
+    operation_id = "cancel_verification",
+    tag = "verifications",
     params(("id" = String, Path, description = "Names the verification")),
     responses(
         (status = 200, body = VerificationBody),

@@ -29,6 +29,9 @@ use crate::{
     verifier::RegisterRequest,
 };
 
+const UNKNOWN_FIELD: &str =
+    "There is a field that is not known here: known are phone_number, locale, context and client_ref.";
+
 /// The most characters of a `client_ref`.
 const MAX_CLIENT_REF: usize = 128;
 /// The most characters of an `Idempotency-Key`.
@@ -74,6 +77,8 @@ pub(in crate::http) struct BegunBody {
 #[utoipa::path(
     post,
     path = "/v1/verifications",
+    operation_id = "create_verification",
+    tag = "verifications",
     request_body = NewVerificationBody,
     params(("Idempotency-Key" = Option<String>, Header,
         description = "With the same key and body the first answer comes again, for 24 hours, and nothing is sent")),
@@ -102,7 +107,7 @@ pub(in crate::http) async fn create(
     let context = context::cleaned(context, live.context_allows_urls)
         .map_err(|what| errors.push(("context", what)))
         .unwrap_or_default();
-    fields.nothing_else(&mut errors);
+    fields.nothing_else(UNKNOWN_FIELD, &mut errors);
     let key = idempotency_key(&headers, &mut errors);
     let Some(number) = number.filter(|_| errors.is_empty()) else {
         return Err(ApiError::Fields(errors).into());
