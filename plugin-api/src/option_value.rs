@@ -86,6 +86,20 @@ fn whole_number(number: &Number) -> Option<i128> {
     signed.or_else(|| number.as_u64().map(i128::from))
 }
 
+/// As TOML takes it too, and so that no host takes a long one for a phone number, which it would mask.
+fn grouped(number: &impl ToString) -> String {
+    let text = number.to_string();
+    let mut grouped = String::new();
+    for (at, character) in text.chars().enumerate() {
+        let left = text.len() - at;
+        if left % 3 == 0 && grouped.ends_with(|before: char| before.is_ascii_digit()) {
+            grouped.push('_');
+        }
+        grouped.push(character);
+    }
+    grouped
+}
+
 macro_rules! integers {
     ($($integer:ty),+) => {$(
         impl OptionValue for $integer {
@@ -98,7 +112,9 @@ macro_rules! integers {
                     Value::String(text) => text.trim().parse().ok(),
                     _ => None,
                 };
-                number.ok_or_else(|| format!("a whole number from {} to {}", <$integer>::MIN, <$integer>::MAX))
+                number.ok_or_else(|| {
+                    format!("a whole number from {} to {}", grouped(&<$integer>::MIN), grouped(&<$integer>::MAX))
+                })
             }
         }
     )+};

@@ -77,6 +77,20 @@ fn what_register_prints_can_be_pasted() {
 }
 
 #[test]
+fn an_sms_that_may_have_been_sent_is_not_called_unsent() {
+    let mut site = Site::with_backend("villain.VillainBackend", &json!({}));
+    site.set("phone_verification", "MESSAGE", "panic {security_code}");
+    let told = site.run(&["register", NUMBER]);
+    assert_eq!(told.code, Some(1), "{told:#?}");
+    assert!(
+        told.stderr
+            .contains("error: it is not known whether the SMS was sent: plugin_panic: "),
+        "{told:#?}"
+    );
+    assert!(!told.stderr.contains("not sent"), "{told:#?}");
+}
+
+#[test]
 fn wrong_arguments_end_with_2() {
     let site = fixed_code();
     for arguments in [
@@ -96,6 +110,24 @@ fn wrong_arguments_end_with_2() {
         assert_eq!(ran.code, Some(2), "{arguments:?}: {ran:#?}");
         assert_eq!(ran.stdout, "", "{arguments:?}");
         assert!(!ran.stderr.is_empty(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_wrong_argument_is_told_with_what_is_needed() {
+    let site = fixed_code();
+    let said = |arguments: &[&str]| site.run(arguments).stderr;
+    let told = said(&["send", "--message", "hello", NUMBER, "3478379634"]);
+    assert!(
+        told.ends_with("error: number 2: this is not a valid phone number; write it with its country code, such as +13478379634\n"),
+        "{told}"
+    );
+    for listen in ["8001", ":8001", "localhost:8001"] {
+        let told = said(&["serve", "--listen", listen]);
+        assert!(
+            told.contains("an address and a port such as 127.0.0.1:8000"),
+            "{told}"
+        );
     }
 }
 

@@ -17,7 +17,7 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 #[derive(Args)]
 pub(super) struct Cleanup {
-    /// Delete what is older than this; else `RECORD_RETENTION_DAYS`
+    /// Delete what is older than so many days, 0 being all, pending codes too; else than `RECORD_RETENTION_DAYS`
     #[arg(long, value_parser = clap::value_parser!(u32).range(0..=36_500))]
     days: Option<u32>,
     /// Only say how many there are

@@ -58,6 +58,11 @@ impl Failure {
         }
     }
 
+    /// What is told.
+    pub(super) fn problems(&self) -> impl Iterator<Item = &str> {
+        self.problems.iter().map(String::as_str)
+    }
+
     pub(super) fn report(self, as_json: bool) -> ExitCode {
         let mut stderr = stderr().lock();
         if as_json && !self.problems.is_empty() {

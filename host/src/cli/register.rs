@@ -5,9 +5,9 @@ use serde_json::json;
 
 use super::{Common, output::Failure};
 use crate::{
-    model::{Locale, PhoneNumber},
+    model::{FailureClass, Locale, PhoneNumber},
     settings::Settings,
-    verifier::RegisterRequest,
+    verifier::{RegisterError, RegisterRequest},
 };
 
 #[derive(Args)]
@@ -34,6 +34,15 @@ pub(super) fn parse_number(text: &str, settings: &Settings) -> Result<PhoneNumbe
     })
 }
 
+fn told(error: &RegisterError) -> String {
+    match error {
+        RegisterError::NotSent(failure) if failure.class == FailureClass::OutcomeUnknown => {
+            format!("it is not known whether the SMS was sent: {failure}")
+        }
+        error => error.to_string(),
+    }
+}
+
 impl Register {
     pub(super) fn run(&self) -> Result<(), Failure> {
         let registered = self.common.with_service(async |service, settings| {
@@ -43,7 +52,7 @@ impl Register {
                 .verifier
                 .register(request)
                 .await
-                .map_err(|error| Failure::failed(error.to_string()))
+                .map_err(|error| Failure::failed(told(&error)))
         })?;
         let token = registered.session_token.expose();
         let result = json!({ "session_token": token, "expires_at_unix_ms": registered.expires_at.0 });

@@ -84,7 +84,7 @@ impl Send {
             match parse_number(&text, settings) {
                 Ok(number) if seen.insert(number.clone()) => numbers.push(number),
                 Ok(_) => {}
-                Err(_) => problems.push(format!("{place}: this is not a valid phone number")),
+                Err(refused) => problems.extend(refused.problems().map(|what| format!("{place}: {what}"))),
             }
         }
         if problems.is_empty() && numbers.is_empty() {

@@ -26,8 +26,13 @@ pub(super) struct Serve {
     #[arg(long)]
     demo: bool,
     /// Listen here instead of where the settings say
-    #[arg(long, value_name = "ADDRESS:PORT")]
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = address)]
     listen: Option<SocketAddr>,
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse()
+        .map_err(|_| "it must be an address and a port such as 127.0.0.1:8000".to_owned())
 }
 
 impl Serve {

@@ -158,7 +158,12 @@ impl Lane {
                     class = failure.class.as_str(),
                     code = failure.code,
                     reason = failure.message,
-                    "not sent"
+                    "{}",
+                    if failure.class == FailureClass::OutcomeUnknown {
+                        "not known whether it was sent"
+                    } else {
+                        "not sent"
+                    }
                 ),
             }
             // A success need not wait until it is recorded: a crash before that only means that the same code

@@ -70,11 +70,14 @@ fn a_sender_of_digits_needs_no_quotes() {
 #[test]
 fn every_fault_is_told_at_once_by_name() {
     assert_eq!(
-        problems(r#"{"max_parts": 70000, "patience": "soon", "unicode": 1, "routes": "a", "kee": "k3y"}"#),
+        problems(
+            r#"{"max_parts": 70000, "offset": "far", "patience": "soon", "unicode": 1, "routes": "a", "kee": "k3y"}"#
+        ),
         [
             "option KEY is missing",
             "option FROM is missing",
-            "option MAX_PARTS must be a whole number from 0 to 65535",
+            "option MAX_PARTS must be a whole number from 0 to 65_535",
+            "option OFFSET must be a whole number from -2_147_483_648 to 2_147_483_647",
             "option UNICODE must be true or false",
             "option PATIENCE must be a whole number of seconds",
             "option ROUTES must be a list",

@@ -312,7 +312,7 @@ fn without_a_tape_a_backend_that_asks_a_provider_is_told_to_write_one() {
         checks[0]["why"]
             .as_str()
             .unwrap()
-            .contains("write nexmo.tape.toml beside"),
+            .contains("write nexmo.tape.toml beside Cargo.toml or the library, or name it with --tape"),
         "{card:#}"
     );
 }

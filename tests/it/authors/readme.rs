@@ -34,6 +34,8 @@ fn the_steps_of_the_readme_make_a_backend_that_passes() {
         published,
         &format!("phone-verify-plugin-api = {{ path = {here:?} }}"),
     );
+    // Whatever lies above the folder of temporary files is no workspace of this crate.
+    let manifest = format!("{manifest}\n[workspace]\n");
     fs::create_dir(at("src")).unwrap();
     fs::write(at("Cargo.toml"), manifest).unwrap();
     fs::write(at("src/lib.rs"), source).unwrap();

@@ -11,7 +11,8 @@ pub(super) fn success(bench: &Bench) -> Outcome {
     let asks = !bench.network.requests().is_empty();
     if asks && !bench.has_tape() {
         return fail(format!(
-            "it asks a provider, and no tape says what that answers: write {}.tape.toml beside the crate or the library",
+            "it asks a provider, and no tape says what that answers: write {}.tape.toml beside Cargo.toml or \
+             the library, or name it with --tape",
             bench.report.library
         ));
     }
