@@ -24,9 +24,7 @@ use phone_verify::{
         ClientAddress, CodeFormat, Limit, Locale, PhoneNumber, Receipt, SecurityCode, Verdict, VerificationId,
     },
     settings::Settings,
-    store::{
-        Begun, CheckRules, Counted, Keyring, NewCode, NewVerification, OutboxMessage, Store, sqlite::Sqlite,
-    },
+    store::{Begun, CheckRules, Keyring, NewCode, NewVerification, OutboxMessage, Store, sqlite::Sqlite},
     verifier::{Guard, RateLimits},
 };
 use tokio::runtime::Runtime;
@@ -101,6 +99,7 @@ impl Bench {
             lease: Duration::from_secs(60),
             max_failed_attempts: 5,
             max_sessions: 5,
+            remembered_for: Duration::from_secs(30 * 24 * 60 * 60),
             client_ref: None,
             request: None,
         });
@@ -110,7 +109,7 @@ impl Bench {
             now,
             only_once: true,
             max_failed_attempts: 5,
-            failed_checks: Some(keys.number(Counted::FailedChecks)),
+            failed_checks: Some(keys.number()),
             guard: heard,
         };
         // As in the daemon, nobody waits for the message to be settled before the code is checked.
@@ -161,7 +160,10 @@ fn seed(path: &Path) {
              WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < {OLD_ROWS})
              SELECT unhex(printf('%012x%020x', 1700000000000 + i, i)), randomblob(32), 1, randomblob(32), 5,
                     1700000000000 + i, 1700000600000 + i, 1700000001000 + i, 1700000001000 + i, 'sent'
-             FROM n;"
+             FROM n;
+             INSERT INTO counter (key, log, ends_at)
+             WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < {OLD_ROWS})
+             SELECT unhex('6e') || randomblob(16), randomblob(35), 9000000000000 FROM n;"
         ))
         .expect("the rows are made");
 }

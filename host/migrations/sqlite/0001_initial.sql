@@ -44,10 +44,6 @@ CREATE TABLE request (
 ) WITHOUT ROWID;
 CREATE INDEX request_verification ON request (verification);
 
--- Numbers that were verified, which the guard lets through. By day first, so that what is verified now is stored side by
--- side, however many there were before.
-CREATE INDEX verification_verified ON verification (verified_at / 86400000, number) WHERE verified_at IS NOT NULL;
-
 -- What the guard decided about messages that something spoke against. The id is that of
 -- the message.
 CREATE TABLE decision (
@@ -69,6 +65,7 @@ CREATE TABLE pending (
 ) WITHOUT ROWID;
 
 -- What happened lately, for limits and the guard. The key says what is counted and of whom: a country's code, or a digest.
+-- That of a number also tells whether it was verified.
 CREATE TABLE counter (
     key             BLOB    PRIMARY KEY,
     log             BLOB    NOT NULL,   -- times and amounts, days, or countries

@@ -38,8 +38,7 @@ impl Counted {
     /// What its keys begin with, never to be changed.
     pub(super) fn tag(self) -> u8 {
         match self {
-            Self::Number => b'n',
-            Self::FailedChecks => b'f',
+            Self::Number | Self::FailedChecks => b'n',
             Self::Address => b'a',
             Self::Country => b'c',
             Self::Service => b's',
@@ -95,9 +94,9 @@ pub struct CounterKeys {
 }
 
 impl CounterKeys {
-    /// What is counted of the number.
-    pub fn number(&self, counted: Counted) -> CounterKey {
-        counted.of(&self.number)
+    /// All that is remembered of the number, [`Counted::Number`] and [`Counted::FailedChecks`] among it.
+    pub fn number(&self) -> CounterKey {
+        Counted::Number.of(&self.number)
     }
 
     /// What is counted of the number's prefix.

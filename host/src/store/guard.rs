@@ -10,6 +10,8 @@ use crate::{
 /// Where the guard counts a registration, and its verification.
 #[derive(Clone, Copy, Debug)]
 pub struct GuardKeys {
+    /// What is remembered of the number.
+    pub number: CounterKey,
     /// Codes for numbers of this prefix that did not come back.
     pub prefix: CounterKey,
     /// Codes for this country that did not come back.

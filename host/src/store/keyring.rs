@@ -203,6 +203,11 @@ impl Keyring {
             .into()
     }
 
+    /// What a number is stored as: a digest under the current key.
+    pub fn number_digest(&self, number: &PhoneNumber) -> Digest {
+        self.keys[0].number_digest(number)
+    }
+
     /// What a number is found by: a digest under each key, the current one first.
     pub fn number_digests(&self, number: &PhoneNumber) -> Vec<Digest> {
         self.keys.iter().map(|key| key.number_digest(number)).collect()

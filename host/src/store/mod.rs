@@ -70,6 +70,8 @@ pub struct NewVerification {
     pub max_failed_attempts: u32,
     /// How many verifications may share a code.
     pub max_sessions: u32,
+    /// How long it is remembered whether the number was verified.
+    pub remembered_for: Duration,
     /// The caller's own name for it.
     pub client_ref: Option<String>,
     /// What the request is known again by.
@@ -233,7 +235,7 @@ pub struct CheckRules {
     pub only_once: bool,
     /// As in [`NewVerification`]; a success sets the attempts back to it.
     pub max_failed_attempts: u32,
-    /// Where a wrong code is counted beside its own attempts.
+    /// Of which number a wrong code is counted beside its own attempts.
     pub failed_checks: Option<CounterKey>,
     /// Where the guard hears that the code came back.
     pub guard: Option<GuardKeys>,

@@ -10,7 +10,7 @@ use crate::{
         ClientAddress, FailureClass, PhoneNumber, SecurityCode, SendFailure, SessionToken, Verdict,
         VerificationId,
     },
-    store::{CheckRules, Counted, Store, StoreError},
+    store::{CheckRules, Store, StoreError},
 };
 
 /// A code that came back.
@@ -61,7 +61,7 @@ impl Verifier {
         let counters = self.keyring.counter_keys(&request.number, request.client);
         let is_limited = !self.policy.limits.failed_checks.is_empty();
         let rules = CheckRules {
-            failed_checks: is_limited.then(|| counters.number(Counted::FailedChecks)),
+            failed_checks: is_limited.then(|| counters.number()),
             guard: self
                 .policy
                 .guard

@@ -119,6 +119,7 @@ impl Guard {
             *place = byte;
         }
         let keys = GuardKeys {
+            number: counters.number(),
             prefix: counters.prefix(Counted::UnverifiedOfPrefix),
             country: Counted::UnverifiedOfCountry.in_public(&name),
             history: Counted::History.in_public(&name),

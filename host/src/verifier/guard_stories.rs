@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     fake_network::{FakeNetwork, failure},
-    fake_service::{LIFETIME, Service, code_in, number},
+    fake_service::{LIFETIME, RETENTION, Service, code_in, number},
     model::{
         FailureClass, Locale, PhoneNumber, Region, Verdict,
         guard::{Action, Budgets, Reason},
@@ -316,6 +316,47 @@ async fn a_number_that_was_verified_is_never_refused() {
         .map(|decision| (decision.action, decision.verified_before))
         .collect();
     assert_eq!(told, [(Action::Allowed, true), (Action::Blocked, false)]);
+}
+
+/// One whose guard lets no second code of a prefix be unanswered, and whose first Londoner was verified.
+async fn with_a_verified_londoner() -> Service {
+    let mut guard = with_budget(Reason::PrefixUnverified);
+    guard.budgets.prefix_per_hour = 1;
+    let service = Service::with_guard(FakeNetwork::default(), guard);
+    verify_from(&service, HOME, &londoner(0)).await;
+    service
+}
+
+/// Whether the first Londoner gets a code that no other of the prefix gets, some time later.
+async fn is_spared(service: &Service, later: Duration) -> bool {
+    service.clock.advance(later);
+    let swept = service.store.expire_codes(service.clock.now()).await;
+    swept.unwrap();
+    assert_eq!(refusal(service, &londoner(1)).await, None);
+    assert_eq!(
+        refusal(service, &londoner(2)).await.unwrap().0,
+        Reason::PrefixUnverified
+    );
+    refusal(service, &londoner(0)).await.is_none()
+}
+
+#[tokio::test]
+async fn that_a_number_was_verified_is_known_for_as_long_as_records_are_kept() {
+    let service = with_a_verified_londoner().await;
+    assert!(is_spared(&service, RETENTION.saturating_sub(MILLISECOND)).await);
+    // That code did not come back, which changes nothing, and the record of the one that did is deleted.
+    service.clock.advance(HOUR * 24);
+    let deleted = service.verifier.cleanup(HOUR * 24, false).await.unwrap();
+    assert!(deleted > 0);
+    assert!(is_spared(&service, HOUR).await);
+    assert!(!is_spared(&service, RETENTION).await);
+}
+
+#[tokio::test]
+async fn a_number_that_is_forgotten_is_not_known_as_verified() {
+    let service = with_a_verified_londoner().await;
+    service.store.forget(&londoner(0), false).await.unwrap();
+    assert!(!is_spared(&service, HOUR).await);
 }
 
 #[tokio::test]

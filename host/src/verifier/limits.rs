@@ -63,13 +63,8 @@ impl RateLimits {
                 });
             }
         };
-        count(Counted::Number, &self.number, 1, keys.number(Counted::Number));
-        count(
-            Counted::FailedChecks,
-            &self.failed_checks,
-            1,
-            keys.number(Counted::FailedChecks),
-        );
+        count(Counted::Number, &self.number, 1, keys.number());
+        count(Counted::FailedChecks, &self.failed_checks, 1, keys.number());
         if let Some(key) = keys.address(Counted::Address) {
             count(Counted::Address, &self.address, 1, key);
         }

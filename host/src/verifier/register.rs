@@ -260,6 +260,7 @@ impl Verifier {
             lease: self.policy.lease,
             max_failed_attempts: self.policy.max_failed_attempts,
             max_sessions: MAX_SESSIONS_PER_CODE,
+            remembered_for: self.policy.record_retention,
             client_ref: request.client_ref.clone(),
             request: request.request.clone(),
         })

@@ -25,6 +25,8 @@ const ROUNDS: usize = 5;
 const SECONDS: u64 = 4;
 const CONNECTIONS: [u64; 2] = [1, 64];
 const OLD_ROWS: u32 = 1_000_000;
+/// In milliseconds since the epoch.
+const LONG_FROM_NOW: i64 = 9_000_000_000_000;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
@@ -209,7 +211,7 @@ fn forget_the_round(database: &Path) {
     let connection = rusqlite::Connection::open(database).expect("the file is there");
     connection
         .execute_batch(&format!(
-            "DELETE FROM counter; DELETE FROM pending; DELETE FROM outbox;
+            "DELETE FROM counter WHERE ends_at <> {LONG_FROM_NOW}; DELETE FROM pending; DELETE FROM outbox;
              DELETE FROM verification WHERE id > (SELECT id FROM verification ORDER BY id LIMIT 1 OFFSET {});
              PRAGMA wal_checkpoint(TRUNCATE);",
             OLD_ROWS - 1
@@ -241,5 +243,15 @@ fn seed(directory: &Path) -> PathBuf {
         )
         .expect("the rows fit the schema");
     assert_eq!(rows, OLD_ROWS as usize);
+    let remembered = connection
+        .execute(
+            // As many numbers of which it is remembered that they were verified.
+            "INSERT INTO counter (key, log, ends_at)
+             WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?1)
+             SELECT unhex('6e') || randomblob(16), randomblob(35), ?2 FROM n",
+            (OLD_ROWS, LONG_FROM_NOW),
+        )
+        .expect("the rows fit the schema");
+    assert_eq!(remembered, OLD_ROWS as usize);
     database
 }

@@ -123,6 +123,7 @@ impl Desk {
             lease: LEASE,
             max_failed_attempts: MAX_FAILED_ATTEMPTS,
             max_sessions: MAX_SESSIONS,
+            remembered_for: LIFETIME * 2,
             client_ref: None,
             request: None,
         }

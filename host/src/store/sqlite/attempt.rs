@@ -151,7 +151,7 @@ impl Judged {
 /// Records that the code was not right. What counts against the number is a wrong guess.
 fn fail(transaction: &Transaction<'_>, verdict: Verdict, rules: CheckRules) -> Result<(), Fault> {
     match rules.failed_checks {
-        Some(key) if verdict == Verdict::Invalid => counter::add_one(transaction, key, rules.now),
+        Some(key) if verdict == Verdict::Invalid => counter::add_failed_check(transaction, key, rules.now),
         _ => Ok(()),
     }
 }

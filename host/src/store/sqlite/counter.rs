@@ -9,7 +9,7 @@ use std::{
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{Fault, millis, writer::Transaction};
+use super::{Fault, millis, number::Number, writer::Transaction};
 use crate::{
     clock::UnixMillis,
     model::{
@@ -47,6 +47,7 @@ impl Kept for Countries {
 /// What a transaction has in hand. A key is of one kind, since it begins with what is counted.
 #[derive(Default)]
 pub(super) struct Counters {
+    pub(super) numbers: Hand<Number>,
     pub(super) logs: Hand<Log>,
     pub(super) histories: Hand<History>,
     pub(super) countries: Hand<Countries>,
@@ -55,6 +56,7 @@ pub(super) struct Counters {
 impl Counters {
     /// Writes what was changed.
     pub(super) fn write(&self, connection: &Connection) -> rusqlite::Result<()> {
+        self.numbers.write(connection)?;
         self.logs.write(connection)?;
         self.histories.write(connection)?;
         self.countries.write(connection)
@@ -62,9 +64,47 @@ impl Counters {
 
     /// Lets go of all, since what an operation did to them is undone.
     pub(super) fn forget(&self) {
+        self.numbers.0.borrow_mut().clear();
         self.logs.0.borrow_mut().clear();
         self.histories.0.borrow_mut().clear();
         self.countries.0.borrow_mut().clear();
+    }
+}
+
+impl Counters {
+    /// Looks at what a limit is held against.
+    fn look<R>(
+        &self,
+        connection: &Connection,
+        counter: &Counter,
+        look: impl FnOnce(&Log) -> R,
+    ) -> Result<R, Fault> {
+        let key = counter.key;
+        match counter.counted {
+            Counted::Number => self.numbers.look(connection, key, |number| look(&number.sent)),
+            Counted::FailedChecks => self
+                .numbers
+                .look(connection, key, |number| look(&number.failed_checks)),
+            _ => self.logs.look(connection, key, look),
+        }
+    }
+
+    fn change(
+        &self,
+        connection: &Connection,
+        counter: &Counter,
+        change: impl FnOnce(&mut Log),
+    ) -> Result<(), Fault> {
+        let key = counter.key;
+        match counter.counted {
+            Counted::Number => self
+                .numbers
+                .change(connection, key, |number| change(&mut number.sent)),
+            Counted::FailedChecks => self
+                .numbers
+                .change(connection, key, |number| change(&mut number.failed_checks)),
+            _ => self.logs.change(connection, key, change),
+        }
     }
 }
 
@@ -138,7 +178,7 @@ pub(super) fn refusal(
 ) -> Result<Option<LimitReached>, Fault> {
     let mut reached: Option<LimitReached> = None;
     for counter in counters {
-        let refusal = transaction.counters.logs.look(transaction, counter.key, |log| {
+        let refusal = transaction.counters.look(transaction, counter, |log| {
             log.refusal(&counter.limits, counter.amount, now)
         })?;
         reached = reached
@@ -158,23 +198,23 @@ pub(super) fn count(
     if let Some(reached) = refusal(transaction, counters, now)? {
         return Ok(Err(reached));
     }
-    let logs = &transaction.counters.logs;
     for counter in counters {
         if counter.counted != Counted::FailedChecks {
-            logs.change(transaction, counter.key, |log| log.add(counter.amount, now))?;
+            let count = |log: &mut Log| log.add(counter.amount, now);
+            transaction.counters.change(transaction, counter, count)?;
         }
     }
     Ok(Ok(()))
 }
 
-/// From when on there is room for one more.
+/// From when on there is room for one more SMS to a number.
 pub(super) fn room_at(
     connection: &Connection,
     key: CounterKey,
     limits: &[Limit],
     now: UnixMillis,
 ) -> Result<UnixMillis, Fault> {
-    let reached = read::<Log>(connection, key)?.refusal(limits, 1, now);
+    let reached = read::<Number>(connection, key)?.sent.refusal(limits, 1, now);
     Ok(reached.map_or(now, |reached| reached.until))
 }
 
@@ -187,23 +227,21 @@ pub(super) fn take_back(
 ) -> Result<(), Fault> {
     for counter in counters {
         if counter.counted.is_taken_back_after(failure) {
-            transaction
-                .counters
-                .logs
-                .change(transaction, counter.key, |log| {
-                    log.take_back(counter.amount, counted_at);
-                })?;
+            let take_back = |log: &mut Log| log.take_back(counter.amount, counted_at);
+            transaction.counters.change(transaction, counter, take_back)?;
         }
     }
     Ok(())
 }
 
-/// Counts one more, whatever there is.
-pub(super) fn add_one(transaction: &Transaction<'_>, key: CounterKey, now: UnixMillis) -> Result<(), Fault> {
-    transaction
-        .counters
-        .logs
-        .change(transaction, key, |log| log.add(1, now))
+/// Counts a wrong code for a number, whatever there is.
+pub(super) fn add_failed_check(
+    transaction: &Transaction<'_>,
+    number: CounterKey,
+    now: UnixMillis,
+) -> Result<(), Fault> {
+    let numbers = &transaction.counters.numbers;
+    numbers.change(transaction, number, |number| number.failed_checks.add(1, now))
 }
 
 fn read<T: Kept>(connection: &Connection, key: CounterKey) -> Result<T, Fault> {

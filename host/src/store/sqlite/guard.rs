@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde_json::json;
 
-use super::{Fault, counter, millis, retention::first_id_at, writer::Transaction};
+use super::{Fault, counter, number, retention::first_id_at, writer::Transaction};
 use crate::{
     clock::UnixMillis,
     model::{
@@ -13,9 +13,6 @@ use crate::{
     store::{Blocked, CounterKey, GuardKeys, Guarded, OutboxMessage, keyring::Digest},
 };
 
-/// As the index has it.
-const DAY_MILLIS: i64 = 24 * 60 * 60 * 1000;
-
 /// The codes that a conversion is computed from, the latest ones.
 const MAX_CODES: u32 = 10_000;
 
@@ -23,7 +20,7 @@ const MAX_CODES: u32 = 10_000;
 pub(super) fn admit(
     transaction: &Transaction<'_>,
     message: &OutboxMessage,
-    numbers: &[Digest],
+    number: &Digest,
 ) -> Result<Option<Blocked>, Fault> {
     let Some(guarded) = &message.guard else {
         return Ok(None);
@@ -31,16 +28,9 @@ pub(super) fn admit(
     let (counters, keys, now) = (&transaction.counters, &guarded.keys, message.counted_at);
     let found = reasons(transaction, guarded, now)?;
     if !found.is_empty() {
-        let verified_before = was_verified(transaction, numbers, now)?;
+        let verified_before = number::was_verified(transaction, keys.number, now)?;
         let is_blocked = guarded.enforce && !verified_before;
-        record(
-            transaction,
-            message,
-            &numbers[0],
-            &found,
-            is_blocked,
-            verified_before,
-        )?;
+        record(transaction, message, number, &found, is_blocked, verified_before)?;
         // What never ends is told rather than a wait, and of two waits the longer.
         let worst = found
             .into_iter()
@@ -111,27 +101,6 @@ fn reasons(transaction: &Transaction<'_>, guarded: &Guarded, now: UnixMillis) ->
         full(Reason::AddressCountries, until);
     }
     Ok(found)
-}
-
-/// Looks at the index day by day, the latest first: the days of `RECORD_RETENTION_DAYS`.
-fn was_verified(connection: &Connection, numbers: &[Digest], now: UnixMillis) -> Result<bool, Fault> {
-    let first: Option<i64> = connection
-        .prepare_cached("SELECT min(verified_at / 86400000) FROM verification WHERE verified_at IS NOT NULL")?
-        .query_row([], |row| row.get(0))?;
-    let Some(first) = first else { return Ok(false) };
-    let mut statement = connection.prepare_cached(
-        "SELECT 1 FROM verification
-         WHERE verified_at / 86400000 = ?1 AND number = ?2 AND verified_at IS NOT NULL LIMIT 1",
-    )?;
-    // The clock of another node may be ahead about midnight.
-    for day in (first..=millis(now) / DAY_MILLIS + 1).rev() {
-        for number in numbers {
-            if statement.exists(params![day, number])? {
-                return Ok(true);
-            }
-        }
-    }
-    Ok(false)
 }
 
 fn record(

@@ -9,8 +9,7 @@ use crate::{
     clock::UnixMillis,
     model::{Delivery, FailureClass, Limit, SecurityCode, Status, Verification, VerificationId},
     store::{
-        CheckRules, Counted, Found, Keyring, MessageBegun, OutboxMessage, ReplacedCode, StoreError,
-        keyring::Digest,
+        CheckRules, Found, Keyring, MessageBegun, OutboxMessage, ReplacedCode, StoreError, keyring::Digest,
     },
 };
 
@@ -41,7 +40,7 @@ pub(super) fn find(
         ..
     }) = &mut found
     {
-        let key = keyring.counter_keys(number, None).number(Counted::Number);
+        let key = keyring.counter_keys(number, None).number();
         verification.resend_at = Some(counter::room_at(connection, key, of_number, rules.now)?);
     }
     Ok(found)
@@ -122,7 +121,7 @@ pub(super) fn cancel(connection: &Connection, id: VerificationId) -> Result<(), 
 pub(super) struct NewMessage {
     message: OutboxMessage,
     code: Option<NewCode>,
-    numbers: Vec<Digest>,
+    number: Digest,
     sealed: Vec<u8>,
 }
 
@@ -139,11 +138,11 @@ impl NewMessage {
         };
         let code = code.map(replace).transpose()?;
         let sealed = outbox::seal(&message, keyring)?;
-        let numbers = keyring.number_digests(&message.number);
+        let number = keyring.number_digest(&message.number);
         Ok(Self {
             message,
             code,
-            numbers,
+            number,
             sealed,
         })
     }
@@ -217,7 +216,7 @@ pub(super) fn begin_message(
     if let Err(reached) = counter::count(transaction, &new.message.counters, now)? {
         return Ok(MessageBegun::LimitReached(reached));
     }
-    if let Some(blocked) = guard::admit(transaction, &new.message, &new.numbers)? {
+    if let Some(blocked) = guard::admit(transaction, &new.message, &new.number)? {
         return Ok(MessageBegun::Blocked(blocked));
     }
     verification::count_resend(transaction, new.message.verification, 1)?;

@@ -7,6 +7,7 @@ mod bulk;
 mod counter;
 mod guard;
 mod lifecycle;
+mod number;
 mod open;
 mod outbox;
 mod person;
@@ -295,6 +296,7 @@ impl Store for Sqlite {
     }
 
     async fn forget(&self, number: &PhoneNumber, dry_run: bool) -> Result<u64, StoreError> {
+        let key = self.keyring.counter_keys(number, None).number();
         let (keyring, number) = (Arc::clone(&self.keyring), number.clone());
         let places = self
             .read(move |connection| {
@@ -304,6 +306,8 @@ impl Store for Sqlite {
             .await?;
         let count = places.len();
         if !dry_run {
+            self.write(move |transaction| number::forget(transaction, key))
+                .await?;
             for step in places.steps() {
                 self.write(move |connection| person::delete(connection, &step))
                     .await?;

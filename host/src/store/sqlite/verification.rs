@@ -7,7 +7,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension, params};
 use zeroize::Zeroizing;
 
-use super::{Fault, counter, guard, millis, outbox, request, time, writer::Transaction};
+use super::{Fault, counter, guard, millis, number, outbox, request, time, writer::Transaction};
 use crate::{
     clock::UnixMillis,
     model::{PhoneNumber, SecurityCode, VerificationId},
@@ -189,7 +189,7 @@ pub(super) fn begin(transaction: &Transaction<'_>, keyring: &Keyring, row: &NewR
     if let Err(reached) = counter::count(transaction, &new.message.counters, new.now)? {
         return Ok(Begun::LimitReached(reached));
     }
-    if let Some(blocked) = guard::admit(transaction, &new.message, &row.numbers)? {
+    if let Some(blocked) = guard::admit(transaction, &new.message, &row.numbers[0])? {
         return Ok(Begun::Blocked(blocked));
     }
     transaction
@@ -218,6 +218,7 @@ pub(super) fn begin(transaction: &Transaction<'_>, keyring: &Keyring, row: &NewR
             .prepare_cached("UPDATE verification SET sessions = sessions + 1 WHERE id = ?1")?
             .execute([first])?;
     } else {
+        number::remember(transaction, new)?;
         transaction
             .prepare_cached(
                 "INSERT OR REPLACE INTO pending (number, verification, expires_at) VALUES (?1, ?2, ?3)",
