@@ -41,18 +41,28 @@ fn a_database_without_its_keys_is_refused_until_they_are_back() {
     let site = Site::new();
     assert_eq!(site.run(&["register", NUMBER]).code, Some(0));
     let keys = fs::read(site.path(KEY_FILE)).unwrap();
-    // Lost, so that others are made; and exchanged.
-    fs::remove_file(site.path(KEY_FILE)).unwrap();
-    for _ in 0..2 {
-        let ran = site.run(&["register", NUMBER]);
+    fs::rename(site.path(KEY_FILE), site.path("kept")).unwrap();
+    for command in [&["register", NUMBER][..], &["check"]] {
+        let ran = site.run(command);
         assert_eq!(ran.code, Some(2), "{ran:?}");
         assert!(
-            ran.stderr
-                .contains("was written with keys that are not among those given"),
+            ran.stderr.contains("phone-verify.db.key is not; bring it back"),
             "{ran:?}"
         );
-        site.write(KEY_FILE, key("b"));
     }
+    assert!(
+        !site.path(KEY_FILE).exists(),
+        "no key was made that would not be its own"
+    );
+    fs::rename(site.path("kept"), site.path(KEY_FILE)).unwrap();
+    site.write(KEY_FILE, key("b"));
+    let ran = site.run(&["register", NUMBER]);
+    assert_eq!(ran.code, Some(2), "{ran:?}");
+    assert!(
+        ran.stderr
+            .contains("was written with keys that are not among those given"),
+        "{ran:?}"
+    );
     site.write(KEY_FILE, keys);
     assert_eq!(site.run(&["register", NUMBER]).code, Some(0));
 }

@@ -275,7 +275,21 @@ pub fn look_at_store(settings: &Settings, entropy: &Entropy) -> Vec<String> {
         let keyring = key_file::open(file, entropy.clone());
         problems.extend(keyring.err().map(|error| error.to_string()));
     }
+    problems.extend(key_file.and_then(|file| lost_key_file(&settings.store.database, file)));
     problems
+}
+
+/// A database whose key file is gone: one that is made now would not be its own. The database is looked at first, for
+/// another process that begins makes the key file before it.
+fn lost_key_file(database: &Path, key_file: &Path) -> Option<String> {
+    let holds_data = database.metadata().is_ok_and(|file| file.len() > 0);
+    (holds_data && !key_file.exists()).then(|| {
+        format!(
+            "the database {} is there, but its key file {} is not; bring it back, or name another database in [store] url",
+            database.display(),
+            key_file.display()
+        )
+    })
 }
 
 fn folder_of(file: &Path) -> &Path {
@@ -290,7 +304,12 @@ fn folder_of(file: &Path) -> &Path {
 /// The database of the settings, and the keys to it.
 pub fn open_store(settings: &Settings, entropy: &Entropy) -> Result<(Arc<dyn Store>, Arc<Keyring>), String> {
     let keyring = match &settings.store.keys {
-        Keys::File(file) => key_file::open(file, entropy.clone()).map_err(|error| error.to_string())?,
+        Keys::File(file) => {
+            if let Some(problem) = lost_key_file(&settings.store.database, file) {
+                return Err(problem);
+            }
+            key_file::open(file, entropy.clone()).map_err(|error| error.to_string())?
+        }
         Keys::Given(keys) => Keyring::of(keys, entropy.clone()).ok_or("[store] keys is empty")?,
     };
     let keyring = Arc::new(keyring);
