@@ -52,9 +52,13 @@ fn text(payload: &dyn Any) -> &str {
 
 /// Runs the author's code; a panic becomes an error of kind `Internal` with the code `plugin_panic`.
 pub(super) fn catch<T>(code: impl FnOnce() -> T) -> Result<T, Error> {
-    GUARDED.with(|depth| depth.set(depth.get() + 1));
-    let outcome = catch_unwind(AssertUnwindSafe(code));
-    GUARDED.with(|depth| depth.set(depth.get() - 1));
+    // In a library each `with` is a call.
+    let outcome = GUARDED.with(|depth| {
+        depth.set(depth.get() + 1);
+        let outcome = catch_unwind(AssertUnwindSafe(code));
+        depth.set(depth.get() - 1);
+        outcome
+    });
     outcome.map_err(what_panicked)
 }
 
@@ -105,18 +109,26 @@ impl Poison {
     }
 }
 
-/// A future of the author's whose panics, in `poll` and in `drop`, stay inside and poison the instance.
+/// An async block around the author's code; its panics, in `poll` and in `drop`, stay inside and poison the instance.
 pub(super) struct Guarded<'a, F> {
     future: ManuallyDrop<F>,
-    panicked: bool,
+    state: State,
     poison: &'a Poison,
 }
 
+#[derive(PartialEq)]
+enum State {
+    Open,
+    Ended,
+    Panicked,
+}
+
 impl<'a, F> Guarded<'a, F> {
+    /// `future` is an async block: it holds nothing any more when it has ended or panicked.
     pub(super) fn new(future: F, poison: &'a Poison) -> Self {
         Self {
             future: ManuallyDrop::new(future),
-            panicked: false,
+            state: State::Open,
             poison,
         }
     }
@@ -127,27 +139,37 @@ impl<T, F: Future<Output = Result<T, Error>>> Future for Guarded<'_, F> {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         // SAFETY: `future` is structurally pinned: it is never moved out, and dropped in place by `drop`.
-        let (future, panicked, poison) = unsafe {
+        let (future, state, poison) = unsafe {
             let this = self.get_unchecked_mut();
             (
                 Pin::new_unchecked(&mut *this.future),
-                &mut this.panicked,
+                &mut this.state,
                 this.poison,
             )
         };
-        if *panicked {
+        if *state == State::Panicked {
             return Poll::Ready(Err(panic_error("polled after a panic".to_owned())));
         }
-        catch(|| future.poll(context)).unwrap_or_else(|error| {
-            *panicked = true;
-            poison.set(&error);
-            Poll::Ready(Err(error))
-        })
+        match catch(|| future.poll(context)) {
+            Ok(Poll::Pending) => Poll::Pending,
+            Ok(ready) => {
+                *state = State::Ended;
+                ready
+            }
+            Err(error) => {
+                *state = State::Panicked;
+                poison.set(&error);
+                Poll::Ready(Err(error))
+            }
+        }
     }
 }
 
 impl<F> Drop for Guarded<'_, F> {
     fn drop(&mut self) {
+        if self.state != State::Open {
+            return;
+        }
         if let Err(error) = drop_guarded(&mut self.future) {
             self.poison.set(&error);
         }
