@@ -20,11 +20,7 @@ use super::{
     instance::{CONSTRUCTION_LIMIT, Instance},
     isolation::Place,
     preflight::{BackendInfo, Manifest},
-    services::{
-        Services,
-        call::{CallInfo, Running},
-        report::Reported,
-    },
+    services::{Services, call::Running, report::Reported},
 };
 use crate::model::{FailureClass, PhoneNumber, Receipt, SecurityCode, SendFailure, SessionToken, Verdict};
 
@@ -122,13 +118,14 @@ impl Backend {
     }
 
     /// Sends one SMS. `Ok` means that the provider took it.
-    pub fn send_sms(
-        &self,
-        number: &PhoneNumber,
-        message: &str,
+    pub fn send_sms<'a>(
+        &'a self,
+        number: &'a PhoneNumber,
+        message: &'a str,
         call: Call,
     ) -> impl Future<Output = Result<Receipt, SendFailure>> + Send {
-        let call = self.info_of(call, [message, "", number.e164()]);
+        let private = [message, "", number.e164()];
+        let call = self.running(call, private);
         async move {
             let receipt = self
                 .run(call, FailureClass::OutcomeUnknown, |backend, call| {
@@ -141,7 +138,6 @@ impl Backend {
                     backend.send_sms(sms, call)
                 })
                 .await?;
-            let private = [message, "", number.e164()];
             convert::receipt(&receipt, &self.services.scrubber, &private)
         }
     }
@@ -168,9 +164,9 @@ impl Backend {
         offset: usize,
         settled: Settled,
     ) {
-        let call = self.info_of(call, [message, "", ""]);
+        let call = self.running(call, [message, "", ""]);
         let scrubber = Arc::clone(&self.services.scrubber);
-        let reported = Reported::new(numbers.len(), offset, settled, scrubber, Arc::clone(&call));
+        let reported = Reported::new(numbers.len(), offset, settled, scrubber, call.kept());
         // A caller that gives up drops this future, and must hear of what is open all the same.
         let mut rest = CloseOnDrop {
             reported: Arc::clone(&reported),
@@ -207,7 +203,7 @@ impl Backend {
 
     /// Asks for a security code; only where it is overridden.
     pub async fn generate_security_code(&self, call: Call) -> Result<SecurityCode, SendFailure> {
-        let call = self.info_of(call, ["", "", ""]);
+        let call = self.running(call, ["", "", ""]);
         let code = self
             .run(call, FailureClass::Internal, |backend, call| {
                 backend.generate_security_code(call)
@@ -223,7 +219,7 @@ impl Backend {
         context: &Map<String, Value>,
         call: Call,
     ) -> Result<Option<String>, SendFailure> {
-        let call = self.info_of(call, [code.expose(), "", ""]);
+        let call = self.running(call, [code.expose(), "", ""]);
         let message = self
             .run(call, FailureClass::Internal, |backend, call| {
                 let request = RawMessageRequest {
@@ -246,7 +242,7 @@ impl Backend {
         token: &SessionToken,
         call: Call,
     ) -> Result<Verdict, SendFailure> {
-        let call = self.info_of(call, [code.expose(), token.expose(), number.e164()]);
+        let call = self.running(call, [code.expose(), token.expose(), number.e164()]);
         let verdict = self
             .run(call, FailureClass::Internal, |backend, call| {
                 let check = RawCheck {
@@ -262,8 +258,8 @@ impl Backend {
         Ok(convert::verdict(verdict))
     }
 
-    fn info_of(&self, call: Call, private: [&str; 3]) -> Arc<CallInfo> {
-        CallInfo::new(call, &self.services.clock, private)
+    fn running<'a>(&self, call: Call, private: [&'a str; 3]) -> Running<'a> {
+        Running::new(call, &self.services.clock, private)
     }
 
     /// Runs one call in the library; `start` begins it on an instance. `when_unfinished` is what it means that the
@@ -271,16 +267,15 @@ impl Backend {
     /// when this returns; a call that met a broken one, in which nothing of the backend ran, is begun again there.
     async fn run<T>(
         &self,
-        call: Arc<CallInfo>,
+        call: Running<'_>,
         when_unfinished: FailureClass,
         start: impl for<'b> Fn(&'b BackendObj, CallObj) -> BorrowingFfiFuture<'b, RResult<T, RawError>>,
     ) -> Result<T, SendFailure> {
-        let mut call = Running::new(call);
         let mut is_again = false;
         loop {
             let backend = self.instance.current();
             let future = start(&backend, call.object());
-            let error = match bounded(future, &mut call, &self.name).await {
+            let error = match bounded(future, &call, &self.name).await {
                 Ended::Answered(RResult::ROk(answer)) => return Ok(answer),
                 Ended::Answered(RResult::RErr(error)) => error,
                 Ended::TimedOut => {

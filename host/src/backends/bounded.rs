@@ -29,7 +29,7 @@ pub(super) enum Ended<T> {
 /// Waits for the library's future, and no longer than the call may last.
 pub(super) async fn bounded<T>(
     mut future: impl Future<Output = T> + Unpin,
-    call: &mut Running,
+    call: &Running<'_>,
     backend: &str,
 ) -> Ended<T> {
     let mut sleep = None;
@@ -71,25 +71,18 @@ mod tests {
     use std::future::{pending, ready};
 
     use super::*;
-    use crate::{
-        backends::{services::call::CallInfo, testing},
-        clock::Clock,
-    };
+    use crate::{backends::testing, clock::Clock};
 
-    fn call(limit: Duration) -> Running {
-        Running::new(CallInfo::new(
-            testing::call(limit),
-            &Clock::system(),
-            ["", "", ""],
-        ))
+    fn call(limit: Duration) -> Running<'static> {
+        Running::new(testing::call(limit), &Clock::system(), ["", "", ""])
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_call_ends_at_its_time_limit() {
-        let mut call = call(Duration::from_secs(10));
+        let call = call(Duration::from_secs(10));
         let start = tokio::time::Instant::now();
         assert!(matches!(
-            bounded(pending::<()>(), &mut call, "x").await,
+            bounded(pending::<()>(), &call, "x").await,
             Ended::TimedOut
         ));
         let took = start.elapsed();
@@ -102,7 +95,7 @@ mod tests {
     #[tokio::test]
     async fn an_answer_needs_no_timer() {
         assert!(matches!(
-            bounded(ready(7), &mut call(Duration::ZERO), "x").await,
+            bounded(ready(7), &call(Duration::ZERO), "x").await,
             Ended::Answered(7)
         ));
     }
@@ -111,7 +104,7 @@ mod tests {
     async fn a_panic_costs_that_call_only() {
         let panics = poll_fn(|_| -> Poll<()> { panic!("FFI future panicked") });
         assert!(matches!(
-            bounded(panics, &mut call(Duration::from_secs(1)), "x").await,
+            bounded(panics, &call(Duration::from_secs(1)), "x").await,
             Ended::Panicked
         ));
     }

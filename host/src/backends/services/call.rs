@@ -1,7 +1,6 @@
 //! The host's side of one call, and which call a thread is in right now.
 
 use std::{
-    cell::Cell,
     ops::Deref,
     sync::{Arc, OnceLock},
     time::Duration,
@@ -16,6 +15,7 @@ use phone_verify_plugin_abi::{
     async_ffi::FfiFuture,
     kind, verdict,
 };
+use scoped_tls_hkt::scoped_thread_local;
 
 use super::{guarded, nanoseconds};
 use crate::{
@@ -31,27 +31,11 @@ pub(in crate::backends) struct CallInfo {
     /// On `clock`; set when somebody asks first, in the first poll or after it at the latest. Most calls of a
     /// cheap backend end without, and reading the clock is a good part of what they cost.
     deadline: OnceLock<Duration>,
-    /// What the call is about, such as the message with its code and the number: masked in what the library says
-    /// meanwhile.
-    private: [String; 3],
+    /// What [`Running`] borrows; set in what [`Running::kept`] gives.
+    private: OnceLock<[String; 3]>,
 }
 
 impl CallInfo {
-    /// `private` may be empty texts.
-    pub(in crate::backends) fn new(call: Call, clock: &Clock, private: [&str; 3]) -> Arc<Self> {
-        Arc::new(Self {
-            deadline: OnceLock::new(),
-            clock: clock.clone(),
-            call,
-            private: private.map(str::to_owned),
-        })
-    }
-
-    /// As an object that crosses the ABI.
-    pub(in crate::backends) fn object(self: &Arc<Self>) -> CallObj {
-        CallV1_TO::from_value(CallSide(Arc::clone(self)), TD_Opaque)
-    }
-
     pub(in crate::backends) fn clock(&self) -> &Clock {
         &self.clock
     }
@@ -74,63 +58,88 @@ impl CallInfo {
         &self.call.request_id
     }
 
+    /// What the call is about.
     pub(in crate::backends) fn private(&self) -> [&str; 3] {
-        self.private.each_ref().map(String::as_str)
+        self.private
+            .get()
+            .map(|texts| texts.each_ref().map(String::as_str))
+            .unwrap_or_default()
     }
 }
 
-thread_local! {
-    static CURRENT: Cell<Option<Arc<CallInfo>>> = const { Cell::new(None) };
+/// A call that is being made. Nobody but it has its [`CallInfo`] without the private texts.
+pub(in crate::backends) struct Running<'a> {
+    info: Arc<CallInfo>,
+    /// What the call is about, such as the message with its code and the number: masked in what the library says
+    /// meanwhile. Borrowed, since a copy for each call would cost a good part of it.
+    private: [&'a str; 3],
 }
 
-/// A call that is being made.
-pub(in crate::backends) struct Running(Option<Arc<CallInfo>>);
+scoped_thread_local!(static CURRENT: for<'a> &'a Running<'a>);
 
-impl Running {
-    pub(in crate::backends) fn new(call: Arc<CallInfo>) -> Self {
-        Self(Some(call))
+impl<'a> Running<'a> {
+    /// `private` may be empty texts.
+    pub(in crate::backends) fn new(call: Call, clock: &Clock, private: [&'a str; 3]) -> Self {
+        let info = Arc::new(CallInfo {
+            deadline: OnceLock::new(),
+            clock: clock.clone(),
+            call,
+            private: OnceLock::new(),
+        });
+        Self { info, private }
+    }
+
+    /// The same call again, elsewhere.
+    pub(in crate::backends) fn of(kept: &'a Arc<CallInfo>) -> Self {
+        Self {
+            info: Arc::clone(kept),
+            private: kept.private(),
+        }
     }
 
     /// As an object that crosses the ABI.
     pub(in crate::backends) fn object(&self) -> CallObj {
-        self.get().object()
+        CallV1_TO::from_value(CallSide(Arc::clone(&self.info)), TD_Opaque)
+    }
+
+    /// What the call is about.
+    pub(in crate::backends) fn private(&self) -> [&'a str; 3] {
+        self.private
+    }
+
+    /// What is known about it, to keep: with its private texts.
+    pub(in crate::backends) fn kept(&self) -> Arc<CallInfo> {
+        self.info.private.get_or_init(|| self.private.map(str::to_owned));
+        Arc::clone(&self.info)
     }
 
     /// Runs `code` with this call as the current one of the thread. The ABI's log and HTTP functions do not
-    /// say for which call they are called; they are called from inside a poll of it. `code` must not panic.
-    pub(in crate::backends) fn within<T>(&mut self, code: impl FnOnce() -> T) -> T {
-        // Moved there and back: a clone would cost more than all the rest.
-        let before = CURRENT.replace(self.0.take());
-        let result = code();
-        self.0 = CURRENT.replace(before);
-        result
-    }
-
-    fn get(&self) -> &Arc<CallInfo> {
-        self.0
-            .as_ref()
-            .expect("it is away only while `within` runs, which borrows it")
+    /// say for which call they are called; they are called from inside a poll of it.
+    pub(in crate::backends) fn within<T>(&self, code: impl FnOnce() -> T) -> T {
+        CURRENT.set(self, code)
     }
 }
 
-impl Deref for Running {
+impl Deref for Running<'_> {
     type Target = CallInfo;
 
     fn deref(&self) -> &CallInfo {
-        self.get()
+        &self.info
     }
 }
 
 /// The call that this thread is in; `None` in a constructor or on a thread of the library's own.
-pub(super) fn current<T>(look: impl FnOnce(Option<&CallInfo>) -> T) -> T {
-    look(entered().as_deref())
+pub(super) fn current<T>(look: impl FnOnce(Option<&Running<'_>>) -> T) -> T {
+    if CURRENT.is_set() {
+        CURRENT.with(|call| look(Some(call)))
+    } else {
+        look(None)
+    }
 }
 
 /// The same, to keep; for a backend that runs elsewhere and asks for the host's services from another thread.
 pub(in crate::backends) fn entered() -> Option<Arc<CallInfo>> {
-    let call = CURRENT.take();
-    CURRENT.set(call.clone());
-    call
+    current(|call| call.map(Running::kept))
 }
 
 struct CallSide(Arc<CallInfo>);

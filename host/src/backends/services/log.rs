@@ -17,7 +17,7 @@ use phone_verify_plugin_abi::{
     level,
 };
 
-use super::call::CallInfo;
+use super::call::Running;
 use crate::{
     backends::scrub::{Scrubber, mask_any_code},
     clock::Clock,
@@ -55,7 +55,7 @@ impl Log {
         level: u16,
         message: &str,
         fields: &[Tuple2<RString, RString>],
-        call: Option<&CallInfo>,
+        call: Option<&Running<'_>>,
     ) {
         macro_rules! write_at {
             ($level:ident) => {
@@ -65,7 +65,7 @@ impl Log {
                         target: "phone_verify::plugin",
                         tracing::Level::$level,
                         plugin = self.backend,
-                        request_id = call.map(CallInfo::request_id),
+                        request_id = call.map(|call| call.request_id()),
                         fields,
                         "{message}"
                     );
@@ -85,9 +85,9 @@ impl Log {
         &self,
         message: &str,
         fields: &[Tuple2<RString, RString>],
-        call: Option<&CallInfo>,
+        call: Option<&Running<'_>>,
     ) -> (String, Option<String>) {
-        let private = call.map(CallInfo::private).unwrap_or_default();
+        let private = call.map(Running::private).unwrap_or_default();
         let is_known = private.iter().any(|text| !text.is_empty());
         let clean = |text: &str, max_characters| {
             let text = self.scrubber.clean(text, &private, max_characters);

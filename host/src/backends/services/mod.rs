@@ -23,7 +23,7 @@ use phone_verify_plugin_abi::{
     async_ffi::FfiFuture,
 };
 
-use self::{call::CallInfo, http::Http, log::Log};
+use self::{http::Http, log::Log};
 use super::scrub::Scrubber;
 use crate::{clock::Clock, entropy::Entropy};
 
@@ -87,7 +87,7 @@ impl HostV1 for HostSide {
 
     fn http(&self, request: RawHttpRequest) -> FfiFuture<RResult<RawHttpResponse, RawError>> {
         // Now, because the future may be polled when another call is current.
-        let time_left = call::current(|call| call.map(CallInfo::time_left));
+        let time_left = call::current(|call| call.map(|call| call.time_left()));
         let services = Arc::clone(&self.0);
         FfiFuture::new(async move { services.http.exchange(request, time_left).await.into() })
     }

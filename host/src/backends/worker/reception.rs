@@ -71,7 +71,7 @@ pub(super) fn receive(link: &Link, library: &str, id: u64, message: ToHost) -> R
             if let Some(instance) = instance_of(link, pending.as_ref(), instance) {
                 let log = || instance.host.log(level, RStr::from(message.as_str()), fields);
                 match pending.and_then(|pending| pending.info) {
-                    Some(info) => Running::new(info).within(log),
+                    Some(info) => Running::of(&info).within(log),
                     None => log(),
                 }
             }
