@@ -24,6 +24,8 @@ use std::{
     time::Duration,
 };
 
+use serde_json::{Map, Value};
+
 pub use self::{
     checks::about as checks,
     process::{COMMAND, main},
@@ -41,7 +43,7 @@ pub struct Plan {
     /// The library's file.
     pub library: PathBuf,
     /// Options to construct its backends with; what is left out is made up.
-    pub options: serde_json::Map<String, serde_json::Value>,
+    pub options: Map<String, Value>,
     /// The tape; else it is looked for beside the library and in the crate that it was built in.
     pub tape: Option<PathBuf>,
     /// Only this backend, by its export's name.
@@ -62,6 +64,13 @@ pub fn run(plan: &Plan) -> Result<ScoreCard, String> {
         }
     }
     let backends = backends(&report, plan.backend.as_deref())?;
+    if let Some(key) = unknown_option(&report, &plan.options) {
+        return Err(format!(
+            "the options have {key}, which no backend of {} knows; name each option at the top of the file, such as KEY = \
+             \"…\"",
+            report.path.display()
+        ));
+    }
     let (tape, tape_file) = match tape_file(plan, &report.library) {
         Some(file) => (Some(tape::read(&file)?), Some(file)),
         None => (None, None),
@@ -80,6 +89,16 @@ pub fn run(plan: &Plan) -> Result<ScoreCard, String> {
     }
     let results = Supervisor::new(&job, plan.time_limit).run(tasks);
     Ok(ScoreCard::new(report, tape_file, results))
+}
+
+/// A key that names no option, where the library could be read.
+fn unknown_option<'a>(report: &LibraryReport, options: &'a Map<String, Value>) -> Option<&'a String> {
+    let about = report.about.as_ref()?;
+    let is_known = |key: &String| {
+        let mut infos = about.backends.iter().flat_map(|backend| &backend.options);
+        infos.any(|info| sample::names(key, info))
+    };
+    options.keys().find(|key| !is_known(key))
 }
 
 /// The backends to check, by the names of their exports.

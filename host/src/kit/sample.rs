@@ -41,14 +41,16 @@ pub(super) fn folded(key: &str) -> String {
     key.to_lowercase().replace('-', "_")
 }
 
+/// Whether this key names that option.
+pub(super) fn names(key: &str, info: &OptionInfo) -> bool {
+    let key = folded(key);
+    key == folded(&info.name) || (!info.alias.is_empty() && key == folded(&info.alias))
+}
+
 fn given_for(info: &OptionInfo, given: &Map<String, Value>) -> Option<Value> {
-    let is_it = |key: &str| {
-        let key = folded(key);
-        key == folded(&info.name) || (!info.alias.is_empty() && key == folded(&info.alias))
-    };
     given
         .iter()
-        .find(|(key, _)| is_it(key))
+        .find(|(key, _)| names(key, info))
         .map(|(_, value)| value.clone())
 }
 

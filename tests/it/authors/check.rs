@@ -346,6 +346,7 @@ fn wrong_arguments_end_with_2() {
     let library = library.to_str().unwrap();
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("bad.toml"), "[").unwrap();
+    fs::write(folder.path().join("other.toml"), "[OPTIONS]\nKEY = \"k\"\n").unwrap();
     fs::write(folder.path().join("x.tape.toml"), "[success]\n").unwrap();
     for (arguments, expected) in [
         (&["check", "libgone.so"][..], "libgone.so does not exist"),
@@ -357,6 +358,10 @@ fn wrong_arguments_end_with_2() {
         (
             &["check", library, "--options", "bad.toml"],
             "bad.toml cannot be read",
+        ),
+        (
+            &["check", library, "--options", "other.toml"],
+            "the options have OPTIONS, which no backend of ",
         ),
         (
             &["check", library, "--tape", "x.tape.toml"],
