@@ -122,8 +122,14 @@ impl From<Vec<Step>> for Log {
 impl Log {
     /// The limit that keeps `amount` from being added for longest, if any does.
     pub fn refusal(&self, limits: &[Limit], amount: u64, now: UnixMillis) -> Option<LimitReached> {
+        // Mostly all that there is has room in each window, whatever of it is in one.
+        let all = self
+            .0
+            .iter()
+            .fold(amount, |sum, entry| sum.saturating_add(entry.amount));
         limits
             .iter()
+            .filter(|limit| all > limit.max)
             .filter_map(|limit| {
                 let until = self.full_until(*limit, amount, now)?;
                 Some(LimitReached {
