@@ -22,6 +22,7 @@ CREATE TABLE verification (
     resends         INTEGER NOT NULL DEFAULT 0,         -- further messages that carried it
     -- Of this verification alone.
     attempts_left   INTEGER NOT NULL,
+    guarded         INTEGER NOT NULL DEFAULT 0,         -- whether the guard looked at it
     created_at      INTEGER NOT NULL,
     expires_at      INTEGER NOT NULL,
     verified_at     INTEGER,

@@ -331,7 +331,8 @@ pub trait Store: Send + Sync {
     /// The latest decisions of the guard about registrations that something spoke against, the latest one first.
     async fn decisions(&self, limit: u32) -> Result<Vec<Decision>, StoreError>;
 
-    /// How many of the codes that were made in a time came back, of the latest ten thousand; without those that certainly were not sent.
+    /// How many of the codes that were made in a time came back, of the latest ten thousand that the guard looked at; without
+    /// those that certainly were not sent.
     async fn conversion(&self, from: UnixMillis, to: UnixMillis) -> Result<Conversion, StoreError>;
 
     /// Deletes, or only counts, verifications, bulk jobs and decisions from before `before`, in steps that leave room

@@ -7,12 +7,13 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     clock::UnixMillis,
     fake_network::{Behaviour, FakeNetwork, Judge},
-    fake_service::{LIMITS, MAX_FAILED_ATTEMPTS, Service, code_in, number},
+    fake_service::{LIFETIME, LIMITS, MAX_FAILED_ATTEMPTS, Service, code_in, number},
     model::{Limit, Locale, SecurityCode, TestNumber, TestNumbers, Verdict, guard::Budgets},
     verifier::{Guard, GuardMode, Policy, Prices, RateLimits, RegisterError, Registered, ResendError},
 };
 
 const CODE: &str = "837261";
+const HOUR: Duration = Duration::from_secs(60 * 60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// `number(1)`, for a day.
@@ -226,6 +227,8 @@ async fn the_guard_does_not_look_at_a_number_for_tests() {
             prefix_per_hour: 1,
             ..Budgets::default()
         },
+        conversion_alarm_percent: 100,
+        conversion_alarm_codes: 1,
         ..Guard::default()
     };
     let mut service = Service::with_guard(FakeNetwork::default(), guard);
@@ -236,6 +239,9 @@ async fn the_guard_does_not_look_at_a_number_for_tests() {
     for _ in 0..3 {
         service.register(&number(1)).await.unwrap();
     }
+    // What comes back of its codes says nothing.
+    service.clock.advance(LIFETIME + HOUR);
+    assert_eq!(service.verifier.conversion_alarm().await.unwrap(), None);
     // Its neighbour has all of the budget.
     service.register(&number(2)).await.unwrap();
     assert!(service.register(&number(3)).await.is_err());

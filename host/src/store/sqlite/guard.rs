@@ -222,7 +222,7 @@ pub(super) fn conversion(
         .prepare_cached(
             "SELECT count(*), count(code_used_at) FROM (
                  SELECT code_used_at FROM verification
-                 WHERE id >= ?1 AND id < ?2 AND code_of IS NULL AND ended IS NOT 'not_sent'
+                 WHERE id >= ?1 AND id < ?2 AND code_of IS NULL AND guarded AND ended IS NOT 'not_sent'
                  ORDER BY id DESC LIMIT ?3)",
         )?
         .query_row(params![first_id_at(from), first_id_at(to), MAX_CODES], |row| {

@@ -195,8 +195,9 @@ pub(super) fn begin(transaction: &Transaction<'_>, keyring: &Keyring, row: &NewR
     transaction
         .prepare_cached(
             "INSERT INTO verification
-                 (id, number, code_of, key_id, code, code_sealed, attempts_left, created_at, expires_at, client_ref)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+                 (id, number, code_of, key_id, code, code_sealed, attempts_left, created_at, expires_at, client_ref,
+                  guarded)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
         )?
         .execute(params![
             new.id.0,
@@ -209,6 +210,7 @@ pub(super) fn begin(transaction: &Transaction<'_>, keyring: &Keyring, row: &NewR
             millis(new.now),
             millis(row.expires_at),
             row.client_ref,
+            new.message.guard.is_some(),
         ])?;
     if let Some(request) = &row.request {
         request::insert(transaction, request, new.id, new.now)?;
