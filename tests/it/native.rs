@@ -109,7 +109,7 @@ async fn the_code_comes_again_until_the_verification_is_cancelled() {
     );
     assert!(cancelled.body.get("resend_at").is_none(), "{cancelled:?}");
     let refused = check(&daemon, &id, &token, &code).await;
-    assert_eq!((refused.status, refused.code()), (400, "too_many_attempts"));
+    assert_eq!((refused.status, refused.code()), (409, "verification_cancelled"));
     let over = daemon.post(&format!("{}/resend", path(&id)), &json!({})).await;
     assert_eq!((over.status, over.code()), (409, "verification_cancelled"));
 }

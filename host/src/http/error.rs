@@ -50,6 +50,8 @@ pub(super) enum ApiError {
     Store(StoreError),
     /// No verification of that id.
     NoVerification,
+    /// The verification is over, in this way.
+    Over(Status),
     /// No API key, or none that is known.
     Unauthorized,
     /// A panic in a route.
@@ -178,6 +180,7 @@ impl ApiError {
             Self::Verdict(verdict) => of_verdict(verdict),
             Self::Register(error) => of_register(error),
             Self::Resend(error) => of_resend(error),
+            Self::Over(status) => of_status(status),
             Self::Check(CheckError::Store(error)) | Self::Store(error) => unavailable(&error),
             Self::NoVerification => detail(
                 S::NOT_FOUND,

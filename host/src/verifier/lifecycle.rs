@@ -59,6 +59,8 @@ pub enum ResendError {
 pub struct Judged {
     /// The verdict.
     pub verdict: Verdict,
+    /// How the verification stands now.
+    pub status: Status,
     /// How many wrong codes the verification survives now.
     pub attempts_remaining: u32,
 }
@@ -90,6 +92,7 @@ impl Verifier {
         {
             return Ok(Some(Judged {
                 verdict: Verdict::SessionTokenInvalid,
+                status: found.verification.status,
                 attempts_remaining: found.verification.attempts_remaining,
             }));
         }
@@ -106,10 +109,11 @@ impl Verifier {
             // Nothing is left that a backend could be asked about.
             None => self.store.check_code(id, code, self.check_rules()).await?,
         };
-        let now = self.found(id).await?;
+        let now = self.found(id).await?.map(|found| found.verification);
         Ok(Some(Judged {
             verdict,
-            attempts_remaining: now.map_or(0, |found| found.verification.attempts_remaining),
+            status: now.as_ref().map_or(Status::Expired, |now| now.status),
+            attempts_remaining: now.map_or(0, |now| now.attempts_remaining),
         }))
     }
 

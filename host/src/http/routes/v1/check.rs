@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use super::{ProblemBody, client, id};
 use crate::{
     http::{App, body::Fields, error::ApiError, json::Json, problem::Problem},
-    model::{SecurityCode, SessionToken, Verdict},
+    model::{SecurityCode, SessionToken, Status, Verdict},
 };
 
 const UNKNOWN_FIELD: &str =
@@ -77,6 +77,10 @@ pub(in crate::http) async fn check(
     let judged = judged.map_err(ApiError::Check)?.ok_or(ApiError::NoVerification)?;
     match judged.verdict {
         Verdict::Valid => Ok(Json(json!({ "id": id.to_string(), "status": "verified" })).into_response()),
+        // It takes no attempts, which is not for those that there were.
+        Verdict::TooManyAttempts if judged.status == Status::Cancelled => {
+            Err(ApiError::Over(Status::Cancelled).into())
+        }
         refused => Err(Problem::with_attempts(
             ApiError::Verdict(refused),
             judged.attempts_remaining,
