@@ -16,9 +16,10 @@ const NEWEST: i64 = MIGRATIONS[MIGRATIONS.len() - 1].0;
 /// Marks a file as ours: "pver" in ASCII, in SQLite's `application_id`.
 const APPLICATION_ID: i64 = 0x7076_6572;
 
-/// Settings of the connection that writes. Pages are kept in up to 4 MiB, and moved from the log to the file 4096 at a
-/// time, since a page that was changed often by then is moved once.
-const WRITING: [(&str, i64); 2] = [("cache_size", -4096), ("wal_autocheckpoint", 4096)];
+/// Settings of the connection that writes. Pages are kept in up to 4 MiB, and moved from the log to the file 16,384 at a
+/// time, some 64 MiB, since a page that was changed often by then is moved once. More would take long to read again after
+/// a crash.
+const WRITING: [(&str, i64); 2] = [("cache_size", -4096), ("wal_autocheckpoint", 16_384)];
 
 /// How long to wait for another process that is writing.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
