@@ -271,11 +271,15 @@ pub fn look_at_store(settings: &Settings, entropy: &Entropy) -> Vec<String> {
         .filter(|folder| !folder.is_dir())
         .map(|folder| format!("[store] there is no folder {}; make it", folder.display()))
         .collect();
-    if let Some(file) = key_file.filter(|file| file.exists()) {
-        let keyring = key_file::open(file, entropy.clone());
-        problems.extend(keyring.err().map(|error| error.to_string()));
+    let database = &settings.store.database;
+    match &settings.store.keys {
+        Keys::File(file) if !file.exists() => problems.extend(lost_key_file(database, file)),
+        keys => {
+            let looked = keyring(keys, entropy)
+                .and_then(|keyring| Sqlite::look(database, &keyring).map_err(|error| error.to_string()));
+            problems.extend(looked.err());
+        }
     }
-    problems.extend(key_file.and_then(|file| lost_key_file(&settings.store.database, file)));
     problems
 }
 
@@ -303,17 +307,23 @@ fn folder_of(file: &Path) -> &Path {
 
 /// The database of the settings, and the keys to it.
 pub fn open_store(settings: &Settings, entropy: &Entropy) -> Result<(Arc<dyn Store>, Arc<Keyring>), String> {
-    let keyring = match &settings.store.keys {
-        Keys::File(file) => {
-            if let Some(problem) = lost_key_file(&settings.store.database, file) {
-                return Err(problem);
-            }
-            key_file::open(file, entropy.clone()).map_err(|error| error.to_string())?
-        }
-        Keys::Given(keys) => Keyring::of(keys, entropy.clone()).ok_or("[store] keys is empty")?,
-    };
-    let keyring = Arc::new(keyring);
+    let keys = &settings.store.keys;
+    if let Keys::File(file) = keys
+        && let Some(problem) = lost_key_file(&settings.store.database, file)
+    {
+        return Err(problem);
+    }
+    let keyring = Arc::new(keyring(keys, entropy)?);
     let store =
         Sqlite::open(&settings.store.database, Arc::clone(&keyring)).map_err(|error| error.to_string())?;
     Ok((Arc::new(store), keyring))
+}
+
+fn keyring(keys: &Keys, entropy: &Entropy) -> Result<Keyring, String> {
+    match keys {
+        Keys::File(file) => key_file::open(file, entropy.clone()).map_err(|error| error.to_string()),
+        Keys::Given(keys) => {
+            Keyring::of(keys, entropy.clone()).ok_or_else(|| "[store] keys is empty".to_owned())
+        }
+    }
 }

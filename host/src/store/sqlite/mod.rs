@@ -65,6 +65,12 @@ impl Sqlite {
         })
     }
 
+    /// Why [`Self::open`] would refuse the file, as far as it can be told without a change to it or beside it. That there is
+    /// none is no reason.
+    pub fn look(path: &Path, keyring: &Keyring) -> Result<(), OpenError> {
+        open::look(path, keyring)
+    }
+
     /// Runs a read on a thread that may block.
     async fn read<T: Send + 'static>(
         &self,

@@ -68,9 +68,71 @@ pub enum OpenError {
 
 /// A connection that may write, to a file with the newest schema and with these keys.
 pub(super) fn prepare(path: &Path, keyring: &Keyring) -> Result<Connection, OpenError> {
+    let unusable = |error| unusable(path, &error);
+    make_private(path);
+    let mut connection = connect(path).map_err(unusable)?;
+    // Before anything is changed in what may be somebody else's.
+    judge(&connection, path, keyring)?;
+    connection
+        .pragma_update(None, "journal_mode", "WAL")
+        .map_err(unusable)?;
+    migrate(&mut connection).map_err(unusable)?;
+    // Another process may have been faster.
+    judge(&connection, path, keyring)?;
+    connection
+        .execute(
+            "INSERT OR IGNORE INTO key (id) VALUES (?1)",
+            [keyring.current_key_id()],
+        )
+        .map_err(unusable)?;
+    for (setting, value) in WRITING {
+        connection.pragma_update(None, setting, value).map_err(unusable)?;
+    }
+    Ok(connection)
+}
+
+/// Says what speaks against a file, without a change to it or beside it.
+pub(super) fn look(path: &Path, keyring: &Keyring) -> Result<(), OpenError> {
+    let holds_data = path.metadata().is_ok_and(|file| file.len() > 0);
+    let Some(name) = path.to_str().filter(|_| holds_data) else {
+        return Ok(());
+    };
+    // In use, or left by a process that died, it has its log beside it. Else one would be made to read it, unless
+    // it is said that nobody changes it.
+    let log = path.with_file_name(format!(
+        "{}-wal",
+        path.file_name().unwrap_or_default().to_string_lossy()
+    ));
+    let immutable = if log.exists() { "" } else { "&immutable=1" };
+    let name = name.replace('%', "%25").replace('?', "%3f").replace('#', "%23");
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
+    let connection = Connection::open_with_flags(format!("file:{name}?mode=ro{immutable}"), flags)
+        .map_err(|error| unusable(path, &error))?;
+    judge(&connection, path, keyring)
+}
+
+/// Whether it is a file of this program, of a version that is known, with these keys.
+fn judge(connection: &Connection, path: &Path, keyring: &Keyring) -> Result<(), OpenError> {
     let shown = || path.display().to_string();
-    let unusable = |error: rusqlite::Error| OpenError::Unusable {
-        path: shown(),
+    let unusable = |error| unusable(path, &error);
+    match Schema::of(connection).map_err(unusable)? {
+        Schema::Ours(found) if found > NEWEST => Err(OpenError::TooNew {
+            path: shown(),
+            found,
+            known: NEWEST,
+        }),
+        Schema::Foreign => Err(OpenError::Foreign { path: shown() }),
+        Schema::Ours(_) if !is_written_with(connection, keyring).map_err(unusable)? => {
+            Err(OpenError::OtherKeys { path: shown() })
+        }
+        Schema::Ours(_) | Schema::None => Ok(()),
+    }
+}
+
+fn unusable(path: &Path, error: &rusqlite::Error) -> OpenError {
+    OpenError::Unusable {
+        path: path.display().to_string(),
         cause: error.to_string(),
         hint: match error.sqlite_error_code() {
             Some(ErrorCode::NotADatabase) => "name another file in [store] url",
@@ -79,48 +141,16 @@ pub(super) fn prepare(path: &Path, keyring: &Keyring) -> Result<Connection, Open
             Some(ErrorCode::DiskFull) => "make room on its disk",
             _ => "its folder must exist, and this user must have the right to write there",
         },
-    };
-    make_private(path);
-    let mut connection = connect(path).map_err(unusable)?;
-    // Before anything is changed in what may be somebody else's.
-    match Schema::of(&connection).map_err(unusable)? {
-        Schema::Ours(found) if found > NEWEST => {
-            return Err(OpenError::TooNew {
-                path: shown(),
-                found,
-                known: NEWEST,
-            });
-        }
-        Schema::Foreign => return Err(OpenError::Foreign { path: shown() }),
-        Schema::Ours(_) | Schema::None => {}
     }
-    connection
-        .pragma_update(None, "journal_mode", "WAL")
-        .map_err(unusable)?;
-    migrate(&mut connection).map_err(unusable)?;
-    if !is_written_with(&connection, keyring).map_err(unusable)? {
-        return Err(OpenError::OtherKeys { path: shown() });
-    }
-    for (setting, value) in WRITING {
-        connection.pragma_update(None, setting, value).map_err(unusable)?;
-    }
-    Ok(connection)
 }
 
-/// Whether anything in it can be read with these keys; from now on it is written with the current one.
+/// Whether anything in it can be read with these keys.
 fn is_written_with(connection: &Connection, keyring: &Keyring) -> rusqlite::Result<bool> {
     let known: Vec<u32> = connection
         .prepare("SELECT id FROM key")?
         .query_map([], |row| row.get(0))?
         .collect::<rusqlite::Result<_>>()?;
-    if !known.is_empty() && !known.iter().any(|id| keyring.holds(*id)) {
-        return Ok(false);
-    }
-    let current = keyring.current_key_id();
-    if !known.contains(&current) {
-        connection.execute("INSERT OR IGNORE INTO key (id) VALUES (?1)", [current])?;
-    }
-    Ok(true)
+    Ok(known.is_empty() || known.iter().any(|id| keyring.holds(*id)))
 }
 
 /// A connection as every part of the engine uses it.
