@@ -4,7 +4,11 @@
 use serde_json::{Value, json};
 
 use super::Told;
-use crate::loading::{in_c, shelf::Shelf, versions::generation::Generation};
+use crate::loading::{
+    in_c,
+    shelf::{Shelf, Shelves},
+    versions::generation::Generation,
+};
 
 const MANIFEST: &str = r#"
 __attribute__((section(".pv_plugin"), visibility("default")))
@@ -63,16 +67,24 @@ fn opening() {
     insta::assert_snapshot!(told.text());
 }
 
-#[test]
-fn constructing() {
+/// Told the same wherever it runs. One that blocks has a thread lost in this process, or its own process killed.
+fn constructing<const IN_WORKERS: bool>() {
     let mut told = Told::nothing();
-    let shelf = Shelf::with(&["villain"]);
-    let construct = |told: &mut Told, how: &str| {
+    let shelf = Shelves::<IN_WORKERS>::with(&["villain"]);
+    for how in ["refuse", "block"] {
         let options = json!({ "CONSTRUCTOR": how, "SECRET": "s3cret-value" });
-        of(told, &shelf, "villain.VillainBackend", &options);
-    };
-    construct(&mut told, "refuse");
-    // Its thread is lost, as the host says that it is.
-    construct(&mut told, "block");
-    insta::assert_snapshot!(told.text());
+        let refusals = shelf.load("villain.VillainBackend", &options).unwrap_err();
+        told.refusals(shelf.folder(), refusals);
+    }
+    insta::assert_snapshot!("constructing", told.text());
+}
+
+#[test]
+fn constructing_here() {
+    constructing::<false>();
+}
+
+#[test]
+fn constructing_in_a_worker() {
+    constructing::<true>();
 }

@@ -245,6 +245,10 @@ impl Loader {
         let maker = Maker::new(library, &name.backend, options.json, Arc::clone(&services));
         let instance = match Instance::construct(maker) {
             Some(Ok(instance)) => instance,
+            // In a worker process there may be more time here than there.
+            Some(Err(error)) if error.code == code::TOO_SLOW => {
+                return Err(vec![too_slow(&candidate.file, "constructed")]);
+            }
             Some(Err(error)) => {
                 let failure = convert::failure(&error, &services.scrubber, &[]);
                 return Err(vec![Refusal::new(

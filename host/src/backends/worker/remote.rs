@@ -111,33 +111,36 @@ impl Remote {
             self.supervisor.clock(),
             CONSTRUCTION_LIMIT,
         );
-        match created {
+        let (code, why) = match created {
             Some(Ok(Ok(Outcome::Nothing))) => {
                 *lock(&self.place) = Some((Arc::downgrade(&link), number));
                 return Ok((link, number));
             }
-            Some(Ok(Ok(_))) => link.kill(Killed::Breach(WRONG_ANSWER)),
+            Some(Ok(Ok(_))) => {
+                link.kill(Killed::Breach(WRONG_ANSWER));
+                (code::WORKER_CONTRACT, WRONG_ANSWER.to_owned())
+            }
             Some(Err(Lost::Died { death, .. })) => return Err(NotSettled::NotReady(NotReady::Died(death))),
             None => {
                 let limit_s = CONSTRUCTION_LIMIT.as_secs();
                 link.kill(Killed::TooSlow { limit_s });
+                let why = format!("{} was not constructed within {limit_s} s", self.export);
+                (code::TOO_SLOW, why)
             }
             Some(Ok(Err(error))) => {
                 link.state().instances.remove(&number);
                 return Err(NotSettled::Failed(error));
             }
-            Some(Err(Lost::Closed | Lost::TooLarge)) => {}
-        }
-        let why = format!(
-            "{} was not constructed within {} s, or its options are longer than 2 MiB",
-            self.export,
-            CONSTRUCTION_LIMIT.as_secs()
-        );
-        Err(NotSettled::Failed(raw_error(
-            kind::INTERNAL,
-            code::WORKER_UNRESPONSIVE,
-            &why,
-        )))
+            Some(Err(Lost::TooLarge)) => {
+                let why = "its options are longer than 2 MiB, which a worker process does not take";
+                (code::NOT_CONSTRUCTED, why.to_owned())
+            }
+            Some(Err(Lost::Closed)) => {
+                let why = "its worker process ended just then; it is started again at the next try";
+                (code::WORKER_UNRESPONSIVE, why.to_owned())
+            }
+        };
+        Err(NotSettled::Failed(raw_error(kind::INTERNAL, code, &why)))
     }
 
     fn times(&self) -> Times {
