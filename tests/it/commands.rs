@@ -186,6 +186,7 @@ fn problems_are_json_too_when_asked_for() {
 fn every_library_is_listed_loadable_or_not() {
     let site = fixed_code();
     site.install("console");
+    site.install("nexmo");
     site.write("plugins/libbroken.so", "a text file");
     let listed = site.run(&["backends", "--json"]);
     assert_eq!(listed.code, Some(0), "{listed:#?}");
@@ -206,6 +207,8 @@ fn every_library_is_listed_loadable_or_not() {
         told.contains("console.ConsoleBackend") && told.contains("libbroken.so"),
         "{told}"
     );
+    // Each option with what it is when nothing is said.
+    assert!(told.contains("default \"https://rest.nexmo.com\""), "{told}");
 }
 
 #[test]

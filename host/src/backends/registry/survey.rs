@@ -7,6 +7,7 @@ use std::{
 
 use phone_verify_plugin_abi::overrides;
 use serde::Serialize;
+use serde_json::Value;
 
 use super::{Loader, VersionReport};
 use crate::backends::{
@@ -215,18 +216,56 @@ impl fmt::Display for LibraryReport {
             write!(f, ", isolation {isolation}")?;
         }
         for backend in &about.backends {
-            let sandbox = if backend.sandbox { " (sandbox)" } else { "" };
-            write!(f, "\n  {}{sandbox}: {}", backend.name, backend.summary)?;
-            if !backend.overrides.is_empty() {
-                write!(f, "\n    overrides {}", backend.overrides.join(", "))?;
-            }
-            for option in &backend.options {
-                let required = if option.required { " (required)" } else { "" };
-                write!(f, "\n    option {}{required}: {}", option.name, option.help)?;
-            }
+            write!(f, "\n\n{backend}")?;
         }
         Ok(())
     }
+}
+
+impl fmt::Display for BackendReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sandbox = if self.sandbox { " (sandbox)" } else { "" };
+        write!(f, "{}{sandbox}\n  {}", self.name, self.summary)?;
+        for (what, names) in [
+            ("overrides", self.overrides.join(", ")),
+            ("hosts", self.hosts.join(", ")),
+        ] {
+            let names = if names.is_empty() { "none" } else { &names };
+            write!(f, "\n  {what:<10}{names}")?;
+        }
+        if self.options.is_empty() {
+            write!(f, "\n  options   none")?;
+        }
+        let rows: Vec<[String; 4]> = self.options.iter().map(row).collect();
+        let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
+        let widths = [0, 1, 2].map(|column| width(column).unwrap_or(0));
+        for [name, kind, need, help] in &rows {
+            let row = format!(
+                "  {name:<0$}  {kind:<1$}  {need:<2$}  {help}",
+                widths[0], widths[1], widths[2]
+            );
+            write!(f, "\n{}", row.trim_end())?;
+        }
+        Ok(())
+    }
+}
+
+fn row(option: &OptionInfo) -> [String; 4] {
+    let mut name = option.name.clone();
+    if !option.alias.is_empty() {
+        name.push_str(&format!(" (or {})", option.alias));
+    }
+    let secret = if option.secret { ", secret" } else { "" };
+    let need = match &option.default {
+        Value::Null if option.required => "required".to_owned(),
+        Value::Null => "optional".to_owned(),
+        default => format!("default {default}"),
+    };
+    let mut help = option.help.clone();
+    if !option.example.is_empty() {
+        help.push_str(&format!(" Example: {}", option.example));
+    }
+    [name, format!("{}{secret}", option.value_type), need, help]
 }
 
 fn about(stem: &str, manifest: Manifest) -> LibraryAbout {

@@ -10,7 +10,7 @@ use std::{
 use clap::Args;
 
 use crate::{
-    backends::{BackendReport, LibraryReport, OptionInfo},
+    backends::LibraryReport,
     cli::output::{Failure, Output},
 };
 
@@ -83,52 +83,7 @@ fn text(report: &LibraryReport) -> String {
         text.push_str(&format!("\n{name:<11} {value}"));
     }
     for backend in &about.backends {
-        text.push_str(&backend_text(backend));
+        text.push_str(&format!("\n\n{backend}"));
     }
     text
-}
-
-fn backend_text(backend: &BackendReport) -> String {
-    let sandbox = if backend.sandbox { " (sandbox)" } else { "" };
-    let mut text = format!("\n\n{}{sandbox}\n  {}", backend.name, backend.summary);
-    for (what, names) in [
-        ("overrides", backend.overrides.join(", ")),
-        ("hosts", backend.hosts.join(", ")),
-    ] {
-        let names = if names.is_empty() { "none" } else { &names };
-        text.push_str(&format!("\n  {what:<10}{names}"));
-    }
-    if backend.options.is_empty() {
-        text.push_str("\n  options   none");
-    }
-    let rows: Vec<[String; 4]> = backend.options.iter().map(row).collect();
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
-    let widths = [0, 1, 2].map(|column| width(column).unwrap_or(0));
-    for [name, kind, need, help] in &rows {
-        let row = format!(
-            "  {name:<0$}  {kind:<1$}  {need:<2$}  {help}",
-            widths[0], widths[1], widths[2]
-        );
-        text.push('\n');
-        text.push_str(row.trim_end());
-    }
-    text
-}
-
-fn row(option: &OptionInfo) -> [String; 4] {
-    let mut name = option.name.clone();
-    if !option.alias.is_empty() {
-        name.push_str(&format!(" (or {})", option.alias));
-    }
-    let secret = if option.secret { ", secret" } else { "" };
-    let need = match &option.default {
-        serde_json::Value::Null if option.required => "required".to_owned(),
-        serde_json::Value::Null => "optional".to_owned(),
-        default => format!("default {default}"),
-    };
-    let mut help = option.help.clone();
-    if !option.example.is_empty() {
-        help.push_str(&format!(" Example: {}", option.example));
-    }
-    [name, format!("{}{secret}", option.value_type), need, help]
 }
