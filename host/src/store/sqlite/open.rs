@@ -24,6 +24,8 @@ const WRITING: [(&str, i64); 2] = [("cache_size", -4096), ("wal_autocheckpoint",
 /// How long to wait for another process that is writing.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
+const CHECK_FOLDER: &str = "its folder must exist, and this user must have the right to write there";
+
 /// Why a database cannot be opened.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -79,31 +81,34 @@ pub(super) fn prepare(path: &Path, keyring: &Keyring) -> Result<Connection, Open
     migrate(&mut connection).map_err(unusable)?;
     // Another process may have been faster.
     judge(&connection, path, keyring)?;
-    connection
-        .execute(
-            "INSERT OR IGNORE INTO key (id) VALUES (?1)",
-            [keyring.current_key_id()],
-        )
-        .map_err(unusable)?;
+    note_key(&connection, keyring).map_err(unusable)?;
     for (setting, value) in WRITING {
         connection.pragma_update(None, setting, value).map_err(unusable)?;
     }
     Ok(connection)
 }
 
-/// Says what speaks against a file, without a change to it or beside it.
+/// Says what speaks against a file, without a change to it. Beside it, only the index of a log that was copied without
+/// its own is made.
 pub(super) fn look(path: &Path, keyring: &Keyring) -> Result<(), OpenError> {
-    let holds_data = path.metadata().is_ok_and(|file| file.len() > 0);
-    let Some(name) = path.to_str().filter(|_| holds_data) else {
+    let not_seen = |error: std::io::Error| OpenError::Unusable {
+        path: path.display().to_string(),
+        cause: error.to_string(),
+        hint: CHECK_FOLDER,
+    };
+    // Its log is where the file is, not where a link to it is.
+    let file = match path.canonicalize() {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        file => file.map_err(not_seen)?,
+    };
+    let is_empty = file.metadata().map_err(not_seen)?.len() == 0;
+    let Some(name) = file.to_str().filter(|_| !is_empty) else {
         return Ok(());
     };
     // In use, or left by a process that died, it has its log beside it. Else one would be made to read it, unless
     // it is said that nobody changes it.
-    let log = path.with_file_name(format!(
-        "{}-wal",
-        path.file_name().unwrap_or_default().to_string_lossy()
-    ));
-    let immutable = if log.exists() { "" } else { "&immutable=1" };
+    let has_log = Path::new(&format!("{name}-wal")).exists();
+    let immutable = if has_log { "" } else { "&immutable=1" };
     let name = name.replace('%', "%25").replace('?', "%3f").replace('#', "%23");
     let flags =
         OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
@@ -139,7 +144,7 @@ fn unusable(path: &Path, error: &rusqlite::Error) -> OpenError {
             Some(ErrorCode::ReadOnly) => "give this user the right to write it and its folder",
             Some(ErrorCode::DatabaseBusy) => "another process keeps it locked; end that one",
             Some(ErrorCode::DiskFull) => "make room on its disk",
-            _ => "its folder must exist, and this user must have the right to write there",
+            _ => CHECK_FOLDER,
         },
     }
 }
@@ -151,6 +156,20 @@ fn is_written_with(connection: &Connection, keyring: &Keyring) -> rusqlite::Resu
         .query_map([], |row| row.get(0))?
         .collect::<rusqlite::Result<_>>()?;
     Ok(known.is_empty() || known.iter().any(|id| keyring.holds(*id)))
+}
+
+/// Has the file tell which key it was written with. Writes only what is not there, so that a file that somebody else is
+/// writing can be opened.
+fn note_key(connection: &Connection, keyring: &Keyring) -> rusqlite::Result<()> {
+    let key = [keyring.current_key_id()];
+    let is_noted: bool =
+        connection.query_row("SELECT EXISTS (SELECT 1 FROM key WHERE id = ?1)", key, |row| {
+            row.get(0)
+        })?;
+    if !is_noted {
+        connection.execute("INSERT OR IGNORE INTO key (id) VALUES (?1)", key)?;
+    }
+    Ok(())
 }
 
 /// A connection as every part of the engine uses it.
@@ -226,20 +245,39 @@ fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::{collections::BTreeMap, ffi::OsString};
+
     use super::*;
     use crate::entropy::Entropy;
 
-    /// With keys of its own each time.
-    fn prepare(path: &Path) -> Result<Connection, OpenError> {
-        super::prepare(path, &Keyring::ephemeral(Entropy::system()).unwrap())
+    fn keys() -> Keyring {
+        Keyring::ephemeral(Entropy::system()).unwrap()
     }
 
-    /// What opening a file says that was made as `make` does.
+    /// With keys of its own each time.
+    fn prepare(path: &Path) -> Result<Connection, OpenError> {
+        super::prepare(path, &keys())
+    }
+
+    /// What opening a file says that was made as `make` does; and looking at it, which leaves no trace.
     fn refusal(make: impl FnOnce(&Path)) -> String {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("phone-verify.db");
         make(&path);
-        prepare(&path).expect_err("refused").to_string()
+        let before = in_folder(directory.path());
+        let looked = look(&path, &keys()).expect_err("refused").to_string();
+        assert_eq!(in_folder(directory.path()), before);
+        let refusal = prepare(&path).expect_err("refused").to_string();
+        assert_eq!(refusal, looked);
+        refusal
+    }
+
+    /// Each file, and what is in it.
+    fn in_folder(folder: &Path) -> BTreeMap<OsString, Vec<u8>> {
+        let files = std::fs::read_dir(folder).unwrap().map(Result::unwrap);
+        files
+            .map(|file| (file.file_name(), std::fs::read(file.path()).unwrap()))
+            .collect()
     }
 
     #[test]
@@ -257,13 +295,14 @@ mod tests {
         let theirs = directory.path().join("theirs.db");
         let connection = Connection::open(&theirs).unwrap();
         connection.execute_batch("CREATE TABLE account (id)").unwrap();
-        let before = std::fs::read(&theirs).unwrap();
+        let before = in_folder(directory.path());
         let refusal = prepare(&theirs).expect_err("refused").to_string();
         assert!(
             refusal.ends_with("was made by another program; name another file in [store] url"),
             "{refusal}"
         );
-        assert_eq!(std::fs::read(&theirs).unwrap(), before);
+        assert_eq!(look(&theirs, &keys()).expect_err("refused").to_string(), refusal);
+        assert_eq!(in_folder(directory.path()), before);
     }
 
     #[test]
@@ -285,6 +324,36 @@ mod tests {
             refusal.contains("was written with keys that are not among those given"),
             "{refusal}"
         );
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_look_at_a_database_in_use_sees_what_is_only_in_its_log() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("phone-verify.db");
+        let link = directory.path().join("elsewhere");
+        std::fs::create_dir(&link).unwrap();
+        let link = link.join("link.db");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        let ours = keys();
+        assert!(look(&link, &ours).is_ok(), "nothing there yet");
+        let in_use = super::prepare(&path, &ours).unwrap();
+        for file in [&path, &link] {
+            assert!(look(file, &ours).is_ok());
+            let refusal = look(file, &keys()).expect_err("refused").to_string();
+            assert!(refusal.contains("was written with keys"), "{refusal}");
+        }
+        drop(in_use);
+    }
+
+    #[test]
+    fn a_database_that_somebody_is_writing_is_opened() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("phone-verify.db");
+        let ours = keys();
+        let writing = super::prepare(&path, &ours).unwrap();
+        writing.execute_batch("BEGIN IMMEDIATE").unwrap();
+        super::prepare(&path, &ours).unwrap();
     }
 
     #[test]
