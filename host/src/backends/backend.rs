@@ -17,7 +17,7 @@ use super::{
     BackendName, Call, Settled,
     bounded::{Ended, bounded},
     convert,
-    instance::{CONSTRUCTION_LIMIT, Instance},
+    instance::{CONSTRUCTION_LIMIT, Instance, NotConstructed},
     isolation::Place,
     preflight::{BackendInfo, Manifest},
     services::{Services, call::Running, report::Reported},
@@ -316,7 +316,11 @@ impl Backend {
     /// constructs it.
     pub fn renew(&self) -> Result<(), SendFailure> {
         let renewed = self.instance.replace(&self.instance.current());
-        renewed.map_err(|error| convert::failure(&error, &self.services.scrubber, &[]))
+        renewed.map_err(|why| self.not_renewed(why))
+    }
+
+    fn not_renewed(&self, why: NotConstructed) -> SendFailure {
+        convert::failure(&why.raw(), &self.services.scrubber, &[])
     }
 
     /// Constructs the backend anew, off the runtime's threads and within a bound, since it is foreign code.
@@ -326,7 +330,7 @@ impl Backend {
         let replaced = tokio::task::spawn_blocking(move || instance.replace(&broken));
         let problem = match tokio::time::timeout(CONSTRUCTION_LIMIT, replaced).await {
             Ok(Ok(Ok(()))) => return,
-            Ok(Ok(Err(error))) => convert::failure(&error, &self.services.scrubber, &[]).to_string(),
+            Ok(Ok(Err(why))) => self.not_renewed(why).to_string(),
             Ok(Err(_)) => "it panicked".to_owned(),
             Err(_) => format!("it took longer than {} s", Duration::as_secs(&CONSTRUCTION_LIMIT)),
         };

@@ -8,12 +8,17 @@ use std::{
 };
 
 use arc_swap::{ArcSwap, Guard};
-use phone_verify_plugin_abi::{BackendObj, RawError};
+use phone_verify_plugin_abi::{BackendObj, RawError, kind};
 use zeroize::Zeroizing;
 
 #[cfg(unix)]
 use super::worker::{self, Supervisor};
-use super::{load::Library, services::Services};
+use super::{
+    convert::raw_error,
+    load::Library,
+    refusal::{Refusal, code},
+    services::Services,
+};
 
 /// How long foreign code may take to be opened or constructed, which involves no network.
 pub(super) const CONSTRUCTION_LIMIT: Duration = Duration::from_secs(10);
@@ -26,6 +31,43 @@ pub(super) enum Opened {
     /// In the processes of this supervisor.
     #[cfg(unix)]
     Worker(Arc<Supervisor>),
+}
+
+/// Why a backend is not constructed.
+pub(super) enum NotConstructed {
+    /// Its constructor says so.
+    Refused(RawError),
+    /// The host says so, of a constructor that it ended or lost. No library can make one of these up.
+    Ended(Refusal),
+}
+
+impl NotConstructed {
+    /// It did not return within [`CONSTRUCTION_LIMIT`].
+    pub(super) fn too_slow() -> Self {
+        Self::Ended(Refusal::new(
+            code::TOO_SLOW,
+            format!(
+                "its constructor did not return within {} s; it should do the slow part at the first call",
+                CONSTRUCTION_LIMIT.as_secs()
+            ),
+        ))
+    }
+
+    /// One of [`code`].
+    pub(super) fn code(&self) -> &'static str {
+        match self {
+            Self::Refused(_) => code::NOT_CONSTRUCTED,
+            Self::Ended(refusal) => refusal.code,
+        }
+    }
+
+    /// For a call that needed it, in the words of either.
+    pub(super) fn raw(self) -> RawError {
+        match self {
+            Self::Refused(error) => error,
+            Self::Ended(refusal) => raw_error(kind::INTERNAL, refusal.code, &refusal.sentence),
+        }
+    }
 }
 
 /// All that it takes to construct a backend.
@@ -51,13 +93,17 @@ impl Maker {
         }
     }
 
-    fn make(&self) -> Result<BackendObj, RawError> {
-        match &self.library {
+    /// Takes no longer than [`CONSTRUCTION_LIMIT`].
+    fn make(self: &Arc<Self>) -> Result<BackendObj, NotConstructed> {
+        match self.library {
             Opened::Inline(library) => {
-                library.create(&self.export, self.services.object(), &self.options_json)
+                let this = Arc::clone(self);
+                within_limit(move || library.create(&this.export, this.services.object(), &this.options_json))
+                    .ok_or_else(NotConstructed::too_slow)?
+                    .map_err(NotConstructed::Refused)
             }
             #[cfg(unix)]
-            Opened::Worker(supervisor) => {
+            Opened::Worker(ref supervisor) => {
                 worker::create(supervisor, &self.export, &self.options_json, &self.services)
             }
         }
@@ -85,23 +131,14 @@ pub(super) struct Instance {
 }
 
 impl Instance {
-    /// Constructs the first one; `None` when that takes too long.
-    pub(super) fn construct(maker: Maker) -> Option<Result<Self, RawError>> {
+    /// Constructs the first one.
+    pub(super) fn construct(maker: Maker) -> Result<Self, NotConstructed> {
         let maker = Arc::new(maker);
-        let made = match maker.library {
-            Opened::Inline(_) => {
-                let maker_there = Arc::clone(&maker);
-                within_limit(move || maker_there.make())?
-            }
-            // Has the same limit, at which the process is killed.
-            #[cfg(unix)]
-            Opened::Worker(_) => maker.make(),
-        };
-        Some(made.map(|backend| Self {
-            current: ArcSwap::from_pointee(backend),
+        Ok(Self {
+            current: ArcSwap::from_pointee(maker.make()?),
             maker,
             replacing: Mutex::new(()),
-        }))
+        })
     }
 
     /// The guard keeps it alive; it is cheaper than a clone.
@@ -110,7 +147,7 @@ impl Instance {
     }
 
     /// Puts a fresh instance in the place of `broken`, unless that has happened already.
-    pub(super) fn replace(&self, broken: &Arc<BackendObj>) -> Result<(), RawError> {
+    pub(super) fn replace(&self, broken: &Arc<BackendObj>) -> Result<(), NotConstructed> {
         let _one_at_a_time = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
         if Arc::ptr_eq(&self.current.load(), broken) {
             self.current.store(Arc::new(self.maker.make()?));

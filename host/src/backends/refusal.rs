@@ -92,7 +92,7 @@ pub mod code {
     pub const NO_ROOT: &str = "P505";
     /// The backend refused to be constructed.
     pub const NOT_CONSTRUCTED: &str = "P506";
-    /// Loading or constructing took too long.
+    /// Opening the library, or constructing or dropping a backend, took too long.
     pub const TOO_SLOW: &str = "P507";
     /// Its C table is not whole.
     pub const WRONG_ENTRY: &str = "P508";
@@ -114,7 +114,7 @@ pub mod code {
     pub const WORKER_CONTRACT: &str = "P708";
     /// It crashed too often, and is left alone for a while.
     pub const QUARANTINED: &str = "P709";
-    /// Its worker process did not stop, or took too long.
+    /// Its worker process did not stop a call.
     pub const WORKER_UNRESPONSIVE: &str = "P710";
     /// No worker process can be started.
     pub const WORKER_NOT_STARTED: &str = "P711";

@@ -27,6 +27,23 @@ async fn worker_processes() {
         of_attack(&mut told, attack).await;
     }
 
+    // Of a call beside others that are given up. It is made again once, and dies of the next.
+    let shelf = Shelf::with(&["villain"]);
+    let villain = shelf.load("villain.VillainBackend", &json!({})).unwrap();
+    let spinning = async {
+        loop {
+            let briefly = call_within(Duration::from_millis(100));
+            let _ = villain.send_sms(&alice(), "attack spin", briefly).await;
+        }
+    };
+    let number = alice();
+    let beside = villain.send_sms(&number, "hang", call_within(Duration::from_secs(30)));
+    let found = tokio::select! {
+        sent = beside => sent.unwrap_err(),
+        () = spinning => unreachable!(),
+    };
+    failure(&mut told, &shelf, &found);
+
     let shelf = Shelf::with(&["villain"]);
     let villain = shelf.load("villain.VillainBackend", &json!({})).unwrap();
     for _ in 0..3 {

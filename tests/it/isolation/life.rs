@@ -97,3 +97,19 @@ async fn without_a_program_to_run_the_library_is_refused() {
          isolation = \"inline\" for a library that you trust"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn options_that_no_frame_holds_are_refused_and_the_process_goes_on() {
+    let shelf = Shelf::with(&["villain"]);
+    let villain = shelf.load("villain.VillainBackend", &json!({})).unwrap();
+    assert_eq!(send(&villain, "hello").await.unwrap(), "sms-1");
+    let too_long = json!({ "SECRET": "x".repeat(2 << 20) });
+    let refusals = shelf.load("villain.VillainBackend", &too_long).unwrap_err();
+    assert_eq!(refusals[0].code, code::NOT_CONSTRUCTED);
+    assert_eq!(
+        refusals[0].sentence,
+        "villain.VillainBackend could not be constructed: its options are longer than 2 MiB, which a worker process does \
+         not take; shorten them"
+    );
+    assert_eq!(send(&villain, "hello").await.unwrap(), "sms-2");
+}

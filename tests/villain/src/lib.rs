@@ -122,9 +122,10 @@ impl Backend for VillainBackend {
             "panic" => panic!("in the constructor"),
             "refuse" => {
                 let secret = options.secret.as_ref().map_or("none", Secret::expose);
+                // With a code that is for the host to give.
                 return Err(Error::new(
                     ErrorKind::Config,
-                    "refused",
+                    "P507",
                     format!("{secret} is not a key"),
                 ));
             }

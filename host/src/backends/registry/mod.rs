@@ -243,21 +243,14 @@ impl Loader {
             .open(&name.library, &candidate, place)
             .map_err(|refusal| vec![refusal])?;
         let maker = Maker::new(library, &name.backend, options.json, Arc::clone(&services));
-        let instance = match Instance::construct(maker) {
-            Some(Ok(instance)) => instance,
-            // In a worker process there may be more time here than there.
-            Some(Err(error)) if error.code == code::TOO_SLOW => {
-                return Err(vec![too_slow(&candidate.file, "constructed")]);
-            }
-            Some(Err(error)) => {
-                let failure = convert::failure(&error, &services.scrubber, &[]);
-                return Err(vec![Refusal::new(
-                    code::NOT_CONSTRUCTED,
-                    format!("{name} could not be constructed: {}", failure.message),
-                )]);
-            }
-            None => return Err(vec![too_slow(&candidate.file, "constructed")]),
-        };
+        let instance = Instance::construct(maker).map_err(|why| {
+            let code = why.code();
+            let failure = convert::failure(&why.raw(), &services.scrubber, &[]);
+            vec![Refusal::new(
+                code,
+                format!("{name} could not be constructed: {}", failure.message),
+            )]
+        })?;
         let Candidate { manifest, sha256, .. } = candidate;
         Ok(Backend::new(
             name, &manifest, sha256, place, info, instance, services,
@@ -298,7 +291,7 @@ impl Loader {
             Place::Inline => {
                 let file = candidate.file.clone();
                 let library = within_limit(move || Library::open(&path, &file))
-                    .ok_or_else(|| too_slow(&candidate.file, "opened"))??;
+                    .ok_or_else(|| opened_too_slowly(&candidate.file))??;
                 let stem = stem.to_owned();
                 (Opened::Inline(library), Kept::Inline { stem, library })
             }
@@ -348,11 +341,11 @@ impl Loader {
     }
 }
 
-fn too_slow(file: &str, what: &str) -> Refusal {
+fn opened_too_slowly(file: &str) -> Refusal {
     Refusal::new(
         code::TOO_SLOW,
         format!(
-            "{file} was not {what} within {} s; this is for the author of the library",
+            "{file} was not opened within {} s; this is for the author of the library",
             CONSTRUCTION_LIMIT.as_secs()
         ),
     )

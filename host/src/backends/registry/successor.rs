@@ -4,7 +4,6 @@
 
 use std::path::Path;
 
-use phone_verify_plugin_abi::RawError;
 use serde_json::{Map, Value};
 
 use super::Loader;
@@ -172,17 +171,14 @@ impl Loader {
             std::sync::Arc::clone(services),
         );
         match Instance::construct(maker) {
-            Some(Err(error)) => match death(&error) {
-                Some(code) => Err(Refusal::new(
-                    code,
-                    format!(
-                        "{} does not survive being constructed: {}; this is for the author of the library",
-                        candidate.file,
-                        convert::failure(&error, &services.scrubber, &[]).message
-                    ),
-                )),
-                None => Ok(()),
-            },
+            Err(why) if is_verdict(why.code()) => Err(Refusal::new(
+                why.code(),
+                format!(
+                    "{} does not survive being constructed: {}; this is for the author of the library",
+                    candidate.file,
+                    convert::failure(&why.raw(), &services.scrubber, &[]).message
+                ),
+            )),
             _ => Ok(()),
         }
     }
@@ -198,15 +194,14 @@ impl Loader {
     }
 }
 
-/// The code of an error that says that the worker process ended, or did not answer.
+/// Whether it is the library's fault that its constructor ended with this code.
 #[cfg(unix)]
-fn death(error: &RawError) -> Option<&'static str> {
+fn is_verdict(ended: &str) -> bool {
     [
+        code::TOO_SLOW,
         code::WORKER_DIED,
         code::WORKER_MEMORY,
         code::WORKER_CONTRACT,
-        code::WORKER_UNRESPONSIVE,
     ]
-    .into_iter()
-    .find(|code| *code == error.code.as_str())
+    .contains(&ended)
 }

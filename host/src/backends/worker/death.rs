@@ -2,12 +2,12 @@
 
 use std::{os::unix::process::ExitStatusExt, process::ExitStatus};
 
-use super::super::refusal::code;
+use super::super::{instance::CONSTRUCTION_LIMIT, refusal::code};
 
 /// How a worker process ended.
 #[derive(Clone, Debug)]
 pub(super) struct Death {
-    /// One of the P7 codes.
+    /// One of the P7 codes, or P507.
     pub(super) code: &'static str,
     /// `was killed by SIGSEGV (invalid memory access); it last wrote "…"`: what follows the worker's name.
     pub(super) what: String,
@@ -18,8 +18,8 @@ pub(super) struct Death {
 pub(super) enum Killed {
     /// A call that was given up did not stop.
     Unresponsive { grace_ms: u128 },
-    /// Opening the library, or constructing or dropping a backend, took too long.
-    TooSlow { limit_s: u64 },
+    /// To do this took longer than [`CONSTRUCTION_LIMIT`].
+    TooSlow(&'static str),
     /// It broke the rules of the frames.
     Breach(&'static str),
 }
@@ -35,10 +35,11 @@ impl Death {
                 code::WORKER_UNRESPONSIVE,
                 format!("was killed: a call that was given up did not stop within {grace_ms} ms"),
             ),
-            Some(Killed::TooSlow { limit_s }) => (
-                code::WORKER_UNRESPONSIVE,
+            Some(Killed::TooSlow(what)) => (
+                code::TOO_SLOW,
                 format!(
-                    "was killed: it took longer than {limit_s} s to open the library, or to construct or drop a backend"
+                    "was killed: it took longer than {} s to {what}",
+                    CONSTRUCTION_LIMIT.as_secs()
                 ),
             ),
             Some(Killed::Breach(rule)) => (

@@ -299,9 +299,7 @@ impl Link {
         let id = self.next_id();
         let given_up = GivenUp {
             by: self.clock.elapsed() + CONSTRUCTION_LIMIT,
-            or: Killed::TooSlow {
-                limit_s: CONSTRUCTION_LIMIT.as_secs(),
-            },
+            or: Killed::TooSlow("drop a backend"),
             info: None,
         };
         self.state().given_up.insert(id, given_up);

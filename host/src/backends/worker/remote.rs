@@ -35,8 +35,8 @@ use super::{
 use crate::{
     backends::{
         convert::raw_error,
-        instance::CONSTRUCTION_LIMIT,
-        refusal::code,
+        instance::{CONSTRUCTION_LIMIT, NotConstructed},
+        refusal::{Refusal, code},
         services::{Services, call, call::CallInfo},
     },
     clock::Clock,
@@ -48,7 +48,7 @@ pub(in crate::backends) fn create(
     export: &str,
     options_json: &str,
     services: &Arc<Services>,
-) -> Result<BackendObj, RawError> {
+) -> Result<BackendObj, NotConstructed> {
     let remote = Arc::new(Remote {
         supervisor: Arc::clone(supervisor),
         export: export.to_owned(),
@@ -61,8 +61,8 @@ pub(in crate::backends) fn create(
         moving: Arc::default(),
     });
     remote.settle().map_err(|problem| match problem {
-        NotSettled::NotReady(why) => why.raw(supervisor.library()),
-        NotSettled::Failed(error) => error,
+        NotSettled::NotReady(why) => NotConstructed::Ended(why.told(supervisor.library())),
+        NotSettled::NotConstructed(why) => why,
     })?;
     Ok(BackendV1_TO::from_value(RemoteBackend(remote), TD_Opaque))
 }
@@ -82,8 +82,7 @@ struct Remote {
 
 enum NotSettled {
     NotReady(NotReady),
-    /// The backend refused to be constructed.
-    Failed(RawError),
+    NotConstructed(NotConstructed),
 }
 
 impl Remote {
@@ -111,36 +110,33 @@ impl Remote {
             self.supervisor.clock(),
             CONSTRUCTION_LIMIT,
         );
-        let (code, why) = match created {
+        let ended = |code, why: &str| NotConstructed::Ended(Refusal::new(code, why));
+        let why = match created {
             Some(Ok(Ok(Outcome::Nothing))) => {
                 *lock(&self.place) = Some((Arc::downgrade(&link), number));
                 return Ok((link, number));
             }
             Some(Ok(Ok(_))) => {
                 link.kill(Killed::Breach(WRONG_ANSWER));
-                (code::WORKER_CONTRACT, WRONG_ANSWER.to_owned())
+                ended(code::WORKER_CONTRACT, WRONG_ANSWER)
             }
+            Some(Ok(Err(error))) => NotConstructed::Refused(error),
             Some(Err(Lost::Died { death, .. })) => return Err(NotSettled::NotReady(NotReady::Died(death))),
+            Some(Err(Lost::TooLarge)) => ended(
+                code::NOT_CONSTRUCTED,
+                "its options are longer than 2 MiB, which a worker process does not take; shorten them",
+            ),
+            Some(Err(Lost::Closed)) => ended(
+                code::WORKER_UNRESPONSIVE,
+                "its worker process ended just then; it is started again at the next try",
+            ),
             None => {
-                let limit_s = CONSTRUCTION_LIMIT.as_secs();
-                link.kill(Killed::TooSlow { limit_s });
-                let why = format!("{} was not constructed within {limit_s} s", self.export);
-                (code::TOO_SLOW, why)
-            }
-            Some(Ok(Err(error))) => {
-                link.state().instances.remove(&number);
-                return Err(NotSettled::Failed(error));
-            }
-            Some(Err(Lost::TooLarge)) => {
-                let why = "its options are longer than 2 MiB, which a worker process does not take";
-                (code::NOT_CONSTRUCTED, why.to_owned())
-            }
-            Some(Err(Lost::Closed)) => {
-                let why = "its worker process ended just then; it is started again at the next try";
-                (code::WORKER_UNRESPONSIVE, why.to_owned())
+                link.kill(Killed::TooSlow("construct a backend"));
+                NotConstructed::too_slow()
             }
         };
-        Err(NotSettled::Failed(raw_error(kind::INTERNAL, code, &why)))
+        link.state().instances.remove(&number);
+        Err(NotSettled::NotConstructed(why))
     }
 
     fn times(&self) -> Times {
@@ -171,7 +167,7 @@ impl Remote {
             let why = match settled {
                 Ok(Ok(place)) => return Ok(place),
                 Ok(Err(NotSettled::NotReady(why))) => why,
-                Ok(Err(NotSettled::Failed(error))) => return Err(error),
+                Ok(Err(NotSettled::NotConstructed(why))) => return Err(why.raw()),
                 Err(_) => return Err(internal("the worker could not be started")),
             };
             match why {
@@ -179,7 +175,7 @@ impl Remote {
                     waited += wait;
                     tokio::time::sleep(wait).await;
                 }
-                why => return Err(why.raw(self.supervisor.library())),
+                why => return Err(NotConstructed::Ended(why.told(self.supervisor.library())).raw()),
             }
         }
     }

@@ -14,7 +14,6 @@ use std::{
 };
 
 use arc_swap::ArcSwapOption;
-use phone_verify_plugin_abi::{RawError, kind};
 
 use super::{
     death::Death,
@@ -23,7 +22,6 @@ use super::{
 };
 use crate::{
     backends::{
-        convert::raw_error,
         refusal::{Refusal, code},
         stage,
     },
@@ -112,31 +110,26 @@ impl NotReady {
                     spec.file, death.what
                 ),
             ),
-            Self::Wait(_) | Self::Quarantined { .. } => {
-                let (sentence, code) = self.error(&spec.library);
-                Refusal::new(code, sentence)
-            }
+            Self::Wait(_) | Self::Quarantined { .. } => self.told(&spec.library),
         }
     }
 
-    /// For a call, in which nothing of the library ran.
-    pub(super) fn raw(&self, library: &str) -> RawError {
-        let (message, code) = self.error(library);
-        raw_error(kind::INTERNAL, code, &message)
-    }
-
-    fn error(&self, library: &str) -> (String, &'static str) {
+    /// For a call, in which nothing of the library ran, and for a backend that is constructed.
+    pub(super) fn told(&self, library: &str) -> Refusal {
         match self {
-            Self::Refused(refusal) => (refusal.sentence.clone(), refusal.code),
-            Self::Died(death) => (format!("{library}'s worker process {}", death.what), death.code),
-            Self::Wait(wait) => (
+            Self::Refused(refusal) => refusal.clone(),
+            Self::Died(death) => {
+                Refusal::new(death.code, format!("{library}'s worker process {}", death.what))
+            }
+            Self::Wait(wait) => Refusal::new(
+                code::WORKER_DIED,
                 format!(
                     "{library}'s worker process is started again in {} ms",
                     wait.as_millis()
                 ),
-                code::WORKER_DIED,
             ),
-            Self::Quarantined { left, last } => (
+            Self::Quarantined { left, last } => Refusal::new(
+                code::QUARANTINED,
                 format!(
                     "{library} is quarantined for another {} s: its worker process crashed {MAX_CRASHES} times within {} s, \
                      and last {}; a changed file is tried at once",
@@ -144,7 +137,6 @@ impl NotReady {
                     CRASH_WINDOW.as_secs(),
                     last.what
                 ),
-                code::QUARANTINED,
             ),
         }
     }

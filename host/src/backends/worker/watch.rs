@@ -183,8 +183,7 @@ impl Watch {
     fn wait_at_most(&mut self) -> Result<Option<Timespec>, End> {
         let now = self.link.clock.elapsed();
         if self.starting.is_some() && self.begun + CONSTRUCTION_LIMIT <= now {
-            let limit_s = CONSTRUCTION_LIMIT.as_secs();
-            return Err(End::Kill(Killed::TooSlow { limit_s }));
+            return Err(End::Kill(Killed::TooSlow("open the library")));
         }
         if self.link.is_retiring() && self.farewell.is_none() {
             self.farewell = Some(now + FAREWELL);
