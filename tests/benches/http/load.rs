@@ -3,10 +3,6 @@
 
 use std::{
     net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
     time::{Duration, Instant},
 };
 
@@ -14,6 +10,8 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
+
+use crate::numbers::Numbers;
 
 /// Pairs of register and verify per second over `connections` connections in `duration`.
 pub(crate) async fn pairs_per_second(
@@ -31,7 +29,7 @@ pub(crate) async fn pairs_per_second(
                 let mut client = Client::connect(server).await;
                 let mut pairs = 0_u64;
                 while Instant::now() < end {
-                    client.pair(&numbers.next()).await;
+                    client.pair(numbers.next()).await;
                     pairs += 1;
                 }
                 pairs
@@ -45,20 +43,6 @@ pub(crate) async fn pairs_per_second(
     #[expect(clippy::cast_precision_loss, reason = "far below 2^52 pairs")]
     let pairs = pairs as f64;
     pairs / begin.elapsed().as_secs_f64()
-}
-
-/// Valid numbers, each given out once.
-#[derive(Clone, Default)]
-pub(crate) struct Numbers(Arc<AtomicU64>);
-
-impl Numbers {
-    fn next(&self) -> String {
-        const AREAS: [u64; 8] = [201, 202, 212, 213, 312, 415, 617, 718];
-        const PER_AREA: u64 = 7_000_000;
-        let n = self.0.fetch_add(1, Ordering::Relaxed);
-        let area = AREAS[usize::try_from(n / PER_AREA).expect("small") % AREAS.len()];
-        format!("+1{area}{}", 2_000_000 + (n * 7_919) % PER_AREA)
-    }
 }
 
 struct Client {

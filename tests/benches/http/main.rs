@@ -1,14 +1,18 @@
 //! What a register and verify pair costs over HTTP, beside the least that could do it.
 //!
-//! `cargo bench -p phone-verify-tests --bench http` builds the daemon and a backend library that sends
-//! nothing, and measures in turn, on the same machine and with the same client: a bare server (see
-//! `bare.rs`), the daemon on an empty database, the same without limits and without the guard, and the daemon on a
-//! database that already holds a million verifications. It prints rates, and ratios round by round; the median ratio is the figure to
-//! quote, since it holds when the machine's speed drifts.
+//! `cargo bench -p phone-verify-tests --bench http` builds the daemon and a backend library that sends nothing, and measures
+//! in turn, on the same machine and with the same client, which is a process of its own: a bare server (see `bare.rs`),
+//! without and with an index on the number; the daemon on an empty database; the same without limits and without the
+//! guard; and the daemon on databases that hold a million and ten million verifications. The numbers are scattered over
+//! whole countries. It prints rates, then ratios round by round with their least and their median. Ratios are to be quoted,
+//! since they hold when the machine's speed drifts.
+//!
+//! `-- --before PROGRAM` measures another build of the daemon in the same rounds, to see what a change costs.
 #![expect(clippy::disallowed_methods, reason = "a benchmark measures the real time")]
 
 mod bare;
 mod load;
+mod numbers;
 
 use std::{
     io::{BufRead, BufReader},
@@ -18,81 +22,183 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use load::{Numbers, pairs_per_second};
+use load::pairs_per_second;
+use numbers::Numbers;
 use phone_verify_tests::artifacts;
 
 const ROUNDS: usize = 5;
 const SECONDS: u64 = 4;
 const CONNECTIONS: [u64; 2] = [1, 64];
-const OLD_ROWS: u32 = 1_000_000;
+const MILLION: u32 = 1_000_000;
+const TEN_MILLION: u32 = 10_000_000;
 /// In milliseconds since the epoch.
 const LONG_FROM_NOW: i64 = 9_000_000_000_000;
 
+/// What is measured in each round, in this order.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Subject {
+    Bare,
+    Indexed,
+    Daemon,
+    Unlimited,
+    Million,
+    TenMillion,
+    Before,
+}
+
+/// What is divided by what.
+const RATIOS: [(&str, Subject, Subject); 6] = [
+    ("daemon/bare", Subject::Daemon, Subject::Bare),
+    ("daemon/indexed", Subject::Daemon, Subject::Indexed),
+    ("unlimited/indexed", Subject::Unlimited, Subject::Indexed),
+    ("million/daemon", Subject::Million, Subject::Daemon),
+    ("ten million/daemon", Subject::TenMillion, Subject::Daemon),
+    ("daemon/before", Subject::Daemon, Subject::Before),
+];
+
+impl Subject {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Bare => "bare",
+            Self::Indexed => "indexed",
+            Self::Daemon => "daemon",
+            Self::Unlimited => "unlimited",
+            Self::Million => "million",
+            Self::TenMillion => "ten million",
+            Self::Before => "before",
+        }
+    }
+}
+
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
-    if let Some(at) = arguments.iter().position(|argument| argument == "--bare") {
-        return bare::serve(Path::new(&arguments[at + 1]));
+    let value_of = |name: &str| {
+        let at = arguments.iter().position(|argument| argument == name)?;
+        arguments.get(at + 1)
+    };
+    if let Some(database) = value_of("--bare") {
+        return bare::serve(Path::new(database), false);
+    }
+    if let Some(database) = value_of("--indexed") {
+        return bare::serve(Path::new(database), true);
     }
     if arguments.iter().any(|argument| argument == "--test") {
         return; // `cargo test --all-targets` only asks whether it builds
     }
-    let directory = tempfile::tempdir().expect("a temporary directory");
-    let full = seed(directory.path());
-    let runtime = tokio::runtime::Runtime::new().expect("the runtime starts");
-    let numbers = Numbers::default();
-
-    println!("register+verify pairs per second, durable, {SECONDS} s a run, {ROUNDS} rounds");
-    println!(
-        "{:>11}  {:>8} {:>8} {:>9} {:>8}   {:>10} {:>14} {:>13}",
-        "connections",
-        "bare",
-        "empty",
-        "unlimited",
-        "million",
-        "empty/bare",
-        "unlimited/bare",
-        "million/empty"
-    );
-    for connections in CONNECTIONS {
-        let mut ratios = Vec::new();
-        for round in 0..ROUNDS {
-            let measure = |server: &Server| {
-                runtime.block_on(pairs_per_second(
-                    server.address,
-                    connections,
-                    Duration::from_secs(SECONDS),
-                    &numbers,
-                ))
-            };
-            let fresh = |name: &str| directory.path().join(format!("{name}-{connections}-{round}.db"));
-            let bare = measure(&Server::bare(&fresh("bare")));
-            let daemon = |database: &Path, limits| Server::daemon(directory.path(), database, limits);
-            let empty = measure(&daemon(&fresh("empty"), LIMITS));
-            let unlimited = measure(&daemon(&fresh("unlimited"), NO_LIMITS));
-            let million = measure(&daemon(&full, LIMITS));
-            forget_the_round(&full);
-            println!(
-                "{connections:>11}  {bare:>8.0} {empty:>8.0} {unlimited:>9.0} {million:>8.0}   {:>10.2} {:>14.2} {:>13.2}",
-                empty / bare,
-                unlimited / bare,
-                million / empty
-            );
-            ratios.push([empty / bare, unlimited / bare, million / empty]);
-        }
-        println!(
-            "{connections:>11}  {:>36}   {:>10.2} {:>14.2} {:>13.2}",
-            "median",
-            median(ratios.iter().map(|ratio| ratio[0])),
-            median(ratios.iter().map(|ratio| ratio[1])),
-            median(ratios.iter().map(|ratio| ratio[2]))
-        );
-    }
+    Bench::new(value_of("--before").map(PathBuf::from)).run();
 }
 
-fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
+/// The files of the benchmark, and the programs.
+struct Bench {
+    directory: tempfile::TempDir,
+    program: PathBuf,
+    before: Option<PathBuf>,
+    million: PathBuf,
+    ten_million: PathBuf,
+    runs: usize,
+}
+
+impl Bench {
+    fn new(before: Option<PathBuf>) -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let program = artifacts::program();
+        let million = seed(&program, directory.path(), "million.db", MILLION);
+        let ten_million = seed(&program, directory.path(), "ten-million.db", TEN_MILLION);
+        Self {
+            directory,
+            program,
+            before,
+            million,
+            ten_million,
+            runs: 0,
+        }
+    }
+
+    fn subjects(&self) -> Vec<Subject> {
+        let mut subjects = vec![
+            Subject::Bare,
+            Subject::Indexed,
+            Subject::Daemon,
+            Subject::Unlimited,
+            Subject::Million,
+            Subject::TenMillion,
+        ];
+        subjects.extend(self.before.is_some().then_some(Subject::Before));
+        subjects
+    }
+
+    fn run(&mut self) {
+        let subjects = self.subjects();
+        println!("register+verify pairs per second, durable, {SECONDS} s a run, {ROUNDS} rounds");
+        for connections in CONNECTIONS {
+            print!("{connections:>3} connections");
+            for subject in &subjects {
+                print!(" {:>11}", subject.name());
+            }
+            println!();
+            let rounds: Vec<Vec<f64>> = (0..ROUNDS)
+                .map(|_| {
+                    let rates: Vec<f64> = subjects
+                        .iter()
+                        .map(|subject| self.measure(*subject, connections))
+                        .collect();
+                    print!("               ");
+                    for rate in &rates {
+                        print!(" {rate:>11.0}");
+                    }
+                    println!();
+                    rates
+                })
+                .collect();
+            for (name, above, below) in RATIOS {
+                let place = |wanted: Subject| subjects.iter().position(|subject| *subject == wanted);
+                let (Some(above), Some(below)) = (place(above), place(below)) else {
+                    continue;
+                };
+                let mut ratios: Vec<f64> = rounds.iter().map(|rates| rates[above] / rates[below]).collect();
+                ratios.sort_by(f64::total_cmp);
+                println!(
+                    "{name:>20}  median {:.2}  least {:.2}  most {:.2}",
+                    ratios[ratios.len() / 2],
+                    ratios[0],
+                    ratios[ratios.len() - 1]
+                );
+            }
+        }
+    }
+
+    fn measure(&mut self, subject: Subject, connections: u64) -> f64 {
+        self.runs += 1;
+        let numbers = Numbers::of_run(self.runs);
+        let directory = self.directory.path();
+        let fresh = directory.join(format!("{}.db", self.runs));
+        let daemon =
+            |program: &Path, database: &Path, limits| Server::daemon(program, directory, database, limits);
+        let server = match subject {
+            Subject::Bare => Server::bare("--bare", &fresh),
+            Subject::Indexed => Server::bare("--indexed", &fresh),
+            Subject::Daemon => daemon(&self.program, &fresh, LIMITS),
+            Subject::Unlimited => daemon(&self.program, &fresh, NO_LIMITS),
+            Subject::Million => daemon(&self.program, &self.million, LIMITS),
+            Subject::TenMillion => daemon(&self.program, &self.ten_million, LIMITS),
+            Subject::Before => daemon(self.before.as_ref().expect("it is a subject"), &fresh, LIMITS),
+        };
+        // The client has an executor of its own each time, so that nothing of one run is left in the next.
+        let runtime = tokio::runtime::Runtime::new().expect("the runtime starts");
+        let rate = runtime.block_on(pairs_per_second(
+            server.address,
+            connections,
+            Duration::from_secs(SECONDS),
+            &numbers,
+        ));
+        drop(server);
+        match subject {
+            Subject::Million => forget_the_round(&self.million, MILLION),
+            Subject::TenMillion => forget_the_round(&self.ten_million, TEN_MILLION),
+            _ => {}
+        }
+        rate
+    }
 }
 
 /// A server process that is killed when dropped.
@@ -102,20 +208,15 @@ struct Server {
 }
 
 impl Server {
-    fn bare(database: &Path) -> Self {
+    fn bare(which: &str, database: &Path) -> Self {
         let this = std::env::current_exe().expect("this program has a path");
-        Self::start(Command::new(this).arg("--bare").arg(database))
+        Self::start(Command::new(this).arg(which).arg(database))
     }
 
-    fn daemon(directory: &Path, database: &Path, limits: &str) -> Self {
+    fn daemon(program: &Path, directory: &Path, database: &Path, limits: &str) -> Self {
         let settings = directory.join("phone-verify.toml");
         std::fs::write(&settings, settings_text(database, limits)).expect("the settings are written");
-        Self::start(
-            Command::new(artifacts::program())
-                .arg("serve")
-                .arg("--settings")
-                .arg(settings),
-        )
+        Self::start(Command::new(program).arg("serve").arg("--settings").arg(settings))
     }
 
     fn start(command: &mut Command) -> Self {
@@ -207,22 +308,22 @@ mode = \"off\"
 ";
 
 /// The next round finds the file as this one did.
-fn forget_the_round(database: &Path) {
+fn forget_the_round(database: &Path, rows: u32) {
     let connection = rusqlite::Connection::open(database).expect("the file is there");
     connection
         .execute_batch(&format!(
             "DELETE FROM counter WHERE ends_at <> {LONG_FROM_NOW}; DELETE FROM pending; DELETE FROM outbox;
              DELETE FROM verification WHERE id > (SELECT id FROM verification ORDER BY id LIMIT 1 OFFSET {});
              PRAGMA wal_checkpoint(TRUNCATE);",
-            OLD_ROWS - 1
+            rows - 1
         ))
         .expect("the round is forgotten");
 }
 
-/// A database that holds a million finished verifications, made once.
-fn seed(directory: &Path) -> PathBuf {
-    let database = directory.join("million.db");
-    drop(Server::daemon(directory, &database, LIMITS));
+/// A database that holds so many finished verifications, made once.
+fn seed(program: &Path, directory: &Path, name: &str, rows: u32) -> PathBuf {
+    let database = directory.join(name);
+    drop(Server::daemon(program, directory, &database, LIMITS));
     let connection = rusqlite::Connection::open(&database).expect("the daemon made the database");
     let weeks_ago = SystemTime::now() - Duration::from_secs(14 * 24 * 60 * 60);
     let first = weeks_ago
@@ -230,7 +331,7 @@ fn seed(directory: &Path) -> PathBuf {
         .expect("it is later than 1970")
         .as_millis();
     let first = i64::try_from(first).expect("milliseconds of this age");
-    let rows = connection
+    let made = connection
         .execute(
             // Side by side as they were made, younger than what is deleted; everything else as the daemon leaves it.
             "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?1)
@@ -239,19 +340,19 @@ fn seed(directory: &Path) -> PathBuf {
              SELECT unhex(printf('%012x', ?2 + i)) || randomblob(10), randomblob(32), 1, randomblob(32),
                  ?2 + i, 5, ?2 + i, ?2 + 600000 + i, ?2 + i, 'sent'
              FROM n",
-            (OLD_ROWS, first),
+            (rows, first),
         )
         .expect("the rows fit the schema");
-    assert_eq!(rows, OLD_ROWS as usize);
+    assert_eq!(made, rows as usize);
     let remembered = connection
         .execute(
             // As many numbers of which it is remembered that they were verified.
             "INSERT INTO counter (key, log, ends_at)
              WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?1)
-             SELECT unhex('6e') || randomblob(16), randomblob(35), ?2 FROM n",
-            (OLD_ROWS, LONG_FROM_NOW),
+             SELECT unhex('6e') || randomblob(16) AS key, randomblob(35), ?2 FROM n ORDER BY key",
+            (rows, LONG_FROM_NOW),
         )
         .expect("the rows fit the schema");
-    assert_eq!(remembered, OLD_ROWS as usize);
+    assert_eq!(remembered, rows as usize);
     database
 }
