@@ -228,10 +228,12 @@ async fn a_passing_fault_is_tried_once_more() {
 }
 
 #[tokio::test]
-async fn a_backend_that_fails_in_a_row_is_left_alone_and_the_daemon_is_not_ready() {
+async fn a_provider_that_fails_in_a_row_is_left_alone_and_codes_that_it_took_are_still_checked() {
     let (gateway, site) = site::<Nexmo>("nexmo.NexmoBackend").await;
     let daemon = site.serve();
-    assert_eq!(daemon.get("/readyz").await.status, 200);
+    let ready = daemon.get("/readyz").await;
+    assert_eq!((ready.status, &ready.body["status"]), (200, &json!("ready")));
+    let (session, code) = registered(&daemon, &gateway, OTHER_NUMBER).await;
     for place in 0..5 {
         gateway.next(Behaviour::Refuse(4));
         assert_eq!(
@@ -252,10 +254,22 @@ async fn a_backend_that_fails_in_a_row_is_left_alone_and_the_daemon_is_not_ready
     assert!(refused.headers.contains_key("retry-after"));
     let readiness = daemon.get("/readyz").await;
     assert_eq!(
-        (readiness.status, &readiness.body["backend"]["breaker"]),
-        (503, &json!("open"))
+        (
+            readiness.status,
+            &readiness.body["status"],
+            &readiness.body["backend"]["breaker"]
+        ),
+        (200, &json!("degraded"), &json!("open")),
+        "an orchestrator goes on sending requests here"
     );
+    let warning = readiness.body["warnings"][0].as_str().unwrap();
+    assert!(
+        warning.contains("the provider behind nexmo.NexmoBackend failed"),
+        "{warning}"
+    );
+    daemon.wait_for_log("breaker opened: the provider failed that often in a row");
     assert_eq!(daemon.get("/healthz").await.status, 200);
+    assert_eq!(daemon.verify(OTHER_NUMBER, &session, &code).await.status, 200);
 }
 
 #[tokio::test]

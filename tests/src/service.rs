@@ -146,6 +146,7 @@ impl Service {
             }),
             store,
             breaker,
+            sender: Arc::clone(&backend) as Arc<dyn Sender>,
             trusted_proxies: Vec::new(),
             read_timeout: Duration::from_secs(10),
             clock: clock.clone(),

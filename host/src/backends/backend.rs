@@ -22,7 +22,9 @@ use super::{
     preflight::{BackendInfo, Manifest},
     services::{Services, call::Running, report::Reported},
 };
-use crate::model::{FailureClass, PhoneNumber, Receipt, SecurityCode, SendFailure, SessionToken, Verdict};
+use crate::model::{
+    FailureClass, Origin, PhoneNumber, Receipt, SecurityCode, SendFailure, SessionToken, Verdict,
+};
 
 /// The ABI's bound on the numbers of one bulk call.
 const MAX_BULK_NUMBERS: usize = 1000;
@@ -88,6 +90,16 @@ impl Backend {
         self.place
     }
 
+    /// Why no call can reach it now, in one sentence: its worker process crashes too often, or cannot be started.
+    pub fn trouble(&self) -> Option<String> {
+        let trouble = self.instance.trouble()?;
+        Some(
+            self.services
+                .scrubber
+                .clean(&trouble, &[], convert::MAX_MESSAGE_CHARACTERS),
+        )
+    }
+
     /// Whether it is for tests and tutorials, by its manifest.
     pub fn is_sandbox(&self) -> bool {
         self.info.sandbox
@@ -111,6 +123,15 @@ impl Backend {
     /// Whether it sends to several numbers in a way of its own.
     pub fn overrides_send_bulk_sms(&self) -> bool {
         self.overrides(overrides::SEND_BULK_SMS)
+    }
+
+    /// Whose silence it is when a call ends without an answer and without a request: in a worker process the library has
+    /// no other way to a provider.
+    fn silent(&self) -> Origin {
+        match self.place {
+            Place::Worker => Origin::Library,
+            Place::Inline => Origin::Provider,
+        }
     }
 
     fn overrides(&self, bit: u64) -> bool {
@@ -281,18 +302,22 @@ impl Backend {
                 Ended::TimedOut => {
                     let limit = call.time_limit().as_millis();
                     let message = format!("{} did not answer within {limit} ms", self.name);
-                    return Err(SendFailure::new(when_unfinished, "deadline", message));
+                    let origin = call.origin().unwrap_or(self.silent());
+                    return Err(SendFailure::new(when_unfinished, "deadline", message).arisen_in(origin));
                 }
                 Ended::Panicked => {
                     self.replace(&backend).await;
                     let message = format!("{} panicked", self.name);
-                    return Err(SendFailure::new(when_unfinished, "plugin_panic", message));
+                    return Err(
+                        SendFailure::new(when_unfinished, "plugin_panic", message).arisen_in(Origin::Library)
+                    );
                 }
             };
             let mut failure = convert::failure(&error, &self.services.scrubber, &call.private());
             if error.flags & error_flag::PANIC == 0 {
-                return Err(failure);
+                return Err(failure.arisen_in(call.origin().unwrap_or_default()));
             }
+            failure.origin = Origin::Library;
             tracing::error!(
                 plugin = self.name,
                 request_id = call.request_id(),
@@ -355,6 +380,7 @@ fn not_reported() -> SendFailure {
         "not_reported",
         "the backend did not say what became of this number",
     )
+    .arisen_in(Origin::Library)
 }
 
 struct CloseOnDrop {

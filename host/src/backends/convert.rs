@@ -12,7 +12,7 @@ use phone_verify_plugin_abi::{
 };
 
 use super::scrub::{Scrubber, code_words};
-use crate::model::{FailureClass, Receipt, SecurityCode, SendFailure, Verdict};
+use crate::model::{FailureClass, Origin, Receipt, SecurityCode, SendFailure, Verdict};
 
 const MAX_CODE_LENGTH: usize = 64;
 pub(super) const MAX_MESSAGE_CHARACTERS: usize = 500;
@@ -68,6 +68,7 @@ pub(super) fn failure(raw: &RawError, scrubber: &Scrubber, private: &[&str]) -> 
         message: scrubber.clean(&raw.message, private, MAX_MESSAGE_CHARACTERS),
         http_status: (100..600).contains(&raw.http_status).then_some(raw.http_status),
         retry_after: (!wait.is_zero()).then_some(wait),
+        origin: Origin::default(),
     }
 }
 
@@ -123,11 +124,9 @@ pub(super) fn receipt(
         let message = format!(
             "the backend gave a message id that is longer than {MAX_RECEIPT_BYTES} bytes or not a text"
         );
-        return Err(SendFailure::new(
-            FailureClass::OutcomeUnknown,
-            "bad_receipt",
-            message,
-        ));
+        return Err(
+            SendFailure::new(FailureClass::OutcomeUnknown, "bad_receipt", message).arisen_in(Origin::Library),
+        );
     }
     Ok(Receipt {
         message_id: (!id.is_empty()).then(|| scrubber.clean_id(id, private)),

@@ -141,6 +141,15 @@ impl Instance {
         })
     }
 
+    /// Why no call can reach it now; `None`: one can.
+    pub(super) fn trouble(&self) -> Option<String> {
+        match &self.maker.library {
+            Opened::Inline(_) => None,
+            #[cfg(unix)]
+            Opened::Worker(supervisor) => supervisor.trouble(),
+        }
+    }
+
     /// The guard keeps it alive; it is cheaper than a clone.
     pub(super) fn current(&self) -> Guard<Arc<BackendObj>> {
         self.current.load()

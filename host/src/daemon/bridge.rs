@@ -187,6 +187,10 @@ impl Sender for Bridge {
         in_use.base.test_numbers.code_of(number, now).is_some()
     }
 
+    fn trouble(&self) -> Option<String> {
+        self.current.load().backend.trouble()
+    }
+
     fn sends_bulk(&self) -> bool {
         self.current.load().backend.overrides_send_bulk_sms()
     }

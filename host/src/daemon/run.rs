@@ -56,6 +56,7 @@ pub async fn run(
         }),
         store: Arc::clone(&service.store),
         breaker: Arc::clone(&service.breaker),
+        sender: Arc::clone(&service.sender),
         trusted_proxies: settings.server.trusted_proxies.clone(),
         read_timeout: settings.server.read_timeout,
         clock: service.clock.clone(),

@@ -1,14 +1,17 @@
-//! Spares a backend that is out of order, and those who wait for it: after some failures in a row that are
-//! the backend's fault, messages are refused at once for a while; then one is let through to see.
+//! Spares a provider that is out of order, and those who wait for it: after some failures in a row that are
+//! the provider's fault, messages are refused at once for a while; then one is let through to see.
+//!
+//! Invariant: only what arose at the provider counts ([`Sign`]). What this process or a library did to a message opens
+//! nothing and closes nothing.
 
 use std::{
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use crate::{
     clock::Clock,
-    model::{FailureClass, Outcome, SendFailure},
+    model::{FailureClass, Origin, Outcome, SendFailure, Sign},
 };
 
 /// The code of a refusal.
@@ -27,11 +30,11 @@ pub enum BreakerState {
     Closed,
     /// None is.
     Open,
-    /// One is, to see whether the backend is back.
+    /// One is, to see whether the provider is back.
     Probing,
 }
 
-/// Counts the failures of one backend.
+/// Counts the failures of one backend's provider.
 pub struct Breaker {
     clock: Clock,
     counted: Mutex<Counted>,
@@ -39,11 +42,19 @@ pub struct Breaker {
 
 #[derive(Default)]
 struct Counted {
+    /// Which backend it is, counted from 0.
+    generation: u64,
     failures: u32,
     /// On the clock's `elapsed`.
     open_until: Option<Duration>,
     probing: bool,
     messages: Counts,
+}
+
+/// A message that was let through: what became of it is to be recorded.
+pub(super) struct Admitted {
+    generation: u64,
+    is_probe: bool,
 }
 
 /// Messages that a backend was given, by what became of them.
@@ -66,21 +77,23 @@ impl Breaker {
         }
     }
 
-    /// Forgets what it counted: there is another backend.
+    /// Forgets what it counted: there is another backend. What is still under way in the one before counts no more.
     pub fn reset(&self) {
-        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
-        *counted = Counted::default();
+        let mut counted = self.counted();
+        *counted = Counted {
+            generation: counted.generation + 1,
+            ..Counted::default()
+        };
     }
 
     /// What became of the messages so far.
     pub fn counts(&self) -> Counts {
-        let counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
-        counted.messages
+        self.counted().messages
     }
 
     /// Where it stands.
     pub fn state(&self) -> BreakerState {
-        let counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        let counted = self.counted();
         match counted.open_until {
             None => BreakerState::Closed,
             Some(until) if counted.probing || self.clock.elapsed() >= until => BreakerState::Probing,
@@ -89,54 +102,83 @@ impl Breaker {
     }
 
     /// Lets a message through, or refuses it.
-    pub(super) fn admit(&self) -> Result<(), SendFailure> {
-        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(super) fn admit(&self) -> Result<Admitted, SendFailure> {
+        let mut counted = self.counted();
+        let mut admitted = Admitted {
+            generation: counted.generation,
+            is_probe: false,
+        };
         let Some(until) = counted.open_until else {
-            return Ok(());
+            return Ok(admitted);
         };
         let now = self.clock.elapsed();
         if now >= until {
             counted.probing = true;
             // Should the probe never be recorded, another is let through after the same pause.
             counted.open_until = Some(now + PAUSE);
-            return Ok(());
+            admitted.is_probe = true;
+            return Ok(admitted);
         }
         let mut refusal = SendFailure::new(
             FailureClass::Transient,
             OPEN,
-            "the backend failed several times in a row and is left alone for a while",
-        );
+            "the provider failed several times in a row and is left alone for a while",
+        )
+        .arisen_in(Origin::Host);
         refusal.retry_after = Some(until.saturating_sub(now));
         Err(refusal)
     }
 
-    pub(super) fn record(&self, outcome: &Outcome) {
-        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
-        counted.probing = false;
+    pub(super) fn record(&self, admitted: &Admitted, outcome: &Outcome) {
+        let mut counted = self.counted();
+        if admitted.generation != counted.generation {
+            return;
+        }
+        if admitted.is_probe {
+            counted.probing = false;
+        }
         let messages = &mut counted.messages;
         match outcome {
             Ok(_) => messages.sent += 1,
             Err(failure) if failure.class == FailureClass::OutcomeUnknown => messages.unknown += 1,
             Err(_) => messages.failed += 1,
         }
-        match outcome {
-            Err(failure) if failure.class.blames_backend() => {
+        let sign = outcome.as_ref().map_or_else(SendFailure::sign, |_| Sign::Up);
+        match (sign, outcome) {
+            (Sign::Down, Err(failure)) => {
                 counted.failures += 1;
                 if counted.failures >= MAX_FAILURES {
                     if counted.open_until.is_none() {
-                        tracing::warn!(failures = counted.failures, code = failure.code, "breaker opened");
+                        tracing::warn!(
+                            failures = counted.failures,
+                            class = failure.class.as_str(),
+                            code = failure.code,
+                            "breaker opened: the provider failed that often in a row, so that messages are refused for {} s; \
+                             codes that were sent can still be checked",
+                            PAUSE.as_secs()
+                        );
                     }
                     counted.open_until = Some(self.clock.elapsed() + PAUSE);
                 }
             }
-            _ => {
+            (Sign::Nothing, _) => {
+                // The probe did not come so far: the next message is one at once.
+                if admitted.is_probe && counted.open_until.is_some() {
+                    counted.open_until = Some(self.clock.elapsed());
+                }
+            }
+            (Sign::Up | Sign::Down, _) => {
                 if counted.open_until.is_some() {
-                    tracing::info!("breaker closed: the backend is back");
+                    tracing::info!("breaker closed: the provider is back");
                 }
                 counted.failures = 0;
                 counted.open_until = None;
             }
         }
+    }
+
+    fn counted(&self) -> MutexGuard<'_, Counted> {
+        self.counted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -153,24 +195,28 @@ mod tests {
         ))
     }
 
+    fn send(breaker: &Breaker, outcome: &Outcome) {
+        let admitted = breaker.admit().unwrap();
+        breaker.record(&admitted, outcome);
+    }
+
     #[test]
-    fn a_backend_that_fails_in_a_row_is_left_alone_and_then_tried_once() {
+    fn a_provider_that_fails_in_a_row_is_left_alone_and_then_tried_once() {
         let clock = Clock::manual(UnixMillis(0));
         let breaker = Breaker::new(clock.clone());
         for _ in 0..MAX_FAILURES {
-            assert!(breaker.admit().is_ok());
-            breaker.record(&failed());
+            send(&breaker, &failed());
         }
         assert_eq!(breaker.state(), BreakerState::Open);
-        assert_eq!(breaker.admit().unwrap_err().retry_after, Some(PAUSE));
+        let refusal = breaker.admit().err().unwrap();
+        assert_eq!(refusal.retry_after, Some(PAUSE));
         clock.advance(PAUSE);
-        assert!(breaker.admit().is_ok());
+        let probe = breaker.admit().unwrap();
         assert!(breaker.admit().is_err(), "one probe at a time");
-        breaker.record(&failed());
+        breaker.record(&probe, &failed());
         assert_eq!(breaker.state(), BreakerState::Open);
         clock.advance(PAUSE);
-        assert!(breaker.admit().is_ok());
-        breaker.record(&Ok(Receipt::default()));
+        send(&breaker, &Ok(Receipt::default()));
         assert_eq!(breaker.state(), BreakerState::Closed);
         let counts = Counts {
             sent: 1,
@@ -183,11 +229,53 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_number_is_not_the_backends_fault() {
+    fn a_bad_number_is_not_the_providers_fault() {
         let breaker = Breaker::new(Clock::manual(UnixMillis(0)));
         for _ in 0..100 {
-            breaker.record(&Err(SendFailure::new(FailureClass::InvalidNumber, "nexmo_3", "")));
+            send(
+                &breaker,
+                &Err(SendFailure::new(FailureClass::InvalidNumber, "nexmo_3", "")),
+            );
         }
         assert_eq!(breaker.state(), BreakerState::Closed);
+    }
+
+    /// Whatever its class: it opens nothing, ends no row of failures, and closes nothing that is open.
+    #[test]
+    fn what_this_process_or_a_library_did_says_nothing_about_the_provider() {
+        for origin in [Origin::Library, Origin::Host] {
+            for (class, name) in FailureClass::ALL {
+                let ours: Outcome = Err(SendFailure::new(class, "P704", "").arisen_in(origin));
+                let clock = Clock::manual(UnixMillis(0));
+                let breaker = Breaker::new(clock.clone());
+                for _ in 0..100 {
+                    send(&breaker, &ours);
+                }
+                assert_eq!(breaker.state(), BreakerState::Closed, "{name}");
+                for _ in 1..MAX_FAILURES {
+                    send(&breaker, &failed());
+                }
+                send(&breaker, &ours);
+                send(&breaker, &failed());
+                assert_eq!(breaker.state(), BreakerState::Open, "{name}");
+                clock.advance(PAUSE);
+                send(&breaker, &ours);
+                assert_eq!(breaker.state(), BreakerState::Probing, "{name}");
+                send(&breaker, &Ok(Receipt::default()));
+                assert_eq!(breaker.state(), BreakerState::Closed, "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_under_way_in_the_backend_before_does_not_count_for_the_next() {
+        let breaker = Breaker::new(Clock::manual(UnixMillis(0)));
+        let under_way: Vec<Admitted> = (0..MAX_FAILURES).map(|_| breaker.admit().unwrap()).collect();
+        breaker.reset();
+        for admitted in &under_way {
+            breaker.record(admitted, &failed());
+        }
+        assert_eq!(breaker.state(), BreakerState::Closed);
+        assert_eq!(breaker.counts(), Counts::default());
     }
 }

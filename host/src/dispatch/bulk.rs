@@ -21,7 +21,7 @@ use super::{Limits, Sender, Settled};
 use crate::{
     clock::Clock,
     entropy::{Entropy, NoEntropy},
-    model::{FailureClass, Outcome, PhoneNumber, Receipt, SendFailure},
+    model::{FailureClass, Origin, Outcome, PhoneNumber, Receipt, SendFailure},
     store::{BulkBatch, BulkLease, BulkProgress, JobId, RunId, Store, StoreError},
 };
 
@@ -44,9 +44,9 @@ pub enum BulkError {
     /// Another process is sending the same.
     #[error("another process is working on this job; wait for it, or stop it and run this again")]
     HeldByAnother,
-    /// The backend refuses all, whatever the number. What was not sent waits for the next run.
+    /// The backend refuses all, whatever the number, or cannot be run. What was not sent waits for the next run.
     #[error(
-        "the backend refuses every message: {0}; what was not sent waits, run this again when that is put right"
+        "nothing can be sent through the backend: {0}; what was not sent waits, run this again when that is put right"
     )]
     BackendDown(SendFailure),
     /// The store failed.
@@ -277,7 +277,8 @@ impl<P: FnMut(BulkProgress)> Run<'_, P> {
         Ok(())
     }
 
-    /// Counts an outcome; takes it back if it was the account that was refused and not the number.
+    /// Counts an outcome; takes it back if it was the account that was refused and not the number, or if nothing of the
+    /// backend ran.
     fn count(&mut self, outcome: &mut Option<Outcome>) {
         let counter = match outcome {
             None => return,
@@ -286,11 +287,12 @@ impl<P: FnMut(BulkProgress)> Run<'_, P> {
                 &mut self.reached.sent
             }
             Some(Err(failure)) => {
-                let all_fail = matches!(
-                    failure.class,
-                    FailureClass::Config | FailureClass::AuthFailed | FailureClass::NoCredit
-                );
-                if failure.class.blames_backend() {
+                let all_fail = failure.is_untried()
+                    || matches!(
+                        failure.class,
+                        FailureClass::Config | FailureClass::AuthFailed | FailureClass::NoCredit
+                    );
+                if failure.class.blames_provider() || failure.origin != Origin::Provider {
                     self.failures_in_a_row += 1;
                 } else {
                     self.failures_in_a_row = 0;
@@ -397,4 +399,5 @@ fn not_reported() -> SendFailure {
         "not_reported",
         "the backend did not say what became of this number",
     )
+    .arisen_in(Origin::Library)
 }

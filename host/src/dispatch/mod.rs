@@ -25,7 +25,7 @@ pub use breaker::{Breaker, BreakerState, Counts};
 
 use crate::{
     clock::{Clock, UnixMillis},
-    model::{FailureClass, Outcome, PhoneNumber, Receipt, SendFailure, VerificationId},
+    model::{FailureClass, Origin, Outcome, PhoneNumber, Receipt, SendFailure, VerificationId},
     store::{Order, OutboxMessage, Store},
 };
 
@@ -37,6 +37,11 @@ pub trait Sender: Send + Sync {
 
     /// Whether a number is for tests at this time, so that its messages count as sent and no backend is asked.
     fn is_test(&self, number: &PhoneNumber, now: UnixMillis) -> bool;
+
+    /// Why no message can be handed to the backend now; `None`: one can.
+    fn trouble(&self) -> Option<String> {
+        None
+    }
 
     /// Whether the backend has a way of its own to send one text to several numbers.
     fn sends_bulk(&self) -> bool;
@@ -156,6 +161,7 @@ impl Lane {
                     message = %message.id,
                     number = ?message.number,
                     class = failure.class.as_str(),
+                    origin = failure.origin.as_str(),
                     code = failure.code,
                     reason = failure.message,
                     "{}",
@@ -211,12 +217,21 @@ impl Lane {
                 FailureClass::Transient,
                 "queue_timeout",
                 "the queue to the backend moves too slowly; nothing was sent",
-            ));
+            )
+            .arisen_in(Origin::Host));
         }
-        self.breaker.admit()?;
-        let try_once = || {
+        let admitted = self.breaker.admit()?;
+        let try_once = async || {
             let time_limit = time_left().min(self.limits.send_timeout);
-            self.sender.send(&order.message, time_limit)
+            let mut outcome = self.sender.send(&order.message, time_limit).await;
+            if let Err(failure) = &mut outcome
+                && failure.class.blames_provider()
+                && time_limit < self.limits.send_timeout / 2
+            {
+                // It waited in the queue for so long that the provider had hardly any of its time.
+                failure.origin = Origin::Host;
+            }
+            outcome
         };
         let mut outcome = try_once().await;
         if let Err(failure) = &outcome {
@@ -226,7 +241,7 @@ impl Lane {
                 outcome = try_once().await;
             }
         }
-        self.breaker.record(&outcome);
+        self.breaker.record(&admitted, &outcome);
         outcome
     }
 

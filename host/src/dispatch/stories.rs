@@ -8,7 +8,7 @@ use super::{BreakerState, SWEEP_INTERVAL, bulk::BulkError};
 use crate::{
     fake_network::{Behaviour, FakeNetwork, failure},
     fake_service::{LIMITS, Service, code_in, number},
-    model::{FailureClass, Outcome, PhoneNumber, Verdict},
+    model::{FailureClass, Origin, Outcome, PhoneNumber, Verdict},
     store::{BulkProgress, JobId},
     verifier::RegisterError,
 };
@@ -71,6 +71,19 @@ async fn a_backend_that_is_out_of_order_is_left_alone() {
     service.clock.advance(Duration::from_secs(15));
     service.register(&number(7)).await.unwrap();
     assert_eq!(service.breaker.state(), BreakerState::Closed);
+}
+
+/// The library's process crashes with many messages at the provider, who is well.
+#[tokio::test]
+async fn what_a_library_lost_costs_its_message_and_no_other() {
+    let service = Service::start(FakeNetwork::default());
+    let lost = failure(FailureClass::OutcomeUnknown).arisen_in(Origin::Library);
+    service.network.next((0..16).map(|_| Err(lost.clone())));
+    for n in 0..16 {
+        assert_eq!(failure_class(&service, n).await, FailureClass::OutcomeUnknown);
+    }
+    assert_eq!(service.breaker.state(), BreakerState::Closed);
+    service.register(&number(17)).await.unwrap();
 }
 
 #[tokio::test]
@@ -333,6 +346,22 @@ async fn a_refused_account_ends_the_run_and_costs_no_number() {
         .next((0..LIMITS.concurrency).map(|_| refused(FailureClass::NoCredit)));
     let error = run(&service, job).await.unwrap_err();
     assert!(matches!(error, BulkError::BackendDown(failure) if failure.class == FailureClass::NoCredit));
+    let reached = service.store.bulk_progress(job).await.unwrap();
+    assert_eq!((reached.waiting, reached.failed), (30, 0));
+    assert_eq!(run(&service, job).await.unwrap().sent, 30);
+}
+
+/// As when the library is quarantined: nothing of it runs, whatever the number.
+#[tokio::test]
+async fn a_backend_that_cannot_be_run_ends_the_run_and_costs_no_number() {
+    let service = Service::start(FakeNetwork::default());
+    let job = job(&service, 30).await;
+    let cannot = failure(FailureClass::Internal).arisen_in(Origin::Host);
+    service
+        .network
+        .next((0..LIMITS.concurrency).map(|_| Err(cannot.clone())));
+    let error = run(&service, job).await.unwrap_err();
+    assert!(matches!(error, BulkError::BackendDown(failure) if failure.origin == Origin::Host));
     let reached = service.store.bulk_progress(job).await.unwrap();
     assert_eq!((reached.waiting, reached.failed), (30, 0));
     assert_eq!(run(&service, job).await.unwrap().sent, 30);

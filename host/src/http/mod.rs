@@ -27,7 +27,11 @@ pub use live::{Generation, Live, Loaded};
 use routes::v1;
 pub use serve::serve;
 
-use crate::{clock::Clock, dispatch::Breaker, store::Store};
+use crate::{
+    clock::Clock,
+    dispatch::{Breaker, Sender},
+    store::Store,
+};
 
 /// What the routes need.
 pub struct App {
@@ -37,6 +41,8 @@ pub struct App {
     pub store: Arc<dyn Store>,
     /// For the readiness probe.
     pub breaker: Arc<Breaker>,
+    /// For the readiness probe.
+    pub sender: Arc<dyn Sender>,
     /// Whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
     /// How long a body may take to arrive.

@@ -91,14 +91,52 @@ impl FailureClass {
         )
     }
 
-    /// Whether the backend as a whole is at fault, and not this message: what a breaker counts. A refusal that
-    /// the backend does not know is not: whoever may choose the number could bring it about.
-    pub fn blames_backend(self) -> bool {
+    /// Whether the provider as a whole is at fault, or the account there, and not this message: what a breaker counts, if
+    /// the failure arose there. A refusal that the backend does not know is not: whoever may choose the number could bring
+    /// it about.
+    pub fn blames_provider(self) -> bool {
         matches!(
             self,
             Self::Config | Self::AuthFailed | Self::NoCredit | Self::Transient | Self::OutcomeUnknown
         )
     }
+}
+
+/// Where a failure arose, as far as this process can know: what a breaker may hold against the provider depends on it.
+/// No library says it; the host does, of what it saw.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Origin {
+    /// At the provider: it answered so, or did not answer. Also what nothing else is known of.
+    #[default]
+    Provider,
+    /// In the library: it panicked, crashed its process, hung without a request under way, or answered nonsense.
+    Library,
+    /// In this process or on its machine: the queue was too slow, no worker process could be had, or the request of the
+    /// library was not made.
+    Host,
+}
+
+impl Origin {
+    /// Its stable name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Provider => "provider",
+            Self::Library => "library",
+            Self::Host => "host",
+        }
+    }
+}
+
+/// What an outcome says about the provider.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sign {
+    /// It answered, be it with a refusal of this one message.
+    Up,
+    /// It is down, or refuses everything.
+    Down,
+    /// Nothing: the message never came so far, or the library lost it.
+    Nothing,
 }
 
 /// Why an SMS was not (or perhaps not) sent. The message is for the operator's log, never for the client.
@@ -115,10 +153,12 @@ pub struct SendFailure {
     pub http_status: Option<u16>,
     /// How long the provider asks to wait.
     pub retry_after: Option<Duration>,
+    /// Where it arose.
+    pub origin: Origin,
 }
 
 impl SendFailure {
-    /// A failure that the host itself states.
+    /// A failure of the provider, unless [`Self::arisen_in`] says otherwise.
     pub fn new(class: FailureClass, code: &str, message: impl Into<String>) -> Self {
         Self {
             class,
@@ -126,7 +166,28 @@ impl SendFailure {
             message: message.into(),
             http_status: None,
             retry_after: None,
+            origin: Origin::default(),
         }
+    }
+
+    /// The same failure, which arose there.
+    #[must_use]
+    pub fn arisen_in(self, origin: Origin) -> Self {
+        Self { origin, ..self }
+    }
+
+    /// What it says about the provider.
+    pub fn sign(&self) -> Sign {
+        match self.origin {
+            Origin::Library | Origin::Host => Sign::Nothing,
+            Origin::Provider if self.class.blames_provider() => Sign::Down,
+            Origin::Provider => Sign::Up,
+        }
+    }
+
+    /// Whether it never reached the library, so that the same message can be sent when this process can again.
+    pub fn is_untried(&self) -> bool {
+        self.origin == Origin::Host && self.class != FailureClass::OutcomeUnknown
     }
 }
 
@@ -136,6 +197,32 @@ pub type Outcome = Result<Receipt, SendFailure>;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Every class of failure, from everywhere that it may come from.
+    #[test]
+    fn only_what_arose_at_the_provider_says_something_about_it() {
+        use FailureClass as F;
+        let down = [
+            F::Config,
+            F::AuthFailed,
+            F::NoCredit,
+            F::Transient,
+            F::OutcomeUnknown,
+        ];
+        for (class, name) in FailureClass::ALL {
+            let failure = SendFailure::new(class, "code", "message");
+            let expected = if down.contains(&class) {
+                Sign::Down
+            } else {
+                Sign::Up
+            };
+            assert_eq!(failure.sign(), expected, "{name}");
+            for origin in [Origin::Library, Origin::Host] {
+                let failure = failure.clone().arisen_in(origin);
+                assert_eq!(failure.sign(), Sign::Nothing, "{name} in {}", origin.as_str());
+            }
+        }
+    }
 
     #[test]
     fn every_class_has_a_name_of_its_own() {

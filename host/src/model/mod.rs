@@ -21,7 +21,7 @@ pub use api_key::KeyDigest;
 pub use autofill::Autofill;
 pub use client_address::ClientAddress;
 pub use code_format::{Alphabet, CodeFormat};
-pub use delivery::{FailureClass, Outcome, Receipt, SendFailure};
+pub use delivery::{FailureClass, Origin, Outcome, Receipt, SendFailure, Sign};
 pub use limits::{Limit, LimitReached};
 pub use message::{Locale, Messages};
 pub use phone_number::{PhoneNumber, Region};

@@ -3,8 +3,13 @@
 
 use std::{collections::BTreeSet, fs, time::Duration};
 
-use phone_verify_tests::{daemon::Daemon, site::Site};
-use serde_json::json;
+use futures_util::future::join_all;
+use phone_verify_tests::{
+    daemon::Daemon,
+    gateways::{Behaviour, Gateway, Nexmo},
+    site::Site,
+};
+use serde_json::{Value, json};
 
 const NUMBERS: [&str; 4] = ["+13478379634", "+13478379635", "+13478379636", "+442079460018"];
 
@@ -32,6 +37,74 @@ async fn it_stays_while_its_backend_crashes_and_says_why() {
     assert!(workers(&daemon).is_disjoint(&before));
     let (status, log) = daemon.stop();
     assert!(status.success(), "{log}");
+}
+
+/// The provider is well and was asked; what this process's own worker lost says nothing about it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_dies_with_sixteen_calls_under_way_costs_those_and_no_other() {
+    let gateway = Gateway::<Nexmo>::start().await;
+    let mut site = Site::with_backend("nexmo.NexmoBackend", &Value::Object(gateway.options()));
+    site.set("plugins", "isolation", "worker");
+    let daemon = site.serve();
+    let numbers: Vec<String> = (0..16)
+        .map(|place| format!("+1347837{:04}", 4000 + place))
+        .collect();
+    for _ in &numbers {
+        gateway.next(Behaviour::Hold);
+    }
+    let registered = join_all(numbers.iter().map(|number| daemon.register(number)));
+    let crash = async {
+        for number in &numbers {
+            gateway.sms_to(number).await;
+        }
+        for worker in workers(&daemon) {
+            kill(worker);
+        }
+    };
+    let (registered, ()) = tokio::join!(registered, crash);
+    for answer in registered {
+        assert_eq!(
+            (answer.status, answer.code()),
+            (502, "sms_outcome_unknown"),
+            "{answer:?}"
+        );
+    }
+    let next = daemon.register("+13478379634").await;
+    assert_eq!(next.status, 200, "{next:?}");
+    let readiness = daemon.get("/readyz").await;
+    assert_eq!(
+        (
+            readiness.status,
+            &readiness.body["status"],
+            &readiness.body["backend"]["breaker"]
+        ),
+        (200, &json!("ready"), &json!("closed")),
+        "{readiness:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backend_that_only_crashes_degrades_the_daemon_and_the_provider_is_not_blamed() {
+    let daemon = daemon("attack abort {security_code}");
+    for number in NUMBERS {
+        daemon.register(number).await;
+    }
+    daemon.wait_for_log("it is quarantined for 600 s");
+    let readiness = daemon.get("/readyz").await;
+    assert_eq!(
+        (
+            readiness.status,
+            &readiness.body["status"],
+            &readiness.body["backend"]["breaker"]
+        ),
+        (200, &json!("degraded"), &json!("closed")),
+        "{readiness:?}"
+    );
+    let warning = readiness.body["warnings"][0].as_str().unwrap();
+    assert!(
+        warning.starts_with("P709: villain is quarantined for another"),
+        "{warning}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -108,6 +181,11 @@ fn workers(daemon: &Daemon) -> BTreeSet<u32> {
                 .collect::<Vec<_>>()
         })
         .collect()
+}
+
+fn kill(process: u32) {
+    let id = rustix::process::Pid::from_raw(i32::try_from(process).unwrap()).unwrap();
+    rustix::process::kill_process(id, rustix::process::Signal::KILL).unwrap();
 }
 
 /// Nobody may have asked yet how it ended.

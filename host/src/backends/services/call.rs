@@ -2,7 +2,10 @@
 
 use std::{
     ops::Deref,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU8, Ordering},
+    },
     time::Duration,
 };
 
@@ -21,7 +24,7 @@ use super::{guarded, nanoseconds};
 use crate::{
     backends::{Call, convert},
     clock::Clock,
-    model::SecurityCode,
+    model::{Origin, SecurityCode},
 };
 
 /// What is known about a call while it runs.
@@ -33,9 +36,26 @@ pub(in crate::backends) struct CallInfo {
     deadline: OnceLock<Duration>,
     /// What [`Running`] borrows; set in what [`Running::kept`] gives.
     private: OnceLock<[String; 3]>,
+    /// Where a failure of the call would arise, as far as the host saw: one of [`ORIGINS`] by its place, counted from 1.
+    origin: AtomicU8,
 }
 
+const ORIGINS: [Origin; 3] = [Origin::Provider, Origin::Library, Origin::Host];
+
 impl CallInfo {
+    /// Should the call fail now, it is there that the failure arose. The last word holds.
+    pub(in crate::backends) fn arises_in(&self, origin: Origin) {
+        let place = ORIGINS.iter().position(|known| *known == origin);
+        let place = place.and_then(|place| u8::try_from(place + 1).ok());
+        self.origin.store(place.unwrap_or_default(), Ordering::Relaxed);
+    }
+
+    /// Where its failure arose; `None`: the host saw nothing of it.
+    pub(in crate::backends) fn origin(&self) -> Option<Origin> {
+        let place = usize::from(self.origin.load(Ordering::Relaxed));
+        ORIGINS.get(place.checked_sub(1)?).copied()
+    }
+
     pub(in crate::backends) fn clock(&self) -> &Clock {
         &self.clock
     }
@@ -85,6 +105,7 @@ impl<'a> Running<'a> {
             clock: clock.clone(),
             call,
             private: OnceLock::new(),
+            origin: AtomicU8::new(0),
         });
         Self { info, private }
     }

@@ -87,9 +87,9 @@ impl HostV1 for HostSide {
 
     fn http(&self, request: RawHttpRequest) -> FfiFuture<RResult<RawHttpResponse, RawError>> {
         // Now, because the future may be polled when another call is current.
-        let time_left = call::current(|call| call.map(|call| call.time_left()));
+        let call = call::entered();
         let services = Arc::clone(&self.0);
-        FfiFuture::new(async move { services.http.exchange(request, time_left).await.into() })
+        FfiFuture::new(async move { services.http.exchange(request, call.as_deref()).await.into() })
     }
 
     fn sleep_ms(&self, duration_ms: u64) -> FfiFuture<()> {

@@ -68,7 +68,10 @@ impl Reported {
     fn settle(&self, index: u64, outcome: RResult<RawReceipt, RawError>) {
         let outcome = match outcome {
             RResult::ROk(receipt) => convert::receipt(&receipt, &self.scrubber, &self.call.private()),
-            RResult::RErr(error) => Err(convert::failure(&error, &self.scrubber, &self.call.private())),
+            RResult::RErr(error) => {
+                let failure = convert::failure(&error, &self.scrubber, &self.call.private());
+                Err(failure.arisen_in(self.call.origin().unwrap_or_default()))
+            }
         };
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let is_open = usize::try_from(index)

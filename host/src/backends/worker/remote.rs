@@ -40,6 +40,7 @@ use crate::{
         services::{Services, call, call::CallInfo},
     },
     clock::Clock,
+    model::Origin,
 };
 
 /// Constructs a backend in the library's worker. Blocks while it is constructed, at most for [`CONSTRUCTION_LIMIT`].
@@ -195,9 +196,17 @@ impl Remote {
             locale: call.locale(),
         };
         let (call, report) = (Arc::new(call), report.map(Arc::new));
+        let arises_in = |origin| {
+            if let Some(info) = &info {
+                info.arises_in(origin);
+            }
+        };
         let mut is_again = false;
         loop {
-            let (link, instance) = self.ready(time_left).await?;
+            let (link, instance) = self
+                .ready(time_left)
+                .await
+                .inspect_err(|_| arises_in(Origin::Host))?;
             let message = ToWorker::Call {
                 instance,
                 method: method.clone(),
@@ -214,7 +223,10 @@ impl Remote {
                 Ok(outcome) => return outcome,
                 // The process ended in order at this very moment.
                 Err(Lost::Closed) => continue,
-                Err(Lost::TooLarge) => return Err(internal("the call has more than 2 MiB")),
+                Err(Lost::TooLarge) => {
+                    arises_in(Origin::Library);
+                    return Err(internal("the call has more than 2 MiB"));
+                }
                 Err(Lost::Died { death, is_touched }) => (death, is_touched),
             };
             if !is_touched && !is_again {
@@ -227,6 +239,8 @@ impl Remote {
             } else {
                 kind::INTERNAL
             };
+            // Whatever had it end, it was not the provider, even if that was being asked.
+            arises_in(Origin::Library);
             let message = format!("{}'s worker process {}", self.supervisor.library(), death.what);
             return Err(raw_error(kind, death.code, &message));
         }
@@ -243,6 +257,9 @@ impl Remote {
     fn wrong(&self) -> RawError {
         if let Some((link, _)) = self.place() {
             link.kill(Killed::Breach(WRONG_ANSWER));
+        }
+        if let Some(call) = call::entered() {
+            call.arises_in(Origin::Library);
         }
         raw_error(kind::OUTCOME_UNKNOWN, code::WORKER_CONTRACT, WRONG_ANSWER)
     }

@@ -148,6 +148,8 @@ pub(in crate::backends) struct Supervisor {
     live: ArcSwapOption<Link>,
     starting: Mutex<()>,
     crashes: Mutex<Crashes>,
+    /// Why the last start failed, if it did.
+    refused: Mutex<Option<Refusal>>,
 }
 
 #[derive(Default)]
@@ -167,6 +169,7 @@ impl Supervisor {
             live: ArcSwapOption::empty(),
             starting: Mutex::default(),
             crashes: Mutex::default(),
+            refused: Mutex::default(),
         }
     }
 
@@ -190,6 +193,12 @@ impl Supervisor {
             return Ok(link);
         }
         self.may_start()?;
+        let started = self.start();
+        *lock(&self.refused) = started.as_ref().err().map(|why| why.told(self.library()));
+        started
+    }
+
+    fn start(self: &Arc<Self>) -> Started {
         stage::restore(&self.spec.path, &self.spec.staged).map_err(NotReady::Refused)?;
         let started = start(Arc::clone(&self.spec), Arc::downgrade(self)).recv();
         let link = started.unwrap_or_else(|_| {
@@ -198,6 +207,23 @@ impl Supervisor {
         })?;
         self.live.store(Some(Arc::clone(&link)));
         Ok(link)
+    }
+
+    /// Why calls fail without a word of the library, for whoever looks after it: it is quarantined, or no process of it can
+    /// be started.
+    pub(in crate::backends) fn trouble(&self) -> Option<String> {
+        let crashes = lock(&self.crashes);
+        let now = self.spec.clock.elapsed();
+        match &crashes.quarantine {
+            Some((until, last)) if now < *until => {
+                let quarantined = NotReady::Quarantined {
+                    left: until.saturating_sub(now),
+                    last: Arc::clone(last),
+                };
+                Some(quarantined.told(self.library()).to_string())
+            }
+            _ => lock(&self.refused).as_ref().map(ToString::to_string),
+        }
     }
 
     fn may_start(&self) -> Result<(), NotReady> {

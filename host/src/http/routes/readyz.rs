@@ -1,6 +1,9 @@
-//! `GET /readyz`: whether the process can do its work: the store takes writes, the backend is loaded and its
-//! breaker lets messages through. 503 when not. Warns while a sandbox backend is in use, and while what
-//! lies in the plugin directory or the settings file is not what serves.
+//! `GET /readyz`: whether this process can serve: a backend is loaded and the store takes writes. 503 when not.
+//!
+//! Invariant: what is out of order elsewhere, such as a provider that is down, never makes it 503, for an orchestrator would
+//! then cut off those who have a code already, and every process on the database at once. It makes it `degraded`, with a
+//! warning that says what is refused. Warns too while a sandbox backend is in use, and while what lies in the plugin
+//! directory or the settings file is not what serves.
 
 use std::sync::Arc;
 
@@ -24,10 +27,23 @@ pub(in crate::http) async fn answer(State(app): State<Arc<App>>, method: Method)
     if let Err(error) = &store {
         tracing::error!(%error, "the store takes no writes");
     }
-    let breaker = app.breaker.state();
-    let ready = store.is_ok() && breaker != BreakerState::Open;
     let live = app.live.get();
-    let mut warnings = live.notes.clone();
+    let breaker = app.breaker.state();
+    let name = &live.backend.name;
+    let provider = (breaker != BreakerState::Closed).then(|| {
+        format!(
+            "the provider behind {name} failed several times in a row: messages are refused, but for one now and then that \
+             shows whether it is back; codes that were sent can be checked"
+        )
+    });
+    let degradations: Vec<String> = provider.into_iter().chain(app.sender.trouble()).collect();
+    let (status, word) = match &store {
+        Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "unready"),
+        Ok(()) if !degradations.is_empty() => (StatusCode::OK, "degraded"),
+        Ok(()) => (StatusCode::OK, "ready"),
+    };
+    let mut warnings = degradations;
+    warnings.extend(live.notes.clone());
     if live.backend.sandbox {
         warnings.push(format!(
             "{} is a sandbox backend: it is not for production",
@@ -40,15 +56,10 @@ pub(in crate::http) async fn answer(State(app): State<Arc<App>>, method: Method)
         Err(error) => tracing::error!(%error, "the conversion cannot be computed"),
     }
     let body = json!({
-        "status": if ready { "ready" } else { "unready" },
+        "status": word,
         "store": { "writable": store.is_ok() },
-        "backend": { "name": live.backend.name, "breaker": breaker, "sandbox": live.backend.sandbox },
+        "backend": { "name": name, "breaker": breaker, "sandbox": live.backend.sandbox },
         "warnings": warnings,
     });
-    let status = if ready {
-        StatusCode::OK
-    } else {
-        StatusCode::SERVICE_UNAVAILABLE
-    };
     (status, Json(body)).into_response()
 }

@@ -30,7 +30,8 @@ use reqwest::{
 pub use self::stand_in::{Played, SentRequest, StandIn};
 use self::{bounds::Answer, client::PrivateOnly};
 pub(in crate::backends) use self::{bounds::Bounds, client::Clients, egress::Egress};
-use crate::backends::convert::raw_error;
+use super::call::CallInfo;
+use crate::{backends::convert::raw_error, model::Origin};
 
 const MAX_BODY_BYTES: usize = 1 << 20;
 const MAX_REQUEST_BYTES: usize = 1 << 20;
@@ -60,17 +61,25 @@ pub(in crate::backends) struct Http {
 }
 
 impl Http {
-    /// Makes one request; `time_left` is that of the call, if there is one.
+    /// Makes one request, in this call, if there is one. It hears where the request came to an end: only what reached the
+    /// provider, or tried to, says something about that.
     pub(super) async fn exchange(
         &self,
         raw: RawHttpRequest,
-        time_left: Option<Duration>,
+        call: Option<&CallInfo>,
     ) -> Result<RawHttpResponse, RawError> {
+        let arises_in = |origin| {
+            if let Some(call) = call {
+                call.arises_in(origin);
+            }
+        };
+        arises_in(Origin::Library);
         if tokio::runtime::Handle::try_current().is_err() {
             return Err(invalid("HTTP is offered inside of a call only"));
         }
-        let limit = time_limit(raw.timeout_ms, time_left);
+        let limit = time_limit(raw.timeout_ms, call.map(CallInfo::time_left));
         let request = request(raw)?;
+        arises_in(Origin::Host);
         let stand_in = self.clients.stand_in();
         let route = self.egress.admit(request.url()).map_err(|why| {
             if let Some(network) = stand_in {
@@ -84,6 +93,7 @@ impl Http {
             let _place = self.bounds.admit().await;
             waits.store(false, Ordering::Relaxed);
             if let Some(network) = stand_in {
+                arises_in(Origin::Provider);
                 return network.exchange(SentRequest::of(&request)).await.into_raw();
             }
             let client = self.clients.get(route).await.map_err(|error| {
@@ -93,7 +103,15 @@ impl Http {
                     &format!("the HTTP client cannot start: {error}"),
                 )
             })?;
-            send(client, request, self.bounds.answer()).await
+            arises_in(Origin::Provider);
+            let answer = send(client, request, self.bounds.answer()).await;
+            answer.map_err(|fault| match fault {
+                Fault::Request(error) => error,
+                Fault::Full(error) => {
+                    arises_in(Origin::Host);
+                    error
+                }
+            })
         };
         let outcome = tokio::time::timeout(limit, exchange).await;
         outcome.unwrap_or_else(|_| {
@@ -121,7 +139,21 @@ fn time_limit(timeout_ms: u64, time_left: Option<Duration>) -> Duration {
     }
 }
 
-async fn send(client: &Client, request: Request, mut held: Answer<'_>) -> Result<RawHttpResponse, RawError> {
+/// Why a request that was made has no answer.
+enum Fault {
+    /// What became of it.
+    Request(RawError),
+    /// This process holds too many bytes of answers already.
+    Full(RawError),
+}
+
+impl From<RawError> for Fault {
+    fn from(error: RawError) -> Self {
+        Self::Request(error)
+    }
+}
+
+async fn send(client: &Client, request: Request, mut held: Answer<'_>) -> Result<RawHttpResponse, Fault> {
     let mut response = client.execute(request).await.map_err(fault)?;
     let status = response.status().as_u16();
     let headers = headers(&response);
@@ -129,16 +161,20 @@ async fn send(client: &Client, request: Request, mut held: Answer<'_>) -> Result
         .content_length()
         .is_some_and(|length| length > MAX_BODY_BYTES as u64)
     {
-        return Err(too_large());
+        return Err(too_large().into());
     }
     let mut body = RVec::new();
     while let Some(chunk) = response.chunk().await.map_err(fault)? {
         if body.len() + chunk.len() > MAX_BODY_BYTES {
-            return Err(too_large());
+            return Err(too_large().into());
         }
         if !held.grow(chunk.len()) {
             let why = "the answers to the backend's requests have more than 64 MiB at once";
-            return Err(raw_error(kind::OUTCOME_UNKNOWN, http_error::TOO_LARGE, why));
+            return Err(Fault::Full(raw_error(
+                kind::OUTCOME_UNKNOWN,
+                http_error::TOO_LARGE,
+                why,
+            )));
         }
         body.extend_from_copy_slice(&chunk);
     }
