@@ -6,7 +6,7 @@
 //! main → cli → daemon → { http, dispatch, backends, verifier, store, settings }
 //! http, cli → verifier → { store (trait), model, clock, entropy }
 //! dispatch → { store (trait), model, clock }      cli → kit → { backends, model, clock, entropy }
-//! store::sqlite → { store, model }      backends → model      model → nothing of ours
+//! store::sqlite → { store, model }      backends → model      model, own_process → nothing of ours
 //! ```
 #![deny(unsafe_code)]
 
@@ -23,6 +23,7 @@ mod fake_service;
 pub mod http;
 pub mod kit;
 pub mod model;
+pub mod own_process;
 pub mod settings;
 pub mod store;
 pub mod telemetry;

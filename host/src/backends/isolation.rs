@@ -12,6 +12,8 @@ use std::{
 
 use serde::Serialize;
 
+use crate::own_process::image;
+
 /// What the settings say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -114,27 +116,23 @@ impl IsolationRules {
 
 /// Whether the file lies where the libraries are installed that come with this program.
 pub(super) fn is_bundled(path: &Path) -> bool {
-    let (Some(folder), Some(programs)) = (folder_of(path), program_folder()) else {
+    let (Some(folder), Some(programs)) = (folder_of(path), image::folder()) else {
         return false;
     };
-    let is_installed = ["../lib/phone-verify", "../lib/phone-verify/plugins"]
+    let is_installed = ["lib/phone-verify", "lib/phone-verify/plugins"]
         .into_iter()
-        .filter_map(|folder| programs.join(folder).canonicalize().ok())
+        .filter_map(|installed| programs.parent()?.join(installed).canonicalize().ok())
         .any(|installed| folder == installed);
     folder == programs || is_installed
 }
 
 /// Whether the file lies in the very folder of this program.
 pub(super) fn lies_beside_program(path: &Path) -> bool {
-    program_folder().is_some_and(|programs| folder_of(path) == Some(programs))
+    image::folder().is_some_and(|programs| folder_of(path).is_some_and(|folder| folder == programs))
 }
 
 fn folder_of(path: &Path) -> Option<PathBuf> {
     path.canonicalize().ok()?.parent().map(Path::to_owned)
-}
-
-fn program_folder() -> Option<PathBuf> {
-    folder_of(&std::env::current_exe().ok()?)
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use super::{Common, output::Failure, runtime};
 use crate::{
     backends::{Isolation, LibraryIsolation},
     daemon,
+    own_process::image,
     settings::{Keys, Settings},
     telemetry,
     verifier::{Guard, RateLimits},
@@ -99,9 +100,9 @@ fn demo() -> Result<(Settings, tempfile::TempDir), Failure> {
     settings.store.keys = Keys::File(folder.path().join("phone-verify.key"));
     settings.plugins.staging_directory = folder.path().join("plugins");
     settings.plugins.trust.lock_file = Some(folder.path().join("plugins.lock"));
-    let program = std::env::current_exe()
-        .map_err(|error| Failure::failed(format!("this program cannot tell where it is: {error}")))?;
-    let beside = program.parent().map(PathBuf::from).unwrap_or_default();
+    let beside = image::folder()
+        .ok_or_else(|| Failure::failed("the system does not tell where this program lies"))?
+        .to_owned();
     settings.plugins.directories = [
         beside.clone(),
         beside.join("plugins"),

@@ -23,7 +23,7 @@ use super::{
     job::{Job, Order},
     score::{Checked, Verdict},
 };
-use crate::clock::Clock;
+use crate::{clock::Clock, own_process::image};
 
 /// The command by which this program runs one check. Not for people, and so not among the commands.
 pub const COMMAND: &str = "__plugin-check";
@@ -133,7 +133,8 @@ impl<'a> Supervisor<'a> {
         environment: u8,
     ) -> io::Result<Result<Leaving, String>> {
         let output = [place.join("stdout"), place.join("stderr")];
-        let mut command = Command::new(std::env::current_exe()?);
+        let program = image::program()?;
+        let mut command = program.command();
         command
             .arg(COMMAND)
             .arg(self.job.folder())

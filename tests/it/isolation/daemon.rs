@@ -159,7 +159,7 @@ fn a_worker_has_no_rights_and_shows_no_secret_in_the_list_of_processes() {
     }
 }
 
-async fn until(mut is_so: impl FnMut() -> bool) {
+pub(super) async fn until(mut is_so: impl FnMut() -> bool) {
     for _ in 0..1000 {
         if is_so() {
             return;
@@ -169,7 +169,7 @@ async fn until(mut is_so: impl FnMut() -> bool) {
     panic!("it never came to that");
 }
 
-fn workers(daemon: &Daemon) -> BTreeSet<u32> {
+pub(super) fn workers(daemon: &Daemon) -> BTreeSet<u32> {
     let threads = fs::read_dir(format!("/proc/{}/task", daemon.id())).unwrap();
     threads
         .flatten()
@@ -189,7 +189,7 @@ fn kill(process: u32) {
 }
 
 /// Nobody may have asked yet how it ended.
-fn is_running(process: u32) -> bool {
+pub(super) fn is_running(process: u32) -> bool {
     stat(process).is_some_and(|fields| fields[0] != "Z")
 }
 

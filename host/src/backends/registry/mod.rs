@@ -21,7 +21,7 @@ pub use self::successor::{Choice, Next, Running};
 pub use self::survey::{BackendReport, LibraryAbout, LibraryReport};
 pub use self::watch::Seen;
 #[cfg(unix)]
-use super::worker::{Program, Spec, Supervisor};
+use super::worker::{Spec, Supervisor};
 use super::{
     Backend, BackendName, convert,
     discover::{self, Found},
@@ -327,7 +327,7 @@ impl Loader {
         let rules = &self.config.isolation;
         let staged = File::open(&path).map_err(|error| Refusal::new(code::NOT_STAGED, error.to_string()))?;
         let supervisor = Arc::new(Supervisor::new(Spec {
-            program: Program::new(rules.worker_program.clone()),
+            program: rules.worker_program.clone(),
             library: library.to_owned(),
             path,
             staged,

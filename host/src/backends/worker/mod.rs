@@ -27,7 +27,7 @@ pub(crate) use self::child::main;
 pub(crate) use self::death::signal_name;
 pub(super) use self::{
     remote::create,
-    supervisor::{Program, Spec, Supervisor},
+    supervisor::{Spec, Supervisor},
 };
 
 /// The command by which this program is a worker. Not for people, and so not among the commands.

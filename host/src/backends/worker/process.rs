@@ -9,8 +9,7 @@ use std::{
         fd::OwnedFd,
         unix::{net::UnixStream, process::CommandExt},
     },
-    path::Path,
-    process::{Child, Command, ExitStatus, Stdio},
+    process::{Child, ExitStatus, Stdio},
     thread,
     time::Duration,
 };
@@ -18,6 +17,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::COMMAND;
+use crate::own_process::image::Program;
 
 /// How long a process whose socket is closed may take to be gone.
 const LAST_BREATH: Duration = Duration::from_millis(50);
@@ -27,9 +27,10 @@ pub(super) struct Process(Child);
 
 impl Process {
     /// Starts it with this end of the socket. Returns what it prints, too.
-    pub(super) fn start(program: &Path, socket: UnixStream) -> io::Result<(Self, PipeReader)> {
+    pub(super) fn start(program: &Program, socket: UnixStream) -> io::Result<(Self, PipeReader)> {
         let (printed, output) = io::pipe()?;
-        let child = Command::new(program)
+        let child = program
+            .command()
             .arg0("phone-verify")
             .arg(COMMAND)
             .env_clear()

@@ -8,7 +8,7 @@ use std::{
     collections::VecDeque,
     fs::File,
     io,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -27,6 +27,7 @@ use crate::{
     },
     clock::Clock,
     entropy::Entropy,
+    own_process::image::{self, Program},
 };
 
 /// Crashes that are remembered, and how many of them are too many.
@@ -37,28 +38,10 @@ const QUARANTINE: Duration = Duration::from_secs(600);
 /// The wait after the second crash in a row; it doubles with each further one, until there are too many.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 
-/// Which program a worker runs.
-#[derive(Clone, Debug, Default)]
-pub(in crate::backends) struct Program(Option<PathBuf>);
-
-impl Program {
-    /// `None`: the program that runs now.
-    pub(in crate::backends) fn new(path: Option<PathBuf>) -> Self {
-        Self(path.or_else(|| std::env::current_exe().ok()))
-    }
-
-    /// This very program, on Linux even if its file was replaced by another version since.
-    pub(super) fn path(&self) -> &Path {
-        match &self.0 {
-            Some(path) => path,
-            None => Path::new("/proc/self/exe"),
-        }
-    }
-}
-
 /// What a worker is started for.
 pub(in crate::backends) struct Spec {
-    pub(in crate::backends) program: Program,
+    /// Which program a worker runs; `None`: this very one.
+    pub(in crate::backends) program: Option<PathBuf>,
     /// `nexmo`: how it is named when it runs.
     pub(in crate::backends) library: String,
     /// The file that the operator knows, for refusals.
@@ -86,15 +69,26 @@ pub(super) enum NotReady {
     Quarantined { left: Duration, last: Arc<Death> },
 }
 
+impl Spec {
+    pub(super) fn program(&self) -> io::Result<Program> {
+        match &self.program {
+            Some(path) => Ok(Program::from(path.clone())),
+            None => image::program(),
+        }
+    }
+}
+
 impl NotReady {
     pub(super) fn not_started(spec: &Spec, error: &io::Error) -> Self {
         Self::Refused(Refusal::new(
             code::WORKER_NOT_STARTED,
             format!(
-                "no worker process can be started for {} ({}: {error}); set isolation = \"inline\" for a library that \
+                "no worker process can be started for {} ({}{error}); set isolation = \"inline\" for a library that \
                  you trust",
                 spec.file,
-                spec.program.path().display()
+                spec.program
+                    .as_ref()
+                    .map_or_else(String::new, |path| format!("{}: ", path.display())),
             ),
         ))
     }

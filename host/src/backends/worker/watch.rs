@@ -102,7 +102,7 @@ impl Watch {
         let (ours, theirs) = UnixStream::pair()?;
         let (bell, ring) = UnixStream::pair()?;
         bell.set_nonblocking(true)?;
-        let (process, pipe) = Process::start(spec.program.path(), theirs)?;
+        let (process, pipe) = Process::start(&spec.program()?, theirs)?;
         let link = Arc::new(Link::new(ours, ring, spec.clock.clone())?);
         let open = ToWorker::Open {
             protocol: PROTOCOL.to_owned(),

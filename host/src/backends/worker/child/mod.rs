@@ -52,6 +52,9 @@ pub(crate) fn main() -> ExitCode {
 
 fn serve() -> io::Result<()> {
     close_inherited();
+    // Lists of processes would call it `exe`, as the link is called that it was started by.
+    #[cfg(target_os = "linux")]
+    let _ = rustix::thread::set_name(c"phone-verify");
     let stream = socket()?;
     let mut arrivals = Arrivals::default();
     let (path, file) = loop {

@@ -1,0 +1,5 @@
+//! What this process is made of, and what it needs from the system whatever its parent left it.
+//!
+//! Invariant: nothing here depends on any other module; `main` calls it before anything else runs.
+
+pub mod image;
