@@ -88,6 +88,9 @@ pub use serde_json;
 
 /// Exports the backends of a library: `export_backends!(NexmoBackend, NexmoSandboxBackend);`, once per
 /// library. Each type needs [`Backend`] and the [`macro@backend`] attribute on its impl.
+///
+/// A file `<crate>.tape.toml` beside `Cargo.toml`, with what the provider answers, becomes a part of the library, so that
+/// `phone-verify plugin check` plays it wherever the library lies.
 #[macro_export]
 macro_rules! export_backends {
     ($($backend:ty),+ $(,)?) => {
@@ -106,6 +109,7 @@ macro_rules! export_backends {
                 license: ::core::env!("CARGO_PKG_LICENSE"),
                 repository: ::core::env!("CARGO_PKG_REPOSITORY"),
                 backends: &[$(<$backend as pv::Exported>::INFO),+],
+                tape: pv::tape!(),
             };
             const LENGTH: usize = pv::manifest_len(&LIBRARY);
 

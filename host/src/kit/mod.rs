@@ -29,7 +29,7 @@ use serde_json::{Map, Value};
 pub use self::{
     checks::about as checks,
     process::{COMMAND, main},
-    score::{Checked, ScoreCard, Verdict},
+    score::{Checked, ScoreCard, TapeSource, Verdict},
 };
 use self::{
     checks::{CHECKS, Scope},
@@ -44,7 +44,7 @@ pub struct Plan {
     pub library: PathBuf,
     /// Options to construct its backends with; what is left out is made up.
     pub options: Map<String, Value>,
-    /// The tape; else it is looked for beside the library and in the crate that it was built in.
+    /// The tape; else it is looked for beside the library and in the crate that it was built in, and then in its manifest.
     pub tape: Option<PathBuf>,
     /// Only this backend, by its export's name.
     pub backend: Option<String>,
@@ -71,9 +71,14 @@ pub fn run(plan: &Plan) -> Result<ScoreCard, String> {
             report.path.display()
         ));
     }
-    let (tape, tape_file) = match tape_file(plan, &report.library) {
-        Some(file) => (Some(tape::read(&file)?), Some(file)),
-        None => (None, None),
+    let carried = report.about.as_ref().and_then(|about| about.tape.as_ref());
+    let (tape, tape_source) = match (tape_file(plan, &report.library), carried) {
+        (Some(file), _) => (Some(tape::read(&file)?), Some(TapeSource::File(file))),
+        (None, Some(text)) => {
+            let what = format!("the tape that {} carries", report.path.display());
+            (Some(tape::parse(text, &what)?), Some(TapeSource::Library))
+        }
+        (None, None) => (None, None),
     };
     let job = Job::prepare(&plan.library, plan.options.clone(), tape)
         .map_err(|error| format!("no folder for the checks can be made: {error}"))?;
@@ -88,7 +93,7 @@ pub fn run(plan: &Plan) -> Result<ScoreCard, String> {
         }
     }
     let results = Supervisor::new(&job, plan.time_limit).run(tasks);
-    Ok(ScoreCard::new(report, tape_file, results))
+    Ok(ScoreCard::new(report, tape_source, results))
 }
 
 /// A key that names no option, where the library could be read.

@@ -5,12 +5,12 @@
 //! a library prints can be taken for one.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     fs::{self, File},
     io::{self, Read},
     path::{Path, PathBuf},
     process::{Child, Command, ExitCode, ExitStatus, Stdio},
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     thread,
     time::Duration,
 };
@@ -43,6 +43,8 @@ struct Leaving {
     evidence: String,
     /// Secrets that must not be in what was printed.
     canaries: Vec<String>,
+    /// Whether a call was never completed.
+    is_hanging: bool,
 }
 
 /// Runs checks, as many at once as there are processors.
@@ -50,6 +52,9 @@ pub(super) struct Supervisor<'a> {
     job: &'a Job,
     time_limit: Duration,
     clock: Clock,
+    /// The check that found a call that is never completed, for each backend that has one: every other check would wait
+    /// for such a call too.
+    hanging: Mutex<BTreeMap<String, &'static str>>,
 }
 
 impl<'a> Supervisor<'a> {
@@ -58,6 +63,7 @@ impl<'a> Supervisor<'a> {
             job,
             time_limit,
             clock: Clock::system(),
+            hanging: Mutex::default(),
         }
     }
 
@@ -103,7 +109,16 @@ impl<'a> Supervisor<'a> {
         }
     }
 
+    fn hanging(&self) -> MutexGuard<'_, BTreeMap<String, &'static str>> {
+        self.hanging.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn verdict(&self, index: usize, check: &Check, backend: &str) -> io::Result<Verdict> {
+        if let Some(id) = self.hanging().get(backend) {
+            return Ok(Verdict::Skipped(format!(
+                "it does not complete its calls: see {id}"
+            )));
+        }
         let mut evidence: Option<String> = None;
         for &environment in check.runs.environments() {
             let place = self.job.folder().join(format!("{index}-{environment}"));
@@ -112,6 +127,9 @@ impl<'a> Supervisor<'a> {
                 Ok(left) => left,
                 Err(why) => return Ok(Verdict::Failed(why)),
             };
+            if left.is_hanging {
+                self.hanging().entry(backend.to_owned()).or_insert(check.id);
+            }
             if left.verdict != Verdict::Passed {
                 return Ok(left.verdict);
             }
@@ -267,6 +285,7 @@ pub fn main() -> ExitCode {
             verdict,
             evidence: bench.evidence(),
             canaries: bench.canaries().to_vec(),
+            is_hanging: bench.is_hanging(),
         };
         fs::write(leaving(Path::new(place)), serde_json::to_vec(&left)?)
     });

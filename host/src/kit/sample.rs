@@ -75,6 +75,7 @@ fn made_up(info: &OptionInfo) -> Option<Value> {
         "integer" | "seconds" => json!(5),
         "bool" => json!(false),
         "list" => json!([]),
+        "table" => json!({}),
         _ => json!("phone-verify"),
     })
 }

@@ -14,8 +14,34 @@ pub enum Verdict {
     Passed,
     /// It does not apply to this backend, or cannot be told here.
     Skipped(String),
+    /// This does no harm, and is hardly meant.
+    Warned(String),
     /// This is wrong.
     Failed(String),
+}
+
+/// Where the tape came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TapeSource {
+    /// A file.
+    File(PathBuf),
+    /// The library's manifest.
+    Library,
+}
+
+impl fmt::Display for TapeSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(file) => write!(f, "{}", file.display()),
+            Self::Library => f.write_str("carried by the library"),
+        }
+    }
+}
+
+impl Serialize for TapeSource {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
 }
 
 /// One check of one backend.
@@ -44,9 +70,11 @@ pub struct ScoreCard {
     /// Its own version.
     pub version: Option<String>,
     /// The tape that was played.
-    pub tape: Option<PathBuf>,
+    pub tape: Option<TapeSource>,
     /// How many checks passed.
     pub passed: usize,
+    /// How many found something that does no harm.
+    pub warned: usize,
     /// How many failed.
     pub failed: usize,
     /// How many do not apply.
@@ -56,7 +84,7 @@ pub struct ScoreCard {
 }
 
 impl ScoreCard {
-    pub(super) fn new(report: LibraryReport, tape: Option<PathBuf>, checks: Vec<Checked>) -> Self {
+    pub(super) fn new(report: LibraryReport, tape: Option<TapeSource>, checks: Vec<Checked>) -> Self {
         let count = |is_it: fn(&Verdict) -> bool| checks.iter().filter(|check| is_it(&check.verdict)).count();
         Self {
             library: report.path,
@@ -64,6 +92,7 @@ impl ScoreCard {
             version: report.about.map(|about| about.version),
             tape,
             passed: count(|verdict| *verdict == Verdict::Passed),
+            warned: count(|verdict| matches!(verdict, Verdict::Warned(_))),
             failed: count(|verdict| matches!(verdict, Verdict::Failed(_))),
             skipped: count(|verdict| matches!(verdict, Verdict::Skipped(_))),
             checks,
@@ -84,7 +113,7 @@ impl fmt::Display for ScoreCard {
             write!(f, " {version}")?;
         }
         if let Some(tape) = &self.tape {
-            write!(f, "\ntape {}", tape.display())?;
+            write!(f, "\ntape {tape}")?;
         }
         let mut backend = None;
         let mut last_why = "";
@@ -101,6 +130,7 @@ impl fmt::Display for ScoreCard {
             let (mark, why) = match &check.verdict {
                 Verdict::Passed => ("ok    ", None),
                 Verdict::Skipped(why) => ("-     ", Some(why)),
+                Verdict::Warned(why) => ("warn  ", Some(why)),
                 Verdict::Failed(why) => ("FAILED", Some(why)),
             };
             write!(f, "\n  {mark}  {}  {}", check.id, check.title)?;
@@ -115,10 +145,10 @@ impl fmt::Display for ScoreCard {
                 )?;
             }
         }
-        write!(
-            f,
-            "\n\n{} passed, {} failed, {} do not apply",
-            self.passed, self.failed, self.skipped
-        )
+        write!(f, "\n\n{} passed, {} failed, ", self.passed, self.failed)?;
+        if self.warned > 0 {
+            write!(f, "{} warn, ", self.warned)?;
+        }
+        write!(f, "{} do not apply", self.skipped)
     }
 }

@@ -12,17 +12,30 @@
 //! status = 401
 //! class = "auth_failed"
 //!
-//! [[aside]]                       # requests that are no SMS, by a part of their URL
+//! [bulk]                          # the answer to one request for several numbers
+//! status = 202
+//! body = '{"messages": [{each}]}' # {each} stands for an entry of each number, in the order of the send
+//! each = '{"to": "{number}", "id": "{id}"}'
+//! refused = '{"to": "{number}", "error": 7}'
+//!
+//! [[aside]]                       # requests that are no SMS: by their method, a part of their URL, and what they carry
+//! method = "POST"
 //! url = "/oauth/token"
+//! carries = "grant_type=refresh"
 //! status = 200
 //! body = '{"access_token": "t"}'
 //! ```
+//!
+//! It is a file beside the crate or the library, or lies in the manifest of the library.
 
 use std::{collections::BTreeMap, path::Path};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{backends::Played, model::FailureClass};
+use crate::{
+    backends::{Played, SentRequest},
+    model::FailureClass,
+};
 
 /// What one provider answers.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -33,6 +46,29 @@ pub(super) struct Tape {
     pub(super) refusal: Vec<Refusal>,
     #[serde(default)]
     pub(super) aside: Vec<Aside>,
+    pub(super) bulk: Option<Bulk>,
+}
+
+/// The provider takes one request for several numbers.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Bulk {
+    status: u16,
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
+    /// With `{each}` where the entries are.
+    body: String,
+    /// The entry of a number that is sent to, with `{number}` and `{id}`.
+    each: String,
+    /// The entry of one that is refused; without it the provider refuses the whole request.
+    refused: Option<String>,
+    /// What is between two entries.
+    #[serde(default = "comma")]
+    separator: String,
+}
+
+fn comma() -> String {
+    ",".to_owned()
 }
 
 /// The provider takes the SMS.
@@ -66,7 +102,13 @@ pub(super) struct Refusal {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Aside {
-    pub(super) url: String,
+    #[serde(default)]
+    method: String,
+    #[serde(default)]
+    url: String,
+    /// What its headers or its body hold.
+    #[serde(default)]
+    carries: String,
     status: u16,
     #[serde(default)]
     headers: BTreeMap<String, String>,
@@ -74,22 +116,37 @@ pub(super) struct Aside {
     body: String,
 }
 
-/// Reads a tape; the error names the file and the line.
+/// Reads a tape from a file; the error names the file and the line.
 pub(super) fn read(file: &Path) -> Result<Tape, String> {
     let text = std::fs::read_to_string(file)
         .map_err(|error| format!("the tape {} cannot be read: {error}", file.display()))?;
-    let tape: Tape = toml::from_str(&text)
-        .map_err(|error| format!("the tape {} cannot be read: {error}", file.display()))?;
+    parse(&text, &format!("the tape {}", file.display()))
+}
+
+/// Reads a tape that `what` names.
+pub(super) fn parse(text: &str, what: &str) -> Result<Tape, String> {
+    let tape: Tape = toml::from_str(text).map_err(|error| format!("{what} cannot be read: {error}"))?;
     for refusal in &tape.refusal {
         if FailureClass::parse(&refusal.class).is_none() {
             let names = FailureClass::ALL.map(|(_, name)| name).join(", ");
             return Err(format!(
-                "the tape {} puts {:?} into the class {:?}, and there are only {names}",
-                file.display(),
-                refusal.name,
-                refusal.class
+                "{what} puts {:?} into the class {:?}, and there are only {names}",
+                refusal.name, refusal.class
             ));
         }
+    }
+    let is_any = |aside: &&Aside| aside.method.is_empty() && aside.url.is_empty() && aside.carries.is_empty();
+    if tape.aside.iter().any(|aside| is_any(&aside)) {
+        return Err(format!(
+            "{what} has an [[aside]] that every request is: give it a method, a part of the url or what the request carries"
+        ));
+    }
+    if let Some(bulk) = &tape.bulk
+        && !bulk.body.contains("{each}")
+    {
+        return Err(format!(
+            "{what} has a [bulk] whose body does not say where the numbers are: write {{each}} there"
+        ));
     }
     Ok(tape)
 }
@@ -113,13 +170,52 @@ impl Refusal {
         answer(self.status, &self.headers, &self.body)
     }
 
+    pub(super) fn status(&self) -> u16 {
+        self.status
+    }
+
     /// Checked when the tape was read.
     pub(super) fn class(&self) -> FailureClass {
         FailureClass::parse(&self.class).unwrap_or(FailureClass::Internal)
     }
 }
 
+impl Bulk {
+    /// Whether it says what becomes of one number that is refused.
+    pub(super) fn tells_each(&self) -> bool {
+        self.refused.is_some()
+    }
+
+    /// The answer to a request for these numbers, of which one may be refused. They are digits alone.
+    pub(super) fn answer(&self, numbers: &[&String], refused: Option<&str>) -> Played {
+        let entries: Vec<String> = numbers
+            .iter()
+            .map(|number| {
+                let is_refused = refused == Some(number.as_str());
+                let entry = self.refused.as_ref().filter(|_| is_refused).unwrap_or(&self.each);
+                entry
+                    .replace("{number}", number)
+                    .replace("{id}", &format!("bulk-{number}"))
+            })
+            .collect();
+        let body = self.body.replace("{each}", &entries.join(&self.separator));
+        answer(self.status, &self.headers, &body)
+    }
+}
+
 impl Aside {
+    /// Whether this request is one.
+    pub(super) fn is_for(&self, request: &SentRequest) -> bool {
+        let holds = |what: &str| {
+            let mut headers = request.headers.iter();
+            headers.any(|(name, value)| format!("{name}: {value}").contains(what))
+                || String::from_utf8_lossy(&request.body).contains(what)
+        };
+        (self.method.is_empty() || request.method.eq_ignore_ascii_case(&self.method))
+            && request.url.contains(&self.url)
+            && (self.carries.is_empty() || holds(&self.carries))
+    }
+
     pub(super) fn answer(&self) -> Played {
         answer(self.status, &self.headers, &self.body)
     }
@@ -163,6 +259,40 @@ mod tests {
     }
 
     #[test]
+    fn one_request_for_several_numbers_is_answered_number_by_number() {
+        let tape = read_text(
+            "[success]\nstatus = 202\n[bulk]\nstatus = 207\nbody = '[{each}]'\neach = '\"{id}\"'\nrefused = '\"no {number}\"'\n",
+        )
+        .unwrap();
+        let bulk = tape.bulk.unwrap();
+        let numbers = ["1".to_owned(), "2".to_owned()];
+        let answered = bulk.answer(&numbers.iter().collect::<Vec<_>>(), Some("2"));
+        let Played::Answer { status, body, .. } = answered else {
+            panic!("{answered:?}");
+        };
+        assert_eq!((status, body.as_slice()), (207, &b"[\"bulk-1\",\"no 2\"]"[..]));
+    }
+
+    #[test]
+    fn an_aside_is_told_by_method_address_and_what_it_carries() {
+        let tape = read_text(
+            "[success]\nstatus = 202\n[[aside]]\nmethod = \"post\"\nurl = \"/token\"\ncarries = \"refresh\"\nstatus = 200\n",
+        )
+        .unwrap();
+        let request = |method: &str, url: &str, body: &str| SentRequest {
+            method: method.to_owned(),
+            url: url.to_owned(),
+            headers: Vec::new(),
+            body: body.as_bytes().to_vec(),
+        };
+        let aside = &tape.aside[0];
+        assert!(aside.is_for(&request("POST", "https://a.example/token", "grant=refresh")));
+        assert!(!aside.is_for(&request("GET", "https://a.example/token", "grant=refresh")));
+        assert!(!aside.is_for(&request("POST", "https://a.example/sms", "grant=refresh")));
+        assert!(!aside.is_for(&request("POST", "https://a.example/token", "grant=code")));
+    }
+
+    #[test]
     fn a_slip_in_a_tape_is_told() {
         for (text, expected) in [
             ("", "missing field `success`"),
@@ -170,6 +300,14 @@ mod tests {
             (
                 "[success]\nstatus = 202\n[[refusal]]\nname = \"n\"\nstatus = 401\nclass = \"auth\"\n",
                 "puts \"n\" into the class \"auth\", and there are only config, invalid_number",
+            ),
+            (
+                "[success]\nstatus = 202\n[[aside]]\nstatus = 200\n",
+                "has an [[aside]] that every request is",
+            ),
+            (
+                "[success]\nstatus = 202\n[bulk]\nstatus = 202\nbody = \"\"\neach = \"\"\n",
+                "write {each} there",
             ),
         ] {
             let problem = read_text(text).unwrap_err();

@@ -4,7 +4,10 @@
 mod backend;
 mod options;
 
+use std::path::Path;
+
 use proc_macro::TokenStream;
+use quote::quote;
 use syn::parse_macro_input;
 
 /// On `impl Backend for X`: notes what goes into the library's manifest.
@@ -18,6 +21,23 @@ pub fn backend(attributes: TokenStream, item: TokenStream) -> TokenStream {
     let item = parse_macro_input!(item as syn::ItemImpl);
     backend::expand(&attributes, &item)
         .unwrap_or_else(|error| error.to_compile_error())
+        .into()
+}
+
+/// The text of `<crate>.tape.toml` beside the `Cargo.toml` of the crate that is compiled; empty where there is none. Not for
+/// authors: `export_backends!` uses it.
+#[doc(hidden)]
+#[proc_macro]
+pub fn tape(_nothing: TokenStream) -> TokenStream {
+    let file = || {
+        let folder = std::env::var("CARGO_MANIFEST_DIR").ok()?;
+        let name = std::env::var("CARGO_CRATE_NAME").ok()?;
+        let file = Path::new(&folder).join(format!("{name}.tape.toml"));
+        file.is_file().then(|| file.to_str().map(str::to_owned))?
+    };
+    // Through the compiler, so that a changed tape builds the library anew.
+    file()
+        .map_or_else(|| quote!(""), |file| quote!(::core::include_str!(#file)))
         .into()
 }
 

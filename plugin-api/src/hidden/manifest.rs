@@ -12,6 +12,8 @@ pub struct LibraryInfo {
     pub license: &'static str,
     pub repository: &'static str,
     pub backends: &'static [BackendInfo],
+    /// The text of the tape; empty: there is none.
+    pub tape: &'static str,
 }
 
 pub struct BackendInfo {
@@ -67,23 +69,27 @@ impl<const N: usize> Writer<N> {
     }
 
     const fn text(mut self, text: &str) -> Self {
-        const HEX: &[u8; 16] = b"0123456789abcdef";
         self = self.byte(b'"');
         let bytes = text.as_bytes();
         let mut at = 0;
         while at < bytes.len() {
-            let byte = bytes[at];
-            self = match byte {
-                b'"' | b'\\' => self.byte(b'\\').byte(byte),
-                0..0x20 => self
-                    .raw("\\u00")
-                    .byte(HEX[(byte >> 4) as usize])
-                    .byte(HEX[(byte & 15) as usize]),
-                _ => self.byte(byte),
-            };
+            self = self.escaped(bytes[at]);
             at += 1;
         }
         self.byte(b'"')
+    }
+
+    /// A byte of a JSON text.
+    const fn escaped(self, byte: u8) -> Self {
+        const HEX: &[u8; 16] = b"0123456789abcdef";
+        match byte {
+            b'"' | b'\\' => self.byte(b'\\').byte(byte),
+            0..0x20 => self
+                .raw("\\u00")
+                .byte(HEX[(byte >> 4) as usize])
+                .byte(HEX[(byte & 15) as usize]),
+            _ => self.byte(byte),
+        }
     }
 
     const fn number(mut self, number: u64) -> Self {
@@ -128,7 +134,26 @@ impl<const N: usize> Writer<N> {
                 .backend(&library.backends[at]);
             at += 1;
         }
-        writer.raw("]}")
+        writer = writer.raw("]");
+        if !library.tape.is_empty() {
+            writer = writer.raw(",\"tape\":[").lines(library.tape).raw("]");
+        }
+        writer.raw("}")
+    }
+
+    /// A text of a line each: one with line breaks is refused by hosts that do not know what it is for.
+    const fn lines(mut self, text: &str) -> Self {
+        let bytes = text.as_bytes();
+        let mut at = 0;
+        self = self.byte(b'"');
+        while at < bytes.len() {
+            self = match bytes[at] {
+                b'\n' => self.raw("\",\""),
+                byte => self.escaped(byte),
+            };
+            at += 1;
+        }
+        self.byte(b'"')
     }
 
     const fn backend(self, backend: &BackendInfo) -> Self {
@@ -192,6 +217,7 @@ mod tests {
         version: "1.2.3",
         license: "MIT",
         repository: "",
+        tape: "[success]\nbody = '{\"id\": 1}'\n",
         backends: &[BackendInfo {
             name: "AcmeBackend",
             summary: "says \"hi\" \\ and\nmore: ü",
@@ -221,5 +247,9 @@ mod tests {
         assert_eq!(backend["overrides"], 1005);
         assert_eq!(backend["hosts"][1], "b.example");
         assert_eq!(backend["options"][0]["default"], "x");
+        assert_eq!(
+            manifest["tape"],
+            serde_json::json!(["[success]", "body = '{\"id\": 1}'", ""])
+        );
     }
 }

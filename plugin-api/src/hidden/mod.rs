@@ -16,6 +16,8 @@ pub use phone_verify_plugin_abi::{
     overrides,
 };
 
+pub use phone_verify_plugin_macros::tape;
+
 pub use crate::options::{OptionField, OptionReader};
 
 /// A backend with its row of the manifest; the attribute macro writes this.

@@ -93,7 +93,7 @@ fn vicious(vice: &str, arguments: &[&str]) -> (Value, Option<i32>) {
     let folder = tempfile::tempdir().unwrap();
     let options = folder.path().join("options.toml");
     fs::write(&options, format!("vice = {vice:?}\n")).unwrap();
-    let tape = artifacts::workspace().join("tests/villain/villain.tape.toml");
+    let tape = artifacts::workspace().join("tests/villain/vicious.tape.toml");
     let mut all = vec![
         "--options",
         options.to_str().unwrap(),
@@ -107,7 +107,7 @@ fn vicious(vice: &str, arguments: &[&str]) -> (Value, Option<i32>) {
 }
 
 /// Who fails which checks.
-const VICES: [(&str, &[&str]); 44] = [
+const VICES: [(&str, &[&str]); 47] = [
     ("refuses", &["PV010"]),
     ("needs-extra", &["PV011"]),
     ("picky", &["PV016"]),
@@ -153,6 +153,9 @@ const VICES: [(&str, &[&str]); 44] = [
     ("thread", &["PV071"]),
     ("file", &["PV071", "PV072"]),
     ("environment", &["PV073"]),
+    ("thread-joined", &["PV075"]),
+    ("file-closed", &["PV075"]),
+    ("child", &["PV075"]),
     ("counts", &["PV074"]),
     ("reports-twice", &["PV080"]),
     ("gives-up", &["PV081"]),
@@ -167,8 +170,9 @@ const VICES: [(&str, &[&str]); 44] = [
 ];
 
 /// Who fails what the vices do not: careless options, and manifests that lie.
-const OTHERS: [&str; 10] = [
-    "PV001", "PV002", "PV003", "PV004", "PV005", "PV006", "PV012", "PV014", "PV015", "PV090",
+const OTHERS: [&str; 12] = [
+    "PV001", "PV002", "PV003", "PV004", "PV005", "PV006", "PV007", "PV008", "PV012", "PV014", "PV015",
+    "PV090",
 ];
 
 #[test]
@@ -259,6 +263,7 @@ fn a_manifest_that_lies_is_found_out() {
     let vicious = "\"name\":\"ViciousBackend\"";
     for (id, after, from, to) in [
         ("PV002", "{", "MIT OR Apache-2.0", "                 "),
+        ("PV007", "{", "\"library\":\"villain\"", "\"library\":\"billain\""),
         ("PV003", "{", "ViciousBackend", "villainBackend"),
         ("PV004", vicious, "The vice.", "         "),
         ("PV005", vicious, "api.vicious.example", "https://x.example/*"),
@@ -266,7 +271,7 @@ fn a_manifest_that_lies_is_found_out() {
     ] {
         let folder = tempfile::tempdir().unwrap();
         let file = forged(folder.path(), after, from, to);
-        let tape = artifacts::workspace().join("tests/villain/villain.tape.toml");
+        let tape = artifacts::workspace().join("tests/villain/vicious.tape.toml");
         let arguments = ["--only", id, "--tape", tape.to_str().unwrap()];
         let (card, code) = checked(&file, &arguments);
         assert_eq!(
@@ -275,6 +280,153 @@ fn a_manifest_that_lies_is_found_out() {
             "{card:#}"
         );
     }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_misspelt_key_of_a_manifest_is_a_warning_with_the_right_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = forged(folder.path(), "{", "\"license\":", "\"lisence\":");
+    let (card, code) = checked(&file, &["--only", "PV008"]);
+    assert_eq!((&card["warned"], code), (&1.into(), Some(0)), "{card:#}");
+    let expected =
+        "the key \"lisence\" of the manifest is none that this program knows; did you mean license?";
+    let why = checks(&card)[0]["why"].as_str().unwrap();
+    assert!(why.contains(expected), "{why}");
+    let inspected = plugin(folder.path(), &["inspect", file.to_str().unwrap()]);
+    assert!(text(&inspected.stdout).contains(&format!("warning     {expected}")));
+}
+
+/// The library in C that does what the header forbids, whatever it is sent.
+#[cfg(unix)]
+fn rogue(folder: &Path, definitions: &[&str]) -> PathBuf {
+    let root = artifacts::workspace();
+    let file = folder.join("librogue.so");
+    let built = std::process::Command::new("cc")
+        .args(["-shared", "-fPIC", "-pthread", "-Wno-unused-function", "-I"])
+        .arg(root.join("plugin-api/include"))
+        .args(definitions)
+        .arg("-o")
+        .arg(&file)
+        .arg(root.join("tests/rogue/rogue.c"))
+        .status();
+    assert!(built.unwrap().success());
+    file
+}
+
+#[test]
+#[cfg(unix)]
+fn a_call_that_is_completed_twice_or_never_was_is_found_out() {
+    for message in ["again", "nobody's"] {
+        let folder = tempfile::tempdir().unwrap();
+        let file = rogue(folder.path(), &[&format!("-DALWAYS=\"{message}\"")]);
+        let (card, code) = checked(&file, &["--only", "PV020"]);
+        let why = checks(&card)[0]["why"].as_str().unwrap_or_default();
+        assert_eq!(code, Some(1), "{message}: {card:#}");
+        assert!(
+            why.starts_with("it completes a call twice, or one that never was"),
+            "{why}"
+        );
+    }
+}
+
+#[test]
+#[cfg(unix)]
+fn of_a_backend_that_does_not_complete_its_calls_one_check_says_so_and_the_rest_does_not_wait() {
+    let folder = tempfile::tempdir().unwrap();
+    let in_c = rogue(folder.path(), &["-DALWAYS=\"never\""]);
+    let (of_c, _) = checked(&in_c, &["--only", "PV020,PV030,PV060,PV065,PV080"]);
+    let (of_rust, _) = vicious("hangs", &["--only", "PV020,PV030,PV060,PV065,PV080"]);
+    for card in [of_c, of_rust] {
+        let failed = ids(&card, "failed");
+        assert!(failed.contains("PV020") && failed.len() <= 2, "{card:#}");
+        let why = checks(&card)[0]["why"].as_str().unwrap();
+        assert!(why.contains("the call was not completed within 10 s"), "{why}");
+    }
+}
+
+#[test]
+#[cfg(unix)]
+fn an_author_in_c_is_not_told_of_attributes_of_rust() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = rogue(folder.path(), &[]);
+    let (card, _) = checked(&file, &["--only", "PV002,PV004"]);
+    let whys: Vec<&str> = checks(&card)
+        .iter()
+        .map(|check| check["why"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        whys,
+        [
+            "it names no licence: add \"license\": \"…\" to PV_MANIFEST",
+            "the option BASE_URL of rogue.RogueBackend does not say what it is for: add \"help\": \"…\" to its row in \
+             PV_MANIFEST",
+        ]
+    );
+}
+
+#[test]
+fn one_request_for_many_numbers_is_refused_as_often_as_the_number_is_in_it() {
+    let bulk = &["--only", "PV080,PV081,PV082,PV083"];
+    let (card, code) = vicious("native-bulk", bulk);
+    assert_eq!((ids(&card, "failed").len(), code), (0, Some(0)), "{card:#}");
+
+    // The same provider, which does not say which number it was.
+    let folder = tempfile::tempdir().unwrap();
+    let tape = folder.path().join("whole.tape.toml");
+    let whole = fs::read_to_string(artifacts::workspace().join("tests/villain/vicious.tape.toml")).unwrap();
+    let whole: Vec<&str> = whole
+        .lines()
+        .filter(|line| !line.starts_with("refused"))
+        .collect();
+    fs::write(&tape, whole.join("\n")).unwrap();
+    let options = folder.path().join("options.toml");
+    fs::write(&options, "vice = \"native-bulk\"\n").unwrap();
+    let mut arguments = vec![
+        "--options",
+        options.to_str().unwrap(),
+        "--tape",
+        tape.to_str().unwrap(),
+    ];
+    arguments.extend(["--backend", "ViciousBackend"]);
+    arguments.extend(bulk);
+    let (card, code) = checked(&artifacts::library("villain"), &arguments);
+    assert_eq!((ids(&card, "failed").len(), code), (0, Some(0)), "{card:#}");
+}
+
+#[test]
+fn what_the_tape_says_of_a_status_goes_before_what_a_status_usually_means() {
+    let folder = tempfile::tempdir().unwrap();
+    let tape = folder.path().join("geo.tape.toml");
+    let mut text =
+        fs::read_to_string(artifacts::workspace().join("tests/villain/vicious.tape.toml")).unwrap();
+    for (status, class) in [
+        (401, "throttled"),
+        (403, "throttled"),
+        (404, "transient"),
+        (429, "no_credit"),
+    ] {
+        text.push_str(&format!(
+            "\n[[refusal]]\nname = \"{status}\"\nstatus = {status}\nclass = \"{class}\"\n"
+        ));
+    }
+    fs::write(&tape, text).unwrap();
+    let options = folder.path().join("options.toml");
+    fs::write(&options, "vice = \"documented\"\n").unwrap();
+    let (card, _) = checked(
+        &artifacts::library("villain"),
+        &[
+            "--options",
+            options.to_str().unwrap(),
+            "--tape",
+            tape.to_str().unwrap(),
+            "--backend",
+            "ViciousBackend",
+            "--only",
+            "PV021,PV030,PV035,PV036",
+        ],
+    );
+    assert!(ids(&card, "failed").is_empty(), "{card:#}");
 }
 
 #[test]
@@ -298,23 +450,36 @@ fn a_file_that_is_no_library_or_too_big_is_found_out() {
 }
 
 #[test]
-fn without_a_tape_a_backend_that_asks_a_provider_is_told_to_write_one() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("libnexmo.so");
-    fs::copy(artifacts::library("nexmo"), &file).unwrap();
-    let (card, _) = checked(&file, &["--backend", "NexmoBackend", "--only", "PV020,PV030"]);
-    let checks = checks(&card);
+fn without_a_tape_one_check_says_so_and_no_other_fails() {
+    let library = artifacts::library("villain");
+    let (card, code) = checked(&library, &["--backend", "ViciousBackend"]);
     assert_eq!(
-        (&checks[0]["verdict"], &checks[1]["verdict"]),
-        (&"failed".into(), &"skipped".into())
-    );
-    assert!(
-        checks[0]["why"]
-            .as_str()
-            .unwrap()
-            .contains("write nexmo.tape.toml beside Cargo.toml or the library, or name it with --tape"),
+        (ids(&card, "failed"), code),
+        (BTreeSet::from(["PV020"]), Some(1)),
         "{card:#}"
     );
+    let missing = checks(&card).iter().find(|check| check["id"] == "PV020").unwrap();
+    let why = missing["why"].as_str().unwrap();
+    assert!(
+        why.contains("write villain.tape.toml beside Cargo.toml or the library, or name it with --tape"),
+        "{why}"
+    );
+}
+
+#[test]
+fn a_library_carries_its_tape_wherever_it_is_put() {
+    for name in ["nexmo", "twilio"] {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join(artifacts::library(name).file_name().unwrap());
+        fs::copy(artifacts::library(name), &file).unwrap();
+        let (card, code) = checked(&file, &["--only", "PV020,PV021"]);
+        assert_eq!(
+            (&card["tape"], code),
+            (&"carried by the library".into(), Some(0)),
+            "{card:#}"
+        );
+        assert!(ids(&card, "failed").is_empty(), "{card:#}");
+    }
 }
 
 #[test]

@@ -7,6 +7,7 @@ use phone_verify_plugin_abi::{ABI_MAJOR, ABI_MINOR};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::grammar;
 use crate::backends::refusal::{Refusal, code, hint, list};
 
 /// A manifest is a page of text; more is a mistake or an attack.
@@ -18,6 +19,9 @@ const MAX_OPTIONS: usize = 256;
 /// What a library says about itself.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Manifest {
+    /// The name that the library was built under; empty: not said.
+    #[serde(default)]
+    pub(crate) library: String,
     pub(crate) version: String,
     #[serde(default)]
     pub(crate) license: String,
@@ -28,6 +32,12 @@ pub(crate) struct Manifest {
     #[serde(default)]
     pub(crate) plugin_api: String,
     pub(crate) backends: Vec<BackendInfo>,
+    /// What its provider answers, for the conformance kit, which reads it: the lines of a text. A host looks at none of it.
+    #[serde(default)]
+    pub(crate) tape: Value,
+    /// What a reader should be told of its keys; a host ignores them.
+    #[serde(skip)]
+    pub(crate) unknown: Vec<String>,
 }
 
 /// The version of the ABI that a library was built against.
@@ -97,10 +107,14 @@ struct Envelope {
 impl Manifest {
     /// Reads a manifest; `file` names the library in a refusal.
     pub(super) fn parse(file: &str, text: &[u8]) -> Result<Self, Refusal> {
+        // What the author's crate writes names that crate; a C compiler takes the text as its author wrote it.
+        let cure = if text.windows(12).any(|part| part == b"\"plugin_api\"") {
+            "rebuild the library with phone-verify-plugin-api"
+        } else {
+            "correct the JSON of PV_MANIFEST, and rebuild the library"
+        };
         let unreadable = |why: String| {
-            let sentence = format!(
-                "the manifest of {file} cannot be read: {why}; rebuild the library with phone-verify-plugin-api"
-            );
+            let sentence = format!("the manifest of {file} cannot be read: {why}; {cure}");
             Refusal::new(code::BAD_MANIFEST, sentence)
         };
         if text.len() > MAX_LENGTH {
@@ -140,11 +154,18 @@ impl Manifest {
             ));
         }
         let whole: Value = serde_json::from_slice(text).map_err(|error| unreadable(error.to_string()))?;
-        if !is_readable(&whole) {
+        // The tape holds what a provider answers, which may be anything, and is never shown.
+        let shown = whole.as_object().into_iter().flatten();
+        if !shown
+            .filter(|(key, _)| *key != "tape")
+            .all(|(_, value)| is_readable(value))
+        {
             let why = "it holds control characters, or such as turn the direction of text";
             return Err(unreadable(why.to_owned()));
         }
-        let manifest: Self = serde_json::from_slice(text).map_err(|error| unreadable(error.to_string()))?;
+        let mut manifest: Self =
+            serde_json::from_slice(text).map_err(|error| unreadable(error.to_string()))?;
+        manifest.unknown = grammar::unknown(&whole);
         if manifest.backends.is_empty() {
             return Err(unreadable("it names no backend".to_owned()));
         }

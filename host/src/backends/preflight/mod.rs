@@ -4,6 +4,7 @@
 //! Invariant: any file at all leads to a verdict, never to a panic; at most 64 MiB of it are read.
 
 mod elf;
+mod grammar;
 mod manifest;
 #[cfg(test)]
 mod tests;

@@ -65,9 +65,23 @@ pub struct LibraryAbout {
     pub plugin_api: String,
     /// The backends that it exports.
     pub backends: Vec<BackendReport>,
+    /// What is to be said of keys in its manifest that are not known.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+    /// The name that it was built under; empty: it does not say.
+    #[serde(skip)]
+    pub built_as: String,
+    /// The tape that it carries, the text of a TOML file.
+    #[serde(skip)]
+    pub tape: Option<String>,
 }
 
 impl LibraryAbout {
+    /// Whether it was built with the author's crate, and not with the C header.
+    pub fn is_rust(&self) -> bool {
+        !self.plugin_api.is_empty()
+    }
+
     /// What gave it the ABI: the author's crate with its version, or the C header.
     pub fn built_with(&self) -> String {
         match self.plugin_api.as_str() {
@@ -280,7 +294,16 @@ fn about(stem: &str, manifest: Manifest) -> LibraryAbout {
         license: manifest.license,
         repository: manifest.repository,
         plugin_api: manifest.plugin_api,
+        warnings: manifest.unknown,
+        built_as: manifest.library,
+        tape: tape(&manifest.tape),
     }
+}
+
+/// The lines as one text; what is not a list of texts is no tape.
+fn tape(lines: &Value) -> Option<String> {
+    let lines: Option<Vec<&str>> = lines.as_array()?.iter().map(Value::as_str).collect();
+    Some(lines?.join("\n"))
 }
 
 fn report(stem: &str, backend: BackendInfo) -> BackendReport {

@@ -82,6 +82,9 @@ fn text(report: &LibraryReport) -> String {
         let value = if value.is_empty() { "not said" } else { value };
         text.push_str(&format!("\n{name:<11} {value}"));
     }
+    for warning in &about.warnings {
+        text.push_str(&format!("\nwarning     {warning}"));
+    }
     for backend in &about.backends {
         text.push_str(&format!("\n\n{backend}"));
     }

@@ -7,7 +7,7 @@ use crate::{
     backends::Played,
     entropy::Entropy,
     kit::{
-        bench::{ALICE, Bench, Outcome, TEXT, answer, fail},
+        bench::{ALICE, Bench, Outcome, TEXT, answer, fail, skip},
         network::Scene,
     },
     model::FailureClass as Class,
@@ -137,10 +137,14 @@ pub(super) fn slow(bench: &Bench) -> Outcome {
     bench.expect(late, "an answer after 200 ms", &[None])
 }
 
-/// The success, cut off: in the middle, before its end, and with bytes that are no text.
+/// The success, cut off: after its first byte, in the middle, and before its end. A body that is no JSON and no XML looks
+/// whole wherever it is cut; that it is not is for the client of the host to say, which counts its bytes.
 pub(super) fn broken_body(bench: &Bench) -> Outcome {
     let (_, success) = bench.with_provider()?;
     let whole = success.body().as_bytes();
+    if !success.body().trim_start().starts_with(['{', '[', '<']) {
+        return skip("the provider answers in plain text, which looks whole wherever it is cut");
+    }
     for part in [1, whole.len() / 2, whole.len().saturating_sub(1)] {
         let cut = &whole[..part.min(whole.len())];
         let scene = answer(success.status(), &[("content-type", "application/json")], cut);

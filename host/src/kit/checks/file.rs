@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::{
     backends::LibraryAbout,
     kit::{
-        bench::{Bench, Outcome, Stop, fail},
+        bench::{Bench, Outcome, Stop, fail, warn},
         sample::folded,
     },
 };
@@ -38,16 +38,23 @@ pub(super) fn is_described(bench: &Bench) -> Outcome {
         ));
     }
     if about.license.trim().is_empty() {
-        return fail("it names no licence: add license = \"…\" to its Cargo.toml");
+        return fail(in_their_words(
+            about,
+            "it names no licence",
+            "add license = \"…\" to its Cargo.toml",
+            "add \"license\": \"…\" to PV_MANIFEST",
+        ));
     }
     match about
         .backends
         .iter()
         .find(|backend| backend.summary.trim().is_empty())
     {
-        Some(backend) => fail(format!(
-            "{} has no summary: write #[backend(summary = \"…\")]",
-            backend.name
+        Some(backend) => fail(in_their_words(
+            about,
+            &format!("{} has no summary", backend.name),
+            "write #[backend(summary = \"…\")]",
+            "add \"summary\": \"…\" to its row in PV_MANIFEST",
         )),
         None => Ok(()),
     }
@@ -69,8 +76,39 @@ pub(super) fn names(bench: &Bench) -> Outcome {
     Ok(())
 }
 
+/// The manifest says under which name the library was built, and a host finds it by the name of its file.
+pub(super) fn library_name(bench: &Bench) -> Outcome {
+    let about = about(bench)?;
+    let file = &bench.report.library;
+    if about.built_as == *file {
+        return Ok(());
+    }
+    if about.built_as.is_empty() {
+        return fail(format!(
+            "the manifest does not name the library: add \"library\": {file:?} to PV_MANIFEST"
+        ));
+    }
+    fail(format!(
+        "the manifest names the library {:?}, and by its file a host calls it {file:?}; rename one of them",
+        about.built_as
+    ))
+}
+
+pub(super) fn known_keys(bench: &Bench) -> Outcome {
+    match about(bench)?.warnings.as_slice() {
+        [] => Ok(()),
+        warnings => warn(warnings.join("\n")),
+    }
+}
+
+/// What is wrong, and what to do about it in the language that the library is written in.
+fn in_their_words(about: &LibraryAbout, what: &str, in_rust: &str, in_c: &str) -> String {
+    format!("{what}: {}", if about.is_rust() { in_rust } else { in_c })
+}
+
 pub(super) fn option_names(bench: &Bench) -> Outcome {
-    for backend in &about(bench)?.backends {
+    let about = about(bench)?;
+    for backend in &about.backends {
         let mut seen = BTreeSet::new();
         for option in &backend.options {
             for name in [&option.name, &option.alias] {
@@ -85,9 +123,14 @@ pub(super) fn option_names(bench: &Bench) -> Outcome {
                 return fail(format!("{} has an option without a name", backend.name));
             }
             if option.help.trim().is_empty() {
-                return fail(format!(
-                    "the option {} of {} does not say what it is for: give its field a doc comment",
-                    option.name, backend.name
+                return fail(in_their_words(
+                    about,
+                    &format!(
+                        "the option {} of {} does not say what it is for",
+                        option.name, backend.name
+                    ),
+                    "give its field a doc comment",
+                    "add \"help\": \"…\" to its row in PV_MANIFEST",
                 ));
             }
         }
@@ -118,9 +161,15 @@ pub(super) fn hosts(bench: &Bench) -> Outcome {
 
 pub(super) fn size(bench: &Bench) -> Outcome {
     match bench.report.size_bytes {
-        Some(size) if size > MAX_SIZE_BYTES => fail(format!(
-            "it has {size} bytes: build it with --release and strip = true"
-        )),
+        Some(size) if size > MAX_SIZE_BYTES => {
+            let is_rust = bench.report.about.as_ref().is_none_or(LibraryAbout::is_rust);
+            let cure = if is_rust {
+                "build it with --release and strip = true"
+            } else {
+                "build it with optimisation, and without debug information"
+            };
+            fail(format!("it has {size} bytes: {cure}"))
+        }
         _ => Ok(()),
     }
 }

@@ -12,6 +12,7 @@ mod overrides;
 mod requests;
 mod sending;
 mod text;
+mod worker;
 
 use super::bench::{Bench, Outcome};
 
@@ -97,6 +98,16 @@ pub(super) const CHECKS: &[Check] = &[
     ),
     library("PV005", "the hosts that it declares are hosts", file::hosts),
     library("PV006", "the file has at most 32 MiB", file::size),
+    library(
+        "PV007",
+        "the manifest names the library as its file does",
+        file::library_name,
+    ),
+    library(
+        "PV008",
+        "the manifest has no key that hosts do not know",
+        file::known_keys,
+    ),
     backend(
         "PV010",
         "it is constructed from its options",
@@ -311,6 +322,11 @@ pub(super) const CHECKS: &[Check] = &[
         "PV074",
         "the same SMS makes the same request",
         manners::deterministic,
+    ),
+    backend(
+        "PV075",
+        "in a worker process it does what it does here",
+        worker::same_in_a_worker,
     ),
     backend(
         "PV080",

@@ -154,7 +154,13 @@ pub(super) fn misspelt(bench: &Bench) -> Outcome {
 
 pub(super) fn wrong_type(bench: &Bench) -> Outcome {
     for info in options(bench)? {
-        for wrong in [json!({ "a": "table" }), Value::Null] {
+        // What an option of type table is not is a text.
+        let other = if info.value_type == "table" {
+            json!("a text")
+        } else {
+            json!({ "a": "table" })
+        };
+        for wrong in [other, Value::Null] {
             let mut given = bench.options().clone();
             given.insert(info.name.clone(), wrong.clone());
             match bench.backend_with(&given) {

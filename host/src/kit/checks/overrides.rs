@@ -34,11 +34,16 @@ async fn validated(
     )
 }
 
-async fn generated(bench: &Bench, backend: &Backend) -> Result<SecurityCode, SendFailure> {
+/// A code that the host finds wrong.
+pub(super) async fn judged(bench: &Bench, backend: &Backend) -> Result<Verdict, SendFailure> {
+    validated(bench, backend, CODE, Some(Ok(Verdict::Invalid))).await
+}
+
+pub(super) async fn generated(bench: &Bench, backend: &Backend) -> Result<SecurityCode, SendFailure> {
     bench.notice(backend.generate_security_code(call(CALL_LIMIT)).await)
 }
 
-async fn worded(
+pub(super) async fn worded(
     bench: &Bench,
     backend: &Backend,
     context: &Map<String, Value>,

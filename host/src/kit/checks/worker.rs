@@ -1,0 +1,63 @@
+//! The backend where the daemon runs it unless it is told otherwise: in a worker process, within its sandbox.
+//!
+//! What a library does with threads, files, sockets, processes or the environment works in the process of a check, and
+//! is refused there. So each call is made once in both, and the two must come to the same.
+
+use serde_json::Map;
+
+use super::{bulk, overrides};
+use crate::{
+    backends::{Backend, Isolation},
+    kit::bench::{ALICE, Bench, Outcome, TEXT, fail, sentences, skip},
+    model::SendFailure,
+};
+
+/// What to do about whatever a sandbox refuses.
+const CURE: &str = "a worker process has no network, files, threads, child processes or environment of its own: use the \
+                    host's HTTP client, clock, randomness, sleep and log, and the options instead";
+
+/// Makes a call, and says how it failed.
+type FailureOf = fn(&Bench, &Backend) -> Option<SendFailure>;
+
+pub(super) fn same_in_a_worker(bench: &Bench) -> Outcome {
+    let here = bench.backend()?;
+    let there = match bench.backend_isolated(Isolation::Worker, bench.options()) {
+        Ok(backend) => backend,
+        Err(refusals) => {
+            return fail(format!(
+                "constructed in a worker process it is refused: {}; {CURE}",
+                sentences(&refusals)
+            ));
+        }
+    };
+    if cfg!(not(unix)) {
+        return skip("this system has no worker processes");
+    }
+    let calls: [(&str, FailureOf); 5] = [
+        ("send_sms", |bench, backend| {
+            bench.wait(bench.send(backend, ALICE, TEXT)).err()
+        }),
+        ("send_bulk_sms", bulk::failure),
+        ("generate_security_code", |bench, backend| {
+            bench.wait(overrides::generated(bench, backend)).err()
+        }),
+        ("generate_message", |bench, backend| {
+            bench.wait(overrides::worded(bench, backend, &Map::new())).err()
+        }),
+        ("validate_security_code", |bench, backend| {
+            bench.wait(overrides::judged(bench, backend)).err()
+        }),
+    ];
+    for (name, call) in calls {
+        let Some(failure) = call(bench, &there) else {
+            continue;
+        };
+        if let Some(same) = call(bench, &here)
+            && (same.class, &same.code) == (failure.class, &failure.code)
+        {
+            continue;
+        }
+        return fail(format!("{name} in a worker process fails: {failure}; {CURE}"));
+    }
+    Ok(())
+}
