@@ -69,6 +69,10 @@ pub trait Backend: Sized + Send + Sync + 'static {
     /// Judges a code that came back. The host has found the session and counted the attempt before it
     /// asks, and enforces single use after: an override cannot lift these. The base compares with the code
     /// that was sent, in constant time, and checks expiry and single use.
+    ///
+    /// `security_code` is what the user meant: the digits of any script are those of ASCII, full-width letters are
+    /// plain ones, and spaces, dashes, punctuation and marks that cannot be seen are gone. Upper and lower case are as
+    /// they were typed. The base takes them for one, and reads the code that was sent in the same way.
     fn validate_security_code(
         &self,
         security_code: &str,

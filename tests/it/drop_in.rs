@@ -193,7 +193,21 @@ const DIFFERENCES: &[Difference] = &[
         status: 400,
         body: || json!({ "non_field_errors": ["Security code is already verified"] }),
     },
+    the_right_code("a code like '04 2917'"),
+    the_right_code("a code like '０４２９１７'"),
+    the_right_code("a code like '٠٤٢٩١٧'"),
+    the_right_code("a code like '042917\\u200b'"),
 ];
+
+const fn the_right_code(story: &'static str) -> Difference {
+    Difference {
+        story,
+        step: Some(1),
+        why: "people write digits in groups and in their own script, and paste marks that they do not see",
+        status: 200,
+        body: || json!({ "message": "Security code is valid." }),
+    }
+}
 
 const fn not_a_number() -> Difference {
     Difference {

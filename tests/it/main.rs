@@ -31,4 +31,5 @@ mod shutdown;
 mod test_numbers;
 mod texts;
 mod trust;
+mod typed;
 mod whole_way;

@@ -18,7 +18,7 @@ use super::{Common, output::Failure, register::parse_number};
 use crate::{
     daemon::Service,
     dispatch::bulk::Bulk,
-    model::PhoneNumber,
+    model::{PhoneNumber, typed},
     settings::Settings,
     store::{BulkFailure, BulkProgress, Deed, JobId},
 };
@@ -67,7 +67,9 @@ impl Send {
             let text = fs::read_to_string(path)
                 .map_err(|error| Failure::wrong([format!("{} cannot be read: {error}", path.display())]))?;
             for (index, line) in text.lines().enumerate() {
-                if !line.trim().is_empty() && !line.trim_start().starts_with('#') {
+                // A spreadsheet begins its file with a mark that cannot be seen.
+                let line = line.trim_start_matches(typed::is_blank);
+                if !line.is_empty() && !line.starts_with('#') {
                     lines.push((format!("{}:{}", path.display(), index + 1), line.to_owned()));
                 }
             }

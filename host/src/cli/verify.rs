@@ -27,7 +27,7 @@ impl Verify {
     pub(super) fn run(&self) -> Result<(), Failure> {
         let verdict = self.common.with_service(async |service, settings| {
             let number = parse_number(&self.number, settings)?;
-            let code = SecurityCode::from_client(self.code.trim());
+            let code = SecurityCode::from_client(&self.code);
             let session_token = SessionToken::from_client(self.session_token.trim());
             let checked = service
                 .verifier

@@ -60,12 +60,13 @@ impl CodeFormat {
     /// One that takes as much room in an SMS as any other.
     pub fn example(self) -> SecurityCode {
         let first = char::from(self.alphabet.characters()[0]);
-        SecurityCode::from_client(first.to_string().repeat(self.length))
+        SecurityCode::from_client(&first.to_string().repeat(self.length))
     }
 
-    /// Whether a code is one of these, in upper case.
+    /// Whether a code is one of these, however it is written.
     pub fn fits(self, code: &SecurityCode) -> bool {
-        let code = code.expose().as_bytes();
+        let code = code.folded();
+        let code = code.as_bytes();
         code.len() == self.length && code.iter().all(|one| self.alphabet.characters().contains(one))
     }
 

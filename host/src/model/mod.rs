@@ -15,6 +15,7 @@ pub mod security_code;
 pub mod segments;
 pub mod session_token;
 pub mod test_number;
+pub mod typed;
 pub mod verification;
 
 pub use api_key::KeyDigest;

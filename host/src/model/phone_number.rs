@@ -13,8 +13,11 @@ use std::{
 
 use rlibphonenumber::{PHONE_NUMBER_UTIL, PhoneNumberFormat, PhoneNumberType};
 
-/// The longest text that is looked at. E.164 has at most 15 digits; the rest is room for punctuation.
-const MAX_TEXT_LENGTH: usize = 64;
+use super::typed;
+
+/// The longest text that is looked at, in bytes, as libphonenumber does. E.164 has at most 15 digits; the rest is room
+/// for punctuation, marks that cannot be seen, and digits that take four bytes each.
+const MAX_TEXT_LENGTH: usize = 250;
 /// A national number with the longest prefix that its country dials before it.
 const MAX_DIGITS: usize = 20;
 const BELARUS: i32 = 375;
@@ -101,6 +104,13 @@ impl PhoneNumber {
         Ok(Self { e164, origin })
     }
 
+    /// Reads how numbers begin, as people write it: `+44770090`, of 1 to 15 digits.
+    pub fn parse_beginning(text: &str) -> Option<String> {
+        let beginning = typed::number(text, MAX_DIGITS)?;
+        let digits = beginning.strip_prefix('+')?;
+        (1..=15).contains(&digits.len()).then_some(beginning)
+    }
+
     /// A number that was valid when it was stored, whatever the rules are today.
     pub(crate) fn stored(e164: &str) -> Option<Self> {
         let digits = e164.strip_prefix('+')?;
@@ -150,49 +160,13 @@ impl fmt::Debug for PhoneNumber {
     }
 }
 
-/// The digits, after a plus sign if the text begins with one; `None` if there is anything but punctuation
-/// around them, or too few or too many of them.
+/// The digits as they are meant, after a plus sign if the text begins with one; `None` if there is anything but
+/// punctuation around them, or too few or too many of them.
 fn digits(text: &str) -> Option<String> {
-    let text = text.trim();
     if text.len() > MAX_TEXT_LENGTH {
         return None;
     }
-    let mut digits = String::with_capacity(1 + MAX_DIGITS);
-    for character in text.chars() {
-        match character {
-            '0'..='9' => digits.push(character),
-            '+' | '＋' if digits.is_empty() => digits.push('+'),
-            // What libphonenumber takes for punctuation between digits, without letters.
-            ' '
-            | '\u{a0}'
-            | '\u{3000}'
-            | '\u{2060}'
-            | '\u{200b}'
-            | '-'
-            | '‐'..='―'
-            | '−'
-            | 'ー'
-            | '－'
-            | '.'
-            | '．'
-            | '/'
-            | '／'
-            | '('
-            | ')'
-            | '（'
-            | '）'
-            | '['
-            | ']'
-            | '［'
-            | '］' => {}
-            // The digits of other scripts; what is numeric and no digit comes out empty.
-            _ if character.is_numeric() => {
-                let digit = PHONE_NUMBER_UTIL.normalize_digits_only(character.encode_utf8(&mut [0; 4]));
-                digits.push(digit.chars().next()?);
-            }
-            _ => return None,
-        }
-    }
+    let digits = typed::number(text, MAX_DIGITS)?;
     (MIN_DIGITS..=MAX_DIGITS)
         .contains(&digits.trim_start_matches('+').len())
         .then_some(digits)
@@ -333,6 +307,13 @@ mod tests {
             "＋１３４７８３７９６３４",
             "+١٣٤٧٨٣٧٩٦٣٤",
             "+१३४७८३७९६३४",
+            // As the contacts of phones, chats and web pages give it away.
+            "\u{202a}+1 (347) 837-9634\u{202c}",
+            "\u{202d}+13478379634\u{202c}",
+            "\u{2068}+1 347 837 9634\u{2069}",
+            "\u{200e}+1\u{a0}347\u{202f}837\u{2011}9634",
+            "\u{feff}+\u{200b}13478379634\n",
+            "+1~347~837~9634",
         ] {
             assert_eq!(e164(text).as_deref(), Some("+13478379634"), "{text}");
         }

@@ -6,11 +6,11 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
-use super::CodeFormat;
+use super::{CodeFormat, typed};
 use crate::entropy::{Entropy, NoEntropy};
 
-/// A security code. One that was made has 1 to 64 characters, none of them a control character; one that a
-/// client sent back has any.
+/// A security code. One that was made has 1 to 64 characters, none of them a control character, and at least one that
+/// counts when it is compared; one that a client sent back has any.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SecurityCode(Zeroizing<String>);
 
@@ -19,12 +19,17 @@ impl SecurityCode {
     pub fn new(text: impl Into<String>) -> Option<Self> {
         let text = Zeroizing::new(text.into());
         let fits = (1..=64).contains(&text.chars().count()) && !text.chars().any(char::is_control);
-        fits.then_some(Self(text))
+        // Else whatever is as empty would be right.
+        let counts = typed::code(&text).next().is_some();
+        (fits && counts).then_some(Self(text))
     }
 
-    /// As the client sent it: not necessarily one that could be right.
-    pub fn from_client(text: impl Into<String>) -> Self {
-        Self(Zeroizing::new(text.into()))
+    /// What somebody typed, read as it was meant: with ASCII digits, and without spaces, dashes, punctuation and marks
+    /// that cannot be seen. Upper and lower case stay, and it is not necessarily a code that could be right.
+    pub fn from_client(text: &str) -> Self {
+        let mut code = Zeroizing::new(String::with_capacity(text.len()));
+        code.extend(typed::code(text));
+        Self(code)
     }
 
     /// One of this format, each as likely as any other, leading zeros kept.
@@ -44,13 +49,18 @@ impl SecurityCode {
         Ok(Self(code))
     }
 
-    /// What is compared: people type letters as they like, so upper and lower case are one. Other scripts stay as
-    /// they are.
+    /// What is compared, of a code that was made as of one that was typed: as [`SecurityCode::from_client`] reads it,
+    /// in upper case.
     pub fn folded(&self) -> Zeroizing<String> {
-        Zeroizing::new(self.0.to_ascii_uppercase())
+        if self.0.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+            return Zeroizing::new(self.0.to_ascii_uppercase());
+        }
+        let mut folded = Zeroizing::new(String::with_capacity(self.0.len()));
+        folded.extend(typed::code(&self.0).flat_map(char::to_uppercase));
+        folded
     }
 
-    /// The readable code: for the message and the digest, never for a log.
+    /// The readable code: for the message, never for a log.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -174,7 +184,38 @@ mod tests {
         assert!(SecurityCode::new("").is_none());
         assert!(SecurityCode::new("12\n34").is_none());
         assert!(SecurityCode::new("1".repeat(65)).is_none());
+        for compares_as_nothing in ["-", "  ", "\u{200b}", "..."] {
+            assert!(SecurityCode::new(compares_as_nothing).is_none());
+        }
         assert!(SecurityCode::new("１２３４５６").is_some());
+    }
+
+    #[test]
+    fn a_code_is_compared_as_it_is_meant_whoever_wrote_it() {
+        let same = |made: &str, typed: &str| {
+            let made = SecurityCode::new(made).unwrap();
+            *made.folded() == *SecurityCode::from_client(typed).folded()
+        };
+        for (made, typed) in [
+            ("983568", "٩٨٣٥٦٨"),
+            ("983568", "۹۸۳۵۶۸"),
+            ("٩٨٣٥٦٨", "983-568"),
+            ("983 568", "983568"),
+            ("kx7-trm", "KX7TRM"),
+            ("KX7TRM", "ｋｘ７ｔｒｍ"),
+            ("Ключ", "КЛЮЧ"),
+            ("\u{202a}12\u{202c}", "12"),
+        ] {
+            assert!(same(made, typed) && same(typed, made), "{made} {typed}");
+        }
+        for (made, typed) in [
+            ("983568", "983569"),
+            ("983568", "98356"),
+            ("983568", ""),
+            ("O", "0"),
+        ] {
+            assert!(!same(made, typed), "{made} {typed}");
+        }
     }
 
     #[test]

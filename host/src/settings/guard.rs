@@ -8,7 +8,7 @@ use super::{
     server::network,
 };
 use crate::{
-    model::{Region, guard::Budgets, phone_number::NUMBER_TYPES},
+    model::{PhoneNumber, Region, guard::Budgets, phone_number::NUMBER_TYPES},
     verifier::{Guard, GuardMode},
 };
 
@@ -85,11 +85,9 @@ fn number_types(value: &Value) -> Result<BTreeSet<&'static str>, String> {
 
 fn beginnings(value: &Value) -> Result<Vec<String>, String> {
     let beginning = |text: &String| {
-        let digits = text.strip_prefix('+').unwrap_or_default();
-        let is_one = (1..=15).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit());
-        let needed =
-            || format!("must be a list of numbers or their beginnings such as +44770090, not {text}");
-        if is_one { Ok(text.clone()) } else { Err(needed()) }
+        PhoneNumber::parse_beginning(text).ok_or_else(|| {
+            format!("must be a list of numbers or their beginnings such as +44770090, not {text}")
+        })
     };
     texts(value)?.iter().map(beginning).collect()
 }

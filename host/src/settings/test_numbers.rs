@@ -16,6 +16,14 @@ pub(super) fn read(section: &mut Section<'_>, format: CodeFormat) -> (TestNumber
     let (mut numbers, mut shown) = (Vec::new(), Vec::new());
     for (row, place) in section.table("TEST_NUMBERS", false, TABLE).into_iter().zip(1..) {
         match test_number(&row, format) {
+            Ok((test, _))
+                if numbers
+                    .iter()
+                    .any(|other: &TestNumber| other.number == test.number) =>
+            {
+                let twice = format!("TEST_NUMBERS number {place}: it is set twice; keep one");
+                section.problem(Some(row.line), &twice);
+            }
             Ok((test, until)) => {
                 let key = format!("\"{}\"", test.number.masked());
                 shown.push((key, format!("{{ code = \"***\", until = {until} }}")));
@@ -29,10 +37,8 @@ pub(super) fn read(section: &mut Section<'_>, format: CodeFormat) -> (TestNumber
 }
 
 fn test_number(row: &Entry, format: CodeFormat) -> Result<(TestNumber, String), String> {
-    let number = PhoneNumber::parse(&row.key, None).ok();
-    let number = number
-        .filter(|number| number.e164() == row.key)
-        .ok_or("the key must be a phone number in E.164, such as \"+447911123456\"")?;
+    let number = PhoneNumber::parse(&row.key, None)
+        .map_err(|_| "the key must be a phone number in E.164, such as \"+447911123456\"")?;
     let Value::Table(entries) = &row.value else {
         return Err(format!(
             "must be a table, such as {{ code = \"123456\", until = 2027-01-31 }}, not {}",
@@ -54,7 +60,7 @@ fn test_number(row: &Entry, format: CodeFormat) -> Result<(TestNumber, String), 
             .map(|entry| &entry.value)
             .ok_or_else(|| format!("{key} is missing"))
     };
-    let code = SecurityCode::from_client(text(get("code")?).map_err(|needed| format!("code {needed}"))?);
+    let code = SecurityCode::from_client(&text(get("code")?).map_err(|needed| format!("code {needed}"))?);
     if !format.fits(&code) {
         return Err(format!(
             "code must have TOKEN_LENGTH characters, {}, of SECURITY_CODE_ALPHABET",
@@ -111,6 +117,23 @@ mod tests {
     }
 
     #[test]
+    fn a_number_and_its_code_may_be_pasted_as_people_write_them() {
+        let line = "\"\u{202d}+1 (347) 837-9634\u{202c}\" = { code = \"٨٣٧ ٢٦١\", until = 2027-01-31 }";
+        let settings = parse(&with(line)).unwrap();
+        let number = PhoneNumber::parse("+13478379634", None).unwrap();
+        let code = settings
+            .phone_verification
+            .test_numbers
+            .code_of(&number, UnixMillis(0));
+        assert_eq!(code.unwrap().expose(), "837261");
+        let twice = format!("{line}\n\"+13478379634\" = {{ code = \"837262\", until = 2027-01-31 }}");
+        assert_eq!(
+            problems(&with(&twice)),
+            ["test.toml:14: [phone_verification] TEST_NUMBERS number 2: it is set twice; keep one"]
+        );
+    }
+
+    #[test]
     fn what_is_wrong_is_told_without_the_number_and_the_code() {
         let needed = [
             (
@@ -118,7 +141,7 @@ mod tests {
                 "E.164",
             ),
             (
-                "\"+1 347 837 9634\" = { code = \"837261\", until = 2027-01-31 }",
+                "\"+13478379634x1\" = { code = \"837261\", until = 2027-01-31 }",
                 "E.164",
             ),
             ("\"+13478379634\" = \"837261\"", "must be a table"),

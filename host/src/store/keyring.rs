@@ -91,6 +91,11 @@ impl Key {
         }
     }
 
+    /// Of what is compared, whichever way the code came here, so that there is one digest of a code.
+    fn code_digest(&self, id: VerificationId, code: &SecurityCode) -> Digest {
+        digest(&self.code, &[&id.0, code.folded().as_bytes()])
+    }
+
     fn number_digest(&self, number: &PhoneNumber) -> Digest {
         digest(&self.number, &[number.e164().as_bytes()])
     }
@@ -184,23 +189,20 @@ impl Keyring {
         }
     }
 
-    /// The digest of a code under the current key, bound to its verification. Upper and lower case have the same.
+    /// The digest of a code under the current key, bound to its verification. All ways to write it have the same.
     pub fn code_digest(&self, id: VerificationId, code: &SecurityCode) -> Digest {
-        digest(&self.keys[0].code, &[&id.0, code.folded().as_bytes()])
+        self.keys[0].code_digest(id, code)
     }
 
     /// The same under the key of that id; `None`: it is gone.
     pub fn code_digest_under(&self, key_id: u32, id: VerificationId, code: &SecurityCode) -> Option<Digest> {
-        let key = self.key(key_id)?;
-        Some(digest(&key.code, &[&id.0, code.expose().as_bytes()]))
+        self.key(key_id).map(|key| key.code_digest(id, code))
     }
 
     /// Whether this is the code of that digest, made under the key of that id.
     pub fn code_matches(&self, key_id: u32, id: VerificationId, code: &SecurityCode, stored: &[u8]) -> bool {
-        let Some(key) = self.key(key_id) else { return false };
-        digest(&key.code, &[&id.0, code.folded().as_bytes()])[..]
-            .ct_eq(stored)
-            .into()
+        self.code_digest_under(key_id, id, code)
+            .is_some_and(|ours| ours[..].ct_eq(stored).into())
     }
 
     /// What a number is stored as: a digest under the current key.
@@ -323,20 +325,20 @@ mod tests {
     }
 
     #[test]
-    fn a_code_of_letters_is_right_in_either_case() {
+    fn a_code_has_one_digest_however_it_is_written_and_whichever_way_it_came() {
         let (keyring, id) = (keyring(), id());
-        let stored = keyring.code_digest(id, &SecurityCode::new("KX7TRM").unwrap());
-        let matches = |typed| {
-            keyring.code_matches(
-                keyring.current_key_id(),
-                id,
-                &SecurityCode::from_client(typed),
-                &stored,
-            )
-        };
-        assert!(matches("KX7TRM") && matches("kx7trm") && matches("Kx7tRm"));
-        for wrong in ["KX7TRN", "KX7TR", "KX7TRM ", "ＫＸ７ＴＲＭ", "\u{212a}X7TRM"] {
-            assert!(!matches(wrong), "{wrong}");
+        let key = keyring.current_key_id();
+        for made in ["KX7TRM", "kx7trm", "kx7-trm"] {
+            let made = SecurityCode::new(made).unwrap();
+            let stored = keyring.code_digest(id, &made);
+            assert_eq!(keyring.code_digest_under(key, id, &made), Some(stored));
+            let matches = |typed| keyring.code_matches(key, id, &SecurityCode::from_client(typed), &stored);
+            for right in ["KX7TRM", "kx7trm", "Kx7 tRm", "ＫＸ７ＴＲＭ", "\u{200e}KX٧TRM"] {
+                assert!(matches(right), "{right}");
+            }
+            for wrong in ["KX7TRN", "KX7TR", "", "KX7TRMM", "КX7TRM"] {
+                assert!(!matches(wrong), "{wrong}");
+            }
         }
     }
 

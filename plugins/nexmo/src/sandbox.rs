@@ -95,8 +95,18 @@ impl Backend for NexmoSandboxBackend {
         call: &Call,
     ) -> Result<Verdict, Error> {
         let verdict = call.base().validate_security_code(security_code).await?;
-        Ok(judge(verdict, security_code == self.token.expose()))
+        Ok(judge(verdict, is_token(security_code, self.token.expose())))
     }
+}
+
+/// Whether they are the same letters and digits, in upper or lower case: how the host reads what people type.
+fn is_token(security_code: &str, token: &str) -> bool {
+    let read = |text: &str| -> String {
+        let read = text.chars().filter(|character| character.is_alphanumeric());
+        read.collect::<String>().to_uppercase()
+    };
+    let code = read(security_code);
+    !code.is_empty() && code == read(token)
 }
 
 /// The base's verdict, unless it knew another code than the token that was given.
@@ -114,6 +124,14 @@ mod tests {
     #[test]
     fn the_token_is_right_where_another_code_was_sent() {
         assert_eq!(judge(Verdict::Invalid, true), Verdict::Valid);
+    }
+
+    #[test]
+    fn the_token_may_be_written_in_groups_and_in_either_case() {
+        for code in ["KX7TRM", "kx7trm"] {
+            assert!(is_token(code, "kx7 trm") && is_token(code, "KX7-TRM"));
+        }
+        assert!(!is_token("KX7TR", "KX7TRM") && !is_token("", "") && !is_token("", "-"));
     }
 
     #[test]

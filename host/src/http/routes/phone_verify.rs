@@ -48,7 +48,7 @@ async fn verify(app: &App, request: Request) -> Result<Response, ApiError> {
         client,
         session_token: SessionToken::from_client(session_token),
         // What no code can be is wrong like any wrong code, and costs an attempt.
-        code: SecurityCode::from_client(code),
+        code: SecurityCode::from_client(&code),
     };
     match live.verifier.check(check).await.map_err(ApiError::Check)? {
         Verdict::Valid => Ok(Json(json!({ "message": "Security code is valid." })).into_response()),

@@ -72,7 +72,7 @@ pub(in crate::http) async fn check(
     let (id, live) = (id(&text)?, app.live.get());
     let session_token = SessionToken::from_client(session_token);
     // What no code can be is wrong like any wrong code, and costs an attempt.
-    let code = SecurityCode::from_client(code);
+    let code = SecurityCode::from_client(&code);
     let judged = live.verifier.check_by_id(id, client, session_token, code).await;
     let judged = judged.map_err(ApiError::Check)?.ok_or(ApiError::NoVerification)?;
     match judged.verdict {
