@@ -153,7 +153,7 @@ mod tests {
             };
             // They come in tens.
             assert_eq!(digit, char::from(b"0123456789"[at % 10]), "{character}");
-            let theirs = by_libphonenumber.normalize_digits_only(&character.to_string());
+            let theirs = by_libphonenumber.normalize_digits_only(character.to_string());
             if !theirs.is_empty() {
                 assert_eq!(theirs, digit.to_string(), "{character}");
                 known += 1;
