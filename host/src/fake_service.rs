@@ -10,7 +10,10 @@ use crate::{
     dispatch::{Breaker, Dispatcher, Limits, Sender, bulk::Bulk},
     entropy::Entropy,
     fake_network::FakeNetwork,
-    model::{ClientAddress, CodeFormat, Locale, Messages, PhoneNumber, SecurityCode, SessionToken, Verdict},
+    model::{
+        ClientAddress, CodeFormat, Language, Locale, Messages, PhoneNumber, SecurityCode, SessionToken,
+        Verdict,
+    },
     store::{Keyring, MasterKey, Store, sqlite::Sqlite},
     verifier::{
         CheckError, CheckRequest, Guard, Policy, RateLimits, RegisterError, RegisterRequest, Registered,
@@ -98,7 +101,8 @@ impl Service {
             to_dispatch,
             clock.clone(),
         );
-        let mut messages = Messages::new("Your {app} code: {security_code}", "Acme").unwrap();
+        let english = Language::of_tag("en").unwrap();
+        let mut messages = Messages::new("Your {app} code: {security_code}", english, "Acme").unwrap();
         messages
             .add_language("es", "Tu código de {app}: {security_code}")
             .unwrap();

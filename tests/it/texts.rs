@@ -63,9 +63,14 @@ async fn each_caller_gets_a_text_in_a_language_that_they_read() {
             "Código em português: ",
         ),
         (2, Some("pt_BR"), &["es"], "Código em português: "),
-        (3, Some("pt"), &["es"], "Code: "),
+        (3, Some("pt"), &["es"], "Código em português: "),
         (4, None, &[], "Code: "),
         (5, None, &["\u{e9}", "es"], "Código: "),
+        // The text that is sent anyway is in a language too.
+        (6, None, &["en-US,en;q=0.9,es;q=0.8"], "Code: "),
+        (7, Some("en-GB, es;q=0.5"), &["es"], "Code: "),
+        (8, None, &["de, es;q=0.5, en;q=0"], "Código: "),
+        (9, None, &["es;q=0, *;q=0.5"], "Code: "),
     ] {
         let number = format!("+1347837963{n}");
         let mut body = json!({ "phone_number": number });
@@ -85,6 +90,37 @@ async fn each_caller_gets_a_text_in_a_language_that_they_read() {
         let again = daemon.post(&resend, &json!({ "locale": "es-419" })).await;
         assert_eq!(again.status, 200, "{again:?}");
         assert!(gateway.sms_to(&number).await.text.starts_with("Código: "));
+    }
+}
+
+#[tokio::test]
+async fn the_settings_say_which_language_the_text_is_in_that_is_sent_anyway() {
+    let (gateway, mut site) = site().await;
+    let english = toml::Table::from_iter([("en".to_owned(), "Code: {security_code}".into())]);
+    site.set("phone_verification", "MESSAGE", "Code: {security_code}")
+        .set("phone_verification", "MESSAGES", english);
+    let warning = "MESSAGES en is in the language that MESSAGE is in by LANGUAGE, en";
+    let checked = site.run(&["check", "--json"]).json();
+    assert_eq!(checked["language"], "en");
+    assert!(checked["warnings"].to_string().contains(warning), "{checked}");
+
+    site.set("phone_verification", "MESSAGE", "驗證碼：{security_code}")
+        .set("phone_verification", "LANGUAGE", "zh-Hant");
+    let checked = site.run(&["check"]);
+    assert!(checked.stdout.contains("in zh-Hant by LANGUAGE"), "{checked:?}");
+    assert!(!checked.stderr.contains(warning), "{checked:?}");
+    let daemon = site.serve();
+    for (number, languages, expected) in [
+        ("+13478379630", "zh-TW,zh;q=0.9,en;q=0.8", "驗證碼："),
+        ("+13478379631", "en-US,zh-TW;q=0.5", "Code: "),
+        ("+13478379632", "fr", "驗證碼："),
+    ] {
+        let body = json!({ "phone_number": number });
+        let request = daemon.request("POST", "/api/phone/register").json(&body);
+        let answer = daemon.send(request.header("accept-language", languages)).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let text = gateway.sms_to(number).await.text;
+        assert!(text.starts_with(expected), "{languages}: {text}");
     }
 }
 

@@ -18,7 +18,8 @@ use phone_verify::{
     entropy::Entropy,
     http::{App, Generation, Live, Loaded, router},
     model::{
-        CodeFormat, Locale, Messages, Outcome, PhoneNumber, Receipt, SecurityCode, SendFailure, Verdict,
+        CodeFormat, Language, Locale, Messages, Outcome, PhoneNumber, Receipt, SecurityCode, SendFailure,
+        Verdict,
     },
     store::{Keyring, OutboxMessage, Store, sqlite::Sqlite},
     verifier::{BaseValidate, CheckRequest, Guard, Overrides, Policy, RateLimits, ResendPolicy, Verifier},
@@ -96,6 +97,7 @@ impl Service {
             total_timeout: Duration::from_secs(20),
         };
         let template = "Welcome to {app}! Please use security code {security_code} to proceed.";
+        let english = Language::of_tag("en").expect("a language");
         let policy = Policy {
             test_numbers: Arc::default(),
             code_format: CodeFormat::digits(6),
@@ -103,7 +105,7 @@ impl Service {
             only_once: rules.only_once,
             resend: ResendPolicy::Same,
             max_failed_attempts: rules.max_failed_attempts,
-            messages: Arc::new(Messages::new(template, "Phone Verify").expect("a good template")),
+            messages: Arc::new(Messages::new(template, english, "Phone Verify").expect("a good template")),
             limits: rules.limits.clone(),
             guard: rules.guard.clone(),
             record_retention: Duration::from_secs(30 * 24 * 60 * 60),

@@ -52,6 +52,7 @@ impl Check {
             "isolation": backend.isolation(),
             "listen": settings.server.listen,
             "database": settings.store.database,
+            "language": phone_verification.language,
             "texts": texts.iter().map(|(language, size)| json!({
                 "language": language,
                 "segments": size.segments,
@@ -66,7 +67,8 @@ impl Check {
             } else {
                 ""
             };
-            let texts: String = texts.iter().map(shown).collect();
+            let language = &phone_verification.language;
+            let texts: String = texts.iter().map(|text| shown(text, language)).collect();
             format!(
                 "all is well\n  backend   {}{sandbox}\n  isolation {}\n  listen    {}\n  database  {}{texts}",
                 backend.name(),
@@ -80,11 +82,15 @@ impl Check {
 }
 
 /// A line on what one text costs.
-fn shown((language, size): &(Option<&str>, Size)) -> String {
+fn shown((language, size): &(Option<&str>, Size), language_of_message: &str) -> String {
     let name = language.unwrap_or("MESSAGE");
+    let written_in = match language {
+        None => format!(", in {language_of_message} by LANGUAGE"),
+        Some(_) => String::new(),
+    };
     let plural = if size.segments == 1 { "" } else { "s" };
     format!(
-        "\n  text      {name}: {} segment{plural}, {}, {} characters",
+        "\n  text      {name}: {} segment{plural}, {}, {} characters{written_in}",
         size.segments,
         size.encoding(),
         size.characters

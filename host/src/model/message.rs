@@ -3,64 +3,33 @@
 //! The syntax is the ancestor's, Python's `str.format` with names: `{app}`, `{security_code}`, and `{{`, `}}`
 //! for braces. Invariant: templates are checked when they are read, so rendering cannot fail.
 
-use super::{Autofill, SecurityCode};
+use super::{
+    Autofill, SecurityCode,
+    language::{self, Language},
+};
 
 /// The languages that a caller would like, as in `Accept-Language`; a single tag is one too.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Locale(pub String);
 
 impl Locale {
-    /// The tags, the most wanted first (RFC 9110, section 12.5.4). A quality that is none is the full one, as if
-    /// it were not there.
-    fn tags(&self) -> Vec<String> {
-        // Long lists are cut: nobody reads a hundred languages.
-        let header: String = self.0.chars().take(256).collect();
-        let header = normalized(&header);
-        let mut wanted: Vec<(String, f32)> = header.split(',').map(range).collect();
-        // A backend and the outbox may rely on it that a tag holds nothing else.
-        let is_tag = |tag: &str| {
-            !tag.is_empty()
-                && tag
-                    .bytes()
-                    .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
-        };
-        wanted.retain(|(tag, quality)| *quality > 0.0 && is_tag(tag));
-        // Those that are wanted as much stay in their order.
-        wanted.sort_by(|(_, one), (_, other)| other.total_cmp(one));
-        wanted.into_iter().map(|(tag, _)| tag).collect()
+    /// The tags, the most wanted first, in lower case (RFC 9110, section 12.5.4). `pt_BR`, as programs write it, is
+    /// `pt-br`.
+    fn tags(&self) -> impl Iterator<Item = String> {
+        language::wanted(&self.0)
+            .into_iter()
+            .filter(|wanted| wanted.is_wanted() && wanted.tag != "*")
+            .map(|wanted| normalized(wanted.tag))
     }
 
     /// The most wanted tag; empty if there is none.
     pub fn first_tag(&self) -> String {
-        self.tags().into_iter().next().unwrap_or_default()
+        self.tags().next().unwrap_or_default()
     }
 }
 
-/// Tags are compared without regard to case; and `pt_BR`, as programs write it, is `pt-BR`.
-fn normalized(tags: &str) -> String {
-    tags.to_lowercase().replace('_', "-")
-}
-
-/// Whether it has the form of a language tag (RFC 5646, section 2.1): a language, and subtags.
-fn is_language_tag(text: &str) -> bool {
-    let mut subtags = text.split('-');
-    let language = subtags.next().unwrap_or_default();
-    (2..=8).contains(&language.len())
-        && language.bytes().all(|byte| byte.is_ascii_alphabetic())
-        && subtags.all(|subtag| {
-            (1..=8).contains(&subtag.len()) && subtag.bytes().all(|byte| byte.is_ascii_alphanumeric())
-        })
-}
-
-/// One range of `Accept-Language` and its quality.
-fn range(text: &str) -> (String, f32) {
-    let mut parts = text.split(';').map(str::trim);
-    let tag = parts.next().unwrap_or_default().to_owned();
-    let quality = parts
-        .find_map(|part| part.strip_prefix("q="))
-        .and_then(|quality| quality.parse().ok())
-        .filter(|quality| (0.0..=1.0).contains(quality));
-    (tag, quality.unwrap_or(1.0))
+fn normalized(tag: &str) -> String {
+    tag.to_lowercase().replace('_', "-")
 }
 
 /// A template that cannot be used.
@@ -145,16 +114,19 @@ pub struct Messages {
     default: Template,
     /// By language tag in lower case.
     by_language: Vec<(String, Template)>,
+    /// The languages that there are: those of `by_language` by their place, and at the end that of `default`.
+    offered: Vec<(Language, Option<usize>)>,
     autofill: Autofill,
 }
 
 impl Messages {
-    /// With `MESSAGE` and `APP_NAME`.
-    pub fn new(default: &str, app: &str) -> Result<Self, BadTemplate> {
+    /// With `MESSAGE`, the language that it is in, and `APP_NAME`.
+    pub fn new(default: &str, language: Language, app: &str) -> Result<Self, BadTemplate> {
         Ok(Self {
             app: app.to_owned(),
             default: Template::parse(default)?,
             by_language: Vec::new(),
+            offered: vec![(language, None)],
             autofill: Autofill::default(),
         })
     }
@@ -165,18 +137,24 @@ impl Messages {
         Self { autofill, ..self }
     }
 
-    /// Adds a row of `MESSAGES`.
-    pub fn add_language(&mut self, tag: &str, template: &str) -> Result<(), BadTemplate> {
+    /// Adds a row of `MESSAGES`. Returns the tag of a row before it that is in the same language, and so is sent in its
+    /// place; `Some(None)`: `MESSAGE` is in that language too, and gives way to the row.
+    pub fn add_language(&mut self, tag: &str, template: &str) -> Result<Option<Option<&str>>, BadTemplate> {
         let tag = normalized(tag);
-        if !is_language_tag(&tag) {
-            return Err(BadTemplate::NoLanguage);
-        }
+        let language = Some(&tag)
+            .filter(|tag| language::is_tag(tag))
+            .and_then(|tag| Language::parse(tag))
+            .ok_or(BadTemplate::NoLanguage)?;
+        let row = self.by_language.len();
         self.by_language.push((tag, Template::parse(template)?));
-        Ok(())
+        let twin = self.offered.iter().find(|(other, _)| *other == language);
+        let twin = twin.map(|(_, row)| row.map(|row| self.by_language[row].0.as_str()));
+        // Before MESSAGE, which is what is sent when no row fits.
+        self.offered.insert(row, (language, Some(row)));
+        Ok(twin)
     }
 
-    /// The text in the language that fits best, by the lookup of RFC 4647, section 3.4: each tag is shortened
-    /// from its end until a template has it.
+    /// The text in the language that fits best; `MESSAGE` where none does.
     pub fn render(&self, locale: &Locale, code: &SecurityCode) -> String {
         self.text(self.template(locale), code)
     }
@@ -196,27 +174,12 @@ impl Messages {
     }
 
     fn template(&self, locale: &Locale) -> &Template {
-        if self.by_language.is_empty() {
+        if self.by_language.is_empty() || locale.0.is_empty() {
             return &self.default;
         }
-        locale
-            .tags()
-            .iter()
-            .find_map(|tag| self.lookup(tag))
-            .unwrap_or(&self.default)
-    }
-
-    fn lookup(&self, tag: &str) -> Option<&Template> {
-        let mut range = tag;
-        loop {
-            if let Some((_, template)) = self.by_language.iter().find(|(known, _)| known == range) {
-                return Some(template);
-            }
-            range = &range[..range.rfind('-')?];
-            // A single letter before the cut belongs to what was cut off (an extension).
-            if let Some(at) = range.rfind('-').filter(|at| range.len() - at == 2) {
-                range = &range[..at];
-            }
+        match language::choose(&locale.0, &self.offered) {
+            Some(Some(row)) => &self.by_language[*row].1,
+            Some(None) | None => &self.default,
         }
     }
 }
@@ -228,8 +191,12 @@ mod tests {
     use super::*;
     use crate::model::autofill::OriginHost;
 
+    fn english() -> Language {
+        Language::parse("en").unwrap()
+    }
+
     fn rendered(locale: &str) -> String {
-        let mut messages = Messages::new("{app}: {security_code}", "Acme {x}").unwrap();
+        let mut messages = Messages::new("{app}: {security_code}", english(), "Acme {x}").unwrap();
         messages
             .add_language("es", "{app}, su código: {security_code}")
             .unwrap();
@@ -244,6 +211,7 @@ mod tests {
             "es-MX",
             "ES-mx",
             "fr, es;q=0.5, en;q=0.1",
+            "en;Q=0.1, es;Q=0.9",
             "es-419-x-acme",
             "zh-Hant;q=0.5, es ; q=0.9",
             "es_MX",
@@ -274,7 +242,7 @@ mod tests {
             host: OriginHost::parse("example.com").ok(),
             app: None,
         };
-        let mut messages = Messages::new("{app}: {security_code}", "Acme")
+        let mut messages = Messages::new("{app}: {security_code}", english(), "Acme")
             .unwrap()
             .with_autofill(autofill);
         messages.add_language("pt_BR", "Código: {security_code}").unwrap();
@@ -315,13 +283,13 @@ mod tests {
             .cycle()
             .take(60)
             .enumerate()
-            .map(|(n, q)| format!("a{n};q={q}"))
+            .map(|(n, q)| format!("aa-{n:03};q={q}"))
             .collect();
         let header = header.join(",");
-        let tags = Locale(header).tags();
+        let tags: Vec<_> = Locale(header).tags().collect();
         assert!(tags.len() > 20, "{tags:?}");
         assert!(
-            tags.is_sorted_by_key(|tag| tag[1..].parse::<u32>().unwrap()),
+            tags.is_sorted_by_key(|tag| tag[3..].parse::<u32>().unwrap()),
             "{tags:?}"
         );
     }
@@ -344,7 +312,7 @@ mod tests {
 
     #[test]
     fn a_template_that_cannot_work_is_refused() {
-        let refused = |template| Messages::new(template, "Acme").unwrap_err();
+        let refused = |template| Messages::new(template, english(), "Acme").unwrap_err();
         assert_eq!(
             refused("{app} {code}"),
             BadTemplate::UnknownPlaceholder("code".into())
@@ -361,7 +329,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_text_is_a_template_or_refused(text in "\\PC{0,40}|[{}a-z]{0,20}", locale in "\\PC{0,40}") {
-            if let Ok(messages) = Messages::new(&text, "Acme") {
+            if let Ok(messages) = Messages::new(&text, english(), "Acme") {
                 messages.render(&Locale(locale), &SecurityCode::new("123456").unwrap());
             }
         }

@@ -2,7 +2,7 @@
 
 use super::reader::{Section, text};
 use crate::model::{
-    Autofill, CodeFormat, Messages,
+    Autofill, CodeFormat, Language, Messages,
     autofill::{AppHash, MAX_BYTES_FOR_AN_APP, OriginHost},
     segments::Size,
 };
@@ -10,19 +10,32 @@ use crate::model::{
 /// Characters that a warning names.
 const MAX_NAMED: usize = 3;
 
-/// The texts and the rows of `MESSAGES` as they are shown. `None`: something is wrong, and the reader has it.
-pub(super) fn read(
-    section: &mut Section<'_>,
-    code_format: CodeFormat,
-) -> (Option<Messages>, Vec<(String, String)>) {
+/// What there is to send.
+pub(super) struct Texts {
+    /// `None`: something is wrong, and the reader has it.
+    pub(super) messages: Option<Messages>,
+    /// The language of `MESSAGE`, as the settings name it.
+    pub(super) language: String,
+    /// The rows of `MESSAGES` as they are shown.
+    pub(super) shown: Vec<(String, String)>,
+}
+
+pub(super) fn read(section: &mut Section<'_>, code_format: CodeFormat) -> Texts {
     let (message, line) = section.required("MESSAGE", text);
     let (app_name, _) = section.required("APP_NAME", text);
+    let (written_in, language) = section.get("LANGUAGE", |value| {
+        let tag = text(value)?;
+        let language = Language::of_tag(&tag);
+        let language =
+            language.ok_or_else(|| format!("must be a language tag such as en or pt-BR, not {tag}"))?;
+        Ok((tag, language))
+    });
     let host = section.get("ORIGIN_HOST", |value| optional(&text(value)?, OriginHost::parse));
     let app = section.get("ANDROID_APP_HASH", |value| {
         optional(&text(value)?, AppHash::parse)
     });
     let has_app = app.is_some();
-    let mut messages = Messages::new(&message, &app_name)
+    let mut messages = Messages::new(&message, language, &app_name)
         .map(|messages| messages.with_autofill(Autofill { host, app }))
         .map_err(|bad| section.problem(line, &format!("MESSAGE cannot be used: {bad}")))
         .ok();
@@ -32,13 +45,19 @@ pub(super) fn read(
     for row in rows.into_iter().filter(|row| row.value.is_resolved()) {
         shown.push((row.key.clone(), row.value.to_toml()));
         let added = text(&row.value).and_then(|template| match &mut messages {
-            Some(messages) => messages
-                .add_language(&row.key, &template)
-                .map_err(|bad| format!("cannot be used: {bad}")),
-            None => Ok(()),
+            Some(messages) => match messages.add_language(&row.key, &template) {
+                Ok(twin) => Ok(twin.map(|twin| same_language(twin, &written_in))),
+                Err(bad) => Err(format!("cannot be used: {bad}")),
+            },
+            None => Ok(None),
         });
         match added {
-            Ok(()) => lines.push(Some(row.line)),
+            Ok(twin) => {
+                lines.push(Some(row.line));
+                if let Some(warning) = twin {
+                    section.warning(Some(row.line), &format!("MESSAGES {} {warning}", row.key));
+                }
+            }
             Err(needed) => section.problem(Some(row.line), &format!("MESSAGES {} {needed}", row.key)),
         }
     }
@@ -51,7 +70,22 @@ pub(super) fn read(
             }
         }
     }
-    (messages, shown)
+    Texts {
+        messages,
+        language: written_in,
+        shown,
+    }
+}
+
+/// That a row is in the language of another one, or of `MESSAGE`.
+fn same_language(twin: Option<&str>, written_in: &str) -> String {
+    match twin {
+        Some(twin) => format!("is never sent: it is the same language as MESSAGES {twin}; keep one"),
+        None => format!(
+            "is in the language that MESSAGE is in by LANGUAGE, {written_in}: it is sent to those who want that language, \
+             and MESSAGE to those who want none that there is; remove it, or set LANGUAGE to what MESSAGE is in"
+        ),
+    }
 }
 
 /// An empty text is none.
@@ -133,6 +167,40 @@ mod tests {
             [
                 "test.toml:5: [phone_verification] MESSAGE has 141 bytes, and an Android app gets an SMS of at most 140 by \
                  ANDROID_APP_HASH"
+            ]
+        );
+    }
+
+    #[test]
+    fn two_texts_in_one_language_are_told() {
+        let warnings = |lines: &str| -> Vec<String> {
+            let text = REQUIRED.replace("APP_NAME", &format!("{lines}\nAPP_NAME"));
+            let warnings = parse(&text).unwrap().warnings;
+            warnings.iter().map(ToString::to_string).collect()
+        };
+        let (en, es) = (
+            "MESSAGES.en = \"{security_code}\"",
+            "MESSAGES.es = \"{security_code}\"",
+        );
+        assert_eq!(warnings(&format!("LANGUAGE = \"es\"\n{en}")), [""; 0]);
+        assert_eq!(warnings("MESSAGES.en-GB = \"{security_code}\""), [""; 0]);
+        for told in [warnings(en), warnings(&format!("LANGUAGE = \"ES\"\n{es}"))] {
+            assert!(
+                told.len() == 1 && told[0].contains("is in the language that MESSAGE is in by LANGUAGE"),
+                "{told:?}"
+            );
+        }
+        let older = "MESSAGES.he = \"{security_code}\"\nMESSAGES.iw = \"{security_code}\"";
+        assert_eq!(
+            warnings(older),
+            [
+                "test.toml:7: [phone_verification] MESSAGES iw is never sent: it is the same language as MESSAGES he; keep one"
+            ]
+        );
+        assert_eq!(
+            problems(&REQUIRED.replace("APP_NAME", "LANGUAGE = \"english language\"\nAPP_NAME")),
+            [
+                "test.toml:6: [phone_verification] LANGUAGE must be a language tag such as en or pt-BR, not english language"
             ]
         );
     }

@@ -44,6 +44,8 @@ pub struct PhoneVerification {
     pub default_region: Option<Region>,
     /// Whether what a caller says beside a number may hold addresses on the web.
     pub context_allows_urls: bool,
+    /// The language that `MESSAGE` is in, as a tag.
+    pub language: String,
     /// The texts.
     pub messages: Arc<Messages>,
     /// Numbers that nothing is sent to.
@@ -109,7 +111,7 @@ impl PhoneVerification {
             );
             section.warning(line, &message);
         }
-        let (messages, shown_messages) = messages::read(&mut section, code_format);
+        let texts = messages::read(&mut section, code_format);
         let expiration = expiration(&mut section);
         let (only_once, _) = section.required("VERIFY_SECURITY_CODE_ONLY_ONCE", flag);
         let resend = section.get("RESEND_POLICY", |value| match text(value)?.as_str() {
@@ -132,7 +134,7 @@ impl PhoneVerification {
         let context_allows_urls = section.get("CONTEXT_ALLOWS_URLS", flag);
         let (test_numbers, shown_numbers) = test_numbers::read(&mut section, code_format);
         section.show_table("phone_verification.OPTIONS", &shown_options);
-        section.show_table("phone_verification.MESSAGES", &shown_messages);
+        section.show_table("phone_verification.MESSAGES", &texts.shown);
         section.show_table("phone_verification.TEST_NUMBERS", &shown_numbers);
         section.finish();
         Some(Self {
@@ -147,7 +149,8 @@ impl PhoneVerification {
             record_retention,
             default_region,
             context_allows_urls,
-            messages: Arc::new(messages?),
+            language: texts.language,
+            messages: Arc::new(texts.messages?),
             test_numbers: Arc::new(test_numbers),
         })
     }
