@@ -80,6 +80,14 @@ impl Service {
         Self::on(network, folder, keyring, clock, RateLimits::default(), guard)
     }
 
+    /// With these limits and this guard.
+    pub(crate) fn ruled(network: FakeNetwork, limits: RateLimits, guard: Guard) -> Self {
+        let folder = Arc::new(tempfile::tempdir().unwrap());
+        let keyring = Arc::new(Keyring::ephemeral(Entropy::seeded(1)).unwrap());
+        let clock = Clock::manual(UnixMillis(1_700_000_000_000));
+        Self::on(network, folder, keyring, clock, limits, guard)
+    }
+
     fn on(
         network: FakeNetwork,
         folder: Arc<tempfile::TempDir>,

@@ -1,6 +1,7 @@
 //! Puts the parts together, runs them, and ends them in order. The only place that knows all parts.
 
 mod bridge;
+mod caps;
 mod reload;
 mod run;
 

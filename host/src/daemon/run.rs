@@ -5,7 +5,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{net::TcpListener, sync::mpsc, time::interval};
 use tokio_util::sync::CancellationToken;
 
-use super::{Service, reload::Reloader};
+use super::{Service, caps, reload::Reloader};
 use crate::{
     http::{self, App, Generation, Live},
     settings::{Problem, Settings},
@@ -83,6 +83,7 @@ pub async fn run(
     tracing::info!(address = %bound, backend = service.backend.name, "listening");
     ready(bound);
     let conversion = tokio::spawn(watch_conversion(Arc::clone(&app)));
+    let caps = tokio::spawn(caps::watch(Arc::clone(&app)));
     let retention = tokio::spawn(delete_old_records(
         Arc::clone(&app),
         settings.store.cleanup_interval,
@@ -97,6 +98,7 @@ pub async fn run(
     )
     .await;
     conversion.abort();
+    caps.abort();
     retention.abort();
     // One that is under way ends first: it may be recording which version is in use.
     if reloads.await.is_err() {

@@ -84,13 +84,24 @@ impl Budgets {
             least(self.country_per_day, best_day * 3 / 10),
         )
     }
+
+    /// The same shares, for a country to count as one whose codes come back: whatever the settings allow, three codes that
+    /// are not back yet, or as many as came back on its best day. `None`: none ever did.
+    pub fn of_trusted_country(best_day: u64) -> Option<Vec<Limit>> {
+        let least = best_day.min(MIN_OUTSTANDING);
+        let (per_hour, per_day) = (least.max(best_day / 30), least.max(best_day * 3 / 10));
+        (best_day > 0).then(|| limits(Reason::CountryUnverified.code(), per_hour, per_day))
+    }
 }
+
+/// Codes that a country may have out at once and still be one whose codes come back.
+const MIN_OUTSTANDING: u64 = 3;
 
 fn limits(code: &'static str, per_hour: u64, per_day: u64) -> Vec<Limit> {
     [(per_hour, HOUR), (per_day, DAY)]
         .into_iter()
         .filter(|(max, _)| *max > 0)
-        .map(|(max, window)| Limit { code, max, window })
+        .map(|(max, window)| Limit::new(code, max, window))
         .collect()
 }
 

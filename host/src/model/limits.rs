@@ -35,9 +35,44 @@ pub struct Limit {
     pub max: u64,
     /// How long an entry counts, at most [`HORIZON`].
     pub window: Duration,
+    /// How much of `max` is kept for numbers of which something good is known, in percent: see [`Share`].
+    pub reserved_percent: u8,
+}
+
+/// Which part of a cap on the whole service or on a country a message may use. Strangers who ask for new numbers could
+/// else use all of it, and switch everybody off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Share {
+    /// Nothing is known of the number: what is not reserved.
+    Open,
+    /// The codes of its country come back: half of the reserve, too. Not all, since strangers may choose the country.
+    Country,
+    /// The number was verified before: all there is.
+    Whole,
 }
 
 impl Limit {
+    /// Without a reserve.
+    pub const fn new(code: &'static str, max: u64, window: Duration) -> Self {
+        Self {
+            code,
+            max,
+            window,
+            reserved_percent: 0,
+        }
+    }
+
+    /// The most that a window may hold for another message of that share to be added.
+    pub fn max_for(&self, share: Share) -> u64 {
+        let reserved = self.max.saturating_mul(u64::from(self.reserved_percent)) / 100;
+        let out_of_reach = match share {
+            Share::Open => reserved,
+            Share::Country => reserved.div_ceil(2),
+            Share::Whole => 0,
+        };
+        self.max.saturating_sub(out_of_reach)
+    }
+
     /// The waits between one SMS and the next: `first`, then twice as long each time, for as long as a code of that
     /// lifetime is good. Said as limits: one within `first`, two within three times as long, three within seven
     /// times, and so on.
@@ -46,7 +81,7 @@ impl Limit {
         let mut window = first;
         while window > Duration::ZERO && window <= HORIZON {
             let max = limits.len() as u64 + 1;
-            limits.push(Self { code, max, window });
+            limits.push(Self::new(code, max, window));
             if window >= lifetime {
                 break;
             }
@@ -122,6 +157,17 @@ impl From<Vec<Step>> for Log {
 impl Log {
     /// The limit that keeps `amount` from being added for longest, if any does.
     pub fn refusal(&self, limits: &[Limit], amount: u64, now: UnixMillis) -> Option<LimitReached> {
+        self.refusal_within(Share::Whole, limits, amount, now)
+    }
+
+    /// The same, for a message that may use that share of each.
+    pub fn refusal_within(
+        &self,
+        share: Share,
+        limits: &[Limit],
+        amount: u64,
+        now: UnixMillis,
+    ) -> Option<LimitReached> {
         // Mostly all that there is has room in each window, whatever of it is in one.
         let all = self
             .0
@@ -129,9 +175,10 @@ impl Log {
             .fold(amount, |sum, entry| sum.saturating_add(entry.amount));
         limits
             .iter()
-            .filter(|limit| all > limit.max)
-            .filter_map(|limit| {
-                let until = self.full_until(*limit, amount, now)?;
+            .map(|limit| (limit, limit.max_for(share)))
+            .filter(|(_, max)| all > *max)
+            .filter_map(|(limit, max)| {
+                let until = self.full_until(max, limit.window, amount, now)?;
                 Some(LimitReached {
                     code: limit.code,
                     until,
@@ -140,25 +187,31 @@ impl Log {
             .max_by_key(|reached| reached.until)
     }
 
-    fn full_until(&self, limit: Limit, amount: u64, now: UnixMillis) -> Option<UnixMillis> {
-        let began = self.0.partition_point(|entry| !entry.counts(limit.window, now));
+    fn full_until(&self, max: u64, window: Duration, amount: u64, now: UnixMillis) -> Option<UnixMillis> {
+        let began = self.0.partition_point(|entry| !entry.counts(window, now));
         let counting = &self.0[began..];
         let mut sum = counting
             .iter()
             .fold(amount, |sum, entry| sum.saturating_add(entry.amount));
         let mut until = None;
         for entry in counting {
-            if sum <= limit.max {
+            if sum <= max {
                 break;
             }
             sum = sum.saturating_sub(entry.amount);
-            until = Some(entry.leaves(limit.window));
+            until = Some(entry.leaves(window));
         }
         // What is more than the limit by itself never fits; whoever comes again after a window learns it again.
-        if sum > limit.max {
-            until = Some(now.plus(limit.window));
+        if sum > max {
+            until = Some(now.plus(window));
         }
         until
+    }
+
+    /// How much of it is in a window that ends now.
+    pub fn within(&self, window: Duration, now: UnixMillis) -> u64 {
+        let counting = self.0.iter().filter(|entry| entry.counts(window, now));
+        counting.fold(0, |sum, entry| sum.saturating_add(entry.amount))
     }
 
     /// Adds to it, and forgets what no window holds any more.
@@ -228,7 +281,7 @@ mod tests {
 
     fn limit(max: u64, window: Duration) -> [Limit; 1] {
         let code = "limit";
-        [Limit { code, max, window }]
+        [Limit::new(code, max, window)]
     }
 
     #[test]

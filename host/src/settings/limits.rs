@@ -18,6 +18,8 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The most that a count may be.
 const MAX_COUNT: u32 = 1_000_000_000;
+/// The most of a cap that may be reserved: else nobody new could register.
+const MAX_RESERVED_PERCENT: u32 = 90;
 /// The most that a price or a cap may be, in units of the currency.
 const MAX_MONEY: u32 = 1_000_000_000;
 const MILLIONTHS: u64 = 1_000_000;
@@ -27,6 +29,7 @@ pub(super) fn read(reader: &mut Reader, lifetime: Duration) -> RateLimits {
     let mut section = reader.section("limits", false);
     let first = section.get("resend_cooldown_seconds", number(0..=3600));
     let first = Duration::from_secs(u64::from(first));
+    let reserved_percent = section.get("reserved_percent", number(0..=MAX_RESERVED_PERCENT));
     let mut number = Limit::cooldown("resend_cooldown", first, lifetime);
     number.extend(counts(
         &mut section,
@@ -41,26 +44,34 @@ pub(super) fn read(reader: &mut Reader, lifetime: Duration) -> RateLimits {
         &[("failed_checks_per_hour", HOUR), ("failed_checks_per_day", DAY)],
     );
     let address = counts(&mut section, &[("address_per_hour", HOUR)]);
-    let country = counts(
+    let reserving = |limits: Vec<Limit>| -> Arc<[Limit]> {
+        let reserved_percent = u8::try_from(reserved_percent).unwrap_or(0);
+        let reserving = limits.into_iter().map(|limit| Limit {
+            reserved_percent,
+            ..limit
+        });
+        reserving.collect()
+    };
+    let country = reserving(counts(
         &mut section,
         &[("country_per_hour", HOUR), ("country_per_day", DAY)],
-    );
-    let service = counts(
+    ));
+    let service = reserving(counts(
         &mut section,
         &[("service_per_hour", HOUR), ("service_per_day", DAY)],
-    );
+    ));
     let spend = [("spend_per_hour", HOUR), ("spend_per_day", DAY)]
         .into_iter()
         .filter_map(|(code, window)| limit(code, section.get(code, money), window));
-    let spend: Arc<[Limit]> = spend.collect();
+    let spend = reserving(spend.collect());
     let prices = prices(&mut section);
     section.finish();
     RateLimits {
         number: number.into(),
         failed_checks: failed_checks.into(),
         address: address.into(),
-        country: country.into(),
-        service: service.into(),
+        country,
+        service,
         spend,
         prices,
     }
@@ -78,7 +89,7 @@ fn counts(section: &mut Section<'_>, limits: &[(&'static str, Duration)]) -> Vec
 
 /// `None`: 0, which is off.
 fn limit(code: &'static str, max: u64, window: Duration) -> Option<Limit> {
-    (max > 0).then_some(Limit { code, max, window })
+    (max > 0).then_some(Limit::new(code, max, window))
 }
 
 fn prices(section: &mut Section<'_>) -> Prices {

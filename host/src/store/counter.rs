@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::model::{FailureClass, Limit};
+use crate::model::{FailureClass, Limit, limits::Log};
 
 /// Names a counter: what is counted, and of whom. Of a number or an address there is only a keyed digest in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -108,6 +108,17 @@ impl CounterKeys {
     pub fn address(&self, counted: Counted) -> Option<CounterKey> {
         self.address.map(|address| counted.of(&address))
     }
+}
+
+/// What was counted lately against a cap.
+#[derive(Clone, Debug)]
+pub struct CapLog {
+    /// [`Counted::Service`], [`Counted::Spend`] or [`Counted::Country`].
+    pub counted: Counted,
+    /// Its ISO 3166 code; empty: the whole service, or numbers of no country.
+    pub country: String,
+    /// What was counted.
+    pub log: Log,
 }
 
 /// What a registration adds to a counter, and the limits that it must keep.

@@ -21,7 +21,7 @@ use async_trait::async_trait;
 use zeroize::Zeroizing;
 
 pub use bulk::{BulkBatch, BulkFailure, BulkLease, BulkProgress, JobId, RunId};
-pub use counter::{Counted, Counter, CounterKey, CounterKeys};
+pub use counter::{CapLog, Counted, Counter, CounterKey, CounterKeys};
 pub use guard::{Blocked, GuardKeys, Guarded};
 pub use keyring::{Keyring, MasterKey};
 pub use outbox::{Order, OutboxMessage, ReplacedCode};
@@ -330,6 +330,9 @@ pub trait Store: Send + Sync {
 
     /// The latest decisions of the guard about registrations that something spoke against, the latest one first.
     async fn decisions(&self, limit: u32) -> Result<Vec<Decision>, StoreError>;
+
+    /// What was counted lately against the caps of the whole service and of each country.
+    async fn caps(&self) -> Result<Vec<CapLog>, StoreError>;
 
     /// How many of the codes that were made in a time came back, of the latest ten thousand that the guard looked at; without
     /// those that certainly were not sent.

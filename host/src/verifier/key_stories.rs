@@ -16,11 +16,7 @@ fn keys() -> [MasterKey; 2] {
 }
 
 fn limits() -> RateLimits {
-    let limit = Limit {
-        code: "number_per_day",
-        max: MAX,
-        window: Duration::from_secs(24 * 60 * 60),
-    };
+    let limit = Limit::new("number_per_day", MAX, Duration::from_secs(24 * 60 * 60));
     RateLimits {
         number: [limit].into(),
         ..RateLimits::default()

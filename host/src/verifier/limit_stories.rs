@@ -7,7 +7,7 @@ use crate::{
     fake_service::{LIFETIME, MAX_FAILED_ATTEMPTS, Service, code_in, number},
     model::{FailureClass, Limit, Locale, PhoneNumber, Verdict},
     settings::Settings,
-    verifier::{Policy, Prices, RateLimits, RegisterError, ResendError},
+    verifier::{Guard, GuardMode, Policy, Prices, RateLimits, RegisterError, ResendError},
 };
 
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -229,12 +229,7 @@ async fn an_sms_costs_what_its_segments_cost_where_it_goes() {
     };
     prices.by_country.insert(number(1).country().unwrap(), 1);
     let limits = RateLimits {
-        spend: [Limit {
-            code: "spend_per_day",
-            max: 25,
-            window: DAY,
-        }]
-        .into(),
+        spend: [Limit::new("spend_per_day", 25, DAY)].into(),
         prices,
         ..RateLimits::default()
     };
@@ -444,4 +439,158 @@ async fn whoever_asks_is_told_when_another_sms_has_room() {
     let verdict = service.check(&number(1), &registered.session_token, &code).await;
     assert_eq!(verdict.unwrap(), Verdict::Valid);
     assert_eq!(resend_at().await, None);
+}
+
+/// A cap of the whole service, of a country, or of spending, a part of which is reserved.
+fn capped(code: &'static str, max: u64, reserved_percent: u8) -> RateLimits {
+    let cap: Arc<[Limit]> = [Limit {
+        reserved_percent,
+        ..Limit::new(code, max, HOUR)
+    }]
+    .into();
+    let mut limits = RateLimits::default();
+    match code {
+        "country_per_hour" => limits.country = cap,
+        "service_per_hour" => limits.service = cap,
+        _ => {
+            limits.spend = cap;
+            limits.prices.default = 1;
+        }
+    }
+    limits
+}
+
+/// The guard of the defaults, which knows how codes come back, and looks on.
+fn onlooker() -> Guard {
+    Guard {
+        mode: GuardMode::RecordOnly,
+        ..Settings::defaults().guard
+    }
+}
+
+/// Asks for ever new numbers of a country far away, and never sends a code back. Returns how many SMS went out.
+async fn flood(service: &Service, from: u32) -> u32 {
+    let mut sent = 0;
+    loop {
+        if service.register(&german(from + sent)).await.is_err() {
+            return sent;
+        }
+        sent += 1;
+        assert!(sent < 1000, "the cap holds");
+    }
+}
+
+fn german(n: u32) -> PhoneNumber {
+    PhoneNumber::parse(&format!("+4915123{n:06}"), None).unwrap()
+}
+
+#[tokio::test]
+async fn strangers_with_ever_new_numbers_leave_each_cap_of_the_service_its_reserve() {
+    for code in ["service_per_hour", "spend_per_hour"] {
+        let service = Service::ruled(FakeNetwork::default(), capped(code, 50, 40), onlooker());
+        // Yesterday three people of Britain and one of America were verified.
+        for known in [british(1), british(2), british(3), number(1)] {
+            verified(&service, (known, "192.0.2.1")).await.unwrap();
+        }
+        service.clock.advance(DAY);
+        assert_eq!(flood(&service, 0).await, 30, "{code}: what is not reserved");
+        assert_eq!(flood(&service, 100).await, 0, "{code}");
+
+        let refused = service.register(&german(999)).await.map(drop);
+        assert!(
+            refusal(refused).is_some(),
+            "{code}: a number of which nothing is known"
+        );
+        service
+            .register(&british(77))
+            .await
+            .expect("codes come back there");
+        service
+            .register(&number(1))
+            .await
+            .expect("it was verified before");
+
+        // Strangers find out which country is trusted: as many codes as came back may be out, and no more.
+        service.register(&british(78)).await.unwrap();
+        service.register(&british(79)).await.unwrap();
+        let refused = service.register(&british(80)).await.map(drop);
+        assert!(
+            refusal(refused).is_some(),
+            "{code}: its codes come back no longer"
+        );
+        service
+            .register(&british(1))
+            .await
+            .expect("it was verified before");
+    }
+}
+
+#[tokio::test]
+async fn a_flood_to_one_country_leaves_those_of_it_that_are_known_their_reserve() {
+    let service = Service::ruled(
+        FakeNetwork::default(),
+        capped("country_per_hour", 10, 40),
+        onlooker(),
+    );
+    verified(&service, (german(1), "192.0.2.1")).await.unwrap();
+    service.clock.advance(DAY);
+    assert_eq!(flood(&service, 100).await, 6);
+    let refused = service.register(&german(2)).await.map(drop);
+    assert!(refusal(refused).is_some(), "a number of which nothing is known");
+    service
+        .register(&german(1))
+        .await
+        .expect("it was verified before");
+    service.register(&british(1)).await.expect("another country");
+}
+
+#[tokio::test]
+async fn a_cap_is_never_exceeded_whoever_asks_and_all_are_refused_when_the_reserve_is_used_up() {
+    let service = Service::ruled(
+        FakeNetwork::default(),
+        capped("service_per_hour", 10, 40),
+        onlooker(),
+    );
+    let known: Vec<PhoneNumber> = (0..8).map(number).collect();
+    for number in &known {
+        verified(&service, (number.clone(), "192.0.2.1")).await.unwrap();
+        service.clock.advance(HOUR);
+    }
+    assert_eq!(flood(&service, 0).await, 6);
+    for number in &known[..4] {
+        service.register(number).await.unwrap();
+    }
+    for refused in [&known[4], &german(999), &british(1)] {
+        let refused = service.register(refused).await.map(drop);
+        assert_eq!(refusal(refused), Some(("service_per_hour", HOUR)));
+    }
+    let sent = service.network.inbox().len();
+    assert_eq!(sent, known.len() + 10);
+}
+
+/// Another process on the database knows what the first one learnt; and so does the one after a restart.
+#[tokio::test]
+async fn the_reserve_holds_for_all_processes_on_a_database() {
+    let rules = capped("service_per_hour", 10, 40);
+    let first = Service::ruled(FakeNetwork::default(), rules, onlooker());
+    verified(&first, (number(1), "192.0.2.1")).await.unwrap();
+    first.clock.advance(DAY);
+    assert_eq!(flood(&first, 0).await, 6);
+    let second = first.second(FakeNetwork::default());
+    assert_eq!(flood(&second, 100).await, 0);
+    drop(first);
+    second.register(&number(1)).await.expect("it was verified before");
+}
+
+#[tokio::test]
+async fn with_nothing_reserved_a_cap_is_for_everybody() {
+    let service = Service::ruled(
+        FakeNetwork::default(),
+        capped("service_per_hour", 10, 0),
+        onlooker(),
+    );
+    verified(&service, (number(1), "192.0.2.1")).await.unwrap();
+    assert_eq!(flood(&service, 0).await, 9);
+    let refused = service.register(&number(1)).await.map(drop);
+    assert!(refusal(refused).is_some());
 }

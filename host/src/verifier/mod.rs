@@ -7,6 +7,7 @@
 
 #[cfg(test)]
 mod against_reference;
+mod caps;
 mod check;
 mod guard;
 #[cfg(test)]
@@ -35,6 +36,7 @@ use std::{future::pending, panic::resume_unwind, sync::Arc, time::Duration};
 
 use tokio::{sync::mpsc, task::JoinError};
 
+pub use caps::CapUse;
 pub use check::{CheckError, CheckRequest};
 pub use guard::{Guard, GuardMode};
 pub use lifecycle::{Judged, ResendError};

@@ -77,11 +77,7 @@ async fn two_processes_delete_at_once_while_numbers_are_registered() {
 #[tokio::test]
 async fn whoever_is_forgotten_is_limited_as_before() {
     let window = LIFETIME;
-    let limit = Limit {
-        code: "number_per_hour",
-        max: 2,
-        window,
-    };
+    let limit = Limit::new("number_per_hour", 2, window);
     let limits = RateLimits {
         number: [limit].into(),
         ..RateLimits::default()

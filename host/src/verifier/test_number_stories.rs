@@ -44,12 +44,7 @@ fn service(limits: RateLimits) -> Service {
 
 fn limit(max: u64) -> Arc<[Limit]> {
     let code = "limit";
-    [Limit {
-        code,
-        max,
-        window: DAY,
-    }]
-    .into()
+    [Limit::new(code, max, DAY)].into()
 }
 
 #[tokio::test]

@@ -36,13 +36,26 @@ pub(in crate::http) async fn answer(State(app): State<Arc<App>>, method: Method)
              shows whether it is back; codes that were sent can be checked"
         )
     });
-    let degradations: Vec<String> = provider.into_iter().chain(app.sender.trouble()).collect();
+    let caps = live.verifier.caps().await.unwrap_or_else(|error| {
+        tracing::error!(%error, "how much of the caps is used cannot be read");
+        Vec::new()
+    });
+    let (full, near): (Vec<_>, Vec<_>) = caps
+        .iter()
+        .filter(|cap| cap.is_near())
+        .partition(|cap| cap.is_full_for_strangers());
+    let degradations: Vec<String> = provider
+        .into_iter()
+        .chain(app.sender.trouble())
+        .chain(full.iter().map(ToString::to_string))
+        .collect();
     let (status, word) = match &store {
         Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "unready"),
         Ok(()) if !degradations.is_empty() => (StatusCode::OK, "degraded"),
         Ok(()) => (StatusCode::OK, "ready"),
     };
     let mut warnings = degradations;
+    warnings.extend(near.iter().map(ToString::to_string));
     warnings.extend(live.notes.clone());
     if live.backend.sandbox {
         warnings.push(format!(

@@ -14,8 +14,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 const MAX: u64 = 3;
 
 fn limit(code: &'static str, max: u64) -> Arc<[Limit]> {
-    let window = HOUR;
-    [Limit { code, max, window }].into()
+    [Limit::new(code, max, HOUR)].into()
 }
 
 /// Counts all that register from now on: up to [`MAX`] in all, and as many from one address.

@@ -9,15 +9,19 @@ use std::{
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{Fault, millis, number::Number, writer::Transaction};
+use super::{
+    Fault, guard, millis,
+    number::{self, Number},
+    writer::Transaction,
+};
 use crate::{
     clock::UnixMillis,
     model::{
         FailureClass, Limit, LimitReached,
         guard::{Countries, History},
-        limits::Log,
+        limits::{Log, Share},
     },
-    store::{Counted, Counter, CounterKey},
+    store::{CapLog, Counted, Counter, CounterKey, OutboxMessage},
 };
 
 /// What is kept under a key, for as long as anything in it counts.
@@ -170,35 +174,71 @@ impl<T: Kept> Hand<T> {
     }
 }
 
-/// The limit that keeps a registration waiting for longest, if any is reached.
+/// The limit that keeps a message waiting for longest, if any is reached.
 pub(super) fn refusal(
+    transaction: &Transaction<'_>,
+    message: &OutboxMessage,
+    now: UnixMillis,
+) -> Result<Option<LimitReached>, Fault> {
+    // Mostly there is room for everybody, and nobody need know more of the number.
+    let open = refusal_within(Share::Open, transaction, &message.counters, now)?;
+    let Some((reached, Counted::Country | Counted::Service | Counted::Spend)) = open else {
+        return Ok(open.map(|(reached, _)| reached));
+    };
+    match share(transaction, message, now)? {
+        Share::Open => Ok(Some(reached)),
+        share => {
+            let refusal = refusal_within(share, transaction, &message.counters, now)?;
+            Ok(refusal.map(|(reached, _)| reached))
+        }
+    }
+}
+
+fn refusal_within(
+    share: Share,
     transaction: &Transaction<'_>,
     counters: &[Counter],
     now: UnixMillis,
-) -> Result<Option<LimitReached>, Fault> {
-    let mut reached: Option<LimitReached> = None;
+) -> Result<Option<(LimitReached, Counted)>, Fault> {
+    let mut reached: Option<(LimitReached, Counted)> = None;
     for counter in counters {
         let refusal = transaction.counters.look(transaction, counter, |log| {
-            log.refusal(&counter.limits, counter.amount, now)
+            log.refusal_within(share, &counter.limits, counter.amount, now)
         })?;
         reached = reached
             .into_iter()
-            .chain(refusal)
-            .max_by_key(|reached| reached.until);
+            .chain(refusal.map(|refusal| (refusal, counter.counted)))
+            .max_by_key(|(reached, _)| reached.until);
     }
     Ok(reached)
 }
 
-/// Counts a registration in all of its counters, or in none if a limit is reached: then the one that lasts longest.
+/// Which share of the caps a message may use.
+fn share(transaction: &Transaction<'_>, message: &OutboxMessage, now: UnixMillis) -> Result<Share, Fault> {
+    let Some(number) = number::key_of(message) else {
+        // Nothing is remembered of any number, so that nobody could ever use what is reserved.
+        return Ok(Share::Whole);
+    };
+    if number::was_verified(transaction, number, now)? {
+        return Ok(Share::Whole);
+    }
+    Ok(if guard::codes_come_back(transaction, message, now)? {
+        Share::Country
+    } else {
+        Share::Open
+    })
+}
+
+/// Counts a message in all of its counters, or in none if a limit is reached: then the one that lasts longest.
 pub(super) fn count(
     transaction: &Transaction<'_>,
-    counters: &[Counter],
+    message: &OutboxMessage,
     now: UnixMillis,
 ) -> Result<Result<(), LimitReached>, Fault> {
-    if let Some(reached) = refusal(transaction, counters, now)? {
+    if let Some(reached) = refusal(transaction, message, now)? {
         return Ok(Err(reached));
     }
-    for counter in counters {
+    for counter in message.counters.iter() {
         if counter.counted != Counted::FailedChecks {
             let count = |log: &mut Log| log.add(counter.amount, now);
             transaction.counters.change(transaction, counter, count)?;
@@ -242,6 +282,30 @@ pub(super) fn add_failed_check(
 ) -> Result<(), Fault> {
     let numbers = &transaction.counters.numbers;
     numbers.change(transaction, number, |number| number.failed_checks.add(1, now))
+}
+
+/// What was counted lately of the whole service and of each country, by what was counted and the country's code.
+pub(super) fn caps(connection: &Connection) -> Result<Vec<CapLog>, Fault> {
+    let mut statement =
+        connection.prepare_cached("SELECT key, log FROM counter WHERE key >= ?1 AND key < ?2")?;
+    let mut caps = Vec::new();
+    for counted in [Counted::Service, Counted::Spend, Counted::Country] {
+        // A key is its tag and sixteen bytes: those of one tag lie together.
+        let (first, beyond) = ([counted.tag()], [counted.tag() + 1]);
+        let mut rows = statement.query([&first[..], &beyond[..]])?;
+        while let Some(row) = rows.next()? {
+            let key: [u8; 17] = row.get(0)?;
+            let country = key[1..].iter().take_while(|byte| **byte != 0);
+            let log: Vec<u8> = row.get(1)?;
+            caps.push(CapLog {
+                counted,
+                country: country.map(|byte| char::from(*byte)).collect(),
+                log: postcard::from_bytes(&log)
+                    .map_err(|_| Fault::corrupt("a counter that cannot be read"))?,
+            });
+        }
+    }
+    Ok(caps)
 }
 
 fn read<T: Kept>(connection: &Connection, key: CounterKey) -> Result<T, Fault> {

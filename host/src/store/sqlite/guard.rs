@@ -8,7 +8,7 @@ use crate::{
     clock::UnixMillis,
     model::{
         FailureClass, Limit, Region,
-        guard::{Action, Conversion, Decision, Reason},
+        guard::{Action, Budgets, Conversion, Decision, Reason},
     },
     store::{Blocked, CounterKey, GuardKeys, Guarded, OutboxMessage, keyring::Digest},
 };
@@ -101,6 +101,29 @@ fn reasons(transaction: &Transaction<'_>, guarded: &Guarded, now: UnixMillis) ->
         full(Reason::AddressCountries, until);
     }
     Ok(found)
+}
+
+/// Whether codes for the country of a message come back, as far as the guard knows: on its best day lately some did, and
+/// what is out now is little beside them. So strangers who have codes sent to a country use up its good name.
+pub(super) fn codes_come_back(
+    transaction: &Transaction<'_>,
+    message: &OutboxMessage,
+    now: UnixMillis,
+) -> Result<bool, Fault> {
+    let Some(guarded) = &message.guard else {
+        return Ok(false);
+    };
+    let (counters, keys) = (&transaction.counters, &guarded.keys);
+    let best_day = counters
+        .histories
+        .look(transaction, keys.history, |history| history.best_day(now))?;
+    let Some(limits) = Budgets::of_trusted_country(best_day) else {
+        return Ok(false);
+    };
+    let too_many = counters
+        .logs
+        .look(transaction, keys.country, |log| log.refusal(&limits, 1, now))?;
+    Ok(too_many.is_none())
 }
 
 fn record(

@@ -213,7 +213,7 @@ pub(super) fn begin_message(
     if !usable {
         return Ok(MessageBegun::CodeIsGone);
     }
-    if let Err(reached) = counter::count(transaction, &new.message.counters, now)? {
+    if let Err(reached) = counter::count(transaction, &new.message, now)? {
         return Ok(MessageBegun::LimitReached(reached));
     }
     if let Some(blocked) = guard::admit(transaction, &new.message, &new.number)? {

@@ -28,8 +28,8 @@ use rusqlite::Connection;
 use tokio::time::Instant;
 
 use super::{
-    Answer, Begun, BulkFailure, BulkLease, BulkProgress, CheckRules, CounterKey, Deed, Found, JobId, Keyring,
-    MessageBegun, NewVerification, OutboxMessage, Records, RunId, Store, StoreError,
+    Answer, Begun, BulkFailure, BulkLease, BulkProgress, CapLog, CheckRules, CounterKey, Deed, Found, JobId,
+    Keyring, MessageBegun, NewVerification, OutboxMessage, Records, RunId, Store, StoreError,
 };
 use crate::{
     clock::UnixMillis,
@@ -263,6 +263,10 @@ impl Store for Sqlite {
     async fn decisions(&self, limit: u32) -> Result<Vec<Decision>, StoreError> {
         self.read(move |connection| guard::decisions(connection, limit))
             .await
+    }
+
+    async fn caps(&self) -> Result<Vec<CapLog>, StoreError> {
+        self.read(counter::caps).await
     }
 
     async fn conversion(&self, from: UnixMillis, to: UnixMillis) -> Result<Conversion, StoreError> {

@@ -93,7 +93,8 @@ pub(super) fn remember(transaction: &Transaction<'_>, new: &NewVerification) -> 
     numbers.change(transaction, key, |number| number.memory = memory)
 }
 
-fn key_of(message: &OutboxMessage) -> Option<CounterKey> {
+/// Where its number is remembered; `None`: neither a limit nor the guard looks at it.
+pub(super) fn key_of(message: &OutboxMessage) -> Option<CounterKey> {
     let counted = message
         .counters
         .iter()

@@ -161,7 +161,7 @@ pub(super) fn begin(transaction: &Transaction<'_>, keyring: &Keyring, row: &NewR
         (Some(pending), joined) => {
             if let Some(refused) = pending.refusal(new) {
                 // Of all that keeps the number waiting, what lasts longest is told.
-                let limit = counter::refusal(transaction, &new.message.counters, new.now)?;
+                let limit = counter::refusal(transaction, &new.message, new.now)?;
                 let limit = limit.filter(|limit| limit.until > pending.is_over_at());
                 return Ok(limit.map_or(refused, Begun::LimitReached));
             }
@@ -186,7 +186,7 @@ pub(super) fn begin(transaction: &Transaction<'_>, keyring: &Keyring, row: &NewR
             }
         }
     }
-    if let Err(reached) = counter::count(transaction, &new.message.counters, new.now)? {
+    if let Err(reached) = counter::count(transaction, &new.message, new.now)? {
         return Ok(Begun::LimitReached(reached));
     }
     if let Some(blocked) = guard::admit(transaction, &new.message, &row.numbers[0])? {

@@ -14,7 +14,7 @@ use proptest_state_machine::{StateMachineTest, prop_state_machine};
 use tokio::runtime::{Builder, Runtime};
 
 use self::{
-    reference::{Answer, GUESS_LIMITS, MESSAGE_LIMITS, World},
+    reference::{Answer, CAP, GUESS_LIMITS, MESSAGE_LIMITS, RESERVED, World},
     steps::{Fate, Shown, Step},
 };
 use super::{Policy, RateLimits, RegisterError, RegisterRequest, Registered, ResendError, ResendPolicy};
@@ -61,11 +61,7 @@ impl StateMachineTest for Machine {
                     ResendPolicy::Same
                 },
                 max_failed_attempts: world.max_failed_attempts,
-                limits: if world.has_limits {
-                    limits()
-                } else {
-                    RateLimits::default()
-                },
+                limits: limits(world),
                 ..service.verifier.policy.clone()
             });
             service
@@ -280,18 +276,20 @@ impl Machine {
 }
 
 /// Those of the reference.
-fn limits() -> RateLimits {
-    let all = |code, limits: &[reference::Limit]| {
-        let limit = |(max, window): &reference::Limit| Limit {
-            code,
-            max: *max as u64,
-            window: *window,
-        };
-        limits.iter().map(limit).collect()
+fn limits(world: &World) -> RateLimits {
+    let all = |is_on: bool, code, limits: &[reference::Limit]| {
+        let limit = |(max, window): &reference::Limit| Limit::new(code, *max as u64, *window);
+        limits.iter().filter(|_| is_on).map(limit).collect()
+    };
+    let (max, window) = CAP;
+    let cap = Limit {
+        reserved_percent: u8::try_from(RESERVED * 100 / max).unwrap(),
+        ..Limit::new("service", max as u64, window)
     };
     RateLimits {
-        number: all("number", &MESSAGE_LIMITS),
-        failed_checks: all("failed_checks", &GUESS_LIMITS),
+        number: all(world.limited.numbers, "number", &MESSAGE_LIMITS),
+        failed_checks: all(world.limited.numbers, "failed_checks", &GUESS_LIMITS),
+        service: world.limited.service.then_some(cap).into_iter().collect(),
         ..RateLimits::default()
     }
 }

@@ -8,7 +8,7 @@ use proptest_state_machine::ReferenceStateMachine;
 
 use super::steps::{self, Fate, NUMBERS, Shown, Step};
 use crate::{
-    fake_service::LIFETIME,
+    fake_service::{LIFETIME, RETENTION},
     model::{FailureClass, Status, Verdict},
     verifier::MAX_SESSIONS_PER_CODE,
 };
@@ -22,6 +22,10 @@ pub(super) type Limit = (usize, Duration);
 pub(super) const MESSAGE_LIMITS: [Limit; 2] = [(2, LIFETIME.checked_div(2).unwrap()), (6, MEMORY)];
 /// Wrong codes for a number, after which it gets no further code.
 pub(super) const GUESS_LIMITS: [Limit; 1] = [(3, LIFETIME.saturating_mul(2))];
+
+/// SMS in all, if there is a cap, and how many of them are kept for numbers that were verified before.
+pub(super) const CAP: Limit = (8, LIFETIME.saturating_mul(3));
+pub(super) const RESERVED: usize = 4;
 
 /// What one is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,12 +74,30 @@ struct Request {
     made_at: u64,
 }
 
+/// What is remembered of a number from one code to the next.
+#[derive(Clone, Copy, Debug)]
+struct Memory {
+    last_code: usize,
+    /// Whether a code before that one came back.
+    verified: bool,
+    until: u64,
+}
+
+/// Which limits there are.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limited {
+    /// Those of a number.
+    pub(super) numbers: bool,
+    /// The cap on all.
+    pub(super) service: bool,
+}
+
 /// All there is to know.
 #[derive(Clone, Debug)]
 pub(super) struct World {
     pub(super) only_once: bool,
     pub(super) max_failed_attempts: u32,
-    pub(super) has_limits: bool,
+    pub(super) limited: Limited,
     pub(super) sends_new_codes: bool,
     /// Since the beginning.
     now: u64,
@@ -87,6 +109,10 @@ pub(super) struct World {
     /// When a number was sent something, and when somebody guessed at its codes. Neither is ever forgotten.
     sent: [Vec<u64>; NUMBERS],
     guessed: [Vec<u64>; NUMBERS],
+    /// When anything was sent to anybody, or may have been.
+    sent_in_all: Vec<u64>,
+    /// From what it is known whether a number was verified.
+    remembered: [Option<Memory>; NUMBERS],
     /// To the last step.
     pub(super) answer: Answer,
 }
@@ -174,7 +200,10 @@ impl World {
             };
         }
         let pending = self.pending(number);
-        let limited = self.wait_for_a_message(number).max(self.wait_for_a_code(number));
+        let limited = self
+            .wait_for_a_message(number)
+            .max(self.wait_for_a_code(number))
+            .max(self.wait_for_the_cap(number));
         if let Some(code) = pending.map(|code| &self.codes[code]) {
             let wait = Duration::from_millis(code.expires_at - self.now + 1);
             let is_longest = limited < Some(wait);
@@ -189,6 +218,11 @@ impl World {
             return Answer::LimitReached(wait);
         }
         let code = pending.unwrap_or_else(|| {
+            self.remembered[number] = Some(Memory {
+                last_code: self.codes.len(),
+                verified: self.was_verified(number),
+                until: self.now + millis(RETENTION),
+            });
             self.codes.push(Code {
                 number,
                 expires_at: self.now + millis(LIFETIME),
@@ -199,7 +233,7 @@ impl World {
             });
             self.codes.len() - 1
         });
-        self.send(number);
+        self.send(number, fate);
         self.sessions.push(Session {
             number,
             code,
@@ -230,19 +264,40 @@ impl World {
         }
     }
 
-    fn send(&mut self, number: usize) {
+    fn send(&mut self, number: usize, fate: Fate) {
         self.messages += 1;
         self.sent[number].push(self.now);
+        // What the provider refuses uses up a number's own limits, and no cap.
+        if fate != Fate::Refused {
+            self.sent_in_all.push(self.now);
+        }
+    }
+
+    fn was_verified(&self, number: usize) -> bool {
+        let memory = self.remembered[number].filter(|memory| self.now < memory.until);
+        memory.is_some_and(|memory| {
+            let last = &self.codes[memory.last_code];
+            memory.verified || last.used && !last.deleted
+        })
+    }
+
+    fn wait_for_the_cap(&self, number: usize) -> Option<Duration> {
+        let (max, window) = CAP;
+        // Where no limit looks at numbers, nothing is known of any, and nothing is kept for some.
+        let is_known = !self.limited.numbers || self.was_verified(number);
+        let max = if is_known { max } else { max - RESERVED };
+        let wait = wait(&self.sent_in_all, &[(max, window)], self.now);
+        wait.filter(|_| self.limited.service)
     }
 
     fn wait_for_a_message(&self, number: usize) -> Option<Duration> {
         let wait = wait(&self.sent[number], &MESSAGE_LIMITS, self.now);
-        wait.filter(|_| self.has_limits)
+        wait.filter(|_| self.limited.numbers)
     }
 
     fn wait_for_a_code(&self, number: usize) -> Option<Duration> {
         let wait = wait(&self.guessed[number], &GUESS_LIMITS, self.now);
-        wait.filter(|_| self.has_limits)
+        wait.filter(|_| self.limited.numbers)
     }
 
     fn registered(&self, session: usize) -> Answer {
@@ -289,14 +344,14 @@ impl World {
         })
     }
 
-    fn resend(&mut self, session: usize) -> Option<Answer> {
+    fn resend(&mut self, session: usize, fate: Fate) -> Option<Answer> {
         match self.standing(session) {
             None => Some(Answer::Unknown),
             Some((Status::Pending, _)) => {
                 let number = self.sessions[session].number;
-                let wait = self.wait_for_a_message(number);
+                let wait = self.wait_for_a_message(number).max(self.wait_for_the_cap(number));
                 if wait.is_none() {
-                    self.send(number);
+                    self.send(number, fate);
                 }
                 wait.map(Answer::LimitReached)
             }
@@ -327,12 +382,17 @@ impl ReferenceStateMachine for World {
     type Transition = Step;
 
     fn init_state() -> BoxedStrategy<Self> {
-        let rules = (any::<bool>(), 1_u32..=5, any::<bool>(), any::<bool>());
+        let rules = (
+            any::<bool>(),
+            1_u32..=5,
+            (any::<bool>(), any::<bool>()),
+            any::<bool>(),
+        );
         let world = rules.prop_map(
-            |(only_once, max_failed_attempts, has_limits, sends_new_codes)| Self {
+            |(only_once, max_failed_attempts, (numbers, service), sends_new_codes)| Self {
                 only_once,
                 max_failed_attempts,
-                has_limits,
+                limited: Limited { numbers, service },
                 sends_new_codes,
                 now: 0,
                 codes: Vec::new(),
@@ -341,6 +401,8 @@ impl ReferenceStateMachine for World {
                 messages: 0,
                 sent: Default::default(),
                 guessed: Default::default(),
+                sent_in_all: Vec::new(),
+                remembered: [None; NUMBERS],
                 answer: Answer::Done,
             },
         );
@@ -373,7 +435,7 @@ impl ReferenceStateMachine for World {
                 shown,
             } => world.check(session, right, shown),
             Step::Resend { session, fate } => world
-                .resend(session)
+                .resend(session, fate)
                 .unwrap_or_else(|| fate.failure().map_or(Answer::Done, Answer::NotSent)),
             Step::Cancel { session } => {
                 let session = &mut world.sessions[session];
@@ -389,7 +451,12 @@ impl ReferenceStateMachine for World {
                 let before = world.now.saturating_sub(millis(age));
                 world.delete(dry_run, |session| session.begun_at < before)
             }
-            Step::Forget { number, dry_run } => world.delete(dry_run, |session| session.number == number),
+            Step::Forget { number, dry_run } => {
+                if !dry_run {
+                    world.remembered[number] = None;
+                }
+                world.delete(dry_run, |session| session.number == number)
+            }
         };
         world
     }
