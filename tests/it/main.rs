@@ -21,6 +21,7 @@ mod killed;
 mod limits;
 mod living;
 mod loading;
+mod logging;
 mod native;
 mod providers;
 mod refusals;

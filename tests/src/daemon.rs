@@ -2,9 +2,13 @@
 
 use std::{
     io::{BufRead, BufReader, Read},
-    net::SocketAddr,
+    net::{SocketAddr, TcpListener, TcpStream},
     process::{Child, Command, ExitStatus, Stdio},
-    sync::{Arc, Condvar, Mutex, PoisonError},
+    sync::{
+        Arc, Condvar, Mutex, PoisonError,
+        atomic::{AtomicU8, Ordering},
+        mpsc,
+    },
     thread,
     time::Duration,
 };
@@ -15,6 +19,11 @@ use crate::client::http_client;
 
 /// How long a line may keep a test waiting before it fails.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Between two looks at a process.
+const STEP: Duration = Duration::from_millis(10);
+/// As many of them as patience lasts.
+const LOOKS: u32 = 2000;
 
 /// A running daemon.
 pub struct Daemon {
@@ -64,10 +73,10 @@ impl Daemon {
             .stderr(Stdio::piped())
             .spawn()
             .expect("the program starts");
-        let stdout = Printed::follow(process.stdout.take().expect("piped"));
-        let stderr = Printed::follow(process.stderr.take().expect("piped"));
-        let listening = stdout.wait_for(|line| line.strip_prefix("listening on http://")?.parse().ok());
-        let Some(address) = listening else {
+        let (listens, listening) = mpsc::channel();
+        let stdout = Printed::follow(process.stdout.take().expect("piped"), listens.clone());
+        let stderr = Printed::follow(process.stderr.take().expect("piped"), listens);
+        let Ok(address) = listening.recv_timeout(PATIENCE) else {
             let _ = process.kill();
             panic!(
                 "the daemon does not listen; it says:\n{}{}",
@@ -80,6 +89,37 @@ impl Daemon {
             address,
             stdout,
             stderr,
+            client: http_client(),
+        }
+    }
+
+    /// Starts it at an address of its own, with these standard streams, and waits until it takes connections there: what
+    /// it says is not read.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub fn start_unread(command: &mut Command, stdout: impl Into<Stdio>, stderr: impl Into<Stdio>) -> Self {
+        let address = own_address();
+        let mut process = command
+            .args(["--listen", &address.to_string()])
+            .stdout(stdout)
+            .stderr(stderr)
+            .spawn()
+            .expect("the program starts");
+        let mut looks = 0..LOOKS;
+        while TcpStream::connect(address).is_err() {
+            let ended = process.try_wait().expect("the daemon was started");
+            if let Some(status) = ended {
+                panic!("the daemon ended instead: {status}");
+            }
+            assert!(looks.next().is_some(), "the daemon does not listen");
+            thread::sleep(STEP);
+        }
+        Self {
+            process,
+            address,
+            stdout: Printed::nothing(),
+            stderr: Printed::nothing(),
             client: http_client(),
         }
     }
@@ -215,8 +255,14 @@ impl Daemon {
         // Its output ends with it; what it printed is complete then.
         let ended = self.stderr.wait_for_end() && self.stdout.wait_for_end();
         assert!(ended, "the daemon does not end:\n{}", self.log());
-        let status = self.process.wait().expect("the daemon was started");
-        (status, self.log())
+        let mut looks = 0..LOOKS;
+        loop {
+            if let Some(status) = self.process.try_wait().expect("the daemon was started") {
+                return (status, self.log());
+            }
+            assert!(looks.next().is_some(), "the daemon does not end:\n{}", self.log());
+            thread::sleep(STEP);
+        }
     }
 
     /// Ends it in order. Returns its exit status and its log.
@@ -237,6 +283,22 @@ impl Drop for Daemon {
     }
 }
 
+/// The address in a line that says where the daemon listens.
+fn address_in(line: &str) -> Option<SocketAddr> {
+    let (_, after) = line.split_once("listening on http://")?;
+    let end = after.find(|character: char| character == '"' || character.is_whitespace());
+    after[..end.unwrap_or(after.len())].parse().ok()
+}
+
+/// A free port of an address of this machine that no other test binds to, so that the port stays free.
+fn own_address() -> SocketAddr {
+    static NEXT: AtomicU8 = AtomicU8::new(1);
+    let [.., high, low] = std::process::id().to_be_bytes();
+    let own = [127, high, low, NEXT.fetch_add(1, Ordering::Relaxed)];
+    let listener = TcpListener::bind((std::net::Ipv4Addr::from(own), 0)).expect("a free port");
+    listener.local_addr().expect("it is bound")
+}
+
 /// Lines that a process prints, as they come.
 #[derive(Clone)]
 struct Printed(Arc<(Mutex<Lines>, Condvar)>);
@@ -248,12 +310,16 @@ struct Lines {
 }
 
 impl Printed {
-    fn follow(stream: impl Read + Send + 'static) -> Self {
+    /// `listens` hears where the daemon says that it listens.
+    fn follow(stream: impl Read + Send + 'static, listens: mpsc::Sender<SocketAddr>) -> Self {
         let printed = Self(Arc::default());
         let follower = printed.clone();
         thread::spawn(move || {
             let (lines, changed) = &*follower.0;
             for line in BufReader::new(stream).lines().map_while(Result::ok) {
+                if let Some(address) = address_in(&line) {
+                    let _ = listens.send(address);
+                }
                 lines
                     .lock()
                     .unwrap_or_else(PoisonError::into_inner)
@@ -265,6 +331,15 @@ impl Printed {
             changed.notify_all();
         });
         printed
+    }
+
+    /// Of a stream that is not read.
+    fn nothing() -> Self {
+        let ended = Lines {
+            lines: Vec::new(),
+            ended: true,
+        };
+        Self(Arc::new((Mutex::new(ended), Condvar::new())))
     }
 
     fn text(&self) -> String {

@@ -319,9 +319,9 @@ impl Backend {
             }
             failure.origin = Origin::Library;
             tracing::error!(
-                plugin = self.name,
+                backend = self.name,
                 request_id = call.request_id(),
-                panic = failure.message,
+                reason = failure.message,
                 "the backend panicked and is constructed anew"
             );
             self.replace(&backend).await;
@@ -360,8 +360,8 @@ impl Backend {
             Err(_) => format!("it took longer than {} s", Duration::as_secs(&CONSTRUCTION_LIMIT)),
         };
         tracing::error!(
-            plugin = self.name,
-            problem,
+            backend = self.name,
+            reason = problem,
             "the backend could not be constructed anew"
         );
     }

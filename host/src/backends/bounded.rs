@@ -40,7 +40,7 @@ pub(super) async fn bounded<T>(
         let took = call.clock().coarse().saturating_sub(before);
         if took > SLOW_POLL && !warned {
             warned = true;
-            warn_of_slow_poll(backend, call.request_id(), took);
+            warn_of_slow_poll(Some(backend), None, call.request_id(), took);
         }
         match polled {
             Ok(Poll::Ready(answer)) => Poll::Ready(Ended::Answered(answer)),
@@ -57,11 +57,17 @@ pub(super) async fn bounded<T>(
 }
 
 /// For the author: what else is on the thread waits meanwhile.
-pub(super) fn warn_of_slow_poll(backend: &str, request_id: &str, took: Duration) {
+pub(super) fn warn_of_slow_poll(
+    backend: Option<&str>,
+    library: Option<&str>,
+    request_id: &str,
+    took: Duration,
+) {
     tracing::warn!(
-        plugin = backend,
+        backend,
+        library,
         request_id,
-        took_ms = took.as_millis(),
+        duration_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
         "the backend blocks the executor: one step of a call took too long"
     );
 }

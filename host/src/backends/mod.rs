@@ -46,6 +46,9 @@ pub use self::{
 };
 use crate::model::{Receipt, SecurityCode, SendFailure, Verdict};
 
+/// A longer line that a library prints is cut.
+const MAX_PRINTED_CHARACTERS: usize = 2000;
+
 /// What an override can call instead of its own code, bound to the verification that the call is about.
 #[async_trait::async_trait]
 pub trait BaseCalls: Send + Sync {
@@ -56,6 +59,12 @@ pub trait BaseCalls: Send + Sync {
     /// The host's own comparison, for the attempt that is already counted; `None` outside of
     /// `validate_security_code`.
     async fn validate(&self, code: &SecurityCode) -> Option<Result<Verdict, SendFailure>>;
+}
+
+/// A line that a library in this process printed, as it may be shown: nothing tells what it is about, so every word that
+/// may be a code is masked.
+pub(crate) fn clean_printed(line: &str) -> String {
+    scrub::mask_any_code(&scrub::Scrubber::default().clean(line, &[], MAX_PRINTED_CHARACTERS))
 }
 
 /// What travels with each call.

@@ -41,7 +41,7 @@ impl Audit {
                 )
             });
             lines.collect::<Vec<_>>().join("\n")
-        });
+        })?;
         Ok(())
     }
 }

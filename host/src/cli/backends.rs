@@ -29,7 +29,7 @@ impl Backends {
                 .map(ToString::to_string)
                 .collect::<Vec<_>>()
                 .join("\n\n")
-        });
+        })?;
         Ok(())
     }
 }

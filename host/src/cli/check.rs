@@ -76,7 +76,7 @@ impl Check {
                 settings.server.listen,
                 settings.store.database.display()
             )
-        });
+        })?;
         Ok(())
     }
 }

@@ -58,7 +58,7 @@ impl Cleanup {
         self.common.output().result(&result, || {
             let did = if self.dry_run { "would delete" } else { "deleted" };
             format!("{did} {records} records older than {days} days")
-        });
+        })?;
         Ok(())
     }
 }

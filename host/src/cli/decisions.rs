@@ -33,7 +33,7 @@ impl Decisions {
                 return "nothing spoke against an SMS".into();
             }
             decisions.iter().map(line).collect::<Vec<_>>().join("\n")
-        });
+        })?;
         Ok(())
     }
 }

@@ -56,7 +56,7 @@ impl Keys {
                 "{key}\n\nKeep it: it is not shown again. In the settings, which a running daemon reads again on SIGHUP:\n\n\
                  [api.keys]\n{name} = \"{digest}\""
             )
-        });
+        })?;
         Ok(())
     }
 }

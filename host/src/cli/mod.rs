@@ -18,14 +18,23 @@ mod serve;
 mod settings;
 mod verify;
 
-use std::{num::NonZero, path::PathBuf, process::ExitCode};
+use std::{num::NonZero, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
 
 #[cfg(unix)]
 use crate::backends::worker;
-use crate::{clock::Clock, daemon::Service, kit, settings::Settings, telemetry};
+use crate::{
+    clock::Clock,
+    daemon::Service,
+    kit,
+    settings::{Log, Settings},
+    telemetry,
+};
 use output::{Failure, Output};
+
+/// How long the daemon waits at its end for a reader of its log.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Verifies phone numbers: sends a security code by SMS, and checks the code that comes back.
 #[derive(Parser)]
@@ -101,8 +110,11 @@ impl Common {
     fn load(&self) -> Result<Settings, Failure> {
         let path = crate::settings::find(self.settings.as_deref())
             .map_err(|problem| Failure::wrong([problem.to_string()]))?;
-        let settings = Settings::load(&path)
-            .map_err(|problems| Failure::wrong(problems.iter().map(ToString::to_string)))?;
+        let settings = Settings::load(&path).map_err(|problems| {
+            // What is wrong with them is said in their own format.
+            telemetry::start(&Log::of_faulty_settings(&path));
+            Failure::wrong(problems.iter().map(ToString::to_string))
+        })?;
         telemetry::start(&settings.log);
         for warning in &settings.warnings {
             tracing::warn!("{warning}");
@@ -163,7 +175,10 @@ pub fn main() -> ExitCode {
     {
         return kit::main();
     }
-    let (outcome, json) = match Cli::parse().command {
+    let command = Cli::parse().command;
+    // A command may wait for who reads what it says, as all commands do; the daemon ends when it is asked to.
+    let patience = matches!(command, Command::Serve(_)).then_some(LAST_WORDS);
+    let (outcome, json) = match command {
         Command::Serve(command) => (command.run(), false),
         Command::Check(command) => (command.run(), command.common.json),
         Command::Settings(command) => (command.run(), command.common.json),
@@ -179,10 +194,12 @@ pub fn main() -> ExitCode {
         Command::Decisions(command) => (command.run(), command.common.json),
         Command::Plugin(command) => (command.run(), command.json()),
     };
-    match outcome {
+    let code = match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(json),
-    }
+    };
+    telemetry::finish(patience);
+    code
 }
 
 #[cfg(test)]

@@ -1,12 +1,14 @@
 //! How a command ends: a result on standard output, problems on standard error, an exit code.
 
 use std::{
-    io::{Write, stderr, stdout},
+    io::{ErrorKind, Write, stderr, stdout},
     process::ExitCode,
 };
 
 use serde::Serialize;
 use serde_json::json;
+
+use crate::telemetry;
 
 /// Prints results.
 pub(super) struct Output {
@@ -14,15 +16,29 @@ pub(super) struct Output {
 }
 
 impl Output {
-    /// The result: as JSON if asked for, else as `text` puts it.
-    pub(super) fn result(&self, value: &impl Serialize, text: impl FnOnce() -> String) {
+    /// The result: as JSON if asked for, else as `text` puts it. Fails if it cannot be printed, for then it is nowhere.
+    pub(super) fn result(
+        &self,
+        value: &impl Serialize,
+        text: impl FnOnce() -> String,
+    ) -> Result<(), Failure> {
         let shown = if self.json {
             serde_json::to_string_pretty(value).unwrap_or_else(|error| format!("{{\"error\": \"{error}\"}}"))
         } else {
             text()
         };
+        print(shown.trim_end())
+    }
+}
+
+fn print(text: &str) -> Result<(), Failure> {
+    let mut stdout = stdout().lock();
+    match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(Failure::failed(format!("the result cannot be printed: {error}")))
+        }
         // A reader that has gone away has seen enough.
-        let _ = writeln!(stdout().lock(), "{}", shown.trim_end());
+        _ => Ok(()),
     }
 }
 
@@ -63,19 +79,19 @@ impl Failure {
         self.problems.iter().map(String::as_str)
     }
 
+    /// Tells of it, and how the program ends.
     pub(super) fn report(self, as_json: bool) -> ExitCode {
-        let mut stderr = stderr().lock();
+        let code = ExitCode::from(self.code);
         if as_json && !self.problems.is_empty() {
-            let _ = writeln!(
-                stdout().lock(),
-                "{:#}",
-                json!({ "ok": false, "problems": self.problems })
-            );
-        } else {
-            for problem in &self.problems {
-                let _ = writeln!(stderr, "error: {problem}");
+            let told = format!("{:#}", json!({ "ok": false, "problems": self.problems }));
+            let Err(unprinted) = print(&told) else { return code };
+            return unprinted.report(false);
+        }
+        for problem in &self.problems {
+            if !telemetry::tell_problem(problem) {
+                let _ = writeln!(stderr(), "error: {problem}");
             }
         }
-        ExitCode::from(self.code)
+        code
     }
 }

@@ -80,7 +80,7 @@ impl Export {
         })?;
         let result = exported(&number, &records);
         let text = serde_json::to_string_pretty(&result).unwrap_or_default();
-        self.about.common.output().result(&result, || text);
+        self.about.common.output().result(&result, || text)?;
         Ok(())
     }
 }
@@ -136,7 +136,7 @@ impl Forget {
         self.about.common.output().result(&result, || {
             let did = if self.dry_run { "would forget" } else { "forgot" };
             format!("{did} {records} records of {}", number.masked())
-        });
+        })?;
         Ok(())
     }
 }

@@ -61,7 +61,7 @@ impl Register {
                 "sent. To check the code:\n  phone-verify verify '{}' --session-token {token} --code CODE",
                 self.number
             )
-        });
+        })?;
         Ok(())
     }
 }

@@ -182,7 +182,7 @@ impl Send {
                 text.push_str("\ninterrupted; the same command goes on from here");
             }
             text
-        });
+        })?;
         if progress.sent == progress.total {
             Ok(())
         } else {

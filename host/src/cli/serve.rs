@@ -1,22 +1,21 @@
 //! `phone-verify serve`: the daemon.
 
-use std::{
-    io::{Write, stdout},
-    net::SocketAddr,
-    path::PathBuf,
-};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::Args;
 
 use super::{Common, output::Failure, runtime};
 use crate::{
-    backends::{Isolation, LibraryIsolation},
+    backends::{self, Isolation, LibraryIsolation},
     daemon,
     own_process::image,
     settings::{Keys, Settings},
     telemetry,
     verifier::{Guard, RateLimits},
 };
+
+/// What is still under way when all is drained gets so long.
+const UNENDED_WORK: Duration = Duration::from_secs(1);
 
 #[derive(Args)]
 pub(super) struct Serve {
@@ -55,9 +54,13 @@ impl Serve {
             path.map(|path| -> daemon::Reread { Box::new(move || Settings::load(&path)) });
         let demo = demo_folder.is_some();
         let listen = self.listen.unwrap_or(settings.server.listen);
-        let ran = runtime()?.block_on(daemon::run(settings, listen, reread, |address| {
+        telemetry::follow_prints(backends::clean_printed);
+        let runtime = runtime()?;
+        let ran = runtime.block_on(daemon::run(settings, listen, reread, |address| {
             announce(address, demo);
         }));
+        // A thread that is in a library may never come back.
+        runtime.shutdown_timeout(UNENDED_WORK);
         drop(demo_folder);
         ran.map_err(|error| Failure::wrong(error.to_string().lines().map(str::to_owned)))
     }
@@ -82,8 +85,7 @@ fn announce(address: SocketAddr, demo: bool) {
              -d '{{\"phone_number\": \"+13478379634\"}}'\n\n"
         ));
     }
-    let mut stdout = stdout().lock();
-    let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+    telemetry::announce(text);
 }
 
 /// The defaults without limits, for no SMS leaves this machine; on a database that ends with the process, and the libraries that came with the program.

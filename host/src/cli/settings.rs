@@ -28,7 +28,7 @@ impl Show {
         let value: toml::Table = text
             .parse()
             .map_err(|error| Failure::failed(format!("the settings cannot be shown: {error}")))?;
-        self.common.output().result(&json!(value), || text);
+        self.common.output().result(&json!(value), || text)?;
         Ok(())
     }
 }

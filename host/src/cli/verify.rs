@@ -52,7 +52,7 @@ impl Verify {
         };
         self.common
             .output()
-            .result(&json!({ "status": status }), || text.to_owned());
+            .result(&json!({ "status": status }), || text.to_owned())?;
         if verdict == Verdict::Valid {
             Ok(())
         } else {

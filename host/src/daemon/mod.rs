@@ -20,6 +20,7 @@ use crate::{
     http::Loaded,
     settings::{Keys, Settings},
     store::{Keyring, Store, key_file, sqlite::Sqlite},
+    telemetry,
     verifier::{Policy, Verifier},
 };
 
@@ -82,6 +83,8 @@ impl Serving {
             refusals,
         };
         serving.tell_refusals();
+        // The console shows each SMS; a backend for production shows nothing that is worth a secret.
+        telemetry::show_as_printed(serving.sandbox);
         if serving.sandbox {
             tracing::warn!(
                 backend = serving.name,

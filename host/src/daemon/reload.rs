@@ -215,7 +215,7 @@ impl Reloader {
             version = self.serving.version,
             sha256 = self.serving.sha256,
             isolation = %self.serving.place,
-            took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+            duration_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
             "the backend is exchanged"
         );
     }

@@ -80,7 +80,7 @@ pub async fn run(
     reloader.publish();
     let reloads = tokio::spawn(reloader.run(hangups, stop.clone()));
     let bound = listener.local_addr().map_err(bind)?;
-    tracing::info!(address = %bound, backend = service.backend.name, "listening");
+    tracing::info!(address = %bound, backend = service.backend.name, "listening on http://{bound}");
     ready(bound);
     let conversion = tokio::spawn(watch_conversion(Arc::clone(&app)));
     let caps = tokio::spawn(caps::watch(Arc::clone(&app)));

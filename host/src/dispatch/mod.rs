@@ -156,9 +156,9 @@ impl Lane {
             drop(slot);
             let Order { message, answer, .. } = order;
             match &outcome {
-                Ok(_) => tracing::debug!(message = %message.id, number = ?message.number, "sent"),
+                Ok(_) => tracing::debug!(verification = %message.id, number = ?message.number, "sent"),
                 Err(failure) => tracing::warn!(
-                    message = %message.id,
+                    verification = %message.id,
                     number = ?message.number,
                     class = failure.class.as_str(),
                     origin = failure.origin.as_str(),
@@ -191,7 +191,7 @@ impl Lane {
                 unrecorded.remove(&message.id);
             }
             Err(error) => {
-                tracing::error!(message = %message.id, %error, "a message could not be settled");
+                tracing::error!(verification = %message.id, %error, "a message could not be settled");
                 unrecorded.insert(message.id, outcome.clone());
             }
         }
@@ -266,7 +266,7 @@ impl Lane {
                             self.settle(&message, &outcome).await;
                             continue;
                         }
-                        tracing::info!(message = %message.id, "sending again what another process left");
+                        tracing::info!(verification = %message.id, "sending again what another process left");
                         self.dispatch(Order {
                             message,
                             since,

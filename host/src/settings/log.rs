@@ -1,5 +1,7 @@
 //! `[log]`: what is logged, and how.
 
+use std::path::Path;
+
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 use super::reader::{Reader, text};
@@ -24,14 +26,36 @@ pub enum LogFormat {
 
 /// Whether this chooses what is logged. A word that is no level would be the name of a module: nothing but what that
 /// module says would be logged, and there is none named `warning`.
-fn is_filter(text: &str) -> bool {
+pub(crate) fn is_filter(text: &str) -> bool {
+    let is_level = |word: &str| !word.is_empty() && word.parse::<LevelFilter>().is_ok();
     EnvFilter::try_new(text).is_ok()
         && text
             .split(',')
-            .all(|part| part.contains('=') || part.trim().parse::<LevelFilter>().is_ok())
+            .all(|part| part.contains('=') || is_level(part.trim()))
 }
 
 impl Log {
+    /// How to say what is wrong with a settings file that cannot be used: in its format, as far as that can be told.
+    pub fn of_faulty_settings(path: &Path) -> Self {
+        let text = std::fs::read(path).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        let table = text.parse::<toml::Table>().unwrap_or_else(|_| {
+            // What is wrong elsewhere is no reason to miss the section.
+            let section = text.lines().skip_while(|line| line.trim() != "[log]");
+            let rest = section.skip(1).take_while(|line| !line.trim().starts_with('['));
+            let log = rest.collect::<Vec<_>>().join("\n").parse::<toml::Table>();
+            toml::Table::from_iter([("log".to_owned(), log.unwrap_or_default().into())])
+        });
+        let format = table.get("log").and_then(|log| log.get("format")?.as_str());
+        Self {
+            level: "info".to_owned(),
+            format: match format {
+                Some("json") => LogFormat::Json,
+                _ => LogFormat::Text,
+            },
+        }
+    }
+
     pub(super) fn read(reader: &mut Reader) -> Self {
         let mut section = reader.section("log", false);
         let level = section.get("level", |value| {
@@ -70,7 +94,15 @@ mod tests {
         ] {
             assert_eq!(parse(&with(good)).unwrap().log.level, good);
         }
-        for bad in ["warning", "loud", "info,phone_verify", "phone_verify=loud"] {
+        for bad in [
+            "",
+            " ",
+            "info,",
+            "warning",
+            "loud",
+            "info,phone_verify",
+            "phone_verify=loud",
+        ] {
             assert_eq!(
                 problems(&with(bad)),
                 [format!(

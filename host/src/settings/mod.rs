@@ -26,6 +26,7 @@ use std::path::{Path, PathBuf};
 pub use api::Api;
 pub use changes::need_restart;
 pub use dispatch::Dispatch;
+pub(crate) use log::is_filter;
 pub use log::{Log, LogFormat};
 pub use phone_verification::PhoneVerification;
 pub use plugins::Plugins;

@@ -19,7 +19,7 @@ async fn secrets_codes_and_numbers_are_masked_in_the_log_and_in_the_cause_of_a_c
     );
     let lines = log.text();
     let line = lines.lines().find(|line| line.contains("told")).expect(&lines);
-    assert!(line.contains("plugin=\"villain\""), "{line}");
+    assert!(line.contains("library=\"villain\""), "{line}");
     for secret in ["s3cret-value", "482913", "3478379634"] {
         assert!(!lines.contains(secret), "{lines}");
         assert!(!failure.to_string().contains(secret), "{failure}");

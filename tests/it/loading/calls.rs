@@ -99,7 +99,7 @@ async fn what_a_backend_says_is_masked_in_failures_and_in_the_log() {
     let line = lines.lines().find(|line| line.contains("told")).expect(&lines);
     for expected in [
         "WARN",
-        "plugin=\"villain.VillainBackend\"",
+        "backend=\"villain.VillainBackend\"",
         "request_id=\"r-1\"",
         "told +13****34 \"***\" with ***",
     ] {

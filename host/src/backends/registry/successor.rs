@@ -103,7 +103,7 @@ impl Loader {
                 Ok(backend) => return chosen(Next::Take(Box::new(backend)), refusals),
                 Err(others) => {
                     for refusal in others {
-                        tracing::warn!(plugin = name.library, "{refusal}");
+                        tracing::warn!(library = name.library, "{refusal}");
                     }
                 }
             }

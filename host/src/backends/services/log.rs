@@ -29,9 +29,17 @@ const MAX_FIELD_CHARACTERS: usize = 256;
 /// More than this is a loop gone wild.
 const MAX_LINES_PER_SECOND: u64 = 200;
 
-/// Writes the lines of one backend.
+/// Whose lines they are.
+pub(in crate::backends) enum Source {
+    /// Of one backend: `nexmo.NexmoBackend`.
+    Backend(String),
+    /// Of a process in which there may be several: `nexmo`.
+    Library(String),
+}
+
+/// Writes the lines of one source.
 pub(in crate::backends) struct Log {
-    backend: String,
+    source: Source,
     scrubber: Arc<Scrubber>,
     clock: Clock,
     /// The second that is counted, and the lines in it.
@@ -40,9 +48,9 @@ pub(in crate::backends) struct Log {
 }
 
 impl Log {
-    pub(in crate::backends) fn new(backend: &str, scrubber: Arc<Scrubber>, clock: Clock) -> Self {
+    pub(in crate::backends) fn new(source: Source, scrubber: Arc<Scrubber>, clock: Clock) -> Self {
         Self {
-            backend: backend.to_owned(),
+            source,
             scrubber,
             clock,
             second: AtomicU64::new(0),
@@ -64,7 +72,8 @@ impl Log {
                     tracing::event!(
                         target: "phone_verify::plugin",
                         tracing::Level::$level,
-                        plugin = self.backend,
+                        backend = self.source.backend(),
+                        library = self.source.library(),
                         request_id = call.map(|call| call.request_id()),
                         fields,
                         "{message}"
@@ -110,11 +119,28 @@ impl Log {
         let line = self.lines.fetch_add(1, Ordering::Relaxed);
         if line == MAX_LINES_PER_SECOND {
             tracing::warn!(
-                plugin = self.backend,
+                backend = self.source.backend(),
+                library = self.source.library(),
                 "the backend logs more than {MAX_LINES_PER_SECOND} lines in {:?}; the rest of them is dropped",
                 Duration::from_secs(1)
             );
         }
         line < MAX_LINES_PER_SECOND
+    }
+}
+
+impl Source {
+    fn backend(&self) -> Option<&str> {
+        match self {
+            Self::Backend(name) => Some(name),
+            Self::Library(_) => None,
+        }
+    }
+
+    fn library(&self) -> Option<&str> {
+        match self {
+            Self::Library(name) => Some(name),
+            Self::Backend(_) => None,
+        }
     }
 }

@@ -23,7 +23,10 @@ use phone_verify_plugin_abi::{
     async_ffi::FfiFuture,
 };
 
-use self::{http::Http, log::Log};
+use self::{
+    http::Http,
+    log::{Log, Source},
+};
 use super::scrub::Scrubber;
 use crate::{clock::Clock, entropy::Entropy};
 
@@ -44,7 +47,11 @@ impl Services {
         entropy: Entropy,
         http: Http,
     ) -> Self {
-        let log = Log::new(backend, Arc::clone(&scrubber), clock.clone());
+        let log = Log::new(
+            Source::Backend(backend.to_owned()),
+            Arc::clone(&scrubber),
+            clock.clone(),
+        );
         Self {
             scrubber,
             clock,

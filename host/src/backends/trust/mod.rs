@@ -152,7 +152,7 @@ impl TrustRules {
             // Without a record, each change would be a first use.
             Err(refusal) if self.mode == Trust::Tofu => Err(refusal),
             Err(refusal) => {
-                tracing::warn!(plugin = library, "{refusal}");
+                tracing::warn!(library, "{refusal}");
                 Ok(None)
             }
             Ok(forgotten) => Ok(forgotten),
@@ -175,7 +175,7 @@ impl TrustRules {
             Ok(())
         });
         if let Err(refusal) = recorded {
-            tracing::warn!(plugin = library, "{refusal}");
+            tracing::warn!(library, "{refusal}");
         }
     }
 }

@@ -17,7 +17,10 @@ use super::link::Link;
 use crate::{
     backends::{
         scrub::{Scrubber, mask_any_code},
-        services::{call::CallInfo, log::Log},
+        services::{
+            call::CallInfo,
+            log::{Log, Source},
+        },
     },
     clock::Clock,
 };
@@ -41,7 +44,11 @@ impl Output {
         Self {
             pipe,
             // Each line is cleaned before.
-            log: Log::new(library, Arc::new(Scrubber::default()), clock),
+            log: Log::new(
+                Source::Library(library.to_owned()),
+                Arc::new(Scrubber::default()),
+                clock,
+            ),
             line: Vec::new(),
             last: VecDeque::new(),
         }

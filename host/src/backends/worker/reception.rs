@@ -81,7 +81,12 @@ pub(super) fn receive(link: &Link, library: &str, id: u64, message: ToHost) -> R
                 && let Some(info) = pending.info
                 && !pending.is_slow.swap(true, Ordering::Relaxed)
             {
-                warn_of_slow_poll(library, info.request_id(), Duration::from_millis(took_ms));
+                warn_of_slow_poll(
+                    None,
+                    Some(library),
+                    info.request_id(),
+                    Duration::from_millis(took_ms),
+                );
             }
         }
         ToHost::Ask { request, question } => {

@@ -248,7 +248,7 @@ impl Remote {
 
     fn say_again(&self, info: Option<&CallInfo>) {
         tracing::warn!(
-            plugin = self.supervisor.library(),
+            library = self.supervisor.library(),
             request_id = info.map(CallInfo::request_id),
             "a call whose worker process died before it had asked for anything is made again"
         );

@@ -258,7 +258,7 @@ impl Supervisor {
         if crashes.at.len() >= MAX_CRASHES {
             crashes.quarantine = Some((now + QUARANTINE, Arc::clone(death)));
             tracing::error!(
-                plugin = self.spec.library,
+                library = self.spec.library,
                 code = code::QUARANTINED,
                 "it is quarantined for {} s: its worker process crashed {MAX_CRASHES} times within {} s",
                 QUARANTINE.as_secs(),

@@ -203,7 +203,7 @@ impl Watch {
             return Err(End::Gone);
         }
         if self.farewell.is_none() && idle_until.is_some_and(|until| until <= now) {
-            tracing::debug!(plugin = self.library, "the worker process is idle and ends");
+            tracing::debug!(library = self.library, "the worker process is idle and ends");
             self.link.retire_if_idle();
             return self.wait_at_most();
         }
@@ -280,9 +280,9 @@ impl Watch {
         };
         let took = self.link.clock.elapsed().saturating_sub(self.begun);
         tracing::debug!(
-            plugin = self.library,
+            library = self.library,
             pid = self.process.id(),
-            took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+            duration_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
             "its worker process is ready"
         );
         let _ = starting.send(Ok(Arc::clone(&self.link)));
@@ -311,7 +311,7 @@ impl Watch {
         let in_order = self.farewell.is_some();
         if !in_order {
             tracing::error!(
-                plugin = self.library,
+                library = self.library,
                 pid = self.process.id(),
                 code = death.code,
                 "its worker process {}",

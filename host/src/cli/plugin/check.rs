@@ -61,7 +61,7 @@ impl Check {
             time_limit: Duration::from_secs(self.time_limit),
         };
         let card = kit::run(&plan).map_err(|problem| Failure::wrong([problem]))?;
-        Output { json: self.json() }.result(&card, || card.to_string());
+        Output { json: self.json() }.result(&card, || card.to_string())?;
         if card.is_clean() {
             Ok(())
         } else {

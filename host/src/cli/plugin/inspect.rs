@@ -27,7 +27,7 @@ pub(super) struct Inspect {
 impl Inspect {
     pub(super) fn run(&self) -> Result<(), Failure> {
         let report = report(&self.library)?;
-        Output { json: self.json }.result(&report, || text(&report));
+        Output { json: self.json }.result(&report, || text(&report))?;
         if report.is_loadable {
             Ok(())
         } else {

@@ -136,7 +136,7 @@ impl New {
             "directory": directory,
             "backends": [format!("{name}.{}Backend", type_name(name)), format!("{name}.{}SandboxBackend", type_name(name))],
         });
-        Output { json: self.json }.result(&result, || next_steps(name, &directory));
+        Output { json: self.json }.result(&result, || next_steps(name, &directory))?;
         Ok(())
     }
 

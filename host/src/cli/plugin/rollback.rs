@@ -24,7 +24,7 @@ impl Rollback {
         self.common.output().result(&rolled_back, || {
             let (library, from, to) = (&rolled_back.library, &rolled_back.from, &rolled_back.to);
             format!("{library} goes back to version {to}; a running daemon takes it up within a second\n  from version {from}")
-        });
+        })?;
         Ok(())
     }
 }

@@ -26,7 +26,7 @@ impl Trust {
             .map_err(|refusals| Failure::wrong(refusals.iter().map(ToString::to_string)))?;
         self.common.output().result(&report, || {
             format!("trusted; a running daemon takes it up within a second\n{report}")
-        });
+        })?;
         Ok(())
     }
 }

@@ -10,7 +10,7 @@ use std::{
     collections::HashMap,
     ffi::OsStr,
     future::{Future, poll_fn},
-    io,
+    io::{self, Write},
     os::{
         fd::{AsFd, OwnedFd},
         unix::{ffi::OsStrExt, net::UnixStream},
@@ -44,7 +44,7 @@ pub(crate) fn main() -> ExitCode {
     match serve() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("this command is for phone-verify itself: {error}");
+            let _ = writeln!(io::stderr(), "this command is for phone-verify itself: {error}");
             ExitCode::from(2)
         }
     }

@@ -1,0 +1,355 @@
+//! The one writer of the log: lines wait in memory, and a thread of its own writes them.
+//!
+//! Invariant: who logs never waits for a reader and never fails. At most [`MAX_WAITING_BYTES`] wait; a line that finds no
+//! room, or that the system does not take, is counted, and the count is written as soon as something can be written again.
+
+use std::{
+    io::{self, Write},
+    sync::{
+        Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use super::line::Style;
+
+/// What may wait to be written: some 4,000 lines. As much again is in the thread's hands.
+const MAX_WAITING_BYTES: usize = 1 << 20;
+/// Lines that libraries print leave this much of it to the lines of the program.
+const KEPT_FOR_THE_LOG: usize = MAX_WAITING_BYTES / 2;
+/// A write that takes longer waits for a reader.
+const STUCK: Duration = Duration::from_millis(100);
+
+/// Takes lines from all threads.
+pub(super) struct Writer {
+    waiting: Mutex<Waiting>,
+    /// There are lines.
+    filled: Condvar,
+    /// All lines are written.
+    emptied: Condvar,
+    lost: AtomicU64,
+}
+
+struct Waiting {
+    bytes: Vec<u8>,
+    /// Lines that found no room since the thread last took what waits.
+    overflow: u64,
+    /// Whether the thread sleeps until there are lines.
+    is_idle: bool,
+    /// Since when the thread writes what it took.
+    writes_since: Option<Instant>,
+}
+
+/// What the thread takes at once.
+struct Batch {
+    bytes: Vec<u8>,
+    overflow: u64,
+}
+
+impl Writer {
+    pub(super) const fn new() -> Self {
+        Self {
+            waiting: Mutex::new(Waiting {
+                bytes: Vec::new(),
+                overflow: 0,
+                is_idle: false,
+                writes_since: None,
+            }),
+            filled: Condvar::new(),
+            emptied: Condvar::new(),
+            lost: AtomicU64::new(0),
+        }
+    }
+
+    /// How many lines were lost since the start.
+    pub(super) fn lost(&self) -> u64 {
+        self.lost.load(Ordering::Relaxed)
+    }
+
+    /// Takes a line, with its line end and no other.
+    pub(super) fn push(&self, line: &str) {
+        self.push_within(line, MAX_WAITING_BYTES);
+    }
+
+    /// The same for a line that comes after those of the program if there is no room for both.
+    pub(super) fn push_after_others(&self, line: &str) {
+        self.push_within(line, MAX_WAITING_BYTES - KEPT_FOR_THE_LOG);
+    }
+
+    fn push_within(&self, line: &str, room: usize) {
+        let mut waiting = self.waiting();
+        if waiting.bytes.len() + line.len() > room {
+            waiting.overflow += 1;
+            self.lost.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        waiting.bytes.extend_from_slice(line.as_bytes());
+        // A thread that is at work looks again by itself: under load no line costs a wake-up.
+        if std::mem::take(&mut waiting.is_idle) {
+            drop(waiting);
+            self.filled.notify_one();
+        }
+    }
+
+    /// Waits until all is written, at most for `limit`. Returns whether it is.
+    pub(super) fn flush(&self, limit: Option<Duration>) -> bool {
+        let is_busy = |waiting: &mut Waiting| waiting.writes_since.is_some() || !waiting.bytes.is_empty();
+        let waiting = self.waiting();
+        match limit {
+            Some(limit) => {
+                let waited = self.emptied.wait_timeout_while(waiting, limit, is_busy);
+                !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
+            }
+            None => self.emptied.wait_while(waiting, is_busy).is_ok(),
+        }
+    }
+
+    /// Whether a write waits for a reader.
+    pub(super) fn is_stuck(&self) -> bool {
+        let since = self.waiting().writes_since;
+        since.is_some_and(|since| since.elapsed() > STUCK)
+    }
+
+    /// Writes what comes, for ever.
+    pub(super) fn run(&self, to: impl Write, style: Style) -> ! {
+        let mut outlet = Outlet::new(to, style);
+        loop {
+            let batch = self.take();
+            let lost = outlet.deliver(&batch);
+            self.lost.fetch_add(lost, Ordering::Relaxed);
+        }
+    }
+
+    fn take(&self) -> Batch {
+        let mut waiting = self.waiting();
+        waiting.writes_since = None;
+        while waiting.bytes.is_empty() && waiting.overflow == 0 {
+            self.emptied.notify_all();
+            waiting.is_idle = true;
+            waiting = self.filled.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+        }
+        waiting.is_idle = false;
+        waiting.writes_since = Some(now());
+        Batch {
+            bytes: std::mem::take(&mut waiting.bytes),
+            overflow: std::mem::take(&mut waiting.overflow),
+        }
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Where lines go, and what is owed to its reader.
+struct Outlet<W> {
+    to: W,
+    style: Style,
+    /// Lost lines that the log does not tell of yet.
+    unsaid: u64,
+    /// Whether the last thing written ends within a line.
+    is_within_line: bool,
+}
+
+impl<W: Write> Outlet<W> {
+    fn new(to: W, style: Style) -> Self {
+        Self {
+            to,
+            style,
+            unsaid: 0,
+            is_within_line: false,
+        }
+    }
+
+    /// Writes a batch; returns how many of its lines are lost by that.
+    fn deliver(&mut self, batch: &Batch) -> u64 {
+        // What was lost before lies before the batch, what overflowed after it.
+        let lost = if self.say_lost() {
+            self.write(&batch.bytes)
+        } else {
+            lines_in(&batch.bytes)
+        };
+        self.unsaid += lost + batch.overflow;
+        if lost == 0 {
+            self.say_lost();
+        }
+        lost
+    }
+
+    /// Writes how many lines are lost, if any are; `false`: it cannot be written.
+    fn say_lost(&mut self) -> bool {
+        if self.unsaid == 0 {
+            return true;
+        }
+        let is_said = self.write(self.style.lost(self.unsaid).as_bytes()) == 0;
+        if is_said {
+            self.unsaid = 0;
+        }
+        is_said
+    }
+
+    /// Returns how many lines could not be written as a whole.
+    fn write(&mut self, lines: &[u8]) -> u64 {
+        if self.is_within_line {
+            match self.to.write_all(b"\n") {
+                Ok(()) => self.is_within_line = false,
+                Err(_) => return lines_in(lines),
+            }
+        }
+        let mut rest = lines;
+        while !rest.is_empty() {
+            match self.to.write(rest) {
+                Ok(0) => break,
+                Ok(written) => {
+                    self.is_within_line = rest[..written].last() != Some(&b'\n');
+                    rest = &rest[written..];
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => break,
+            }
+        }
+        lines_in(rest)
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "only whether a write is stuck depends on it, and the writer is there before any clock"
+)]
+fn now() -> Instant {
+    Instant::now()
+}
+
+fn lines_in(bytes: &[u8]) -> u64 {
+    bytes.iter().map(|byte| u64::from(*byte == b'\n')).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::VecDeque, sync::Arc, thread};
+
+    use super::*;
+    use crate::settings::LogFormat;
+
+    const STYLE: Style = Style::plain(LogFormat::Text);
+
+    /// Takes as many bytes as it is told to, then fails as a full device does.
+    struct Device {
+        takes: VecDeque<usize>,
+        taken: Arc<Mutex<Vec<u8>>>,
+    }
+
+    impl Write for Device {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            match self.takes.pop_front() {
+                Some(0) => Err(io::ErrorKind::StorageFull.into()),
+                takes => {
+                    let takes = takes.unwrap_or(usize::MAX).min(bytes.len());
+                    self.taken.lock().unwrap().extend_from_slice(&bytes[..takes]);
+                    Ok(takes)
+                }
+            }
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn outlet(portions: &[usize]) -> (Outlet<Device>, impl Fn() -> Vec<String>) {
+        let taken = Arc::new(Mutex::new(Vec::new()));
+        let device = Device {
+            takes: portions.iter().copied().collect(),
+            taken: Arc::clone(&taken),
+        };
+        let lines = move || {
+            let text = String::from_utf8(taken.lock().unwrap().clone()).unwrap();
+            text.lines().map(str::to_owned).collect()
+        };
+        (Outlet::new(device, STYLE), lines)
+    }
+
+    fn batch(text: &str) -> Batch {
+        Batch {
+            bytes: text.into(),
+            overflow: 0,
+        }
+    }
+
+    #[test]
+    fn lines_that_the_device_did_not_take_are_counted_and_told_of_before_the_next() {
+        let (mut outlet, lines) = outlet(&[2, 0, 0]);
+        assert_eq!(outlet.deliver(&batch("a\nlong\nc\n")), 2);
+        assert_eq!(outlet.deliver(&batch("d\n")), 1, "the device is still full");
+        assert_eq!(outlet.deliver(&batch("e\n")), 0);
+        let lines = lines();
+        assert_eq!([&lines[0], &lines[2]], ["a", "e"]);
+        assert!(lines[1].contains("lost=3"), "{lines:?}");
+    }
+
+    #[test]
+    fn a_line_that_was_cut_off_does_not_run_into_the_next() {
+        let (mut outlet, lines) = outlet(&[3, 0]);
+        assert_eq!(outlet.deliver(&batch("long\n")), 1);
+        assert_eq!(outlet.deliver(&batch("e\n")), 0);
+        let lines = lines();
+        assert_eq!([&lines[0], &lines[2]], ["lon", "e"]);
+        assert!(lines[1].contains("lost=1"), "{lines:?}");
+    }
+
+    #[test]
+    fn what_finds_no_room_is_told_of_after_what_waited() {
+        let (mut outlet, lines) = outlet(&[]);
+        outlet.deliver(&Batch {
+            bytes: "a\nb\n".into(),
+            overflow: 7,
+        });
+        let lines = lines();
+        assert_eq!(lines[..2], ["a", "b"]);
+        assert!(lines[2].contains("lost=7"), "{lines:?}");
+    }
+
+    /// Gives back control only when the test lets go.
+    struct Stopped(Arc<(Mutex<bool>, Condvar)>, Device);
+
+    impl Write for Stopped {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let (stopped, changed) = &*self.0;
+            let stopped = stopped.lock().unwrap();
+            drop(changed.wait_while(stopped, |stopped| *stopped).unwrap());
+            self.1.write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn nobody_waits_for_a_reader_that_has_stopped_and_it_hears_what_was_lost() {
+        static WRITER: Writer = Writer::new();
+        let stopped = Arc::new((Mutex::new(true), Condvar::new()));
+        let taken = Arc::default();
+        let device = Device {
+            takes: VecDeque::new(),
+            taken: Arc::clone(&taken),
+        };
+        let to = Stopped(Arc::clone(&stopped), device);
+        thread::spawn(move || WRITER.run(to, STYLE));
+        let line = "x".repeat(1023) + "\n";
+        for _ in 0..3000 {
+            WRITER.push(&line);
+        }
+        let lost = WRITER.lost();
+        assert!((900..=2000).contains(&lost), "{lost}");
+        assert!(!WRITER.flush(Some(Duration::from_millis(1))));
+        *stopped.0.lock().unwrap() = false;
+        stopped.1.notify_all();
+        assert!(WRITER.flush(None));
+        let text = String::from_utf8(taken.lock().unwrap().clone()).unwrap();
+        let notice = text.lines().last().unwrap();
+        assert!(notice.contains(&format!("lost={lost}")), "{notice}");
+        assert_eq!(u64::try_from(text.lines().count()).unwrap(), 3000 - lost + 1);
+    }
+}

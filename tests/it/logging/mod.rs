@@ -1,0 +1,4 @@
+//! The log: nothing waits for its reader, and every line of it can be read by a machine.
+
+mod lines;
+mod readers;
