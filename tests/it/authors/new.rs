@@ -1,10 +1,10 @@
 //! `plugin new`: the crate that it writes builds and tests itself.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, process::Command};
 
 use phone_verify_tests::artifacts;
 
-use super::{cargo, plugin, text};
+use super::{cargo, plugin, target, text};
 
 /// A crate that was made by `plugin new`, against the author's crate of this workspace.
 fn made(folder: &Path, name: &str) {
@@ -31,27 +31,59 @@ fn a_new_crate_builds_and_tests_itself() {
 }
 
 #[test]
-fn a_new_crate_depends_on_the_published_version_and_says_what_is_next() {
+fn a_new_crate_needs_nothing_that_is_not_beside_it_and_its_library_passes_every_check() {
     let folder = tempfile::tempdir().unwrap();
-    let new = plugin(folder.path(), &["new", "acme", "--directory", "here"]);
+    let new = plugin(folder.path(), &["new", "next_sms", "--directory", "here"]);
     let stdout = text(&new.stdout);
     assert_eq!(new.status.code(), Some(0), "{}", text(&new.stderr));
     assert!(
         stdout.contains("cd here") && stdout.contains("plugin check"),
         "{stdout}"
     );
-    let manifest: toml::Table = fs::read_to_string(folder.path().join("here/Cargo.toml"))
-        .unwrap()
-        .parse()
-        .unwrap();
-    assert_eq!(
-        manifest["dependencies"]["phone-verify-plugin-api"]["version"].as_str(),
-        Some("0.1")
+    let here = folder.path().join("here");
+    fs::copy(artifacts::workspace().join("Cargo.lock"), here.join("Cargo.lock")).unwrap();
+    let built = cargo(&here, &["build"]);
+    assert!(built.status.success(), "{}", text(&built.stderr));
+    // It carries its tape, so that it may lie anywhere.
+    let name = format!(
+        "{}next_sms{}",
+        std::env::consts::DLL_PREFIX,
+        std::env::consts::DLL_SUFFIX
     );
+    fs::copy(target().join("debug").join(&name), folder.path().join(&name)).unwrap();
+    let checked = plugin(
+        folder.path(),
+        &["check", &name, "--only", "PV001,PV002,PV010,PV020,PV021,PV075"],
+    );
+    assert_eq!(checked.status.code(), Some(0), "{}", text(&checked.stdout));
+    assert!(text(&checked.stdout).contains("tape carried by the library"));
 
     let json = plugin(folder.path(), &["new", "acme", "--json"]);
     let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
     assert_eq!(json["backends"][0], "acme.AcmeBackend");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_new_backend_in_c_builds_by_its_line_and_passes_every_check() {
+    let folder = tempfile::tempdir().unwrap();
+    let new = plugin(folder.path(), &["new", "c_sms", "--lang", "c"]);
+    let stdout = text(&new.stdout);
+    assert_eq!(new.status.code(), Some(0), "{}", text(&new.stderr));
+    let line = stdout
+        .lines()
+        .find(|line| line.trim().starts_with("cc "))
+        .unwrap();
+    let here = folder.path().join("c_sms");
+    assert!(
+        fs::read_to_string(here.join("README.md"))
+            .unwrap()
+            .contains(line.trim())
+    );
+    let built = Command::new("sh").args(["-c", line]).current_dir(&here).status();
+    assert!(built.unwrap().success(), "{line}");
+    let checked = plugin(&here, &["check", "libc_sms.so"]);
+    assert_eq!(checked.status.code(), Some(0), "{}", text(&checked.stdout));
 }
 
 #[test]
@@ -68,6 +100,10 @@ fn what_cannot_be_made_is_refused_and_leaves_nothing() {
             "no/such/folder cannot be written",
         ),
         (&["new", "acme", "--plugin-api", "taken"], "taken holds no crate"),
+        (
+            &["new", "acme", "--lang", "c", "--vendor"],
+            "needs the header alone",
+        ),
     ] {
         let refused = plugin(folder.path(), arguments);
         assert_eq!(refused.status.code(), Some(2), "{arguments:?}");

@@ -1,48 +1,20 @@
-//! `phone-verify plugin new`: a crate for a backend of one's own. It is `examples/custom-backend` under another name,
-//! so that what is written here is what the tests build, load and send through.
+//! `phone-verify plugin new`: a backend of one's own to begin with, in Rust or in C: one of the examples under another name.
 //!
 //! Invariant: the folder appears whole or not at all.
+
+mod in_c;
+mod in_rust;
+mod vendor;
 
 use std::{
     fs, io,
     path::{Path, PathBuf},
 };
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use crate::cli::output::{Failure, Output};
-
-/// The files of the crate, as the example has them.
-const TEMPLATE: [(&str, &str); 6] = [
-    (
-        "Cargo.toml",
-        include_str!("../../../../examples/custom-backend/Cargo.toml"),
-    ),
-    (
-        "acme.tape.toml",
-        include_str!("../../../../examples/custom-backend/acme.tape.toml"),
-    ),
-    (
-        "src/lib.rs",
-        include_str!("../../../../examples/custom-backend/src/lib.rs"),
-    ),
-    (
-        "src/backend.rs",
-        include_str!("../../../../examples/custom-backend/src/backend.rs"),
-    ),
-    (
-        "src/sandbox.rs",
-        include_str!("../../../../examples/custom-backend/src/sandbox.rs"),
-    ),
-    (
-        "src/tests.rs",
-        include_str!("../../../../examples/custom-backend/src/tests.rs"),
-    ),
-];
-
-/// Where the example finds the author's crate.
-const PATH_IN_EXAMPLE: &str = "path = \"../../plugin-api\"";
 
 /// What cargo or the compiler keeps for itself, beside the language's keywords.
 const RESERVED: [&str; 59] = [
@@ -111,15 +83,27 @@ const RESERVED: [&str; 59] = [
 pub(super) struct New {
     /// The library's name: the backends will be NAME.…Backend, the file libNAME.so
     name: String,
+    /// The language to write it in
+    #[arg(long, value_enum, default_value_t = Language::Rust)]
+    lang: Language,
     /// The folder to make; else ./NAME
     #[arg(long, value_name = "DIR")]
     directory: Option<PathBuf>,
-    /// Depend on the phone-verify-plugin-api in this folder, instead of on its published version
+    /// Put the sources of phone-verify-plugin-api beside the crate, as is done unless --plugin-api is given
+    #[arg(long, conflicts_with = "plugin_api")]
+    vendor: bool,
+    /// Depend on the phone-verify-plugin-api in this folder
     #[arg(long, value_name = "PATH")]
     plugin_api: Option<PathBuf>,
     /// Print the result as JSON
     #[arg(long)]
     pub(super) json: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Language {
+    Rust,
+    C,
 }
 
 impl New {
@@ -128,23 +112,31 @@ impl New {
         if let Some(problem) = unfit(name) {
             return Err(Failure::wrong([problem]));
         }
-        let dependency = self.dependency()?;
+        let naming = Naming::new(name);
+        let plugin_api = self.plugin_api()?;
+        let mut backends = vec![format!("{name}.{}Backend", naming.type_name())];
+        let files = match self.lang {
+            Language::C if self.vendor || plugin_api.is_some() => {
+                let problem = "a backend in C needs the header alone, which is put beside it: leave out --vendor and --plugin-api";
+                return Err(Failure::wrong([problem.to_owned()]));
+            }
+            Language::C => in_c::files(&naming),
+            Language::Rust => {
+                backends.push(format!("{name}.{}SandboxBackend", naming.type_name()));
+                in_rust::files(&naming, plugin_api.as_deref())
+            }
+        };
         let directory = self.directory.clone().unwrap_or_else(|| PathBuf::from(name));
-        write(&directory, &files(name, &dependency)).map_err(|problem| Failure::wrong([problem]))?;
-        let result = json!({
-            "library": name,
-            "directory": directory,
-            "backends": [format!("{name}.{}Backend", type_name(name)), format!("{name}.{}SandboxBackend", type_name(name))],
-        });
-        Output { json: self.json }.result(&result, || next_steps(name, &directory))?;
+        write(&directory, &files).map_err(|problem| Failure::wrong([problem]))?;
+        let result = json!({ "library": name, "directory": directory, "backends": backends });
+        Output { json: self.json }.result(&result, || self.next_steps(&naming, &directory))?;
         Ok(())
     }
 
-    /// How the author's crate is named in `Cargo.toml`: `version = "0.1"`, or a path.
-    fn dependency(&self) -> Result<String, Failure> {
+    /// Where the author's crate is, from everywhere.
+    fn plugin_api(&self) -> Result<Option<String>, Failure> {
         let Some(path) = &self.plugin_api else {
-            let (major, minor) = (env!("CARGO_PKG_VERSION_MAJOR"), env!("CARGO_PKG_VERSION_MINOR"));
-            return Ok(format!("version = \"{major}.{minor}\""));
+            return Ok(None);
         };
         let absolute = path
             .canonicalize()
@@ -156,10 +148,58 @@ impl New {
                 path.display()
             )])
         })?;
-        Ok(format!(
-            "path = {}",
-            toml::Value::from(absolute.display().to_string())
-        ))
+        Ok(Some(absolute.display().to_string()))
+    }
+
+    fn next_steps(&self, naming: &Naming, directory: &Path) -> String {
+        let (prefix, suffix) = (std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
+        let name = naming.library();
+        let (source, build, folder) = match self.lang {
+            Language::Rust => (
+                "src/backend.rs".to_owned(),
+                "cargo test\n  cargo build --release".to_owned(),
+                "target/release/",
+            ),
+            Language::C => (format!("{name}.c"), in_c::build_line(naming), ""),
+        };
+        format!(
+            "{directory} holds a backend that sends to a provider that does not exist; make it yours in {source}\n  \
+             cd {directory}\n  {build}\n  phone-verify plugin check {folder}{prefix}{name}{suffix}",
+            directory = directory.display()
+        )
+    }
+}
+
+/// The names of a new backend, in the place of the example's.
+struct Naming(String);
+
+impl Naming {
+    fn new(library: &str) -> Self {
+        Self(library.to_owned())
+    }
+
+    fn library(&self) -> &str {
+        &self.0
+    }
+
+    /// `AcmeSms` for `acme_sms`.
+    fn type_name(&self) -> String {
+        self.0
+            .split('_')
+            .flat_map(|word| {
+                let mut characters = word.chars();
+                let first = characters.next().map(|first| first.to_ascii_uppercase());
+                first.into_iter().chain(characters)
+            })
+            .collect()
+    }
+
+    fn rename(&self, text: &str) -> String {
+        // In a host name there is no underscore.
+        let host = format!("api.{}.example", self.0.replace('_', "-"));
+        text.replace("api.acme.example", &host)
+            .replace("Acme", &self.type_name())
+            .replace("acme", &self.0)
     }
 }
 
@@ -177,45 +217,6 @@ fn unfit(name: &str) -> Option<String> {
     RESERVED.contains(&name).then(|| {
         format!("{name:?} cannot be the name of a library: Rust keeps it for itself; call it {name}_sms, for instance")
     })
-}
-
-/// `AcmeSms` for `acme_sms`.
-fn type_name(name: &str) -> String {
-    name.split('_')
-        .flat_map(|word| {
-            let mut characters = word.chars();
-            let first = characters.next().map(|first| first.to_ascii_uppercase());
-            first.into_iter().chain(characters)
-        })
-        .collect()
-}
-
-fn files(name: &str, dependency: &str) -> Vec<(String, String)> {
-    // In a host name there is no underscore.
-    let host = format!("api.{}.example", name.replace('_', "-"));
-    let rename = |text: &str| {
-        text.replace("api.acme.example", &host)
-            .replace("Acme", &type_name(name))
-            .replace("acme", name)
-    };
-    let mut files: Vec<(String, String)> = TEMPLATE
-        .iter()
-        .map(|(path, text)| (rename(path), rename(text)))
-        .collect();
-    if let Some((_, manifest)) = files.iter_mut().find(|(path, _)| path == "Cargo.toml") {
-        *manifest = manifest
-            .replace(
-                "A backend of your own for phone-verify: copy this folder and begin",
-                &format!("Sends SMS for phone-verify through {}", type_name(name)),
-            )
-            .replace(
-                "# In a folder of your own, name the version instead: phone-verify-plugin-api = \"0.1\"\n",
-                "",
-            )
-            .replace(PATH_IN_EXAMPLE, dependency);
-    }
-    files.push((".gitignore".to_owned(), "/target\n".to_owned()));
-    files
 }
 
 /// Writes the files aside, and puts the folder in its place when it is whole.
@@ -237,24 +238,17 @@ fn write(directory: &Path, files: &[(String, String)]) -> Result<(), String> {
     #[cfg(unix)]
     aside.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o777));
     let aside = aside.tempdir_in(parent).map_err(problem)?;
-    fs::create_dir(aside.path().join("src")).map_err(problem)?;
     for (path, text) in files {
-        fs::write(aside.path().join(path), text).map_err(problem)?;
+        let file = aside.path().join(path);
+        if let Some(folder) = file.parent() {
+            fs::create_dir_all(folder).map_err(problem)?;
+        }
+        fs::write(file, text).map_err(problem)?;
     }
     fs::rename(aside.path(), directory).map_err(problem)?;
     // It is not there any more.
     let _ = aside.keep();
     Ok(())
-}
-
-fn next_steps(name: &str, directory: &Path) -> String {
-    let (prefix, suffix) = (std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
-    format!(
-        "{directory} holds a backend that sends to a provider that does not exist; make it yours in src/backend.rs\n  \
-         cd {directory}\n  cargo test\n  cargo build --release\n  phone-verify plugin check \
-         target/release/{prefix}{name}{suffix}",
-        directory = directory.display()
-    )
 }
 
 #[cfg(test)]
@@ -285,30 +279,9 @@ mod tests {
     }
 
     #[test]
-    fn nothing_of_the_example_is_left_but_what_it_says() {
-        let files = files("best_sms", "version = \"0.1\"");
-        for (path, text) in &files {
-            for left in ["acme", "Acme", "../..", "copy this folder"] {
-                assert!(
-                    !text.contains(left) && !path.contains(left),
-                    "{path} holds {left}: {text}"
-                );
-            }
-        }
-        let text_of = |path: &str| files.iter().find(|(known, _)| known == path).unwrap().1.as_str();
-        let manifest: toml::Table = text_of("Cargo.toml").parse().unwrap();
-        assert_eq!(manifest["package"]["name"].as_str(), Some("best_sms"));
-        let dependency = &manifest["dependencies"]["phone-verify-plugin-api"];
-        assert_eq!(dependency["version"].as_str(), Some("0.1"));
-        assert!(text_of("src/backend.rs").contains("pub struct BestSmsBackend"));
-        assert!(text_of("src/backend.rs").contains("https://api.best-sms.example"));
-        assert!(text_of("best_sms.tape.toml").contains("best_sms-1"));
-    }
-
-    #[test]
     fn a_folder_that_is_there_stays_as_it_is() {
         let home = tempfile::tempdir().unwrap();
-        let problem = write(home.path(), &files("acme", "")).unwrap_err();
+        let problem = write(home.path(), &in_rust::files(&Naming::new("acme"), None)).unwrap_err();
         assert!(problem.contains("is there already"), "{problem}");
         assert_eq!(fs::read_dir(home.path()).unwrap().count(), 0);
     }
@@ -316,7 +289,8 @@ mod tests {
     #[test]
     fn what_cannot_be_finished_leaves_nothing() {
         let home = tempfile::tempdir().unwrap();
-        let files = [("no/such/folder".to_owned(), String::new())];
+        // A file cannot be a folder too.
+        let files = ["a", "a/b"].map(|path| (path.to_owned(), String::new()));
         let problem = write(&home.path().join("acme"), &files).unwrap_err();
         assert!(problem.contains("acme cannot be written"), "{problem}");
         assert_eq!(fs::read_dir(home.path()).unwrap().count(), 0);
