@@ -22,6 +22,7 @@ mod fake_network;
 mod fake_service;
 pub mod http;
 pub mod kit;
+pub mod metrics;
 pub mod model;
 pub mod own_process;
 pub mod settings;

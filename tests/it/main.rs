@@ -22,6 +22,7 @@ mod limits;
 mod living;
 mod loading;
 mod logging;
+mod metrics;
 mod native;
 mod providers;
 mod refusals;

@@ -373,42 +373,6 @@ async fn the_operator_reads_what_is_loaded_and_how_it_fares() {
 }
 
 #[tokio::test]
-async fn prometheus_reads_what_became_of_messages_and_needs_a_key_where_there_are_keys() {
-    let (mut site, daemon) = daemon();
-    begun(&daemon).await;
-    let answer = daemon.request("GET", "/metrics").send().await.unwrap();
-    assert_eq!(answer.status(), 200);
-    let media_type = answer.headers()["content-type"].to_str().unwrap().to_owned();
-    assert!(
-        media_type.starts_with("application/openmetrics-text; version=1.0.0"),
-        "{media_type}"
-    );
-    let text = answer.text().await.unwrap();
-    let backend = r#"backend="console.ConsoleBackend""#;
-    for line in [
-        format!(r#"phone_verify_messages_total{{{backend},outcome="sent"}} 1"#),
-        format!(r#"phone_verify_messages_total{{{backend},outcome="failed"}} 0"#),
-        format!(r#"phone_verify_breaker{{{backend},state="closed"}} 1"#),
-        format!(r#"phone_verify_breaker{{{backend},state="open"}} 0"#),
-        r#"phone_verify_backend_info{name="console.ConsoleBackend",version="#.to_owned(),
-    ] {
-        assert!(text.contains(&line), "{line} in {text}");
-    }
-    assert!(!text.contains("1347") && text.ends_with("# EOF\n"), "{text}");
-    drop(daemon);
-
-    let made = site.run(&["keys", "new", "prometheus", "--json"]).json();
-    let keys = toml::Table::from_iter([("prometheus".to_owned(), made["digest"].as_str().unwrap().into())]);
-    site.set("api", "keys", keys);
-    let daemon = site.serve();
-    let refused = daemon.get("/metrics").await;
-    assert_eq!((refused.status, refused.code()), (401, "unauthorized"));
-    let key = made["key"].as_str().unwrap();
-    let request = daemon.request("GET", "/metrics").bearer_auth(key);
-    assert_eq!(request.send().await.unwrap().status(), 200);
-}
-
-#[tokio::test]
 async fn the_description_is_true() {
     let (_site, daemon) = daemon();
     let openapi = daemon.get("/openapi.json").await.body;

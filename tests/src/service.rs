@@ -17,6 +17,7 @@ use phone_verify::{
     dispatch::{Breaker, Dispatcher, Limits, Sender, Settled},
     entropy::Entropy,
     http::{App, Generation, Live, Loaded, router},
+    metrics::Metrics,
     model::{
         CodeFormat, Language, Locale, Messages, Outcome, PhoneNumber, Receipt, SecurityCode, SendFailure,
         Verdict,
@@ -152,6 +153,8 @@ impl Service {
             trusted_proxies: Vec::new(),
             read_timeout: Duration::from_secs(10),
             clock: clock.clone(),
+            metrics: Metrics::default(),
+            started_at: BEGIN,
         };
         Self {
             router: router(Arc::new(app)),

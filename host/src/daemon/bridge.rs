@@ -34,6 +34,7 @@ pub(super) struct Bridge {
 /// A backend, with what its overrides can fall back on.
 pub(super) struct InUse {
     backend: Backend,
+    name: Arc<str>,
     base: Arc<Base>,
     /// The calls in it.
     calls: TaskTracker,
@@ -73,6 +74,7 @@ impl BaseCalls for BoundBase {
 impl InUse {
     pub(super) fn new(backend: Backend, base: Base) -> Self {
         Self {
+            name: Arc::from(backend.name()),
             backend,
             base: Arc::new(base),
             calls: TaskTracker::new(),
@@ -185,6 +187,10 @@ impl Sender for Bridge {
     fn is_test(&self, number: &PhoneNumber, now: UnixMillis) -> bool {
         let in_use = self.current.load();
         in_use.base.test_numbers.code_of(number, now).is_some()
+    }
+
+    fn name(&self) -> Arc<str> {
+        Arc::clone(&self.current.load().name)
     }
 
     fn trouble(&self) -> Option<String> {

@@ -18,6 +18,7 @@ use crate::{
     dispatch::{Breaker, Dispatcher, Limits, Sender},
     entropy::Entropy,
     http::Loaded,
+    metrics::Metrics,
     settings::{Keys, Settings},
     store::{Keyring, Store, key_file, sqlite::Sqlite},
     telemetry,
@@ -247,6 +248,17 @@ impl Service {
             bridge,
             dispatcher,
         })
+    }
+
+    /// What its parts count.
+    fn metrics(&self) -> Metrics {
+        Metrics {
+            http: Arc::default(),
+            messages: self.dispatcher.metrics(),
+            verifications: self.verifier.metrics(),
+            store: self.store.metrics(),
+            workers: self.loader.metrics(),
+        }
     }
 
     /// Waits until what was taken is settled. Returns whether all of it was.

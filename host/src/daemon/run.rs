@@ -60,6 +60,8 @@ pub async fn run(
         trusted_proxies: settings.server.trusted_proxies.clone(),
         read_timeout: settings.server.read_timeout,
         clock: service.clock.clone(),
+        metrics: service.metrics(),
+        started_at: service.clock.now(),
     });
     warn_of_open_api(&settings, address);
     let reloader = Reloader {

@@ -11,6 +11,7 @@ use std::{
 
 use crate::{
     clock::Clock,
+    metrics::Counter,
     model::{FailureClass, Origin, Outcome, SendFailure, Sign},
 };
 
@@ -38,6 +39,8 @@ pub enum BreakerState {
 pub struct Breaker {
     clock: Clock,
     counted: Mutex<Counted>,
+    /// How often it opened; over a change of the backend, too.
+    opened: Counter,
 }
 
 #[derive(Default)]
@@ -74,6 +77,7 @@ impl Breaker {
         Self {
             clock,
             counted: Mutex::default(),
+            opened: Counter::default(),
         }
     }
 
@@ -89,6 +93,11 @@ impl Breaker {
     /// What became of the messages so far.
     pub fn counts(&self) -> Counts {
         self.counted().messages
+    }
+
+    /// How often it opened since the start.
+    pub fn opened(&self) -> u64 {
+        self.opened.get()
     }
 
     /// Where it stands.
@@ -149,6 +158,7 @@ impl Breaker {
                 counted.failures += 1;
                 if counted.failures >= MAX_FAILURES {
                     if counted.open_until.is_none() {
+                        self.opened.inc();
                         tracing::warn!(
                             failures = counted.failures,
                             class = failure.class.as_str(),

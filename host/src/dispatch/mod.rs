@@ -25,6 +25,7 @@ pub use breaker::{Breaker, BreakerState, Counts};
 
 use crate::{
     clock::{Clock, UnixMillis},
+    metrics::MessageMetrics,
     model::{FailureClass, Origin, Outcome, PhoneNumber, Receipt, SendFailure, VerificationId},
     store::{Order, OutboxMessage, Store},
 };
@@ -37,6 +38,11 @@ pub trait Sender: Send + Sync {
 
     /// Whether a number is for tests at this time, so that its messages count as sent and no backend is asked.
     fn is_test(&self, number: &PhoneNumber, now: UnixMillis) -> bool;
+
+    /// The name of the backend that a message would be handed to now.
+    fn name(&self) -> Arc<str> {
+        Arc::default()
+    }
 
     /// Why no message can be handed to the backend now; `None`: one can.
     fn trouble(&self) -> Option<String> {
@@ -78,6 +84,7 @@ const RETRY_PAUSE: Duration = Duration::from_millis(250);
 pub struct Dispatcher {
     stop: CancellationToken,
     tasks: TaskTracker,
+    metrics: Arc<MessageMetrics>,
 }
 
 struct Lane {
@@ -88,6 +95,7 @@ struct Lane {
     slots: Arc<Semaphore>,
     clock: Clock,
     tasks: TaskTracker,
+    metrics: Arc<MessageMetrics>,
     /// What this process tried and could not record: to be recorded later, and not to be sent again. No more
     /// than was under way while the store was down, since nothing begins without it.
     unrecorded: Mutex<HashMap<VerificationId, Outcome>>,
@@ -105,6 +113,7 @@ impl Dispatcher {
     ) -> Self {
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let slots = Arc::new(Semaphore::new(limits.concurrency));
+        let metrics = Arc::<MessageMetrics>::default();
         let lane = Arc::new(Lane {
             store,
             sender,
@@ -113,11 +122,17 @@ impl Dispatcher {
             slots,
             clock,
             tasks: tasks.clone(),
+            metrics: Arc::clone(&metrics),
             unrecorded: Mutex::default(),
         });
         tasks.spawn(Arc::clone(&lane).take_orders(orders, stop.clone()));
         tasks.spawn(lane.sweep(stop.clone()));
-        Self { stop, tasks }
+        Self { stop, tasks, metrics }
+    }
+
+    /// What it counts.
+    pub fn metrics(&self) -> Arc<MessageMetrics> {
+        Arc::clone(&self.metrics)
     }
 
     /// Takes no more orders, and waits until what was taken is settled, at most for `limit`. What is not
@@ -152,8 +167,9 @@ impl Lane {
         };
         let lane = Arc::clone(self);
         self.tasks.spawn(async move {
+            let under_way = lane.metrics.begin();
             let outcome = lane.send(&order).await;
-            drop(slot);
+            drop((slot, under_way));
             let Order { message, answer, .. } = order;
             match &outcome {
                 Ok(_) => tracing::debug!(verification = %message.id, number = ?message.number, "sent"),
@@ -208,6 +224,13 @@ impl Lane {
         if self.sender.is_test(&order.message.number, self.clock.now()) {
             return Ok(Receipt::default());
         }
+        let backend = self.sender.name();
+        let outcome = self.send_through(&backend, order).await;
+        self.metrics.settled(&backend, &outcome);
+        outcome
+    }
+
+    async fn send_through(&self, backend: &Arc<str>, order: &Order) -> Outcome {
         let time_left = || {
             let waited = self.clock.elapsed().saturating_sub(order.since);
             self.limits.total_timeout.saturating_sub(waited)
@@ -223,7 +246,10 @@ impl Lane {
         let admitted = self.breaker.admit()?;
         let try_once = async || {
             let time_limit = time_left().min(self.limits.send_timeout);
+            let began = self.clock.elapsed();
             let mut outcome = self.sender.send(&order.message, time_limit).await;
+            self.metrics
+                .tried(backend, self.clock.elapsed().saturating_sub(began));
             if let Err(failure) = &mut outcome
                 && failure.class.blames_provider()
                 && time_limit < self.limits.send_timeout / 2
@@ -277,8 +303,9 @@ impl Lane {
                 }
                 Err(error) => tracing::error!(%error, "the outbox cannot be looked through"),
             }
-            if let Err(error) = self.store.expire_codes(self.clock.now()).await {
-                tracing::error!(%error, "expired codes cannot be forgotten");
+            match self.store.expire_codes(self.clock.now()).await {
+                Ok(expired) => self.metrics.expired(expired),
+                Err(error) => tracing::error!(%error, "expired codes cannot be forgotten"),
             }
         }
     }

@@ -1,6 +1,6 @@
 //! One log line a request, with its route and never its content; and a last net below the routes.
 
-use std::panic::AssertUnwindSafe;
+use std::{panic::AssertUnwindSafe, sync::Arc};
 
 use axum::{
     extract::{MatchedPath, Request, State},
@@ -9,8 +9,8 @@ use axum::{
 };
 use futures_util::FutureExt;
 
-use super::error::ApiError;
-use crate::{clock::Clock, model::VerificationId};
+use super::{App, error::ApiError};
+use crate::model::VerificationId;
 
 /// The machine code of an error, for the line.
 #[derive(Clone, Copy)]
@@ -20,8 +20,8 @@ pub(super) struct ErrorCode(pub(super) &'static str);
 #[derive(Clone, Copy)]
 pub(super) struct Began(pub(super) VerificationId);
 
-pub(super) async fn log(State(clock): State<Clock>, request: Request, next: Next) -> Response {
-    let begin = clock.elapsed();
+pub(super) async fn log(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let begin = app.clock.elapsed();
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
     // A defect costs its request, not the connection.
@@ -29,13 +29,19 @@ pub(super) async fn log(State(clock): State<Clock>, request: Request, next: Next
         .catch_unwind()
         .await
         .unwrap_or_else(|_| ApiError::Defect.into_response());
+    let route = route.as_ref().map_or("none", MatchedPath::as_str);
+    let status = response.status().as_u16();
+    let code = response.extensions().get().map(|ErrorCode(code)| *code);
+    let took = app.clock.elapsed().saturating_sub(begin);
+    let metrics = &app.metrics.http;
+    metrics.answered(method.as_str(), route, status, code.unwrap_or_default(), took);
     tracing::info!(
         %method,
-        route = route.as_ref().map_or("none", MatchedPath::as_str),
-        status = response.status().as_u16(),
-        code = response.extensions().get().map(|ErrorCode(code)| *code),
+        route,
+        status,
+        code,
         verification = response.extensions().get().map(|Began(id)| tracing::field::display(*id)),
-        duration_us = u64::try_from(clock.elapsed().saturating_sub(begin).as_micros()).unwrap_or(u64::MAX),
+        duration_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
         "request"
     );
     response

@@ -28,8 +28,9 @@ use routes::v1;
 pub use serve::serve;
 
 use crate::{
-    clock::Clock,
+    clock::{Clock, UnixMillis},
     dispatch::{Breaker, Sender},
+    metrics::Metrics,
     store::Store,
 };
 
@@ -49,11 +50,15 @@ pub struct App {
     pub read_timeout: Duration,
     /// For the access log.
     pub clock: Clock,
+    /// What all parts count.
+    pub metrics: Metrics,
+    /// When the process began.
+    pub started_at: UnixMillis,
 }
 
 /// All routes. Each one answers every method, so that a wrong one gets the answer that it should.
 pub fn router(app: Arc<App>) -> Router {
-    let clock = app.clock.clone();
+    let log = from_fn_with_state(Arc::clone(&app), access::log);
     let register = any(routes::phone_register::answer);
     let verify = any(routes::phone_verify::answer);
     Router::new()
@@ -71,7 +76,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/openapi.json", get(openapi::answer))
         .nest("/v1", native(&app))
         .fallback(routes::not_found)
-        .layer(from_fn_with_state(clock, access::log))
+        .layer(log)
         .with_state(app)
 }
 

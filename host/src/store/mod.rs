@@ -29,6 +29,7 @@ pub use person::{BulkRecord, Deed, Records};
 
 use crate::{
     clock::UnixMillis,
+    metrics::StoreMetrics,
     model::{
         Delivery, Limit, LimitReached, Outcome, PhoneNumber, SecurityCode, Verdict, Verification,
         VerificationId,
@@ -330,6 +331,9 @@ pub trait Store: Send + Sync {
 
     /// The latest decisions of the guard about registrations that something spoke against, the latest one first.
     async fn decisions(&self, limit: u32) -> Result<Vec<Decision>, StoreError>;
+
+    /// What its writes cost, and what the guard decided in them.
+    fn metrics(&self) -> Arc<StoreMetrics>;
 
     /// What was counted lately against the caps of the whole service and of each country.
     async fn caps(&self) -> Result<Vec<CapLog>, StoreError>;

@@ -55,6 +55,12 @@ impl CapUse {
         self.used as f64 / self.max as f64
     }
 
+    /// From where on strangers are refused, of the cap, from 0 to 1.
+    #[expect(clippy::cast_precision_loss, reason = "a ratio for people needs no 53 bits")]
+    pub fn open_ratio(&self) -> f64 {
+        self.open as f64 / self.max as f64
+    }
+
     fn amount(&self, amount: u64) -> String {
         if !self.is_money {
             return amount.to_string();

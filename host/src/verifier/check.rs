@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use super::{BaseValidate, Verifier, to_its_end};
 use crate::{
     model::{
-        ClientAddress, FailureClass, PhoneNumber, SecurityCode, SendFailure, SessionToken, Verdict,
+        ClientAddress, FailureClass, PhoneNumber, SecurityCode, SendFailure, SessionToken, Status, Verdict,
         VerificationId,
     },
     store::{CheckRules, Store, StoreError},
@@ -46,7 +46,9 @@ impl Verifier {
             .keyring
             .open_session_token(&request.session_token, &request.number)
         else {
-            return Ok(Verdict::SessionTokenInvalid);
+            let verdict = Verdict::SessionTokenInvalid;
+            self.metrics.checked(None, verdict);
+            return Ok(verdict);
         };
         self.check_session(id, request).await
     }
@@ -57,6 +59,19 @@ impl Verifier {
         id: VerificationId,
         request: CheckRequest,
     ) -> Result<Verdict, CheckError> {
+        let number = request.number.clone();
+        let verdict = self.judge(id, request).await?;
+        self.metrics.checked(Some(&number), verdict);
+        if verdict == Verdict::Invalid {
+            let found = self.found(id).await?;
+            if found.is_some_and(|found| found.verification.status == Status::Failed) {
+                self.metrics.used_up(&number);
+            }
+        }
+        Ok(verdict)
+    }
+
+    async fn judge(&self, id: VerificationId, request: CheckRequest) -> Result<Verdict, CheckError> {
         let is_test = self.test_code(&request.number).is_some();
         let counters = self.keyring.counter_keys(&request.number, request.client);
         let is_limited = !self.policy.limits.failed_checks.is_empty();

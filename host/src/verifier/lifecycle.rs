@@ -96,18 +96,19 @@ impl Verifier {
                 attempts_remaining: found.verification.attempts_remaining,
             }));
         }
-        let verdict = match found.code {
-            Some((_, number)) => {
-                let request = CheckRequest {
-                    number,
-                    client,
-                    session_token,
-                    code,
-                };
-                self.check_session(id, request).await?
-            }
+        let verdict = if let Some((_, number)) = found.code {
+            let request = CheckRequest {
+                number,
+                client,
+                session_token,
+                code,
+            };
+            self.check_session(id, request).await?
+        } else {
             // Nothing is left that a backend could be asked about.
-            None => self.store.check_code(id, code, self.check_rules()).await?,
+            let verdict = self.store.check_code(id, code, self.check_rules()).await?;
+            self.metrics.checked(None, verdict);
+            verdict
         };
         let now = self.found(id).await?.map(|found| found.verification);
         Ok(Some(Judged {
@@ -126,7 +127,11 @@ impl Verifier {
         locale: &Locale,
     ) -> Result<Verification, ResendError> {
         let (verifier, locale) = (self.clone(), locale.clone());
-        to_its_end(async move { verifier.send_again(id, client, &locale).await }).await
+        let resent = to_its_end(async move { verifier.send_again(id, client, &locale).await }).await;
+        if let Err(ResendError::LimitReached { code, .. }) = &resent {
+            self.metrics.limited(code);
+        }
+        resent
     }
 
     async fn send_again(

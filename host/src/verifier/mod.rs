@@ -47,6 +47,7 @@ pub use register::{RegisterError, RegisterRequest, Registered, ResendPolicy};
 use crate::{
     clock::Clock,
     entropy::Entropy,
+    metrics::VerificationMetrics,
     model::{CodeFormat, Messages, PhoneNumber, SecurityCode, TestNumbers},
     store::{CheckRules, Keyring, Order, Store},
 };
@@ -91,6 +92,7 @@ pub struct Verifier {
     outbox: mpsc::Sender<Order>,
     clock: Clock,
     entropy: Entropy,
+    metrics: Arc<VerificationMetrics>,
 }
 
 impl Verifier {
@@ -112,7 +114,19 @@ impl Verifier {
             outbox,
             clock,
             entropy,
+            metrics: Arc::default(),
         }
+    }
+
+    /// What it counts, under all rules.
+    pub fn metrics(&self) -> Arc<VerificationMetrics> {
+        Arc::clone(&self.metrics)
+    }
+
+    /// How many places of the queue to the backend are taken, and how many there are.
+    pub fn queue(&self) -> (usize, usize) {
+        let all = self.outbox.max_capacity();
+        (all - self.outbox.capacity(), all)
     }
 
     /// The same service under other rules.

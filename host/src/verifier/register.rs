@@ -134,7 +134,14 @@ impl Verifier {
     /// [`Policy::resend`](super::Policy::resend) says: registering resets no attempts, cancels no code and lengthens no life.
     pub async fn register(&self, request: RegisterRequest) -> Result<Registered, RegisterError> {
         let verifier = self.clone();
-        to_its_end(async move { verifier.begin_and_send(request).await }).await
+        let registered = to_its_end(async move { verifier.begin_and_send(request).await }).await;
+        match &registered {
+            Err(RegisterError::LimitReached { code, .. }) => self.metrics.limited(code),
+            Err(RegisterError::AttemptsUsedUp { .. }) => self.metrics.limited("attempts_used_up"),
+            Err(RegisterError::TooManySessions { .. }) => self.metrics.limited("too_many_sessions"),
+            _ => {}
+        }
+        registered
     }
 
     async fn begin_and_send(&self, request: RegisterRequest) -> Result<Registered, RegisterError> {
@@ -162,9 +169,11 @@ impl Verifier {
             let (id, message) = (new.id, new.message.clone());
             match self.store.begin_verification(new).await? {
                 Begun::Yes { expires_at } => {
-                    sent(place, message, since)
-                        .await
-                        .map_err(RegisterError::NotSent)?;
+                    self.metrics.begun(&request.number);
+                    sent(place, message, since).await.map_err(|failure| {
+                        self.metrics.not_sent(&request.number, failure.class);
+                        RegisterError::NotSent(failure)
+                    })?;
                     return Ok(Registered {
                         id,
                         session_token: self.keyring.session_token(id, &request.number),

@@ -39,7 +39,7 @@ use super::{
     stage,
     trust::{Build, Lock, TrustRules},
 };
-use crate::{clock::Clock, entropy::Entropy};
+use crate::{clock::Clock, entropy::Entropy, metrics::WorkerMetrics};
 #[cfg(unix)]
 use std::fs::File;
 
@@ -74,6 +74,7 @@ pub struct Loader {
     /// Whether the versions that are loaded are recorded as the ones in use.
     records: bool,
     opened: Arc<Mutex<Shelf>>,
+    metrics: Arc<WorkerMetrics>,
 }
 
 /// By place and hash: the same bytes are opened once in each place.
@@ -112,6 +113,7 @@ impl Loader {
             masks_secrets: true,
             records: true,
             opened: Arc::default(),
+            metrics: Arc::default(),
         }
     }
 
@@ -133,7 +135,13 @@ impl Loader {
             masks_secrets: self.masks_secrets,
             records: self.records,
             opened: Arc::clone(&self.opened),
+            metrics: Arc::clone(&self.metrics),
         }
+    }
+
+    /// What is counted of worker processes, also by loaders with other settings.
+    pub fn metrics(&self) -> Arc<WorkerMetrics> {
+        Arc::clone(&self.metrics)
     }
 
     /// For a look at what would run: nothing is recorded.
@@ -334,6 +342,7 @@ impl Loader {
             file: candidate.file.clone(),
             clock: self.config.clock.clone(),
             entropy: self.config.entropy.clone(),
+            metrics: Arc::clone(&self.metrics),
             idle_stop: rules.idle_stop,
         }));
         supervisor.open()?;

@@ -60,6 +60,20 @@ impl Death {
     }
 }
 
+impl Death {
+    /// In a word, for metrics.
+    pub(super) fn cause(&self) -> &'static str {
+        match self.code {
+            code::WORKER_DIED => "crashed",
+            code::WORKER_MEMORY => "out_of_memory",
+            code::WORKER_CONTRACT => "broke_protocol",
+            code::WORKER_UNRESPONSIVE => "unresponsive",
+            code::TOO_SLOW => "too_slow",
+            _ => "other",
+        }
+    }
+}
+
 fn how(status: Option<ExitStatus>) -> String {
     let Some(status) = status else {
         return "ended in an unknown way".to_owned();

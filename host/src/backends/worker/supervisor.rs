@@ -27,6 +27,7 @@ use crate::{
     },
     clock::Clock,
     entropy::Entropy,
+    metrics::WorkerMetrics,
     own_process::image::{self, Program},
 };
 
@@ -54,6 +55,7 @@ pub(in crate::backends) struct Spec {
     pub(in crate::backends) entropy: Entropy,
     /// A worker without a call for so long ends, and is started again by the next one.
     pub(in crate::backends) idle_stop: Duration,
+    pub(in crate::backends) metrics: Arc<WorkerMetrics>,
 }
 
 /// Why there is no worker now.

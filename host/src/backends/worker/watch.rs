@@ -27,9 +27,12 @@ use super::{
     reception::receive,
     supervisor::{NotReady, Spec, Supervisor},
 };
-use crate::backends::{
-    instance::CONSTRUCTION_LIMIT,
-    refusal::{Refusal, code},
+use crate::{
+    backends::{
+        instance::CONSTRUCTION_LIMIT,
+        refusal::{Refusal, code},
+    },
+    metrics::WorkerMetrics,
 };
 
 /// How long a process that was asked to end may take.
@@ -68,6 +71,7 @@ pub(super) fn start(spec: Arc<Spec>, supervisor: Weak<Supervisor>) -> mpsc::Rece
 }
 
 struct Watch {
+    metrics: Arc<WorkerMetrics>,
     library: String,
     process: Process,
     link: Arc<Link>,
@@ -111,7 +115,9 @@ impl Watch {
         };
         link.send(NO_CALL, &open)
             .map_err(|_| io::Error::other("the path is too long"))?;
+        spec.metrics.started(&spec.library, process.id());
         Ok(Self {
+            metrics: Arc::clone(&spec.metrics),
             output: Output::new(pipe, &spec.library, spec.clock.clone()),
             has_output: true,
             is_confined: false,
@@ -309,6 +315,8 @@ impl Watch {
         let last_lines = self.output.finish(&self.link);
         let death = Arc::new(Death::new(killed.as_ref(), status, &last_lines));
         let in_order = self.farewell.is_some();
+        let cause = if in_order { "in_order" } else { death.cause() };
+        self.metrics.ended(&self.library, self.process.id(), cause);
         if !in_order {
             tracing::error!(
                 library = self.library,

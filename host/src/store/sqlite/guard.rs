@@ -127,7 +127,7 @@ pub(super) fn codes_come_back(
 }
 
 fn record(
-    connection: &Connection,
+    transaction: &Transaction<'_>,
     message: &OutboxMessage,
     number: &Digest,
     found: &[Blocked],
@@ -136,7 +136,9 @@ fn record(
 ) -> Result<(), Fault> {
     let country = message.number.country();
     let reasons: Vec<_> = found.iter().map(|found| found.reason.code()).collect();
-    connection
+    let decided = reasons.iter().map(|reason| (*reason, is_blocked));
+    transaction.decisions.borrow_mut().extend(decided);
+    transaction
         .prepare_cached(
             "INSERT INTO decision (id, number, number_masked, country, blocked, verified_before, reasons)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",

@@ -33,6 +33,7 @@ use super::{
 };
 use crate::{
     clock::UnixMillis,
+    metrics::StoreMetrics,
     model::{
         Limit, Outcome, PhoneNumber, SecurityCode, Verdict, VerificationId,
         guard::{Conversion, Decision},
@@ -263,6 +264,10 @@ impl Store for Sqlite {
     async fn decisions(&self, limit: u32) -> Result<Vec<Decision>, StoreError> {
         self.read(move |connection| guard::decisions(connection, limit))
             .await
+    }
+
+    fn metrics(&self) -> Arc<StoreMetrics> {
+        self.writer.metrics()
     }
 
     async fn caps(&self) -> Result<Vec<CapLog>, StoreError> {

@@ -6,6 +6,7 @@
 //! harms none of the others in its group.
 
 use std::{
+    cell::RefCell,
     ops::Deref,
     sync::{Arc, Mutex, PoisonError},
     thread,
@@ -13,10 +14,13 @@ use std::{
 };
 
 use rusqlite::Connection;
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
 
 use super::{Fault, counter::Counters};
-use crate::store::StoreError;
+use crate::{metrics::StoreMetrics, store::StoreError};
 
 /// Operations that wait for the writer; more wait at the door.
 const QUEUE_LENGTH: usize = 4096;
@@ -61,10 +65,15 @@ where
     }
 }
 
+/// The code of a reason, and whether a message was refused for it.
+type Decided = (&'static str, bool);
+
 /// What an operation runs in: the connection, and the counters that its group has in hand.
 pub(super) struct Transaction<'a> {
     connection: &'a Connection,
     pub(super) counters: Counters,
+    /// What the guard decided, by reason, and whether the message was refused: counted once it is durable.
+    pub(super) decisions: RefCell<Vec<Decided>>,
 }
 
 impl<'a> Transaction<'a> {
@@ -73,6 +82,7 @@ impl<'a> Transaction<'a> {
         Ok(Self {
             connection,
             counters: Counters::default(),
+            decisions: RefCell::default(),
         })
     }
 }
@@ -91,6 +101,7 @@ type Group = Vec<Box<dyn Operation>>;
 pub(super) struct Writer {
     operations: Option<mpsc::Sender<Box<dyn Operation>>>,
     unhurried: Arc<Mutex<Group>>,
+    metrics: Arc<StoreMetrics>,
     thread: Option<thread::JoinHandle<()>>,
 }
 
@@ -99,15 +110,22 @@ impl Writer {
         let (operations, waiting) = mpsc::channel(QUEUE_LENGTH);
         let unhurried = Arc::<Mutex<Group>>::default();
         let joining = Arc::clone(&unhurried);
+        let metrics = Arc::<StoreMetrics>::default();
+        let counting = Arc::clone(&metrics);
         let thread = thread::Builder::new()
             .name("store-writer".into())
-            .spawn(move || write(&connection, waiting, &joining))
+            .spawn(move || write(&connection, waiting, &joining, &counting))
             .expect("a thread can be started while the program starts");
         Self {
             operations: Some(operations),
             unhurried,
+            metrics,
             thread: Some(thread),
         }
+    }
+
+    pub(super) fn metrics(&self) -> Arc<StoreMetrics> {
+        Arc::clone(&self.metrics)
     }
 
     /// Runs an operation; returns when it is durable.
@@ -167,7 +185,12 @@ impl Drop for Writer {
     }
 }
 
-fn write(connection: &Connection, mut waiting: mpsc::Receiver<Box<dyn Operation>>, unhurried: &Mutex<Group>) {
+fn write(
+    connection: &Connection,
+    mut waiting: mpsc::Receiver<Box<dyn Operation>>,
+    unhurried: &Mutex<Group>,
+    metrics: &StoreMetrics,
+) {
     let join = |group: &mut Group| {
         let mut unhurried = unhurried.lock().unwrap_or_else(PoisonError::into_inner);
         group.append(&mut unhurried);
@@ -177,7 +200,7 @@ fn write(connection: &Connection, mut waiting: mpsc::Receiver<Box<dyn Operation>
         // Those first, since they were asked for first.
         join(&mut group);
         group.append(&mut asked);
-        finish(connection, &mut group, |group| {
+        finish(connection, &mut group, metrics, |group| {
             while group.len() < MAX_GROUP
                 && let Ok(operation) = waiting.try_recv()
             {
@@ -187,17 +210,25 @@ fn write(connection: &Connection, mut waiting: mpsc::Receiver<Box<dyn Operation>
     }
     join(&mut group);
     if !group.is_empty() {
-        finish(connection, &mut group, |_| {});
+        finish(connection, &mut group, metrics, |_| {});
     }
     // Leaves one file behind instead of three.
     let _ = connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");
 }
 
 /// Runs a group, and what `join` adds to it meanwhile.
-fn finish(connection: &Connection, group: &mut Group, join: impl FnMut(&mut Group)) {
-    let committed = commit(connection, group, join).map_err(|error| {
+fn finish(connection: &Connection, group: &mut Group, metrics: &StoreMetrics, join: impl FnMut(&mut Group)) {
+    let began = Instant::now();
+    let committed = commit(connection, group, join);
+    metrics.committed(group.len(), began.elapsed(), committed.is_ok());
+    let committed = committed.map_err(|error| {
         roll_back(connection);
         StoreError::Unavailable(error.to_string())
+    });
+    let committed = committed.map(|decisions| {
+        for (reason, is_blocked) in decisions {
+            metrics.decided(reason, is_blocked);
+        }
     });
     for operation in group.drain(..) {
         operation.answer(committed.clone());
@@ -208,7 +239,7 @@ fn commit(
     connection: &Connection,
     group: &mut Group,
     mut join: impl FnMut(&mut Group),
-) -> rusqlite::Result<()> {
+) -> rusqlite::Result<Vec<Decided>> {
     let transaction = Transaction::begin(connection)?;
     let mut succeeded = 0;
     while succeeded < group.len() && group[succeeded].run(&transaction) {
@@ -220,22 +251,26 @@ fn commit(
     }
     if succeeded == group.len() {
         transaction.counters.write(connection)?;
-        return run(connection, "COMMIT");
+        run(connection, "COMMIT")?;
+        return Ok(transaction.decisions.take());
     }
     // One failed, which is rare. All run again, each where it can be undone alone.
     roll_back(connection);
     let transaction = Transaction::begin(connection)?;
     for operation in group {
         run(connection, "SAVEPOINT operation")?;
+        let decided = transaction.decisions.borrow().len();
         if operation.run(&transaction) {
             transaction.counters.write(connection)?;
         } else {
             transaction.counters.forget();
+            transaction.decisions.borrow_mut().truncate(decided);
             run(connection, "ROLLBACK TO operation")?;
         }
         run(connection, "RELEASE operation")?;
     }
-    run(connection, "COMMIT")
+    run(connection, "COMMIT")?;
+    Ok(transaction.decisions.take())
 }
 
 /// Some failures, such as a full disk, roll back by themselves.

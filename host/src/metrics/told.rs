@@ -1,0 +1,349 @@
+//! The page of metrics, put together when it is asked for.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, PoisonError},
+};
+
+use super::{
+    handles::{HttpMetrics, MessageMetrics, StoreMetrics, VerificationMetrics, WorkerMetrics},
+    page::Page,
+    process,
+};
+use crate::{clock::UnixMillis, dispatch::BreakerState, http::Loaded, model::Region, verifier::CapUse};
+
+/// The handles of all parts.
+#[derive(Clone, Debug, Default)]
+pub struct Metrics {
+    /// Of the router.
+    pub http: Arc<HttpMetrics>,
+    /// Of the dispatcher.
+    pub messages: Arc<MessageMetrics>,
+    /// Of the verifier.
+    pub verifications: Arc<VerificationMetrics>,
+    /// Of the store.
+    pub store: Arc<StoreMetrics>,
+    /// Of the loader.
+    pub workers: Arc<WorkerMetrics>,
+}
+
+/// What nobody counts, since it can be looked at.
+pub struct Facts<'a> {
+    /// What serves.
+    pub backend: &'a Loaded,
+    /// Its breaker.
+    pub breaker: BreakerState,
+    /// How often that opened.
+    pub breaker_opened: u64,
+    /// Places of the queue to the backend that are taken, and all of them.
+    pub queue: (usize, usize),
+    /// Lines of the log that nothing took in time.
+    pub log_lines_lost: u64,
+    /// The caps of the limits.
+    pub caps: &'a [CapUse],
+    /// When this process began.
+    pub started_at: UnixMillis,
+}
+
+impl Metrics {
+    /// All that there is to tell now.
+    pub fn page(&self, facts: &Facts<'_>) -> Page {
+        let mut page = Page::default();
+        about(&mut page, facts.backend);
+        self.http(&mut page);
+        self.verifications(&mut page);
+        self.messages(&mut page, facts);
+        caps(&mut page, facts.caps);
+        self.store(&mut page);
+        self.workers(&mut page);
+        page.counter(
+            "phone_verify_log_lines_lost_total",
+            "Lines of the log that were lost, since nothing took them in time.",
+        )
+        .whole(&[], facts.log_lines_lost);
+        own_process(&mut page, facts.started_at);
+        page
+    }
+
+    fn http(&self, page: &mut Page) {
+        let routes = self.http.routes.all();
+        let requests = page.counter("phone_verify_http_requests_total", "Requests that were answered.");
+        for (name, route) in &routes {
+            for ((method, status, code), count) in route.answers.all() {
+                let labels = [
+                    ("route", name.as_str()),
+                    ("method", method),
+                    ("status", &status.to_string()),
+                    ("code", code),
+                ];
+                requests.whole(&labels, count.get());
+            }
+        }
+        let durations = page.histogram(
+            "phone_verify_http_request_duration_seconds",
+            "How long it took until a request was answered.",
+        );
+        for (name, route) in &routes {
+            for (method, duration) in route.durations.all() {
+                durations.seen(&[("route", name), ("method", method)], &duration);
+            }
+        }
+    }
+
+    fn verifications(&self, page: &mut Page) {
+        let counted = &self.verifications;
+        let begun = page.counter(
+            "phone_verify_verifications_started_total",
+            "Verifications that were begun, by country.",
+        );
+        for (country, count) in counted.begun.all() {
+            begun.whole(&[("country", &code(country))], count.get());
+        }
+        let verified = page.counter(
+            "phone_verify_verifications_verified_total",
+            "Codes that came back and were right, by country.",
+        );
+        for (country, count) in counted.verified.all() {
+            verified.whole(&[("country", &code(country))], count.get());
+        }
+        let failed = page.counter(
+            "phone_verify_verifications_failed_total",
+            "Verifications that ended otherwise, by reason and country.",
+        );
+        for ((reason, country), count) in counted.failed.all() {
+            failed.whole(&[("reason", reason), ("country", &code(country))], count.get());
+        }
+        failed.whole(
+            &[("reason", "expired"), ("country", "")],
+            self.messages.expired.get(),
+        );
+        let checks = page.counter(
+            "phone_verify_checks_total",
+            "Codes that came back, by the verdict.",
+        );
+        for (verdict, count) in counted.checks.all() {
+            checks.whole(&[("verdict", verdict)], count.get());
+        }
+        let limited = page.counter(
+            "phone_verify_limit_refusals_total",
+            "Messages that were refused for a limit, by its name.",
+        );
+        for (limit, count) in counted.limited.all() {
+            limited.whole(&[("limit", limit)], count.get());
+        }
+        let decisions = page.counter(
+            "phone_verify_guard_decisions_total",
+            "What the guard found against messages, and whether they were refused for it.",
+        );
+        for ((reason, is_blocked), count) in self.store.decisions.all() {
+            let action = if is_blocked { "blocked" } else { "allowed" };
+            decisions.whole(&[("reason", reason), ("action", action)], count.get());
+        }
+    }
+
+    fn messages(&self, page: &mut Page, facts: &Facts<'_>) {
+        let outcomes = page.counter(
+            "phone_verify_messages_total",
+            "Messages by what became of them, and where a failure arose.",
+        );
+        for ((backend, class, origin), count) in self.messages.outcomes.all() {
+            let labels = [("backend", &*backend), ("class", class), ("origin", origin)];
+            outcomes.whole(&labels, count.get());
+        }
+        let tries = page.histogram(
+            "phone_verify_send_duration_seconds",
+            "How long a backend took over one try to send a message.",
+        );
+        for (backend, duration) in self.messages.tries.all() {
+            tries.seen(&[("backend", &backend)], &duration);
+        }
+        let under_way = self
+            .messages
+            .begun
+            .get()
+            .saturating_sub(self.messages.ended.get());
+        page.gauge(
+            "phone_verify_messages_under_way",
+            "Messages that a backend has now.",
+        )
+        .whole(&[], under_way);
+        let (taken, all) = facts.queue;
+        page.gauge(
+            "phone_verify_queue_messages",
+            "Messages that wait for their turn, and registrations that have reserved a place.",
+        )
+        .whole(&[], taken as u64);
+        page.gauge("phone_verify_queue_capacity", "Messages that may wait.")
+            .whole(&[], all as u64);
+        let backend = facts.backend.name.as_str();
+        let breaker = page.gauge(
+            "phone_verify_breaker",
+            "1 for the state of the breaker: closed lets messages through, open refuses them.",
+        );
+        for (name, state) in [
+            ("closed", BreakerState::Closed),
+            ("open", BreakerState::Open),
+            ("probing", BreakerState::Probing),
+        ] {
+            let labels = [("backend", backend), ("state", name)];
+            breaker.whole(&labels, u64::from(state == facts.breaker));
+        }
+        page.counter(
+            "phone_verify_breaker_opened_total",
+            "How often the breaker opened.",
+        )
+        .whole(&[], facts.breaker_opened);
+    }
+
+    fn store(&self, page: &mut Page) {
+        let store = &self.store;
+        page.histogram(
+            "phone_verify_store_commit_duration_seconds",
+            "How long a group of writes took until it was durable.",
+        )
+        .seen(&[], &store.commits);
+        page.histogram(
+            "phone_verify_store_commit_operations",
+            "How many writes were in a group.",
+        )
+        .seen(&[], &store.operations);
+        page.counter(
+            "phone_verify_store_commit_failures_total",
+            "Groups of writes that could not be made durable.",
+        )
+        .whole(&[], store.failed.get());
+    }
+
+    fn workers(&self, page: &mut Page) {
+        let workers = &self.workers;
+        let started = page.counter(
+            "phone_verify_workers_started_total",
+            "Worker processes that were started, by library.",
+        );
+        for (library, count) in workers.started.all() {
+            started.whole(&[("library", &library)], count.get());
+        }
+        let ended = page.counter(
+            "phone_verify_workers_ended_total",
+            "Worker processes that ended, by cause.",
+        );
+        for ((library, cause), count) in workers.ended.all() {
+            ended.whole(&[("library", &library), ("cause", cause)], count.get());
+        }
+        let running = workers
+            .running
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        let mut by_library = BTreeMap::<&str, (u64, u64)>::new();
+        let ended = process::used("self").map(|used| used.by_ended_children);
+        let mut processor = ended.unwrap_or_default();
+        for (process, library) in &running {
+            let (count, bytes) = by_library.entry(library).or_default();
+            *count += 1;
+            if let Some(used) = process::used(&process.to_string()) {
+                processor += used.processor;
+                *bytes += used.resident_bytes;
+            }
+        }
+        let count = page.gauge("phone_verify_workers", "Worker processes that run now.");
+        for (library, (running, _)) in &by_library {
+            count.whole(&[("library", library)], *running);
+        }
+        let memory = page.gauge(
+            "phone_verify_worker_resident_memory_bytes",
+            "Memory of the worker processes that run now.",
+        );
+        for (library, (_, bytes)) in &by_library {
+            memory.whole(&[("library", library)], *bytes);
+        }
+        let seconds = page.counter(
+            "phone_verify_worker_cpu_seconds_total",
+            "Processor time of all worker processes until now.",
+        );
+        if ended.is_some() {
+            seconds.decimal(&[], processor.as_secs_f64());
+        }
+    }
+}
+
+fn code(country: Option<Region>) -> String {
+    country.map(Region::code).unwrap_or_default()
+}
+
+fn about(page: &mut Page, backend: &Loaded) {
+    page.gauge(
+        "phone_verify_build_info",
+        "Always 1; the labels say which program it is.",
+    )
+    .whole(
+        &[
+            ("version", env!("CARGO_PKG_VERSION")),
+            ("os", std::env::consts::OS),
+            ("arch", std::env::consts::ARCH),
+        ],
+        1,
+    );
+    page.gauge(
+        "phone_verify_backend_info",
+        "Always 1; the labels say which backend serves.",
+    )
+    .whole(
+        &[
+            ("name", &backend.name),
+            ("version", &backend.version),
+            ("abi", &backend.abi),
+            ("isolation", &backend.isolation),
+        ],
+        1,
+    );
+}
+
+fn caps(page: &mut Page, caps: &[CapUse]) {
+    let used = page.gauge(
+        "phone_verify_cap_used_ratio",
+        "How much of a cap of the limits is used, from 0 to 1.",
+    );
+    for cap in caps {
+        used.decimal(&[("limit", cap.code), ("country", &cap.country)], cap.ratio());
+    }
+    let open = page.gauge(
+        "phone_verify_cap_open_ratio",
+        "From how much of a cap on numbers of which nothing is known are refused.",
+    );
+    for cap in caps {
+        open.decimal(
+            &[("limit", cap.code), ("country", &cap.country)],
+            cap.open_ratio(),
+        );
+    }
+}
+
+fn own_process(page: &mut Page, started_at: UnixMillis) {
+    let used = process::used("self");
+    let seconds = page.counter(
+        "process_cpu_seconds_total",
+        "Processor time of this process until now.",
+    );
+    if let Some(used) = used {
+        seconds.decimal(&[], used.processor.as_secs_f64());
+    }
+    let memory = page.gauge("process_resident_memory_bytes", "Memory of this process.");
+    if let Some(used) = used {
+        memory.whole(&[], used.resident_bytes);
+    }
+    let files = process::files();
+    let open = page.gauge("process_open_fds", "Files that this process has open.");
+    if let Some(files) = files {
+        open.whole(&[], files.open);
+    }
+    let max = page.gauge("process_max_fds", "Files that it may have open.");
+    if let Some(files) = files.and_then(|files| files.max) {
+        max.whole(&[], files);
+    }
+    page.gauge(
+        "process_start_time_seconds",
+        "When this process began, in seconds since 1970.",
+    )
+    .whole(&[], started_at.0 / 1000);
+}
