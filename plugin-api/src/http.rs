@@ -153,13 +153,16 @@ impl Response {
             .map(|header| header.1.as_str())
     }
 
-    /// `Retry-After` in seconds; its date form is not read.
+    /// `Retry-After`: how long to wait before another try. Of its two forms (RFC 9110, section 10.2.3) the host makes one, a
+    /// number of seconds. A date is read beside the answer's own `Date`.
     pub fn retry_after(&self) -> Option<Duration> {
-        self.header("retry-after")?
-            .trim()
-            .parse()
-            .ok()
-            .map(Duration::from_secs)
+        let text = self.header("retry-after")?.trim();
+        if let Ok(seconds) = text.parse() {
+            return Some(Duration::from_secs(seconds));
+        }
+        let until = httpdate::parse_http_date(text).ok()?;
+        let sent_at = httpdate::parse_http_date(self.header("date")?).ok()?;
+        Some(until.duration_since(sent_at).unwrap_or_default())
     }
 
     /// The body.

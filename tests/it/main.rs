@@ -25,6 +25,7 @@ mod logging;
 mod metrics;
 mod native;
 mod providers;
+mod proxies;
 mod refusals;
 mod retention;
 mod send;

@@ -4,5 +4,6 @@ pub mod artifacts;
 pub mod client;
 pub mod daemon;
 pub mod gateways;
+pub mod proxy;
 pub mod service;
 pub mod site;

@@ -205,6 +205,9 @@ impl Site {
         for variable in ["PHONE_VERIFY_SETTINGS", "RUST_LOG", "RUST_BACKTRACE", "NO_COLOR"] {
             command.env_remove(variable);
         }
+        for variable in ["ALL_PROXY", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"] {
+            command.env_remove(variable).env_remove(variable.to_lowercase());
+        }
         command
     }
 

@@ -23,7 +23,7 @@ use criterion::Criterion;
 use phone_verify::{
     backends::{
         Backend, BackendName, BaseCalls, Call, Isolation, IsolationRules, Loader, LoaderConfig, Next,
-        Running, TrustRules,
+        Outbound, Running, TrustRules,
     },
     clock::Clock,
     entropy::Entropy,
@@ -310,6 +310,7 @@ fn loader(directory: &TempDir, generation: u32, isolation: Isolation) -> Loader 
         clock: Clock::system(),
         entropy: Entropy::system(),
         allow_private_addresses: false,
+        outbound: Outbound::default(),
         requests_at_once: 256,
         isolation: IsolationRules {
             default: isolation,

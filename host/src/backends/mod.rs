@@ -41,7 +41,7 @@ pub use self::{
         BackendReport, Choice, LibraryAbout, LibraryReport, Loader, LoaderConfig, Next, RolledBack, Running,
         Seen, VersionReport,
     },
-    services::http::{Played, SentRequest, StandIn},
+    services::http::{ClientCertificate, Outbound, Played, Proxies, Proxy, SentRequest, StandIn},
     trust::{Trust, TrustRules},
 };
 use crate::model::{Receipt, SecurityCode, SendFailure, Verdict};

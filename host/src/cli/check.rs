@@ -59,6 +59,7 @@ impl Check {
                 "encoding": size.encoding(),
                 "characters": size.characters,
             })).collect::<Vec<_>>(),
+            "http": settings.http.shown(),
             "warnings": warnings,
         });
         self.common.output().result(&result, || {
@@ -67,10 +68,16 @@ impl Check {
             } else {
                 ""
             };
+            let http: String = settings
+                .http
+                .shown()
+                .iter()
+                .map(|line| format!("\n  http      {line}"))
+                .collect();
             let language = &phone_verification.language;
             let texts: String = texts.iter().map(|text| shown(text, language)).collect();
             format!(
-                "all is well\n  backend   {}{sandbox}\n  isolation {}\n  listen    {}\n  database  {}{texts}",
+                "all is well\n  backend   {}{sandbox}\n  isolation {}\n  listen    {}\n  database  {}{http}{texts}",
                 backend.name(),
                 backend.isolation(),
                 settings.server.listen,

@@ -133,6 +133,7 @@ fn loader_config(settings: &Settings, at_start: &Settings, clock: &Clock, entrop
         clock: clock.clone(),
         entropy: entropy.clone(),
         allow_private_addresses: settings.plugins.allow_private_addresses,
+        outbound: settings.http.clone(),
         requests_at_once: at_start.dispatch.limits.concurrency.max(MIN_REQUESTS_AT_ONCE),
         isolation: settings.plugins.isolation.clone(),
         trust,

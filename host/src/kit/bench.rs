@@ -28,7 +28,7 @@ use super::{
 use crate::{
     backends::{
         Backend, BackendName, BackendReport, BaseCalls, Call, Isolation, IsolationRules, LibraryReport,
-        Loader, LoaderConfig, OptionInfo, Played, Refusal, SentRequest, TrustRules,
+        Loader, LoaderConfig, OptionInfo, Outbound, Played, Refusal, SentRequest, TrustRules,
     },
     clock::{Clock, UnixMillis},
     entropy::Entropy,
@@ -570,6 +570,7 @@ fn loader(order: &Order, network: &Arc<Network>, isolation: Isolation) -> Loader
         clock: Clock::manual(NOW),
         entropy: Entropy::seeded(1),
         allow_private_addresses: false,
+        outbound: Outbound::default(),
         requests_at_once: 256,
         isolation: IsolationRules {
             default: isolation,

@@ -10,6 +10,7 @@ mod changes;
 mod dispatch;
 mod document;
 mod guard;
+mod http;
 mod limits;
 mod log;
 mod messages;
@@ -36,7 +37,10 @@ pub use store::{Keys, Store};
 use document::Document;
 use reader::Reader;
 
-use crate::verifier::{Guard, RateLimits};
+use crate::{
+    backends::Outbound,
+    verifier::{Guard, RateLimits},
+};
 
 /// The documented defaults, as `phone-verify settings --defaults` prints them.
 pub const DEFAULTS: &str = include_str!("../../default.toml");
@@ -60,6 +64,8 @@ pub struct Settings {
     pub store: Store,
     /// Libraries.
     pub plugins: Plugins,
+    /// What backends' requests go through.
+    pub http: Outbound,
     /// Bounds of sending.
     pub dispatch: Dispatch,
     /// How many SMS, to whom, for whom, and at what price.
@@ -148,6 +154,7 @@ impl Settings {
         let api = Api::read(&mut reader);
         let store = Store::read(&mut reader);
         let plugins = Plugins::read(&mut reader, &store.database);
+        let http = http::read(&mut reader);
         let dispatch = Dispatch::read(&mut reader);
         let lifetime = phone_verification.as_ref().map(|settings| settings.expiration);
         let limits = limits::read(&mut reader, lifetime.unwrap_or_default());
@@ -161,6 +168,7 @@ impl Settings {
             api,
             store,
             plugins,
+            http,
             dispatch,
             limits,
             guard,

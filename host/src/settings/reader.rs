@@ -208,7 +208,7 @@ impl Section<'_> {
         key: &'static str,
         read: impl Fn(&Value) -> Result<T, String>,
     ) -> (T, Option<usize>) {
-        self.get_and_show(key, false, read)
+        self.get_and_show(key, |_| false, read)
     }
 
     /// A setting whose value is never shown, wherever it came from.
@@ -217,13 +217,23 @@ impl Section<'_> {
         key: &'static str,
         read: impl Fn(&Value) -> Result<T, String>,
     ) -> (T, Option<usize>) {
-        self.get_and_show(key, true, read)
+        self.get_and_show(key, |_| true, read)
+    }
+
+    /// A setting that is an address, whose value is not shown where it holds a user's name or password.
+    pub(super) fn get_address<T>(
+        &mut self,
+        key: &'static str,
+        read: impl Fn(&Value) -> Result<T, String>,
+    ) -> (T, Option<usize>) {
+        let holds_credentials = |value: &Value| text(value).is_ok_and(|text| text.contains('@'));
+        self.get_and_show(key, holds_credentials, read)
     }
 
     fn get_and_show<T>(
         &mut self,
         key: &'static str,
-        is_secret: bool,
+        is_secret: fn(&Value) -> bool,
         read: impl Fn(&Value) -> Result<T, String>,
     ) -> (T, Option<usize>) {
         let default = self.default(key);
@@ -232,7 +242,7 @@ impl Section<'_> {
         if let Some(entry) = entry.filter(|entry| entry.value.is_resolved()) {
             match read(&entry.value) {
                 Ok(value) => {
-                    let shown = if entry.value.referred() || is_secret {
+                    let shown = if entry.value.referred() || is_secret(&entry.value) {
                         "\"***\"".into()
                     } else {
                         entry.value.to_toml()

@@ -157,4 +157,11 @@ fn the_wait_that_the_provider_asks_for_is_kept() {
     let error = sent(Ok(answer(429, &[("Retry-After", " 7 ")], ""))).unwrap_err();
     assert_eq!((error.kind, error.retry_after_ms), (kind::THROTTLED, 7000));
     assert_eq!(error.code, "acme_http_429");
+    // The other form, by the clock of the provider.
+    let until = [
+        ("Date", "Sun, 06 Nov 1994 08:49:37 GMT"),
+        ("Retry-After", "Sun, 06 Nov 1994 08:49:44 GMT"),
+    ];
+    let error = sent(Ok(answer(429, &until, ""))).unwrap_err();
+    assert_eq!((error.kind, error.retry_after_ms), (kind::THROTTLED, 7000));
 }

@@ -12,8 +12,8 @@ use std::{
 
 use phone_verify::{
     backends::{
-        Backend, BackendName, BaseCalls, Call, Isolation, IsolationRules, Loader, LoaderConfig, Refusal,
-        TrustRules,
+        Backend, BackendName, BaseCalls, Call, Isolation, IsolationRules, Loader, LoaderConfig, Outbound,
+        Refusal, TrustRules,
     },
     clock::Clock,
     entropy::Entropy,
@@ -72,6 +72,7 @@ impl<const WORKER: bool> Shelves<WORKER> {
             clock: Clock::system(),
             entropy: Entropy::system(),
             allow_private_addresses,
+            outbound: Outbound::default(),
             requests_at_once: REQUESTS_AT_ONCE,
             isolation,
             trust: TrustRules::default(),

@@ -8,8 +8,8 @@ use std::{
 
 use phone_verify::{
     backends::{
-        Backend, BackendName, BaseCalls, Call, Isolation, IsolationRules, Loader, LoaderConfig, Refusal,
-        TrustRules,
+        Backend, BackendName, BaseCalls, Call, Isolation, IsolationRules, Loader, LoaderConfig, Outbound,
+        Refusal, TrustRules,
     },
     clock::Clock,
     entropy::Entropy,
@@ -74,6 +74,7 @@ pub(crate) fn load(backend: &str, options: &Map<String, Value>) -> Result<Backen
             entropy: Entropy::system(),
             // A gateway's address is the operator's own BASE_URL, which needs no special word.
             allow_private_addresses: false,
+            outbound: Outbound::default(),
             requests_at_once: 256,
             isolation: IsolationRules {
                 default: Isolation::Inline,

@@ -29,6 +29,8 @@ pub enum Behaviour {
     AnswerAfter(Duration),
     /// Takes the SMS and answers when [`super::Gateway::release`] is called.
     Hold,
+    /// Takes the SMS and answers in gzip, which nobody asked for.
+    Gzip,
     /// Takes the SMS and answers with half of the JSON.
     BrokenJson,
     /// Takes the SMS and answers with 8 MiB.

@@ -2,6 +2,7 @@
 //! answer (or the connection) what the script says. It ends with the value that holds it.
 
 use std::{
+    io::Write,
     net::SocketAddr,
     sync::{
         Arc, Mutex,
@@ -18,6 +19,7 @@ use axum::{
     response::Response,
     routing::post,
 };
+use flate2::{Compression, write::GzEncoder};
 use serde_json::{Map, Value};
 use tokio::{
     net::TcpListener,
@@ -289,13 +291,22 @@ async fn serve<P: Provider>(
         Behaviour::HugeBody => body.extend(std::iter::repeat_n(' ', HUGE_BYTES)),
         _ => {}
     }
+    let mut body = body.into_bytes();
+    if behaviour == Behaviour::Gzip {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+        encoder.write_all(&body).expect("memory takes it");
+        body = encoder.finish().expect("memory takes it");
+    }
     let mut response = Response::builder()
         .status(answer.status)
         .header(header::CONTENT_TYPE, "application/json");
+    if behaviour == Behaviour::Gzip {
+        response = response.header(header::CONTENT_ENCODING, "gzip");
+    }
     if let Some(seconds) = answer.retry_after_s {
         response = response.header(header::RETRY_AFTER, seconds);
     }
     response
         .body(Body::from(body))
-        .expect("the status and both headers are valid")
+        .expect("the status and the headers are valid")
 }

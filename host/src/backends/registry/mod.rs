@@ -34,7 +34,7 @@ use super::{
     scrub::Scrubber,
     services::{
         Services,
-        http::{Bounds, Clients, Egress, Http, StandIn},
+        http::{Bounds, Clients, Egress, Http, Outbound, StandIn},
     },
     stage,
     trust::{Build, Lock, TrustRules},
@@ -55,6 +55,8 @@ pub struct LoaderConfig {
     pub entropy: Entropy,
     /// Whether backends may call http:// and private addresses, for tests and for proxies.
     pub allow_private_addresses: bool,
+    /// What backends' requests go through.
+    pub outbound: Outbound,
     /// HTTP requests of one backend that are under way at once; more wait.
     pub requests_at_once: usize,
     /// Which libraries run in this process, and which in one of their own.
@@ -107,9 +109,9 @@ impl Loader {
     /// Nothing is read or loaded yet.
     pub fn new(config: LoaderConfig) -> Self {
         Self {
+            clients: Arc::new(Clients::through(config.outbound.clone())),
             config,
             platform: Platform::here(),
-            clients: Arc::default(),
             masks_secrets: true,
             records: true,
             opened: Arc::default(),
@@ -129,9 +131,9 @@ impl Loader {
     #[must_use]
     pub fn reconfigured(&self, config: LoaderConfig) -> Self {
         Self {
+            clients: self.clients.changed_to(&config.outbound),
             config,
             platform: Platform::here(),
-            clients: Arc::clone(&self.clients),
             masks_secrets: self.masks_secrets,
             records: self.records,
             opened: Arc::clone(&self.opened),
@@ -238,6 +240,7 @@ impl Loader {
                 clients: Arc::clone(&self.clients),
                 egress,
                 bounds: Bounds::new(self.config.requests_at_once),
+                clock: self.config.clock.clone(),
             },
         ));
         #[cfg(unix)]

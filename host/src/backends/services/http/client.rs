@@ -3,33 +3,65 @@
 //! Made at the first request, because the TLS roots cost memory and time that a daemon without a
 //! request does not owe.
 
-use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    fmt,
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use reqwest::{
-    Client, ClientBuilder,
+    Client, ClientBuilder, Url,
     dns::{Addrs, Name, Resolve, Resolving},
+    header::{ACCEPT_ENCODING, HeaderMap, HeaderValue},
     redirect,
 };
 use tokio::sync::OnceCell;
 
 use super::{
-    StandIn,
+    Outbound, StandIn,
     egress::{Route, is_public},
+    outbound::{ClientCertificate, Proxy},
 };
 
 /// Well below a call's deadline: when it strikes, nothing was sent, and the call can say so.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(4);
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Both clients, made when they are needed.
+/// The clients, each made when it is needed: there are no more than ways that the settings can name.
 #[derive(Default)]
 pub(in crate::backends) struct Clients {
-    public: OnceCell<Client>,
-    trusted: OnceCell<Client>,
+    outbound: Outbound,
+    made: Mutex<HashMap<Kind, Arc<OnceCell<Client>>>>,
     stand_in: Option<Arc<dyn StandIn>>,
 }
 
+/// What tells one client from another.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Kind {
+    route: Route,
+    proxy: Option<Url>,
+    /// By its place in the settings.
+    certificate: Option<usize>,
+}
+
+/// How a request gets where it goes.
+pub(super) struct Way<'a> {
+    pub(super) route: Route,
+    pub(super) proxy: Option<&'a Proxy>,
+    certificate: Option<(usize, &'a ClientCertificate)>,
+}
+
 impl Clients {
+    /// Those that go through what the settings name.
+    pub(in crate::backends) fn through(outbound: Outbound) -> Self {
+        Self {
+            outbound,
+            ..Self::default()
+        }
+    }
+
     /// None at all: every exchange is played.
     pub(in crate::backends) fn played(stand_in: Arc<dyn StandIn>) -> Self {
         Self {
@@ -38,41 +70,86 @@ impl Clients {
         }
     }
 
+    /// The same connections again, if they go through the same.
+    pub(in crate::backends) fn changed_to(self: &Arc<Self>, outbound: &Outbound) -> Arc<Self> {
+        if self.stand_in.is_some() || self.outbound == *outbound {
+            return Arc::clone(self);
+        }
+        Arc::new(Self::through(outbound.clone()))
+    }
+
     pub(super) fn stand_in(&self) -> Option<&dyn StandIn> {
         self.stand_in.as_deref()
     }
 
-    pub(super) async fn get(&self, route: Route) -> Result<&Client, reqwest::Error> {
-        match route {
-            Route::Public => {
-                let make = || make(|builder| builder.dns_resolver(Arc::new(PublicOnly)));
-                self.public.get_or_try_init(make).await
-            }
-            Route::Trusted => self.trusted.get_or_try_init(|| make(|builder| builder)).await,
+    pub(super) fn way(&self, route: Route, url: &Url) -> Way<'_> {
+        let mut certificates = self.outbound.certificates.iter().enumerate();
+        Way {
+            route,
+            proxy: self.outbound.proxies.on_the_way_to(url),
+            certificate: certificates.find(|(_, certificate)| certificate.is_for(url)),
         }
+    }
+
+    pub(super) async fn get(&self, way: &Way<'_>) -> Result<Client, reqwest::Error> {
+        let kind = Kind {
+            route: way.route,
+            proxy: way.proxy.map(|proxy| proxy.url().clone()),
+            certificate: way.certificate.map(|(at, _)| at),
+        };
+        let cell = {
+            let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(made.entry(kind.clone()).or_default())
+        };
+        let certificate = way.certificate.map(|(_, certificate)| certificate.clone());
+        let client = cell
+            .get_or_try_init(|| make(move || special(&kind, certificate.as_ref())))
+            .await?;
+        Ok(client.clone())
+    }
+}
+
+/// What one kind of clients has of its own.
+fn special(kind: &Kind, certificate: Option<&ClientCertificate>) -> Result<ClientBuilder, reqwest::Error> {
+    let mut builder = Client::builder();
+    builder = match &kind.proxy {
+        Some(proxy) => builder.proxy(reqwest::Proxy::all(proxy.clone())?),
+        None => builder.no_proxy(),
+    };
+    // With a proxy the resolver is asked for that alone, which may be anywhere; `egress` judges the name.
+    if kind.route == Route::Public && kind.proxy.is_none() {
+        builder = builder.dns_resolver(Arc::new(PublicOnly));
+    }
+    match certificate {
+        Some(certificate) => Ok(builder.identity(certificate.identity()?)),
+        None => Ok(builder),
     }
 }
 
 /// Off the runtime's threads: reading the system's certificates takes milliseconds.
-async fn make(special: fn(ClientBuilder) -> ClientBuilder) -> Result<Client, reqwest::Error> {
+async fn make(
+    special: impl Fn() -> Result<ClientBuilder, reqwest::Error> + Send + 'static,
+) -> Result<Client, reqwest::Error> {
     let build = move || {
         // Whoever was first keeps its provider; they are all good.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let builder = || {
-            special(Client::builder())
+            let uncoded = HeaderMap::from_iter([(ACCEPT_ENCODING, HeaderValue::from_static("identity"))]);
+            let builder = special()?
                 .redirect(redirect::Policy::none())
-                .no_proxy()
+                .default_headers(uncoded)
                 .referer(false)
                 .connect_timeout(CONNECT_TIMEOUT)
                 .pool_idle_timeout(IDLE_TIMEOUT)
-                .user_agent(concat!("phone-verify/", env!("CARGO_PKG_VERSION")))
+                .user_agent(concat!("phone-verify/", env!("CARGO_PKG_VERSION")));
+            Ok::<_, reqwest::Error>(builder)
         };
-        builder().build().or_else(|error| {
+        builder()?.build().or_else(|error| {
             tracing::warn!(
                 error = &error as &dyn std::error::Error,
                 "no trusted certificates, so that no https request can succeed; install the system's CA certificates"
             );
-            builder().tls_certs_only([]).build()
+            builder()?.tls_certs_only([]).build()
         })
     };
     match tokio::task::spawn_blocking(build).await {

@@ -3,12 +3,18 @@
 //!
 //! Invariant: without the operator's word no request goes to a private address, whatever a name resolves to.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    time::Duration,
+};
 
 use reqwest::Url;
 
+/// How long a name may take to resolve before the proxy is left to do it.
+const LOOKUP_LIMIT: Duration = Duration::from_secs(1);
+
 /// Which client makes a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Route {
     /// Names that resolve to private addresses are refused.
     Public,
@@ -80,6 +86,33 @@ impl Egress {
             return Err(format!("{host} is a private address"));
         }
         Ok(Route::Public)
+    }
+}
+
+/// Judges a name that a proxy is to resolve, for whoever may reach public addresses alone. Networks with a proxy often do
+/// not resolve the names of the internet; what does not resolve here must not be one of those that a network gives to its
+/// own machines.
+pub(super) async fn admit_by_proxy(host: &str) -> Result<(), String> {
+    let addresses = tokio::time::timeout(LOOKUP_LIMIT, tokio::net::lookup_host((host, 443))).await;
+    match addresses {
+        Ok(Ok(mut addresses)) => {
+            if addresses.all(|address| is_public(address.ip())) {
+                Ok(())
+            } else {
+                Err(format!("{host} resolves to a private address"))
+            }
+        }
+        _ if is_of_a_private_network(host) => Err(format!("{host} is a name of a private network")),
+        _ => Ok(()),
+    }
+}
+
+/// By IANA's registry of special-use domain names, and ICANN's reservation of `internal`.
+fn is_of_a_private_network(host: &str) -> bool {
+    let host = host.trim_end_matches('.');
+    match host.rsplit_once('.') {
+        None => true,
+        Some((_, last)) => ["arpa", "internal", "local", "localhost", "onion"].contains(&last),
     }
 }
 
@@ -198,6 +231,32 @@ mod tests {
         ] {
             let egress = Egress::new(&[host.to_owned()], None, false);
             assert_eq!(admit(&egress, url), Err(format!("{host} is a private address")));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_proxy_is_no_way_to_a_private_network() {
+        for (host, why) in [
+            ("localhost", "localhost resolves to a private address"),
+            ("printer", "printer is a name of a private network"),
+            (
+                "metadata.google.internal.",
+                "metadata.google.internal. is a name of a private network",
+            ),
+            (
+                "nas.nowhere.local",
+                "nas.nowhere.local is a name of a private network",
+            ),
+            (
+                "1.0.0.127.in-addr.arpa",
+                "1.0.0.127.in-addr.arpa is a name of a private network",
+            ),
+            ("10.0.0.1", "10.0.0.1 resolves to a private address"),
+        ] {
+            assert_eq!(admit_by_proxy(host).await, Err(why.to_owned()));
+        }
+        for host in ["api.nowhere.invalid", "93.184.216.34"] {
+            assert_eq!(admit_by_proxy(host).await, Ok(()), "{host}");
         }
     }
 

@@ -5,7 +5,10 @@
 
 mod bounds;
 mod client;
+mod coding;
 mod egress;
+mod outbound;
+mod retry_after;
 mod stand_in;
 
 use std::{
@@ -27,11 +30,18 @@ use reqwest::{
     header::{HeaderMap, HeaderName, HeaderValue},
 };
 
-pub use self::stand_in::{Played, SentRequest, StandIn};
-use self::{bounds::Answer, client::PrivateOnly};
+use self::{
+    bounds::Answer,
+    client::{PrivateOnly, Way},
+    egress::Route,
+};
 pub(in crate::backends) use self::{bounds::Bounds, client::Clients, egress::Egress};
+pub use self::{
+    outbound::{ClientCertificate, Outbound, Proxies, Proxy},
+    stand_in::{Played, SentRequest, StandIn},
+};
 use super::call::CallInfo;
-use crate::{backends::convert::raw_error, model::Origin};
+use crate::{backends::convert::raw_error, clock::Clock, model::Origin};
 
 const MAX_BODY_BYTES: usize = 1 << 20;
 const MAX_REQUEST_BYTES: usize = 1 << 20;
@@ -41,12 +51,17 @@ const DEFAULT_TIME_LIMIT: Duration = Duration::from_secs(10);
 /// Kept back from the call's time, so that the backend can still say what happened.
 const REPORTING_TIME: Duration = Duration::from_millis(50);
 
-/// The headers that are the connection's business.
-const FORBIDDEN_HEADERS: [&str; 8] = [
+/// RFC 9110, section 15.5.8.
+const PROXY_AUTHENTICATION_REQUIRED: u16 = 407;
+
+/// The headers that are the connection's business, or the proxy's.
+const FORBIDDEN_HEADERS: [&str; 10] = [
     "connection",
     "content-length",
     "expect",
     "host",
+    "proxy-authorization",
+    "proxy-connection",
     "te",
     "trailer",
     "transfer-encoding",
@@ -58,6 +73,7 @@ pub(in crate::backends) struct Http {
     pub(in crate::backends) clients: Arc<Clients>,
     pub(in crate::backends) egress: Egress,
     pub(in crate::backends) bounds: Bounds,
+    pub(in crate::backends) clock: Clock,
 }
 
 impl Http {
@@ -94,9 +110,14 @@ impl Http {
             waits.store(false, Ordering::Relaxed);
             if let Some(network) = stand_in {
                 arises_in(Origin::Provider);
-                return network.exchange(SentRequest::of(&request)).await.into_raw();
+                let answer = network.exchange(SentRequest::of(&request)).await.into_raw()?;
+                return coding::decode(answer, &mut self.bounds.answer());
             }
-            let client = self.clients.get(route).await.map_err(|error| {
+            let way = self.clients.way(route, request.url());
+            if let (Route::Public, Some(_), Some(host)) = (route, way.proxy, request.url().host_str()) {
+                egress::admit_by_proxy(host).await.map_err(|why| denied(&why))?;
+            }
+            let client = self.clients.get(&way).await.map_err(|error| {
                 raw_error(
                     kind::TRANSIENT,
                     http_error::CONNECT,
@@ -104,7 +125,7 @@ impl Http {
                 )
             })?;
             arises_in(Origin::Provider);
-            let answer = send(client, request, self.bounds.answer()).await;
+            let answer = send(&client, &way, request, self.bounds.answer()).await;
             answer.map_err(|fault| match fault {
                 Fault::Request(error) => error,
                 Fault::Full(error) => {
@@ -114,7 +135,7 @@ impl Http {
             })
         };
         let outcome = tokio::time::timeout(limit, exchange).await;
-        outcome.unwrap_or_else(|_| {
+        let mut outcome = outcome.unwrap_or_else(|_| {
             let limit_ms = limit.as_millis();
             let (kind, what) = if waits.load(Ordering::Relaxed) {
                 (kind::TRANSIENT, "no end of the requests before it")
@@ -126,7 +147,11 @@ impl Http {
                 http_error::TIMEOUT,
                 &format!("{what} within {limit_ms} ms"),
             ))
-        })
+        });
+        if let Ok(answer) = &mut outcome {
+            retry_after::in_seconds(answer, self.clock.now());
+        }
+        outcome
     }
 }
 
@@ -153,9 +178,22 @@ impl From<RawError> for Fault {
     }
 }
 
-async fn send(client: &Client, request: Request, mut held: Answer<'_>) -> Result<RawHttpResponse, Fault> {
+async fn send(
+    client: &Client,
+    way: &Way<'_>,
+    request: Request,
+    mut held: Answer<'_>,
+) -> Result<RawHttpResponse, Fault> {
+    let fault = |error| fault(error, way);
     let mut response = client.execute(request).await.map_err(fault)?;
     let status = response.status().as_u16();
+    if let (Some(proxy), PROXY_AUTHENTICATION_REQUIRED) = (way.proxy, status) {
+        let why = format!(
+            "the proxy {} wants other credentials than the settings give it",
+            proxy.place()
+        );
+        return Err(raw_error(kind::TRANSIENT, http_error::CONNECT, &why).into());
+    }
     let headers = headers(&response);
     if response
         .content_length()
@@ -169,22 +207,26 @@ async fn send(client: &Client, request: Request, mut held: Answer<'_>) -> Result
             return Err(too_large().into());
         }
         if !held.grow(chunk.len()) {
-            let why = "the answers to the backend's requests have more than 64 MiB at once";
-            return Err(Fault::Full(raw_error(
-                kind::OUTCOME_UNKNOWN,
-                http_error::TOO_LARGE,
-                why,
-            )));
+            return Err(Fault::Full(too_much_held()));
         }
         body.extend_from_copy_slice(&chunk);
     }
-    Ok(RawHttpResponse {
+    let answer = RawHttpResponse {
         status,
         headers,
         body,
         flags: 0,
         ext: RVec::new(),
-    })
+    };
+    Ok(coding::decode(answer, &mut held)?)
+}
+
+fn too_much_held() -> RawError {
+    raw_error(
+        kind::OUTCOME_UNKNOWN,
+        http_error::TOO_LARGE,
+        "the answers to the backend's requests have more than 64 MiB at once",
+    )
 }
 
 fn too_large() -> RawError {
@@ -245,7 +287,7 @@ fn request(raw: RawHttpRequest) -> Result<Request, RawError> {
 }
 
 /// What went wrong with a request that was made.
-fn fault(error: reqwest::Error) -> RawError {
+fn fault(error: reqwest::Error, way: &Way<'_>) -> RawError {
     let error = error.without_url();
     let mut cause: &dyn Error = &error;
     while let Some(deeper) = cause.source() {
@@ -268,7 +310,10 @@ fn fault(error: reqwest::Error) -> RawError {
             "the connection broke off before the answer was whole",
         )
     };
-    raw_error(kind, code, &format!("{what}: {why}"))
+    let through = way.proxy.map_or_else(String::new, |proxy| {
+        format!(" through the proxy {}", proxy.place())
+    });
+    raw_error(kind, code, &format!("{what}{through}: {why}"))
 }
 
 fn denied(why: &str) -> RawError {

@@ -1,0 +1,149 @@
+//! `[http]`: what backends' requests go through.
+
+use std::{fs, path::Path};
+
+use zeroize::Zeroizing;
+
+use super::{
+    document::{Entry, Value},
+    reader::{Reader, Section, path, text, texts},
+};
+use crate::backends::{ClientCertificate, Outbound, Proxies, Proxy};
+
+const TABLE: &str = "http.client_certificates";
+
+pub(super) fn read(reader: &mut Reader) -> Outbound {
+    let mut section = reader.section("http", false);
+    let (proxy, _) = section.get_address("proxy", |value| match text(value)? {
+        empty if empty.trim().is_empty() => Ok(None),
+        address => Proxy::parse(&address, "[http] proxy").map(Some),
+    });
+    let no_proxy = section.get("no_proxy", texts).join(",");
+    let proxies = match proxy {
+        Some(proxy) => Proxies {
+            http: Some(proxy.clone()),
+            https: Some(proxy),
+            exceptions: no_proxy,
+        },
+        None => Proxies {
+            exceptions: no_proxy,
+            ..of_environment(&mut section)
+        },
+    };
+    let proxies = if proxies.exceptions.is_empty() {
+        Proxies {
+            exceptions: variable(["NO_PROXY", "no_proxy"]).map_or_else(String::new, |(_, list)| list),
+            ..proxies
+        }
+    } else {
+        proxies
+    };
+    let (mut certificates, mut shown) = (Vec::new(), Vec::new());
+    for row in section.table("client_certificates", false, TABLE) {
+        match certificate(&section, &row) {
+            Ok(certificate) => {
+                shown.push((format!("\"{}\"", row.key), row.value.to_toml()));
+                certificates.push(certificate);
+            }
+            Err(needed) => {
+                let message = format!("client_certificates {}: {needed}", row.key);
+                section.problem(Some(row.line), &message);
+            }
+        }
+    }
+    section.show_table(TABLE, &shown);
+    section.finish();
+    Outbound {
+        proxies,
+        certificates,
+    }
+}
+
+/// As other programs take them, in this order: the variable of a scheme before that for all.
+fn of_environment(section: &mut Section<'_>) -> Proxies {
+    let mut proxy = |upper, lower| {
+        let (name, address) = variable([upper, lower])?;
+        let read = Proxy::parse(&address, name);
+        if let Err(needed) = &read {
+            section.warning(
+                None,
+                &format!("the environment's {name} is not used: it {needed}"),
+            );
+        }
+        read.ok()
+    };
+    let all = proxy("ALL_PROXY", "all_proxy");
+    Proxies {
+        http: proxy("HTTP_PROXY", "http_proxy").or_else(|| all.clone()),
+        https: proxy("HTTPS_PROXY", "https_proxy").or(all),
+        exceptions: String::new(),
+    }
+}
+
+/// The first of these variables that has a value.
+fn variable(names: [&'static str; 2]) -> Option<(&'static str, String)> {
+    names.into_iter().find_map(|name| {
+        let value = std::env::var(name)
+            .ok()
+            .filter(|value| !value.trim().is_empty())?;
+        Some((name, value))
+    })
+}
+
+fn certificate(section: &Section<'_>, row: &Entry) -> Result<ClientCertificate, String> {
+    let Value::Table(entries) = &row.value else {
+        return Err(format!(
+            "must be a table, such as {{ certificate_file = \"client.pem\" }}, not {}",
+            row.value.kind()
+        ));
+    };
+    let known = ["certificate_file", "key_file"];
+    if let Some(unknown) = entries.iter().find(|entry| !known.contains(&entry.key.as_str())) {
+        return Err(format!(
+            "{} is not a setting; there are certificate_file and key_file",
+            unknown.key
+        ));
+    }
+    let folder = section.folder();
+    let file = |name: &str| {
+        let Some(entry) = entries.iter().find(|entry| entry.key == name) else {
+            return Ok(None);
+        };
+        let named = text(&entry.value).map_err(|needed| format!("{name} {needed}"))?;
+        Ok::<_, String>(path(&folder, &named))
+    };
+    let certificates = file("certificate_file")?.ok_or("certificate_file is missing")?;
+    let mut pem = Zeroizing::new(Vec::new());
+    match file("key_file")? {
+        None => pem.extend(private(&certificates)?.iter()),
+        Some(key) => {
+            pem.extend(private(&key)?.iter());
+            pem.push(b'\n');
+            pem.extend(fs::read(&certificates).map_err(|error| unreadable(&certificates, &error))?);
+        }
+    }
+    ClientCertificate::new(&row.key, pem)
+}
+
+/// The content of a file with a private key in it.
+fn private(path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let metadata = fs::metadata(path).map_err(|error| unreadable(path, &error))?;
+        let mode = metadata.permissions().mode() & 0o777;
+        if mode & 0o077 != 0 {
+            let shown = path.display();
+            return Err(format!(
+                "{shown} holds a private key and has mode {mode:04o}, so others can read it; run: chmod 600 {shown}"
+            ));
+        }
+    }
+    fs::read(path)
+        .map(Zeroizing::new)
+        .map_err(|error| unreadable(path, &error))
+}
+
+fn unreadable(path: &Path, error: &std::io::Error) -> String {
+    format!("{} cannot be read: {error}", path.display())
+}
