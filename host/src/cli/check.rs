@@ -35,6 +35,7 @@ impl Check {
                 ));
             }
         };
+        let drop_in = settings.server.drop_in_endpoints;
         let phone_verification = &settings.phone_verification;
         let example = phone_verification.code_format.example();
         let texts: Vec<(Option<&str>, Size)> = phone_verification
@@ -51,6 +52,7 @@ impl Check {
             "sandbox": backend.is_sandbox(),
             "isolation": backend.isolation(),
             "listen": settings.server.listen,
+            "drop_in_endpoints": drop_in.name(),
             "database": settings.store.database,
             "language": phone_verification.language,
             "texts": texts.iter().map(|(language, size)| json!({
@@ -77,10 +79,12 @@ impl Check {
             let language = &phone_verification.language;
             let texts: String = texts.iter().map(|text| shown(text, language)).collect();
             format!(
-                "all is well\n  backend   {}{sandbox}\n  isolation {}\n  listen    {}\n  database  {}{http}{texts}",
+                "all is well\n  backend   {}{sandbox}\n  isolation {}\n  listen    {}\n  drop-in   /api/phone/*: {}\n  \
+                 database  {}{http}{texts}",
                 backend.name(),
                 backend.isolation(),
                 settings.server.listen,
+                drop_in.description(),
                 settings.store.database.display()
             )
         })?;

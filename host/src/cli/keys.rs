@@ -4,7 +4,10 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::output::{Failure, Output};
-use crate::{entropy::Entropy, model::KeyDigest};
+use crate::{
+    entropy::Entropy,
+    model::{ApiKey, KeyDigest, Scope},
+};
 
 #[derive(Args)]
 pub(super) struct Keys {
@@ -23,20 +26,40 @@ struct New {
     /// Who uses it: letters, digits, dashes and underscores
     #[arg(value_parser = name)]
     name: String,
+    /// What it may do: verify, read, messages, metrics or admin; may be given several times. Without it the key may do
+    /// everything
+    #[arg(long = "scope", value_name = "SCOPE", value_parser = scope)]
+    scopes: Vec<Scope>,
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
 }
 
 fn name(text: &str) -> Result<String, String> {
-    let is_name = !text.is_empty()
-        && text.len() <= 64
-        && text
-            .chars()
-            .all(|character| character.is_ascii_alphanumeric() || "-_".contains(character));
-    is_name
+    ApiKey::is_name(text)
         .then(|| text.to_owned())
         .ok_or_else(|| "a name has 1 to 64 letters, digits, dashes and underscores".to_owned())
+}
+
+fn scope(text: &str) -> Result<Scope, String> {
+    Scope::parse(text).ok_or_else(|| format!("the scopes are {}", Scope::names()))
+}
+
+impl New {
+    /// What the settings hold for the key: the digest alone means every scope.
+    fn value(&self, digest: &str) -> String {
+        if self.scopes.is_empty() {
+            return format!("\"{digest}\"");
+        }
+        let scopes: Vec<String> = self.scope_names().map(|name| format!("\"{name}\"")).collect();
+        format!("{{ digest = \"{digest}\", scopes = [{}] }}", scopes.join(", "))
+    }
+
+    /// Each once, also one that was given twice.
+    fn scope_names(&self) -> impl Iterator<Item = &'static str> {
+        let given = |scope: &Scope| self.scopes.is_empty() || self.scopes.contains(scope);
+        Scope::ALL.into_iter().filter(given).map(Scope::as_str)
+    }
 }
 
 impl Keys {
@@ -46,15 +69,17 @@ impl Keys {
     }
 
     pub(super) fn run(&self) -> Result<(), Failure> {
-        let Command::New(New { name, json }) = &self.command;
+        let Command::New(new) = &self.command;
         let (key, digest) =
             KeyDigest::new_key(&Entropy::system()).map_err(|error| Failure::failed(error.to_string()))?;
-        let digest = digest.to_string();
-        let result = json!({ "name": name, "key": key, "digest": digest });
-        Output { json: *json }.result(&result, || {
+        let (name, digest) = (&new.name, digest.to_string());
+        let scopes: Vec<&str> = new.scope_names().collect();
+        let result = json!({ "name": name, "key": key, "digest": digest, "scopes": scopes });
+        Output { json: new.json }.result(&result, || {
+            let value = new.value(&digest);
             format!(
                 "{key}\n\nKeep it: it is not shown again. In the settings, which a running daemon reads again on SIGHUP:\n\n\
-                 [api.keys]\n{name} = \"{digest}\""
+                 [api.keys]\n{name} = {value}"
             )
         })?;
         Ok(())

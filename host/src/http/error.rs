@@ -4,14 +4,17 @@
 use std::time::Duration;
 
 use axum::{
-    http::{HeaderValue, Method, StatusCode, header},
+    http::{Method, StatusCode},
     response::{IntoResponse, Response},
 };
-use serde_json::{Map, Value, json};
 
-use super::{access::ErrorCode, json::Json};
+use super::{
+    answer::{Answer, NON_FIELD, answer, detail, field},
+    code::Code,
+    problem::{DropInError, Problem},
+};
 use crate::{
-    model::{FailureClass, SendFailure, Status, Verdict, guard::Reason},
+    model::{FailureClass, Scope, SendFailure, Status, Verdict, guard::Reason},
     store::StoreError,
     verifier::{CheckError, RegisterError, ResendError},
 };
@@ -38,10 +41,8 @@ pub(super) enum ApiError {
     TooLarge,
     TooSlow,
     NotFound,
-    /// The method, and those that are allowed.
-    Method(Method, &'static str),
-    /// The method; those that are allowed are told elsewhere.
-    NotAllowed(Method),
+    /// The method; those that are allowed are in the head.
+    Method(Method),
     /// Not [`Verdict::Valid`].
     Verdict(Verdict),
     Register(RegisterError),
@@ -54,6 +55,12 @@ pub(super) enum ApiError {
     Over(Status),
     /// No API key, or none that is known.
     Unauthorized,
+    /// The API key does not have this scope.
+    InsufficientScope(Scope),
+    /// A page of another site asks for what has an effect.
+    CrossSite,
+    /// A browser was led here by a name that may be somebody else's.
+    ForeignHost,
     /// A panic in a route.
     Defect,
 }
@@ -67,96 +74,43 @@ pub(super) const NOT_AN_OBJECT: &str = "Not an object.";
 pub(super) const TOO_LONG: &str = "This field is too long.";
 pub(super) const NOT_A_PHONE_NUMBER: &str = "Enter a valid phone number.";
 
-/// An answer in the making.
-pub(super) struct Answer {
-    pub(super) status: StatusCode,
-    pub(super) code: &'static str,
-    /// Texts by the name of the field that they are about, in lists; or one text under "detail".
-    pub(super) body: Map<String, Value>,
-    retry_after: Option<Duration>,
-    allow: Option<&'static str>,
-}
-
-impl Answer {
-    /// The answer with this body; what is not in the body is in the head.
-    pub(super) fn with(&self, body: impl IntoResponse) -> Response {
-        let mut response = (self.status, body).into_response();
-        response.extensions_mut().insert(ErrorCode(self.code));
-        let headers = response.headers_mut();
-        if let Some(wait) = self.retry_after {
-            // Rounded up: whoever waits that long is not refused for the rest of a second.
-            let seconds = wait.as_millis().div_ceil(1000).max(1);
-            headers.insert(
-                header::RETRY_AFTER,
-                HeaderValue::from(u64::try_from(seconds).unwrap_or(u64::MAX)),
-            );
-        }
-        if let Some(allow) = self.allow {
-            headers.insert(header::ALLOW, HeaderValue::from_static(allow));
-        }
-        if self.status == StatusCode::UNAUTHORIZED {
-            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-        }
-        response
-    }
-}
-
-fn answer(status: StatusCode, code: &'static str, name: &str, value: impl Into<Value>) -> Answer {
-    let body = Map::from_iter([(name.to_owned(), value.into())]);
-    Answer {
-        status,
-        code,
-        body,
-        retry_after: None,
-        allow: None,
-    }
-}
-
-fn detail(status: StatusCode, code: &'static str, text: impl Into<String>) -> Answer {
-    answer(status, code, "detail", text.into())
-}
-
 impl ApiError {
     pub(super) fn into_answer(self) -> Answer {
         use StatusCode as S;
         match self {
             Self::Fields(fields) => {
                 let code = match fields[..] {
-                    [(_, NOT_A_PHONE_NUMBER)] => "phone_number_invalid",
-                    _ => "fields_invalid",
+                    [(_, NOT_A_PHONE_NUMBER)] => Code::PhoneNumberInvalid,
+                    _ => Code::FieldsInvalid,
                 };
-                let mut made = answer(S::BAD_REQUEST, code, "", Value::Null);
-                made.body = fields
+                let fields = fields
                     .into_iter()
-                    .map(|(name, what)| (name.to_owned(), json!([what])))
-                    .collect();
-                made
+                    .map(|(name, what)| (name, vec![what.to_owned()]));
+                Answer {
+                    fields: fields.collect(),
+                    ..answer(S::BAD_REQUEST, code)
+                }
             }
-            Self::NonField { message } => answer(
-                S::BAD_REQUEST,
-                "fields_invalid",
-                "non_field_errors",
-                json!([message]),
-            ),
-            Self::Unparsable(text) => detail(S::BAD_REQUEST, "body_unparsable", text),
+            Self::NonField { message } => field(Code::FieldsInvalid, NON_FIELD, message),
+            Self::Unparsable(text) => detail(S::BAD_REQUEST, Code::BodyUnparsable, text),
             Self::UnsupportedMediaType(found) => detail(
                 S::UNSUPPORTED_MEDIA_TYPE,
-                "media_type_unsupported",
+                Code::MediaTypeUnsupported,
                 format!("Unsupported media type \"{found}\" in request."),
             ),
             Self::NotAcceptable => detail(
                 S::NOT_ACCEPTABLE,
-                "not_acceptable",
+                Code::NotAcceptable,
                 "Could not satisfy the request Accept header.",
             ),
             Self::Broken => detail(
                 S::BAD_REQUEST,
-                "body_unparsable",
+                Code::BodyUnparsable,
                 "The request body did not arrive whole.",
             ),
             Self::TooLarge => detail(
                 S::PAYLOAD_TOO_LARGE,
-                "body_too_large",
+                Code::BodyTooLarge,
                 format!(
                     "The request body is larger than {} bytes.",
                     super::body::MAX_BODY_BYTES
@@ -164,17 +118,13 @@ impl ApiError {
             ),
             Self::TooSlow => detail(
                 S::REQUEST_TIMEOUT,
-                "body_too_slow",
+                Code::BodyTooSlow,
                 "The request body did not arrive in time.",
             ),
-            Self::NotFound => detail(S::NOT_FOUND, "not_found", "Not found."),
-            Self::Method(method, allow) => Answer {
-                allow: Some(allow),
-                ..Self::NotAllowed(method).into_answer()
-            },
-            Self::NotAllowed(method) => detail(
+            Self::NotFound => detail(S::NOT_FOUND, Code::NotFound, "Not found."),
+            Self::Method(method) => detail(
                 S::METHOD_NOT_ALLOWED,
-                "method_not_allowed",
+                Code::MethodNotAllowed,
                 format!("Method \"{method}\" not allowed."),
             ),
             Self::Verdict(verdict) => of_verdict(verdict),
@@ -184,14 +134,17 @@ impl ApiError {
             Self::Check(CheckError::Store(error)) | Self::Store(error) => unavailable(&error),
             Self::NoVerification => detail(
                 S::NOT_FOUND,
-                "verification_not_found",
+                Code::VerificationNotFound,
                 "There is no such verification.",
             ),
             Self::Unauthorized => detail(
                 S::UNAUTHORIZED,
-                "unauthorized",
+                Code::Unauthorized,
                 "An API key is needed, as in: Authorization: Bearer KEY.",
             ),
+            Self::InsufficientScope(scope) => no_scope(scope),
+            Self::CrossSite => cross_site(),
+            Self::ForeignHost => foreign_host(),
             Self::Check(CheckError::Backend(failure)) => {
                 tracing::warn!(
                     code = failure.code,
@@ -200,47 +153,74 @@ impl ApiError {
                 );
                 detail(
                     S::BAD_GATEWAY,
-                    "backend_failed",
+                    Code::BackendFailed,
                     "The security code could not be checked. Please try again.",
                 )
             }
             Self::Defect => detail(
                 S::INTERNAL_SERVER_ERROR,
-                "internal_error",
+                Code::InternalError,
                 "Internal server error.",
             ),
         }
     }
 }
 
+fn no_scope(scope: Scope) -> Answer {
+    let name = scope.as_str();
+    let text = format!("The API key does not have the scope {name:?}, which this needs.");
+    Answer {
+        scope: Some(scope),
+        ..detail(StatusCode::FORBIDDEN, Code::InsufficientScope, text)
+    }
+}
+
+fn cross_site() -> Answer {
+    detail(
+        StatusCode::FORBIDDEN,
+        Code::OriginNotAllowed,
+        "A page of another site may not do this. The settings of the server name the origins of pages that may, in [server] \
+         allowed_origins, and its own name, in public_url.",
+    )
+}
+
+fn foreign_host() -> Answer {
+    detail(
+        StatusCode::MISDIRECTED_REQUEST,
+        Code::HostNotAllowed,
+        "The request was sent to a name that this server does not know as its own. Its settings say so in [server] \
+         public_url, or name the proxy that it came through in trusted_proxies.",
+    )
+}
+
 fn of_verdict(verdict: Verdict) -> Answer {
     let (code, text) = match verdict {
-        Verdict::Expired => ("security_code_expired", "Security code has expired"),
+        Verdict::Expired => (Code::SecurityCodeExpired, "Security code has expired"),
         Verdict::AlreadyVerified => (
-            "security_code_already_verified",
+            Code::SecurityCodeAlreadyVerified,
             "Security code is already verified",
         ),
         Verdict::TooManyAttempts => (
-            "too_many_attempts",
+            Code::TooManyAttempts,
             "Too many failed verification attempts. Please request a new code.",
         ),
         // An unknown session is not told from a wrong code, so that nobody learns which sessions exist.
         Verdict::Invalid | Verdict::SessionTokenInvalid | Verdict::Valid => {
-            ("security_code_invalid", "Security code is not valid")
+            (Code::SecurityCodeInvalid, "Security code is not valid")
         }
     };
-    answer(StatusCode::BAD_REQUEST, code, "non_field_errors", json!([text]))
+    field(code, NON_FIELD, text)
 }
 
 fn of_register(error: RegisterError) -> Answer {
     match error {
         RegisterError::AttemptsUsedUp { retry_after } => limited(
-            "attempts_used_up",
+            Code::AttemptsUsedUp,
             retry_after,
             "Too many failed verification attempts for this number. Please wait for the code to expire.",
         ),
         RegisterError::TooManySessions { retry_after } => limited(
-            "too_many_sessions",
+            Code::TooManySessions,
             retry_after,
             "Too many registrations of this number. Please wait for the code to expire.",
         ),
@@ -249,13 +229,13 @@ fn of_register(error: RegisterError) -> Answer {
             retry_after: Some(Duration::from_secs(1)),
             ..detail(
                 StatusCode::CONFLICT,
-                "request_under_way",
+                Code::RequestUnderWay,
                 "The same request is being dealt with. Please ask again for its outcome.",
             )
         },
         RegisterError::KeyReused => detail(
             StatusCode::UNPROCESSABLE_ENTITY,
-            "idempotency_key_reused",
+            Code::IdempotencyKeyReused,
             "This idempotency key was used for another request.",
         ),
         RegisterError::Blocked { reason, retry_after } => blocked(reason, retry_after),
@@ -266,7 +246,7 @@ fn of_register(error: RegisterError) -> Answer {
     }
 }
 
-fn limited(code: &'static str, retry_after: Duration, text: &str) -> Answer {
+fn limited(code: impl Into<&'static str>, retry_after: Duration, text: &str) -> Answer {
     Answer {
         retry_after: Some(retry_after),
         ..detail(StatusCode::TOO_MANY_REQUESTS, code, text)
@@ -285,12 +265,7 @@ fn blocked(reason: Reason, retry_after: Option<Duration>) -> Answer {
         return limited(reason.code(), wait, text);
     }
     let text = "Text messages cannot be sent to this phone number.";
-    answer(
-        StatusCode::BAD_REQUEST,
-        reason.code(),
-        "phone_number",
-        json!([text]),
-    )
+    field(reason.code(), "phone_number", text)
 }
 
 fn of_resend(error: ResendError) -> Answer {
@@ -309,13 +284,13 @@ fn of_resend(error: ResendError) -> Answer {
 fn of_status(status: Status) -> Answer {
     let (code, text) = match status {
         Status::Verified => (
-            "security_code_already_verified",
+            Code::SecurityCodeAlreadyVerified,
             "The phone number is verified already.",
         ),
-        Status::Cancelled => ("verification_cancelled", "The verification was cancelled."),
-        Status::Failed => ("too_many_attempts", "All attempts are used up."),
-        Status::NotSent => ("sms_not_sent", "The text message could not be sent."),
-        Status::Expired | Status::Pending => ("security_code_expired", "The security code has expired."),
+        Status::Cancelled => (Code::VerificationCancelled, "The verification was cancelled."),
+        Status::Failed => (Code::TooManyAttempts, "All attempts are used up."),
+        Status::NotSent => (Code::SmsNotSent, "The text message could not be sent."),
+        Status::Expired | Status::Pending => (Code::SecurityCodeExpired, "The security code has expired."),
     };
     detail(StatusCode::CONFLICT, code, text)
 }
@@ -324,32 +299,32 @@ fn busy() -> Answer {
     let text = "Too many messages are waiting to be sent. Please try again.";
     Answer {
         retry_after: Some(Duration::from_secs(1)),
-        ..detail(StatusCode::SERVICE_UNAVAILABLE, "busy", text)
+        ..detail(StatusCode::SERVICE_UNAVAILABLE, Code::Busy, text)
     }
 }
 
 fn unavailable(error: &dyn std::error::Error) -> Answer {
     tracing::error!(%error, "a request could not be served");
     let text = "The service cannot do this at the moment. Please try again.";
-    detail(StatusCode::SERVICE_UNAVAILABLE, "unavailable", text)
+    detail(StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable, text)
 }
 
 /// The dispatcher has logged the failure; the provider's words are not for the client.
 fn of_failure(failure: &SendFailure) -> Answer {
     use StatusCode as S;
-    let number = |code, text: &str| answer(S::BAD_REQUEST, code, "phone_number", json!([text]));
+    let number = |code: Code, text: &str| field(code, "phone_number", text);
     match failure.class {
-        FailureClass::InvalidNumber => number("phone_number_refused", NOT_A_PHONE_NUMBER),
+        FailureClass::InvalidNumber => number(Code::PhoneNumberRefused, NOT_A_PHONE_NUMBER),
         FailureClass::UnreachableNumber => number(
-            "phone_number_unreachable",
+            Code::PhoneNumberUnreachable,
             "This phone number cannot receive text messages.",
         ),
         FailureClass::OptedOut => number(
-            "phone_number_opted_out",
+            Code::PhoneNumberOptedOut,
             "This phone number does not accept text messages from us.",
         ),
         FailureClass::DestinationBlocked => number(
-            "destination_blocked",
+            Code::DestinationBlocked,
             "Text messages cannot be sent to this phone number.",
         ),
         FailureClass::Throttled
@@ -358,7 +333,7 @@ fn of_failure(failure: &SendFailure) -> Answer {
         | FailureClass::NoCredit
         | FailureClass::Config => {
             let text = "The text message could not be sent at the moment. Please try again.";
-            let made = detail(S::SERVICE_UNAVAILABLE, "sms_not_sent", text);
+            let made = detail(S::SERVICE_UNAVAILABLE, Code::SmsNotSent, text);
             Answer {
                 retry_after: failure.retry_after,
                 ..made
@@ -366,7 +341,7 @@ fn of_failure(failure: &SendFailure) -> Answer {
         }
         FailureClass::OutcomeUnknown => detail(
             S::BAD_GATEWAY,
-            "sms_outcome_unknown",
+            Code::SmsOutcomeUnknown,
             "It is not known whether the text message was sent. Please wait a moment before trying again.",
         ),
         FailureClass::ContentRejected
@@ -374,17 +349,29 @@ fn of_failure(failure: &SendFailure) -> Answer {
         | FailureClass::Internal
         | FailureClass::Unsupported => detail(
             S::BAD_GATEWAY,
-            "sms_not_sent",
+            Code::SmsNotSent,
             "The text message could not be sent.",
         ),
     }
 }
 
+impl ApiError {
+    /// The answer as the API at this path has it.
+    pub(super) fn told_at(self, path: &str) -> Response {
+        let is_native = path
+            .strip_prefix("/v1")
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        if is_native {
+            Problem::from(self).into_response()
+        } else {
+            self.into_response()
+        }
+    }
+}
+
+/// As the drop-in endpoints have it.
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let mut answer = self.into_answer();
-        let mut body = std::mem::take(&mut answer.body);
-        body.insert("code".into(), answer.code.into());
-        answer.with(Json(Value::Object(body)))
+        DropInError::answer(self.into_answer())
     }
 }

@@ -7,13 +7,21 @@ use axum::{
     http::{HeaderValue, header},
     response::{IntoResponse, Response},
 };
-use serde_json::Value;
+use serde::Serialize;
 
-pub(super) struct Json(pub(super) Value);
+use super::error::ApiError;
 
-impl IntoResponse for Json {
+pub(super) struct Json<T>(pub(super) T);
+
+impl<T: Serialize> IntoResponse for Json<T> {
     fn into_response(self) -> Response {
         const JSON: HeaderValue = HeaderValue::from_static("application/json");
-        ([(header::CONTENT_TYPE, JSON)], self.0.to_string()).into_response()
+        match serde_json::to_string(&self.0) {
+            Ok(body) => ([(header::CONTENT_TYPE, JSON)], body).into_response(),
+            Err(error) => {
+                tracing::error!(%error, "an answer cannot be written as JSON");
+                ApiError::Defect.into_response()
+            }
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! Who may use the native API.
+//! Which requests need an API key, and what it must allow.
 
 use std::sync::Arc;
 
@@ -6,32 +6,45 @@ use axum::{
     extract::{Request, State},
     http::header,
     middleware::Next,
-    response::{IntoResponse, Response},
+    response::Response,
 };
 
-use super::{App, error::ApiError, problem::Problem};
+use super::{App, error::ApiError};
+use crate::model::Scope;
 
-/// Who makes a request: the name of the key; empty where no keys are set up.
+/// The name of the API key that a request showed, among the extensions of the request and of its answer. It is not
+/// there where none was needed.
 #[derive(Clone, Debug)]
-pub(super) struct Caller(pub(super) Arc<str>);
+pub(super) struct KeyName(pub(super) Arc<str>);
 
-/// Lets through who has a key; everybody, where no keys are set up.
-pub(super) async fn authenticate(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
-    let live = app.live.get();
-    let caller = if live.keys.is_empty() {
-        Some(Arc::from(""))
-    } else {
-        let given = bearer(&request).unwrap_or_default();
-        let known = live.keys.iter().find(|(_, digest)| digest.is_of(given));
-        known.map(|(name, _)| Arc::from(name.as_str()))
-    };
-    match caller {
-        Some(name) => {
-            request.extensions_mut().insert(Caller(name));
-            next.run(request).await
-        }
-        None => Problem::from(ApiError::Unauthorized).into_response(),
+/// What a route needs.
+#[derive(Clone)]
+pub(super) struct Need {
+    pub(super) app: Arc<App>,
+    pub(super) scope: Scope,
+    /// A key, also while the settings name none.
+    pub(super) always: bool,
+}
+
+/// Lets through who has a key that allows this; and everybody, where no keys are set up and none is always needed.
+pub(super) async fn authorize(State(need): State<Need>, mut request: Request, next: Next) -> Response {
+    let live = need.app.live.get();
+    if live.keys.is_empty() && !need.always {
+        return next.run(request).await;
     }
+    let given = bearer(&request).unwrap_or_default();
+    let Some(key) = live.keys.iter().find(|key| key.digest.is_of(given)) else {
+        return ApiError::Unauthorized.told_at(request.uri().path());
+    };
+    let name = KeyName(Arc::clone(&key.name));
+    let mut response = if key.may(need.scope) {
+        request.extensions_mut().insert(name.clone());
+        next.run(request).await
+    } else {
+        ApiError::InsufficientScope(need.scope).told_at(request.uri().path())
+    };
+    response.extensions_mut().insert(name);
+    response
 }
 
 fn bearer(request: &Request) -> Option<&str> {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 use crate::{
-    model::{KeyDigest, Region},
+    model::{ApiKey, Region},
     verifier::Verifier,
 };
 
@@ -24,8 +24,8 @@ pub struct Generation {
     pub default_region: Option<Region>,
     /// Whether what a caller says beside a number may hold addresses on the web.
     pub context_allows_urls: bool,
-    /// Who may use the native API: names and digests. Empty: everybody.
-    pub keys: Vec<(String, KeyDigest)>,
+    /// Who may use the native API. Empty: everybody.
+    pub keys: Vec<ApiKey>,
 }
 
 /// The backend that serves, for whoever looks after it.

@@ -1,8 +1,11 @@
-//! HTTP: a thin shell over the verifier. All routes are on this page; a route is a file in `routes`, errors
-//! become answers in `error` alone.
+//! HTTP: a thin shell over the verifier. All routes are on this page, each with the scope that an API key needs for it; a
+//! route is a file in `routes`, errors become answers in `error` alone.
 
 mod access;
+mod answer;
 mod body;
+mod code;
+mod cross_site;
 mod error;
 mod json;
 mod keys;
@@ -12,25 +15,32 @@ mod openapi;
 mod problem;
 mod python_json;
 mod routes;
+mod schema;
 mod serve;
+mod usual;
 
 use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    middleware::from_fn_with_state,
-    routing::{any, get, post},
+    middleware::{from_fn, from_fn_with_state},
+};
+use ipnet::IpNet;
+use utoipa_axum::{
+    router::{OpenApiRouter, UtoipaMethodRouterExt},
+    routes as methods,
 };
 
-use ipnet::IpNet;
+use keys::Need;
 pub use live::{Generation, Live, Loaded};
-use routes::v1;
+use routes::{healthz, metrics, phone_register, phone_verify, readyz, v1};
 pub use serve::serve;
 
 use crate::{
     clock::{Clock, UnixMillis},
     dispatch::{Breaker, Sender},
     metrics::Metrics,
+    model::{DropIn, PageOrigin, PublicUrl, Scope},
     store::Store,
 };
 
@@ -46,6 +56,12 @@ pub struct App {
     pub sender: Arc<dyn Sender>,
     /// Whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// Pages of other sites that may use the service.
+    pub allowed_origins: Vec<PageOrigin>,
+    /// How browsers see this server.
+    pub public_url: Option<PublicUrl>,
+    /// Who may use `/api/phone/*`.
+    pub drop_in_endpoints: DropIn,
     /// How long a body may take to arrive.
     pub read_timeout: Duration,
     /// For the access log.
@@ -56,43 +72,71 @@ pub struct App {
     pub started_at: UnixMillis,
 }
 
-/// All routes. Each one answers every method, so that a wrong one gets the answer that it should.
+/// The service, from the outermost layer to the routes.
 pub fn router(app: Arc<App>) -> Router {
     let log = from_fn_with_state(Arc::clone(&app), access::log);
-    let register = any(routes::phone_register::answer);
-    let verify = any(routes::phone_verify::answer);
-    Router::new()
-        // The ancestor's endpoints, also with a trailing slash.
-        .route("/api/phone/register", register.clone())
-        .route("/api/phone/register/", register)
-        .route("/api/phone/verify", verify.clone())
-        .route("/api/phone/verify/", verify)
-        .route("/healthz", any(routes::healthz::answer))
-        .route("/readyz", any(routes::readyz::answer))
-        .route(
-            "/metrics",
-            get(routes::metrics::answer).layer(from_fn_with_state(Arc::clone(&app), keys::authenticate)),
-        )
-        .route("/openapi.json", get(openapi::answer))
-        .nest("/v1", native(&app))
+    let (routes, description) = routes(&app).split_for_parts();
+    let routes = routes
+        .route("/openapi.json", openapi::answer(&description))
         .fallback(routes::not_found)
+        .method_not_allowed_fallback(routes::method_not_allowed)
+        .layer(from_fn_with_state(Arc::clone(&app), cross_site::guard))
         .layer(log)
-        .with_state(app)
+        .with_state(app);
+    Router::new()
+        .fallback_service(routes)
+        .layer(from_fn(usual::around))
 }
 
-/// The native API.
-fn native(app: &Arc<App>) -> Router<Arc<App>> {
-    Router::new()
-        .route("/verifications", post(v1::verifications::create))
-        .route(
-            "/verifications/{id}",
-            get(v1::verification::show).delete(v1::verification::cancel),
-        )
-        .route("/backends", get(v1::backends::show))
-        .route("/decisions", get(v1::decisions::show))
-        .route("/verifications/{id}/check", post(v1::check::check))
-        .route("/verifications/{id}/resend", post(v1::resend::resend))
-        .fallback(v1::not_found)
-        .method_not_allowed_fallback(v1::method_not_allowed)
-        .layer(from_fn_with_state(Arc::clone(app), keys::authenticate))
+/// All routes, and their description.
+fn routes(app: &Arc<App>) -> OpenApiRouter<Arc<App>> {
+    let open = OpenApiRouter::with_openapi(openapi::begin())
+        .routes(methods!(healthz::answer))
+        .routes(methods!(readyz::answer));
+    let verify = OpenApiRouter::new()
+        .routes(methods!(v1::verifications::create))
+        .routes(methods!(v1::verification::cancel))
+        .routes(methods!(v1::check::check))
+        .routes(openapi::with_optional_body(methods!(v1::resend::resend)));
+    let read = OpenApiRouter::new()
+        .routes(methods!(v1::verification::show))
+        .routes(methods!(v1::backends::show))
+        .routes(methods!(v1::decisions::show));
+    let metrics = OpenApiRouter::new().routes(methods!(metrics::answer));
+    open.merge(drop_in(app))
+        .merge(needs(app, Scope::Verify, openapi::with_problems(verify)))
+        .merge(needs(app, Scope::Read, openapi::with_problems(read)))
+        .merge(needs(app, Scope::Metrics, openapi::with_errors(metrics)))
+}
+
+/// The endpoints of django-phone-verify.
+fn drop_in(app: &Arc<App>) -> OpenApiRouter<Arc<App>> {
+    let endpoints = OpenApiRouter::new()
+        .routes(methods!(phone_register::register).map(|methods| methods.options(phone_register::describe)))
+        .routes(methods!(phone_verify::verify).map(|methods| methods.options(phone_verify::describe)));
+    let endpoints = openapi::with_errors(endpoints);
+    match app.drop_in_endpoints {
+        DropIn::Open => endpoints,
+        DropIn::Key => keys(app, Scope::Verify, true, endpoints),
+        DropIn::Closed => OpenApiRouter::new(),
+    }
+}
+
+/// Routes that need an API key with this scope where the settings name keys.
+fn needs(app: &Arc<App>, scope: Scope, routes: OpenApiRouter<Arc<App>>) -> OpenApiRouter<Arc<App>> {
+    keys(app, scope, false, routes)
+}
+
+fn keys(
+    app: &Arc<App>,
+    scope: Scope,
+    always: bool,
+    routes: OpenApiRouter<Arc<App>>,
+) -> OpenApiRouter<Arc<App>> {
+    let need = Need {
+        app: Arc::clone(app),
+        scope,
+        always,
+    };
+    openapi::with_key(routes, scope, always).route_layer(from_fn_with_state(need, keys::authorize))
 }

@@ -1,65 +1,193 @@
-//! `GET /openapi.json`: the description of the native API, made from the routes' own types.
+//! `GET /openapi.json`: the description of both APIs. The routes say what they take and give, by the types that they take and
+//! give; here is what is the same for many.
 
-use std::sync::LazyLock;
+use std::sync::Arc;
 
 use axum::{
     body::Bytes,
     http::header,
-    response::{IntoResponse, Response},
+    routing::{MethodRouter, get},
 };
 use utoipa::{
-    Modify, OpenApi,
-    openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
+    ToSchema,
+    openapi::{
+        ContentBuilder, HeaderBuilder, InfoBuilder, ObjectBuilder, OpenApi, OpenApiBuilder, Ref, RefOr,
+        Required, Response, ResponseBuilder, Schema, SecurityRequirement,
+        header::Header,
+        path::Operation,
+        schema::{AdditionalProperties, Type},
+        security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
+    },
 };
+use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 
-use super::routes::v1::{
-    ProblemBody, VerificationBody,
-    backends::{self, BackendBody, BackendsBody, MessagesBody},
-    check::{self, CheckBody, CheckedBody},
-    decisions::{self, DecisionBody, DecisionsBody},
-    resend::{self, ResendBody},
-    verification,
-    verifications::{self, BegunBody, NewVerificationBody},
+use super::{
+    App,
+    problem::{DropInError, PROBLEM_JSON, ProblemBody},
 };
+use crate::model::Scope;
 
-#[derive(OpenApi)]
-#[openapi(
-    info(title = "phone-verify", description = "Verifies phone numbers by SMS."),
-    paths(
-        verifications::create,
-        verification::show,
-        verification::cancel,
-        check::check,
-        resend::resend,
-        backends::show,
-        decisions::show,
-    ),
-    components(schemas(
-        BackendBody, BackendsBody, BegunBody, CheckBody, CheckedBody, DecisionBody, DecisionsBody, MessagesBody, NewVerificationBody, ProblemBody, ResendBody, VerificationBody,
-    )),
-    security(("api_key" = [])),
-    modifiers(&ApiKey),
-)]
-struct Description;
+const API_KEY: &str = "api_key";
 
-struct ApiKey;
+type Routes = OpenApiRouter<Arc<App>>;
 
-impl Modify for ApiKey {
-    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
-        let scheme = HttpBuilder::new()
-            .scheme(HttpAuthScheme::Bearer)
-            .description(Some("Where the settings name API keys"))
-            .build();
-        openapi
-            .components
-            .get_or_insert_default()
-            .add_security_scheme("api_key", SecurityScheme::Http(scheme));
-    }
+/// The description without routes.
+pub(super) fn begin() -> OpenApi {
+    let key = HttpBuilder::new()
+        .scheme(HttpAuthScheme::Bearer)
+        .description(Some(
+            "An API key; needed where the settings of the server name any.",
+        ));
+    let mut description = OpenApiBuilder::new()
+        .info(
+            InfoBuilder::new()
+                .title("phone-verify")
+                .description(Some("Verifies phone numbers by SMS."))
+                .version(env!("CARGO_PKG_VERSION")),
+        )
+        .build();
+    description
+        .components
+        .get_or_insert_default()
+        .add_security_scheme(API_KEY, SecurityScheme::Http(key.build()));
+    description
 }
 
-static JSON: LazyLock<Bytes> =
-    LazyLock::new(|| Bytes::from(serde_json::to_vec(&Description::openapi()).unwrap_or_default()));
+/// Answers with the description.
+pub(super) fn answer(description: &OpenApi) -> MethodRouter<Arc<App>> {
+    let json = Bytes::from(serde_json::to_vec(description).unwrap_or_default());
+    get(move || {
+        let json = json.clone();
+        async move { ([(header::CONTENT_TYPE, "application/json")], json) }
+    })
+}
 
-pub(super) async fn answer() -> Response {
-    ([(header::CONTENT_TYPE, "application/json")], JSON.clone()).into_response()
+/// Adds the errors of the native API, and that its bodies have no fields that are not known.
+pub(super) fn with_problems(mut routes: Routes) -> Routes {
+    let bodies: Vec<String> = operations(&mut routes)
+        .flat_map(|operation| bodies(operation))
+        .collect();
+    let schemas = &mut routes
+        .get_openapi_mut()
+        .components
+        .get_or_insert_default()
+        .schemas;
+    for name in bodies {
+        if let Some(RefOr::T(Schema::Object(body))) = schemas.get_mut(&name) {
+            body.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(false)));
+        }
+    }
+    with_errors_of::<ProblemBody>(routes, PROBLEM_JSON)
+}
+
+/// The names of the schemas of what an operation reads.
+fn bodies(operation: &Operation) -> Vec<String> {
+    let body = match &operation.request_body {
+        Some(RefOr::T(body)) => Some(body),
+        _ => None,
+    };
+    let contents = body.into_iter().flat_map(|body| body.content.values());
+    let schemas = contents.filter_map(|content| match content {
+        RefOr::T(content) => content.schema.as_ref(),
+        RefOr::Ref(_) => None,
+    });
+    let name = |schema: &RefOr<Schema>| match schema {
+        RefOr::Ref(reference) => reference.ref_location.rsplit('/').next().map(str::to_owned),
+        RefOr::T(_) => None,
+    };
+    schemas.filter_map(name).collect()
+}
+
+/// A body that may be left out, which is not one that may be null.
+pub(super) fn with_optional_body(mut methods: UtoipaMethodRouter<Arc<App>>) -> UtoipaMethodRouter<Arc<App>> {
+    let operations = methods.1.paths.values_mut().filter_map(|item| item.post.as_mut());
+    for operation in operations {
+        if let Some(RefOr::T(body)) = &mut operation.request_body {
+            body.required = Some(Required::False);
+        }
+    }
+    methods
+}
+
+/// Adds the errors of all else.
+pub(super) fn with_errors(routes: Routes) -> Routes {
+    with_errors_of::<DropInError>(routes, "application/json")
+}
+
+/// Adds that an API key is needed; `always`: also where the settings name none.
+pub(super) fn with_key(mut routes: Routes, scope: Scope, always: bool) -> Routes {
+    let name = scope.as_str();
+    let key = SecurityRequirement::new(API_KEY, [name]);
+    let when = if always {
+        ""
+    } else {
+        ", where the settings of the server name keys"
+    };
+    let text = format!("Needs an API key with the scope `{name}`{when}.");
+    for operation in operations(&mut routes) {
+        let open = (!always).then(SecurityRequirement::default);
+        operation.security = Some(open.into_iter().chain([key.clone()]).collect());
+        let description = operation.description.take();
+        let paragraphs = description.into_iter().chain([text.clone()]).collect::<Vec<_>>();
+        operation.description = Some(paragraphs.join("\n\n"));
+    }
+    routes
+}
+
+fn with_errors_of<T: ToSchema>(mut routes: Routes, media_type: &str) -> Routes {
+    for operation in operations(&mut routes) {
+        for (status, description, header) in [
+            (
+                "401",
+                "An API key is needed.",
+                Some(("WWW-Authenticate", text_header("`Bearer`"))),
+            ),
+            ("429", "A limit is reached.", Some(("Retry-After", wait()))),
+            ("4XX", "The request cannot be served as it is.", None),
+            (
+                "503",
+                "Not possible at the moment.",
+                Some(("Retry-After", wait())),
+            ),
+            ("5XX", "The server or the provider failed.", None),
+        ] {
+            let schema = Ref::from_schema_name(T::name());
+            let content = ContentBuilder::new().schema(Some(schema)).build();
+            let mut response = ResponseBuilder::new()
+                .description(description)
+                .content(media_type, content);
+            if let Some((name, header)) = header {
+                response = response.header(name, header);
+            }
+            let responses = &mut operation.responses.responses;
+            responses.insert(status.to_owned(), Response::from(response).into());
+        }
+    }
+    let mut schemas = vec![(T::name().into_owned(), T::schema())];
+    T::schemas(&mut schemas);
+    let components = routes.get_openapi_mut().components.get_or_insert_default();
+    components.schemas.extend(schemas);
+    routes
+}
+
+fn wait() -> Header {
+    let seconds = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1));
+    HeaderBuilder::new()
+        .schema(Some(seconds))
+        .description(Some("Seconds to wait before trying again."))
+        .build()
+}
+
+fn text_header(description: &str) -> Header {
+    HeaderBuilder::new()
+        .schema(Some(ObjectBuilder::new().schema_type(Type::String)))
+        .description(Some(description))
+        .build()
+}
+
+fn operations(routes: &mut Routes) -> impl Iterator<Item = &mut Operation> {
+    let items = routes.get_openapi_mut().paths.paths.values_mut();
+    items
+        .flat_map(|item| [&mut item.get, &mut item.post, &mut item.delete])
+        .flatten()
 }

@@ -1,18 +1,78 @@
-//! Errors of the native API: RFC 9457, with the machine codes of the drop-in endpoints.
+//! The bodies of errors: of the native API by RFC 9457, of the drop-in endpoints as the ancestor's framework has them.
+//! Both have the same machine codes.
 
 use axum::{
     http::{HeaderValue, header},
     response::{IntoResponse, Response},
 };
-use serde_json::{Map, Value};
+use serde::Serialize;
+use utoipa::ToSchema;
 
-use super::error::ApiError;
+use super::{
+    answer::{Answer, Faults, NON_FIELD},
+    code::Code,
+    error::ApiError,
+    json::Json,
+};
 
-/// An error as `application/problem+json`.
+/// The media type of [`ProblemBody`].
+pub(super) const PROBLEM_JSON: &str = "application/problem+json";
+
+/// An error of the native API.
 #[derive(Debug)]
 pub(super) struct Problem {
     error: ApiError,
     attempts_remaining: Option<u32>,
+}
+
+/// An error of the native API (RFC 9457). `code` is stable; the texts are for people.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub(super) struct ProblemBody {
+    /// `about:blank`: the code says which problem it is.
+    #[schema(example = "about:blank")]
+    r#type: &'static str,
+    #[schema(example = "Bad Request")]
+    title: &'static str,
+    /// The status of the answer.
+    #[schema(minimum = 400, maximum = 599, example = 400)]
+    status: u16,
+    #[schema(value_type = Code)]
+    code: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    detail: Option<String>,
+    /// What is wrong with each field.
+    #[serde(skip_serializing_if = "Faults::is_empty")]
+    #[schema(value_type = std::collections::BTreeMap<String, Vec<String>>, required = false)]
+    errors: Faults,
+    /// How many wrong codes the verification survives; of a failed check.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    attempts_remaining: Option<u32>,
+}
+
+/// An error of all but the native API: about the request as a whole in `detail`, or about each of its fields.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Error)]
+pub(super) struct DropInError {
+    #[schema(value_type = Code)]
+    code: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    detail: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    non_field_errors: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    phone_number: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    session_token: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    security_code: Option<Vec<String>>,
 }
 
 impl Problem {
@@ -36,31 +96,42 @@ impl From<ApiError> for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
+        const MEDIA_TYPE: HeaderValue = HeaderValue::from_static(PROBLEM_JSON);
         let mut answer = self.error.into_answer();
-        let mut errors = std::mem::take(&mut answer.body);
+        let mut errors = std::mem::take(&mut answer.fields);
         let general = errors
-            .remove("non_field_errors")
-            .and_then(|texts| texts.get(0).cloned());
-        let detail = errors
-            .remove("detail")
-            .or(general)
-            .or_else(|| (!errors.is_empty()).then(|| "The request has fields that cannot be used.".into()));
-        let mut body = Map::new();
-        // The code says which problem it is, so that the type need not.
-        body.insert("type".into(), "about:blank".into());
-        body.insert("title".into(), answer.status.canonical_reason().into());
-        body.insert("status".into(), answer.status.as_u16().into());
-        body.insert("code".into(), answer.code.into());
-        body.extend(detail.map(|detail| ("detail".into(), detail)));
-        if !errors.is_empty() {
-            body.insert("errors".into(), Value::Object(errors));
-        }
-        body.extend(
-            self.attempts_remaining
-                .map(|left| ("attempts_remaining".into(), left.into())),
-        );
-        let body = Value::Object(body).to_string();
-        answer.with(([(header::CONTENT_TYPE, PROBLEM_JSON)], body))
+            .remove(NON_FIELD)
+            .and_then(|texts| texts.into_iter().next());
+        let detail = answer.detail.take().or(general);
+        let detail = detail.or_else(|| {
+            (!errors.is_empty()).then(|| "The request has fields that cannot be used.".to_owned())
+        });
+        let body = ProblemBody {
+            r#type: "about:blank",
+            title: answer.status.canonical_reason().unwrap_or_default(),
+            status: answer.status.as_u16(),
+            code: answer.code,
+            detail,
+            errors,
+            attempts_remaining: self.attempts_remaining,
+        };
+        let mut response = answer.with(Json(body));
+        response.headers_mut().insert(header::CONTENT_TYPE, MEDIA_TYPE);
+        response
+    }
+}
+
+impl DropInError {
+    pub(super) fn answer(mut answer: Answer) -> Response {
+        let mut fields = std::mem::take(&mut answer.fields);
+        let body = Self {
+            code: answer.code,
+            detail: answer.detail.take(),
+            non_field_errors: fields.remove(NON_FIELD),
+            phone_number: fields.remove("phone_number"),
+            session_token: fields.remove("session_token"),
+            security_code: fields.remove("security_code"),
+        };
+        answer.with(Json(body))
     }
 }

@@ -6,8 +6,10 @@
 
 use serde_json::{Map, Value};
 
-const MAX_VALUES: usize = 16;
-const MAX_CHARACTERS: usize = 64;
+/// The most values.
+pub const MAX_VALUES: usize = 16;
+/// The most characters of a name, and of a text.
+pub const MAX_CHARACTERS: usize = 64;
 
 /// The schemes that phones make a link of although no slash follows.
 const PLAIN_SCHEMES: [&str; 5] = ["tel:", "sms:", "smsto:", "mailto:", "geo:"];

@@ -38,6 +38,16 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::CountryNotAllowed,
+        Self::CountryBlocked,
+        Self::NumberTypeBlocked,
+        Self::PrefixUnverified,
+        Self::CountryUnverified,
+        Self::AddressCountries,
+    ];
+
     /// The stable machine code.
     pub fn code(self) -> &'static str {
         match self {

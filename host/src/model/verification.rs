@@ -114,6 +114,16 @@ pub enum Status {
 }
 
 impl Status {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::Pending,
+        Self::Verified,
+        Self::Expired,
+        Self::Cancelled,
+        Self::Failed,
+        Self::NotSent,
+    ];
+
     /// Its stable name.
     pub fn as_str(self) -> &'static str {
         match self {

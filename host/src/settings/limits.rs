@@ -141,7 +141,28 @@ fn millionths(text: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
+    use crate::settings::Settings;
+
+    #[test]
+    fn every_limit_is_among_the_codes_that_are_described() {
+        let limits = Settings::defaults().limits;
+        let all = [
+            limits.number,
+            limits.failed_checks,
+            limits.address,
+            limits.country,
+            limits.service,
+            limits.spend,
+        ];
+        let codes: BTreeSet<&str> = all
+            .iter()
+            .flat_map(|limits| limits.iter().map(|limit| limit.code))
+            .collect();
+        assert_eq!(codes, BTreeSet::from(RateLimits::CODES));
+    }
 
     #[test]
     fn an_amount_is_read_to_its_last_digit() {

@@ -151,7 +151,7 @@ impl Settings {
     fn read(mut reader: Reader) -> Result<Self, Vec<Problem>> {
         let phone_verification = PhoneVerification::read(&mut reader);
         let server = Server::read(&mut reader);
-        let api = Api::read(&mut reader);
+        let api = Api::read(&mut reader, &server);
         let store = Store::read(&mut reader);
         let plugins = Plugins::read(&mut reader, &store.database);
         let http = http::read(&mut reader);

@@ -7,7 +7,11 @@ use std::{
 
 use ipnet::{IpNet, Ipv4Net};
 
-use super::reader::{Reader, number, text, texts};
+use super::{
+    document::Value,
+    reader::{Reader, number, text, texts},
+};
+use crate::model::{DropIn, PageOrigin, PublicUrl};
 
 /// HTTP.
 #[derive(Clone, Debug)]
@@ -20,6 +24,14 @@ pub struct Server {
     pub read_timeout: Duration,
     /// How long shutting down waits for requests.
     pub shutdown_timeout: Duration,
+    /// Pages of other sites that may use the service.
+    pub allowed_origins: Vec<PageOrigin>,
+    /// How providers and browsers see this server.
+    pub public_url: Option<PublicUrl>,
+    /// Who may use `/api/phone/*`.
+    pub drop_in_endpoints: DropIn,
+    /// Whether the file says who may.
+    pub(super) names_drop_in_endpoints: bool,
 }
 
 impl Server {
@@ -36,14 +48,51 @@ impl Server {
         let mut seconds = |key| Duration::from_secs(u64::from(section.get(key, number(1..=300))));
         let read_timeout = seconds("read_timeout_seconds");
         let shutdown_timeout = seconds("shutdown_timeout_seconds");
+        let allowed_origins = section.get("allowed_origins", |value| {
+            texts(value)?.iter().map(|text| origin(text)).collect()
+        });
+        let public_url = section.get("public_url", public_url);
+        let names_drop_in_endpoints = section.has("drop_in_endpoints");
+        let drop_in_endpoints = section.get("drop_in_endpoints", drop_in);
         section.finish();
         Self {
             listen,
             trusted_proxies,
             read_timeout,
             shutdown_timeout,
+            allowed_origins,
+            public_url,
+            drop_in_endpoints,
+            names_drop_in_endpoints,
         }
     }
+}
+
+fn drop_in(value: &Value) -> Result<DropIn, String> {
+    let needed = |found: &str| format!("must be true, false or \"key\", not {found}");
+    match value {
+        Value::Flag(true) => Ok(DropIn::Open),
+        Value::Flag(false) => Ok(DropIn::Closed),
+        Value::Text { text, .. } if text == "key" => Ok(DropIn::Key),
+        Value::Text { text, .. } => Err(needed(&format!("{text:?}"))),
+        other => Err(needed(other.kind())),
+    }
+}
+
+fn origin(text: &str) -> Result<PageOrigin, String> {
+    PageOrigin::parse(text).ok_or_else(|| {
+        format!("must be a list of origins such as https://app.example, each by its name and without a path, not {text}")
+    })
+}
+
+fn public_url(value: &Value) -> Result<Option<PublicUrl>, String> {
+    let text = text(value)?;
+    if text.is_empty() {
+        return Ok(None);
+    }
+    PublicUrl::parse(&text)
+        .map(Some)
+        .ok_or_else(|| format!("must be a URL such as https://verify.example, not {text}"))
 }
 
 /// A network such as `10.0.0.0/8`, or a single address.
@@ -70,6 +119,50 @@ fn as_clients_are(network: IpNet) -> IpNet {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::tests::{REQUIRED, parse, problems};
+
+    #[test]
+    fn what_pages_may_do_is_read_and_what_cannot_be_is_told() {
+        let with = |line: &str| format!("{REQUIRED}\n[server]\n{line}\n");
+        let server = parse(&with(
+            "allowed_origins = [\"https://App.example/\"]\npublic_url = \"https://verify.example\"\ndrop_in_endpoints = false",
+        ))
+        .unwrap()
+        .server;
+        assert_eq!(server.allowed_origins[0].as_str(), "https://app.example");
+        assert_eq!(server.public_url.unwrap().host(), "verify.example");
+        assert_eq!(server.drop_in_endpoints, DropIn::Closed);
+        for (line, told) in [
+            (
+                "allowed_origins = [\"*\"]",
+                "must be a list of origins such as https://app.example",
+            ),
+            ("allowed_origins = [\"null\"]", "must be a list of origins"),
+            (
+                "allowed_origins = \"https://app.example\"",
+                "must be a list of texts",
+            ),
+            (
+                "public_url = \"verify.example\"",
+                "must be a URL such as https://verify.example",
+            ),
+            (
+                "drop_in_endpoints = \"no\"",
+                "must be true, false or \"key\", not \"no\"",
+            ),
+            (
+                "drop_in_endpoints = 1",
+                "must be true, false or \"key\", not a whole number",
+            ),
+            (
+                "drop_in_endpoints = \"key\"",
+                "none of the keys has the scope verify",
+            ),
+        ] {
+            let found = problems(&with(line)).join("\n");
+            assert!(found.contains(told), "{told} in {found}");
+        }
+    }
 
     #[test]
     fn a_network_is_read_in_every_spelling() {

@@ -49,6 +49,23 @@ impl Prices {
 }
 
 impl RateLimits {
+    /// The names of all limits, which are the codes of their refusals.
+    pub const CODES: [&'static str; 13] = [
+        "resend_cooldown",
+        "number_per_10_minutes",
+        "number_per_hour",
+        "number_per_day",
+        "failed_checks_per_hour",
+        "failed_checks_per_day",
+        "address_per_hour",
+        "country_per_hour",
+        "country_per_day",
+        "service_per_hour",
+        "service_per_day",
+        "spend_per_hour",
+        "spend_per_day",
+    ];
+
     /// What an SMS is counted in. `paid`: its text; `None`: it costs nothing.
     pub fn counters(&self, number: &PhoneNumber, paid: Option<&str>, keys: &CounterKeys) -> Arc<[Counter]> {
         let country = number.country();

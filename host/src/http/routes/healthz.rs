@@ -1,16 +1,26 @@
 //! `GET /healthz`: whether the process answers at all.
 
-use axum::{
-    http::Method,
-    response::{IntoResponse, Response},
-};
-use serde_json::json;
+use serde::Serialize;
+use utoipa::ToSchema;
 
-use crate::http::{error::ApiError, json::Json};
+use crate::http::json::Json;
 
-pub(in crate::http) async fn answer(method: Method) -> Response {
-    match method {
-        Method::GET | Method::HEAD => Json(json!({ "status": "ok" })).into_response(),
-        other => ApiError::Method(other, "GET, HEAD").into_response(),
-    }
+/// The process answers.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Health)]
+pub(in crate::http) struct HealthBody {
+    #[schema(example = "ok")]
+    status: &'static str,
+}
+
+/// Whether the process answers
+#[utoipa::path(
+    get,
+    path = "/healthz",
+    operation_id = "show_health",
+    tag = "health",
+    responses((status = 200, description = "It answers.", body = HealthBody)),
+)]
+pub(in crate::http) async fn answer() -> Json<HealthBody> {
+    Json(HealthBody { status: "ok" })
 }

@@ -15,6 +15,18 @@ use crate::{
     telemetry,
 };
 
+/// What the parts count, for Prometheus
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    operation_id = "show_metrics",
+    tag = "metrics",
+    responses((
+        status = 200,
+        description = "As text, or as OpenMetrics if that is asked for.",
+        content((String = "text/plain"), (String = "application/openmetrics-text")),
+    )),
+)]
 pub(in crate::http) async fn answer(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
     let accept = headers.get_all(header::ACCEPT).iter();
     let format = Format::wanted(accept.filter_map(|field| field.to_str().ok()));

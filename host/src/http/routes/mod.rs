@@ -9,7 +9,7 @@ pub(super) mod v1;
 
 use axum::{
     extract::Request,
-    http::{HeaderMap, Method, header},
+    http::{HeaderMap, Method, StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
 use ipnet::IpNet;
@@ -17,30 +17,43 @@ use serde_json::{Map, Value, json};
 
 use super::error::{ApiError, FieldError, NOT_A_PHONE_NUMBER, NOT_A_STRING, NULL_CHARACTER};
 use crate::{
-    http::{json::Json, media_type::accepts_json, serve::Peer},
+    http::{json::Json, keys::KeyName, media_type::accepts_json, serve::Peer},
     model::{ClientAddress, Locale, PhoneNumber, Region},
 };
 
-/// The methods of the ancestor's endpoints.
-const ALLOW: &str = "POST, OPTIONS";
+/// Where the ancestor's endpoints are.
+const DROP_IN: &str = "/api/phone/";
 
-pub(super) async fn not_found() -> ApiError {
-    ApiError::NotFound
+pub(super) async fn not_found(uri: Uri) -> Response {
+    ApiError::NotFound.told_at(uri.path())
 }
 
-/// Answers what takes no JSON and everything but POST, as the ancestor's framework does. `fields` are a name and
-/// a label each.
-fn not_a_post(request: &Request, name: &str, fields: &[(&str, &str)]) -> Option<Response> {
-    let method = request.method();
-    if !accepts_json(request.headers()) {
-        return Some(ApiError::NotAcceptable.into_response());
+/// `OPTIONS` has every route, with the other methods in the head.
+pub(super) async fn method_not_allowed(request: Request) -> Response {
+    let (method, path) = (request.method(), request.uri().path());
+    if path.starts_with(DROP_IN)
+        && let Err(error) = negotiated(request.headers())
+    {
+        return error.into_response();
     }
-    if method == Method::POST {
-        return None;
+    if method == Method::OPTIONS {
+        return StatusCode::NO_CONTENT.into_response();
     }
-    if method != Method::OPTIONS {
-        return Some(ApiError::Method(method.clone(), ALLOW).into_response());
+    ApiError::Method(method.clone()).told_at(path)
+}
+
+/// The ancestor's framework looks first at whether the client takes JSON.
+fn negotiated(headers: &HeaderMap) -> Result<(), ApiError> {
+    if accepts_json(headers) {
+        Ok(())
+    } else {
+        Err(ApiError::NotAcceptable)
     }
+}
+
+/// Describes an endpoint as the ancestor's framework does. `fields` are a name and a label each.
+fn description(headers: &HeaderMap, name: &str, fields: &[(&str, &str)]) -> Result<Response, ApiError> {
+    negotiated(headers)?;
     let fields: Map<String, Value> = fields
         .iter()
         .map(|(field, label)| {
@@ -55,7 +68,7 @@ fn not_a_post(request: &Request, name: &str, fields: &[(&str, &str)]) -> Option<
         "parses": ["application/json", "application/x-www-form-urlencoded", "multipart/form-data"],
         "actions": { "POST": fields },
     });
-    Some(([(header::ALLOW, ALLOW)], Json(description)).into_response())
+    Ok(([(header::ALLOW, "POST, OPTIONS")], Json(description)).into_response())
 }
 
 /// What came as a phone number; the error goes to `errors`.
@@ -83,8 +96,12 @@ fn locale(headers: &HeaderMap) -> Locale {
     Locale(fields.join(","))
 }
 
-/// Who asks; `None`: the request came by no connection.
+/// Who asks, for the limit of an address; `None`: the request came by no connection, or with an API key: that is of a
+/// server that asks for all of its users.
 fn client(request: &Request, trusted_proxies: &[IpNet]) -> Option<ClientAddress> {
+    if request.extensions().get::<KeyName>().is_some() {
+        return None;
+    }
     let Peer(peer) = *request.extensions().get()?;
     let forwarded = request.headers().get_all("x-forwarded-for").iter();
     // What is no text is no address either.

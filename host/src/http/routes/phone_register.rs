@@ -5,45 +5,86 @@ use std::sync::Arc;
 use axum::{
     Extension,
     extract::{Request, State},
+    http::HeaderMap,
     response::{IntoResponse, Response},
 };
-use serde_json::json;
+use serde::Serialize;
+use utoipa::ToSchema;
 
-use super::{client, locale, not_a_post, phone_number};
+use super::{client, description, locale, negotiated, phone_number};
 use crate::{
-    http::{App, access::Began, body::Fields, error::ApiError, json::Json},
+    http::{App, Generation, access::Began, body::Fields, error::ApiError, json::Json, schema},
+    model::PhoneNumber,
     verifier::RegisterRequest,
 };
 
 /// With their labels.
 const FIELDS: [(&str, &str); 1] = [("phone_number", "Phone number")];
 
-pub(in crate::http) async fn answer(State(app): State<Arc<App>>, request: Request) -> Response {
-    if let Some(other) = not_a_post(&request, "Register", &FIELDS) {
-        return other;
-    }
-    register(&app, request)
-        .await
-        .unwrap_or_else(IntoResponse::into_response)
+/// A number to verify.
+#[derive(ToSchema)]
+#[schema(as = PhoneRegistration)]
+pub(in crate::http) struct RegistrationBody {
+    #[schema(schema_with = schema::phone_number)]
+    phone_number: PhoneNumber,
 }
 
-async fn register(app: &App, request: Request) -> Result<Response, ApiError> {
+/// The SMS is sent.
+#[derive(Serialize, ToSchema)]
+#[schema(as = PhoneRegistered)]
+pub(in crate::http) struct RegisteredBody {
+    /// To be sent back together with the code.
+    session_token: String,
+}
+
+impl RegistrationBody {
+    fn read(mut fields: Fields, live: &Generation) -> Result<Self, ApiError> {
+        let mut errors = Vec::new();
+        let text = fields.text("phone_number", &mut errors);
+        let number = phone_number(text, live.default_region, &mut errors);
+        let phone_number = number.ok_or(ApiError::Fields(errors))?;
+        Ok(Self { phone_number })
+    }
+}
+
+/// Send a security code
+///
+/// Answers once the provider has taken the SMS.
+#[utoipa::path(
+    post,
+    path = "/api/phone/register",
+    operation_id = "register_phone_number",
+    tag = "drop-in",
+    request_body(content(
+        (RegistrationBody = "application/json"),
+        (RegistrationBody = "application/x-www-form-urlencoded"),
+        (RegistrationBody = "multipart/form-data"),
+    )),
+    responses((status = 200, description = "The SMS is sent.", body = RegisteredBody)),
+)]
+pub(in crate::http) async fn register(
+    State(app): State<Arc<App>>,
+    request: Request,
+) -> Result<Response, ApiError> {
+    negotiated(request.headers())?;
     let locale = locale(request.headers());
     let client = client(&request, &app.trusted_proxies);
-    let mut fields = Fields::read(request, app.read_timeout).await?;
+    let fields = Fields::read(request, app.read_timeout).await?;
     let live = app.live.get();
-    let mut errors = Vec::new();
-    let text = fields.text("phone_number", &mut errors);
-    let number = phone_number(text, live.default_region, &mut errors);
-    let Some(number) = number else {
-        return Err(ApiError::Fields(errors));
-    };
+    let body = RegistrationBody::read(fields, &live)?;
     let request = RegisterRequest {
         client,
-        ..RegisterRequest::of(number, locale)
+        ..RegisterRequest::of(body.phone_number, locale)
     };
     let registered = live.verifier.register(request).await;
     let registered = registered.map_err(ApiError::Register)?;
-    let body = Json(json!({ "session_token": registered.session_token.expose() }));
-    Ok((Extension(Began(registered.id)), body).into_response())
+    let body = RegisteredBody {
+        session_token: registered.session_token.expose().to_owned(),
+    };
+    Ok((Extension(Began(registered.id)), Json(body)).into_response())
+}
+
+/// `OPTIONS`.
+pub(in crate::http) async fn describe(headers: HeaderMap) -> Result<Response, ApiError> {
+    description(&headers, "Register", &FIELDS)
 }

@@ -4,14 +4,16 @@ use std::sync::Arc;
 
 use axum::{
     extract::{Request, State},
-    response::{IntoResponse, Response},
+    http::HeaderMap,
+    response::Response,
 };
-use serde_json::json;
+use serde::Serialize;
+use utoipa::ToSchema;
 
-use super::{client, not_a_post, phone_number};
+use super::{client, description, negotiated, phone_number};
 use crate::{
-    http::{App, body::Fields, error::ApiError, json::Json},
-    model::{SecurityCode, SessionToken, Verdict},
+    http::{App, Generation, body::Fields, error::ApiError, json::Json, schema},
+    model::{PhoneNumber, SecurityCode, SessionToken, Verdict},
     verifier::CheckRequest,
 };
 
@@ -22,36 +24,82 @@ const FIELDS: [(&str, &str); 3] = [
     ("security_code", "Security code"),
 ];
 
-pub(in crate::http) async fn answer(State(app): State<Arc<App>>, request: Request) -> Response {
-    if let Some(other) = not_a_post(&request, "Verify", &FIELDS) {
-        return other;
-    }
-    verify(&app, request)
-        .await
-        .unwrap_or_else(IntoResponse::into_response)
+/// What came back.
+#[derive(ToSchema)]
+#[schema(as = PhoneVerification)]
+pub(in crate::http) struct PhoneVerificationBody {
+    #[schema(schema_with = schema::phone_number)]
+    phone_number: PhoneNumber,
+    #[schema(schema_with = schema::session_token)]
+    session_token: SessionToken,
+    #[schema(schema_with = schema::security_code)]
+    security_code: SecurityCode,
 }
 
-async fn verify(app: &App, request: Request) -> Result<Response, ApiError> {
+/// The code is right.
+#[derive(Serialize, ToSchema)]
+#[schema(as = PhoneVerified)]
+pub(in crate::http) struct VerifiedBody {
+    #[schema(example = "Security code is valid.")]
+    message: &'static str,
+}
+
+impl PhoneVerificationBody {
+    fn read(mut fields: Fields, live: &Generation) -> Result<Self, ApiError> {
+        let mut errors = Vec::new();
+        let number = fields.text("phone_number", &mut errors);
+        let number = phone_number(number, live.default_region, &mut errors);
+        let session_token = fields.text("session_token", &mut errors);
+        let code = fields.text("security_code", &mut errors);
+        let (Some(phone_number), Some(session_token), Some(code)) = (number, session_token, code) else {
+            return Err(ApiError::Fields(errors));
+        };
+        Ok(Self {
+            phone_number,
+            session_token: SessionToken::from_client(session_token),
+            // What no code can be is wrong like any wrong code, and costs an attempt.
+            security_code: SecurityCode::from_client(&code),
+        })
+    }
+}
+
+/// Check a security code
+#[utoipa::path(
+    post,
+    path = "/api/phone/verify",
+    operation_id = "verify_phone_number",
+    tag = "drop-in",
+    request_body(content(
+        (PhoneVerificationBody = "application/json"),
+        (PhoneVerificationBody = "application/x-www-form-urlencoded"),
+        (PhoneVerificationBody = "multipart/form-data"),
+    )),
+    responses((status = 200, description = "The code is right.", body = VerifiedBody)),
+)]
+pub(in crate::http) async fn verify(
+    State(app): State<Arc<App>>,
+    request: Request,
+) -> Result<Json<VerifiedBody>, ApiError> {
+    negotiated(request.headers())?;
     let client = client(&request, &app.trusted_proxies);
-    let mut fields = Fields::read(request, app.read_timeout).await?;
+    let fields = Fields::read(request, app.read_timeout).await?;
     let live = app.live.get();
-    let mut errors = Vec::new();
-    let number_text = fields.text("phone_number", &mut errors);
-    let number = phone_number(number_text, live.default_region, &mut errors);
-    let session_token = fields.text("session_token", &mut errors);
-    let code = fields.text("security_code", &mut errors);
-    let (Some(number), Some(session_token), Some(code)) = (number, session_token, code) else {
-        return Err(ApiError::Fields(errors));
-    };
+    let body = PhoneVerificationBody::read(fields, &live)?;
     let check = CheckRequest {
-        number,
+        number: body.phone_number,
         client,
-        session_token: SessionToken::from_client(session_token),
-        // What no code can be is wrong like any wrong code, and costs an attempt.
-        code: SecurityCode::from_client(&code),
+        session_token: body.session_token,
+        code: body.security_code,
     };
     match live.verifier.check(check).await.map_err(ApiError::Check)? {
-        Verdict::Valid => Ok(Json(json!({ "message": "Security code is valid." })).into_response()),
+        Verdict::Valid => Ok(Json(VerifiedBody {
+            message: "Security code is valid.",
+        })),
         refused => Err(ApiError::Verdict(refused)),
     }
+}
+
+/// `OPTIONS`.
+pub(in crate::http) async fn describe(headers: HeaderMap) -> Result<Response, ApiError> {
+    description(&headers, "Verify", &FIELDS)
 }

@@ -9,20 +9,67 @@ use std::sync::Arc;
 
 use axum::{
     extract::State,
-    http::{Method, StatusCode},
+    http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use serde_json::json;
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::{
     dispatch::BreakerState,
-    http::{App, error::ApiError, json::Json},
+    http::{App, answer::USUAL_WAIT, code::Code, json::Json, schema},
 };
 
-pub(in crate::http) async fn answer(State(app): State<Arc<App>>, method: Method) -> Response {
-    if !matches!(method, Method::GET | Method::HEAD) {
-        return ApiError::Method(method, "GET, HEAD").into_response();
-    }
+/// Whether the process can serve, and what should be looked at.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Readiness)]
+pub(in crate::http) struct ReadinessBody {
+    #[schema(schema_with = schema::readiness)]
+    status: &'static str,
+    /// Of an answer that says no.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Code, required = false)]
+    code: Option<&'static str>,
+    store: StoreReadiness,
+    backend: BackendReadiness,
+    /// What should be looked at.
+    warnings: Vec<String>,
+}
+
+/// The database.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http) struct StoreReadiness {
+    writable: bool,
+}
+
+/// The backend that serves.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http) struct BackendReadiness {
+    #[schema(example = "nexmo.NexmoBackend")]
+    name: String,
+    #[schema(schema_with = schema::breaker)]
+    breaker: BreakerState,
+    /// Whether it is for tests and tutorials.
+    sandbox: bool,
+}
+
+/// Whether the process can do its work
+#[utoipa::path(
+    get,
+    path = "/readyz",
+    operation_id = "show_readiness",
+    tag = "health",
+    responses(
+        (status = 200, description = "It can.", body = ReadinessBody),
+        (
+            status = 503,
+            description = "It cannot.",
+            body = ReadinessBody,
+            headers(("Retry-After" = u64, description = "Seconds to wait before trying again.")),
+        ),
+    ),
+)]
+pub(in crate::http) async fn answer(State(app): State<Arc<App>>) -> Response {
     let store = app.store.ready().await;
     if let Err(error) = &store {
         tracing::error!(%error, "the store takes no writes");
@@ -68,11 +115,23 @@ pub(in crate::http) async fn answer(State(app): State<Arc<App>>, method: Method)
         Ok(alarm) => warnings.extend(alarm.map(|alarm| alarm.to_string())),
         Err(error) => tracing::error!(%error, "the conversion cannot be computed"),
     }
-    let body = json!({
-        "status": word,
-        "store": { "writable": store.is_ok() },
-        "backend": { "name": name, "breaker": breaker, "sandbox": live.backend.sandbox },
-        "warnings": warnings,
-    });
-    (status, Json(body)).into_response()
+    let body = ReadinessBody {
+        status: word,
+        code: store.is_err().then(|| Code::Unavailable.into()),
+        store: StoreReadiness {
+            writable: store.is_ok(),
+        },
+        backend: BackendReadiness {
+            name: name.clone(),
+            breaker,
+            sandbox: live.backend.sandbox,
+        },
+        warnings,
+    };
+    let mut response = (status, Json(body)).into_response();
+    if store.is_err() {
+        let wait = HeaderValue::from(USUAL_WAIT.as_secs());
+        response.headers_mut().insert(header::RETRY_AFTER, wait);
+    }
+    response
 }

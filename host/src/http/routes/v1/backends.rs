@@ -2,28 +2,28 @@
 
 use std::sync::Arc;
 
-use axum::{
-    extract::State,
-    response::{IntoResponse, Response},
-};
+use axum::extract::State;
 use serde::Serialize;
-use serde_json::json;
-use utoipa::ToSchema;
+use utoipa::{
+    ToSchema,
+    openapi::{RefOr, Schema},
+};
 
-use super::ProblemBody;
 use crate::{
     dispatch::BreakerState,
-    http::{App, json::Json},
+    http::{App, json::Json, schema},
 };
 
 /// What is loaded.
 #[derive(Serialize, ToSchema)]
+#[schema(as = Backends)]
 pub(in crate::http) struct BackendsBody {
     backends: Vec<BackendBody>,
 }
 
 /// A backend that serves.
 #[derive(Serialize, ToSchema)]
+#[schema(as = Backend)]
 pub(in crate::http) struct BackendBody {
     #[schema(example = "nexmo.NexmoBackend")]
     name: String,
@@ -37,14 +37,11 @@ pub(in crate::http) struct BackendBody {
     abi: String,
     /// Of the library's bytes.
     sha256: String,
-    /// Where it runs: `inline`, in the daemon, or `worker`, in a process of its own.
-    #[schema(example = "worker")]
+    #[schema(schema_with = schema::isolation)]
     isolation: String,
     /// Whether it is for tests and tutorials.
     sandbox: bool,
-    /// `ok`; `failing`: it failed several times in a row and is left alone; or `probing`: one message is to show
-    /// whether it is back.
-    #[schema(example = "ok")]
+    #[schema(schema_with = health)]
     health: &'static str,
     messages: MessagesBody,
     /// What should be looked at although it serves, such as a newer version that is refused.
@@ -53,6 +50,7 @@ pub(in crate::http) struct BackendBody {
 
 /// Messages of verifications, since the backend serves.
 #[derive(Serialize, ToSchema)]
+#[schema(as = Messages)]
 pub(in crate::http) struct MessagesBody {
     /// The provider took them.
     sent: u64,
@@ -62,6 +60,25 @@ pub(in crate::http) struct MessagesBody {
     unknown: u64,
 }
 
+/// `ok`; `failing`: it failed several times in a row and is left alone; or `probing`: one message is to show whether it
+/// is back.
+fn health_of(state: BreakerState) -> &'static str {
+    match state {
+        BreakerState::Closed => "ok",
+        BreakerState::Open => "failing",
+        BreakerState::Probing => "probing",
+    }
+}
+
+fn health() -> RefOr<Schema> {
+    let states = [BreakerState::Closed, BreakerState::Open, BreakerState::Probing];
+    schema::one_of(
+        states.map(health_of),
+        "`failing`: it failed several times in a row and is left alone; `probing`: one message is to show whether it is \
+         back.",
+    )
+}
+
 /// What is loaded
 #[utoipa::path(
     get,
@@ -69,11 +86,10 @@ pub(in crate::http) struct MessagesBody {
     operation_id = "list_backends",
     tag = "backends",
     responses(
-        (status = 200, body = BackendsBody),
-        (status = "4XX", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 200, description = "What is loaded.", body = BackendsBody),
     ),
 )]
-pub(in crate::http) async fn show(State(app): State<Arc<App>>) -> Response {
+pub(in crate::http) async fn show(State(app): State<Arc<App>>) -> Json<BackendsBody> {
     let live = app.live.get();
     let counts = app.breaker.counts();
     let loaded = &live.backend;
@@ -85,11 +101,7 @@ pub(in crate::http) async fn show(State(app): State<Arc<App>>) -> Response {
         sha256: loaded.sha256.clone(),
         isolation: loaded.isolation.clone(),
         sandbox: loaded.sandbox,
-        health: match app.breaker.state() {
-            BreakerState::Closed => "ok",
-            BreakerState::Open => "failing",
-            BreakerState::Probing => "probing",
-        },
+        health: health_of(app.breaker.state()),
         messages: MessagesBody {
             sent: counts.sent,
             failed: counts.failed,
@@ -97,6 +109,7 @@ pub(in crate::http) async fn show(State(app): State<Arc<App>>) -> Response {
         },
         notes: live.notes.clone(),
     };
-    let backends = vec![backend];
-    Json(json!(BackendsBody { backends })).into_response()
+    Json(BackendsBody {
+        backends: vec![backend],
+    })
 }

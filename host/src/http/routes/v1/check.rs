@@ -2,16 +2,13 @@
 
 use std::sync::Arc;
 
-use axum::{
-    extract::{Path, Request, State},
-    response::{IntoResponse, Response},
-};
-use serde_json::json;
+use axum::extract::{Request, State};
+use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{ProblemBody, client, id};
+use super::Id;
 use crate::{
-    http::{App, body::Fields, error::ApiError, json::Json, problem::Problem},
+    http::{App, body::Fields, error::ApiError, json::Json, problem::Problem, routes::client, schema},
     model::{SecurityCode, SessionToken, Status, Verdict},
 };
 
@@ -20,25 +17,39 @@ const UNKNOWN_FIELD: &str =
 
 /// What came back.
 #[derive(ToSchema)]
-#[expect(
-    dead_code,
-    reason = "the description of what is read field by field, so that all faults are told at once"
-)]
+#[schema(as = Check)]
 pub(in crate::http) struct CheckBody {
-    session_token: String,
-    /// What the user typed.
-    #[schema(example = "123456")]
-    security_code: String,
+    #[schema(schema_with = schema::session_token)]
+    session_token: SessionToken,
+    #[schema(schema_with = schema::security_code)]
+    security_code: SecurityCode,
 }
 
 /// The code is right.
-#[derive(ToSchema)]
-#[expect(dead_code, reason = "the description of an answer")]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Checked)]
 pub(in crate::http) struct CheckedBody {
+    #[schema(schema_with = schema::id)]
     id: String,
-    /// `verified`.
-    #[schema(example = "verified")]
-    status: String,
+    #[schema(schema_with = schema::status)]
+    status: &'static str,
+}
+
+impl CheckBody {
+    fn read(mut fields: Fields) -> Result<Self, ApiError> {
+        let mut errors = Vec::new();
+        let session_token = fields.text("session_token", &mut errors);
+        let code = fields.text("security_code", &mut errors);
+        fields.nothing_else(UNKNOWN_FIELD, &mut errors);
+        match (session_token, code) {
+            (Some(session_token), Some(code)) if errors.is_empty() => Ok(Self {
+                session_token: SessionToken::from_client(session_token),
+                // What no code can be is wrong like any wrong code, and costs an attempt.
+                security_code: SecurityCode::from_client(&code),
+            }),
+            _ => Err(ApiError::Fields(errors)),
+        }
+    }
 }
 
 /// Check a security code
@@ -47,36 +58,32 @@ pub(in crate::http) struct CheckedBody {
     path = "/v1/verifications/{id}/check",
     operation_id = "check_security_code",
     tag = "verifications",
-    params(("id" = String, Path, description = "Names the verification")),
+    params(("id" = inline(Id), Path)),
     request_body = CheckBody,
     responses(
-        (status = 200, body = CheckedBody),
-        (status = "4XX", body = ProblemBody, content_type = "application/problem+json"),
-        (status = "5XX", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 200, description = "The code is right.", body = CheckedBody),
     ),
 )]
 pub(in crate::http) async fn check(
     State(app): State<Arc<App>>,
-    Path(text): Path<String>,
+    Id(id): Id,
     request: Request,
-) -> Result<Response, Problem> {
-    let client = client(&app, &request);
-    let mut fields = Fields::read_json(request, app.read_timeout).await?;
-    let mut errors = Vec::new();
-    let session_token = fields.text("session_token", &mut errors);
-    let code = fields.text("security_code", &mut errors);
-    fields.nothing_else(UNKNOWN_FIELD, &mut errors);
-    let (Some(session_token), Some(code), true) = (session_token, code, errors.is_empty()) else {
-        return Err(ApiError::Fields(errors).into());
-    };
-    let (id, live) = (id(&text)?, app.live.get());
-    let session_token = SessionToken::from_client(session_token);
-    // What no code can be is wrong like any wrong code, and costs an attempt.
-    let code = SecurityCode::from_client(&code);
-    let judged = live.verifier.check_by_id(id, client, session_token, code).await;
+) -> Result<Json<CheckedBody>, Problem> {
+    let client = client(&request, &app.trusted_proxies);
+    let CheckBody {
+        session_token,
+        security_code,
+    } = CheckBody::read(Fields::read_json(request, app.read_timeout).await?)?;
+    let verifier = &app.live.get().verifier;
+    let judged = verifier
+        .check_by_id(id, client, session_token, security_code)
+        .await;
     let judged = judged.map_err(ApiError::Check)?.ok_or(ApiError::NoVerification)?;
     match judged.verdict {
-        Verdict::Valid => Ok(Json(json!({ "id": id.to_string(), "status": "verified" })).into_response()),
+        Verdict::Valid => Ok(Json(CheckedBody {
+            id: id.to_string(),
+            status: Status::Verified.as_str(),
+        })),
         // It takes no attempts, which is not for those that there were.
         Verdict::TooManyAttempts if judged.status == Status::Cancelled => {
             Err(ApiError::Over(Status::Cancelled).into())

@@ -2,36 +2,37 @@
 
 use std::sync::Arc;
 
-use axum::{
-    extract::{RawQuery, State},
-    response::{IntoResponse, Response},
-};
+use axum::extract::{RawQuery, State};
 use serde::Serialize;
-use serde_json::json;
-use utoipa::ToSchema;
+use utoipa::{
+    ToSchema,
+    openapi::{ObjectBuilder, RefOr, Schema, schema::Type},
+};
 
-use super::ProblemBody;
 use crate::{
-    http::{App, error::ApiError, json::Json, problem::Problem},
+    http::{
+        App,
+        answer::NON_FIELD,
+        error::{ApiError, FieldError},
+        json::Json,
+        problem::Problem,
+        schema,
+    },
     model::guard::Decision,
 };
 
-/// How many are shown unless the request says otherwise.
-const USUAL: u32 = 100;
-/// The most.
-const MAX: u32 = 1000;
-
 /// The latest decisions, the latest one first.
 #[derive(Serialize, ToSchema)]
+#[schema(as = Decisions)]
 pub(in crate::http) struct DecisionsBody {
     decisions: Vec<DecisionBody>,
 }
 
 /// A decision about a message that something spoke against.
 #[derive(Serialize, ToSchema)]
+#[schema(as = Decision)]
 pub(in crate::http) struct DecisionBody {
-    /// RFC 3339, in UTC.
-    #[schema(format = DateTime, example = "2023-11-14T22:13:20Z")]
+    #[schema(schema_with = schema::time)]
     at: String,
     /// The number, masked.
     #[schema(example = "+44****34")]
@@ -39,13 +40,11 @@ pub(in crate::http) struct DecisionBody {
     /// An ISO 3166 code; empty: no country's numbers are like this.
     #[schema(example = "GB")]
     country: String,
-    /// `blocked`: nothing was sent; or `allowed`.
-    #[schema(example = "blocked")]
+    #[schema(schema_with = schema::action)]
     action: &'static str,
     /// Whether the number had been verified before, which lets it through.
     verified_before: bool,
-    /// What spoke against it: `country_not_allowed`, `country_blocked`, `number_type_blocked`, `prefix_unverified`,
-    /// `country_unverified`, `address_countries`.
+    #[schema(schema_with = schema::reasons)]
     reasons: Vec<String>,
 }
 
@@ -68,29 +67,60 @@ impl From<Decision> for DecisionBody {
     path = "/v1/decisions",
     operation_id = "list_decisions",
     tag = "decisions",
-    params(("last" = Option<u32>, Query, description = "How many of the latest: 1 to 1000, else 100")),
+    params(Latest),
     responses(
-        (status = 200, body = DecisionsBody),
-        (status = "4XX", body = ProblemBody, content_type = "application/problem+json"),
-        (status = "5XX", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 200, description = "The latest decisions.", body = DecisionsBody),
     ),
 )]
 pub(in crate::http) async fn show(
     State(app): State<Arc<App>>,
     RawQuery(query): RawQuery,
-) -> Result<Response, Problem> {
-    let last = last(query.as_deref().unwrap_or_default())
-        .ok_or_else(|| ApiError::Fields(vec![("last", NOT_A_COUNT)]))?;
+) -> Result<Json<DecisionsBody>, Problem> {
+    let Latest { last } = Latest::read(query.as_deref().unwrap_or_default()).map_err(ApiError::Fields)?;
     let decisions = app.live.get().verifier.decisions(last).await;
     let decisions = decisions.map_err(ApiError::Store)?;
     let decisions = decisions.into_iter().map(DecisionBody::from).collect();
-    Ok(Json(json!(DecisionsBody { decisions })).into_response())
+    Ok(Json(DecisionsBody { decisions }))
 }
 
-const NOT_A_COUNT: &str = "Ensure this value is from 1 to 1000.";
+/// How many are shown unless the request says otherwise.
+const USUAL: u32 = 100;
+/// The most.
+const MAX: u32 = 1000;
 
-fn last(query: &str) -> Option<u32> {
-    let given = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "last");
-    let count = given.map_or(Some(USUAL), |(_, count)| count.parse().ok());
-    count.filter(|count| (1..=MAX).contains(count))
+/// What is asked for.
+#[derive(utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(in crate::http) struct Latest {
+    /// How many of the latest.
+    #[param(schema_with = count, required = false)]
+    last: u32,
+}
+
+impl Latest {
+    fn read(query: &str) -> Result<Self, Vec<FieldError>> {
+        let mut last = None;
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            if name != "last" || last.is_some() {
+                return Err(vec![(
+                    NON_FIELD,
+                    "The query may have last, once, and nothing else.",
+                )]);
+            }
+            let count = value.parse().ok().filter(|count| (1..=MAX).contains(count));
+            last = Some(count.ok_or_else(|| vec![("last", "Ensure this value is from 1 to 1000.")])?);
+        }
+        Ok(Self {
+            last: last.unwrap_or(USUAL),
+        })
+    }
+}
+
+fn count() -> RefOr<Schema> {
+    ObjectBuilder::new()
+        .schema_type(Type::Integer)
+        .minimum(Some(1))
+        .maximum(Some(MAX))
+        .default(Some(USUAL.into()))
+        .into()
 }

@@ -7,55 +7,59 @@ pub(in crate::http) mod resend;
 pub(in crate::http) mod verification;
 pub(in crate::http) mod verifications;
 
-use axum::{extract::Request, http::Method};
+use axum::{
+    extract::{FromRequestParts, Path},
+    http::request::Parts,
+};
 use serde::Serialize;
-use utoipa::ToSchema;
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{RefOr, Schema},
+};
 
 use crate::{
     clock::UnixMillis,
-    http::{App, error::ApiError, problem::Problem},
-    model::{ClientAddress, Verification, VerificationId},
+    http::{error::ApiError, problem::Problem, schema},
+    model::{Verification, VerificationId},
 };
 
 /// A verification, without its number and its code.
 #[derive(Serialize, ToSchema)]
+#[schema(as = Verification)]
 pub(in crate::http) struct VerificationBody {
-    /// Names it: 32 hexadecimal digits.
-    #[schema(example = "018bcfe568001f2e3d4c5b6a79880000")]
+    #[schema(schema_with = schema::id)]
     id: String,
-    /// `pending`, `verified`, `expired` (the code came too late, never, or in another session), `cancelled`, `failed`
-    /// (all attempts are used up) or `not_sent`.
-    #[schema(example = "pending")]
+    #[schema(schema_with = schema::status)]
     status: &'static str,
-    /// RFC 3339, in UTC.
-    #[schema(format = DateTime, example = "2023-11-14T22:13:20Z")]
+    #[schema(schema_with = schema::time)]
     created_at: String,
     /// When the code stops being good.
-    #[schema(format = DateTime, example = "2023-11-14T22:23:20Z")]
+    #[schema(schema_with = schema::time)]
     expires_at: String,
     /// When the code came back.
-    #[schema(format = DateTime)]
+    #[schema(schema_with = schema::time, required = false)]
     #[serde(skip_serializing_if = "Option::is_none")]
     verified_at: Option<String>,
     /// From when on the limits of the number have room for another SMS. Not there once the verification is over.
-    #[schema(format = DateTime, example = "2023-11-14T22:14:20Z")]
+    #[schema(schema_with = schema::time, required = false)]
     #[serde(skip_serializing_if = "Option::is_none")]
     resend_at: Option<String>,
     /// How many wrong codes the verification survives.
     attempts_remaining: u32,
     delivery: DeliveryBody,
     /// The caller's own name for the verification.
+    #[schema(nullable = false)]
     #[serde(skip_serializing_if = "Option::is_none")]
     client_ref: Option<String>,
 }
 
 /// What became of the last SMS.
 #[derive(Serialize, ToSchema)]
+#[schema(as = Delivery)]
 pub(in crate::http) struct DeliveryBody {
-    /// `pending`, `sent` (the provider took it), or the class of a failure.
-    #[schema(example = "sent")]
+    #[schema(schema_with = schema::delivery)]
     status: &'static str,
-    /// The backend that sends: `nexmo.NexmoBackend`.
+    /// The backend that sends.
     #[schema(example = "nexmo.NexmoBackend")]
     backend: String,
 }
@@ -80,40 +84,23 @@ impl VerificationBody {
     }
 }
 
-/// An error of the native API (RFC 9457). `code` is stable; the texts are for people.
-#[derive(Serialize, ToSchema)]
-#[schema(as = Problem)]
-pub(in crate::http) struct ProblemBody {
-    r#type: String,
-    title: String,
-    status: u16,
-    /// The machine code, the same as on the drop-in endpoints.
-    #[schema(example = "security_code_invalid")]
-    code: String,
-    detail: Option<String>,
-    /// What is wrong with each field.
-    errors: Option<std::collections::BTreeMap<String, Vec<String>>>,
-    /// How many wrong codes the verification survives; of a failed check.
-    attempts_remaining: Option<u32>,
+/// The id in a path. What cannot be one names nothing.
+pub(in crate::http) struct Id(VerificationId);
+
+impl PartialSchema for Id {
+    fn schema() -> RefOr<Schema> {
+        schema::id()
+    }
 }
 
-/// Who asks, for the limit of an address. Who shows a key is a server that asks for all of its users.
-fn client(app: &App, request: &Request) -> Option<ClientAddress> {
-    let has_no_keys = app.live.get().keys.is_empty();
-    has_no_keys
-        .then(|| super::client(request, &app.trusted_proxies))
-        .flatten()
-}
+impl ToSchema for Id {}
 
-/// The id in a path; what cannot be one names nothing.
-fn id(text: &str) -> Result<VerificationId, Problem> {
-    text.parse().map_err(|_| ApiError::NoVerification.into())
-}
+impl<S: Send + Sync> FromRequestParts<S> for Id {
+    type Rejection = Problem;
 
-pub(in crate::http) async fn method_not_allowed(method: Method) -> Problem {
-    ApiError::NotAllowed(method).into()
-}
-
-pub(in crate::http) async fn not_found() -> Problem {
-    ApiError::NotFound.into()
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let text = Path::<String>::from_request_parts(parts, state).await.ok();
+        let id = text.and_then(|Path(text)| text.parse().ok());
+        id.map(Self).ok_or_else(|| ApiError::NoVerification.into())
+    }
 }

@@ -2,15 +2,20 @@
 
 use std::sync::Arc;
 
-use axum::{
-    extract::{Path, Request, State},
-    response::Response,
-};
+use axum::extract::{Request, State};
 use utoipa::ToSchema;
 
-use super::{ProblemBody, VerificationBody, client, id, verification::shown};
+use super::{Id, VerificationBody, verification::shown};
 use crate::{
-    http::{App, body::Fields, error::ApiError, problem::Problem, routes::locale},
+    http::{
+        App,
+        body::Fields,
+        error::ApiError,
+        json::Json,
+        problem::Problem,
+        routes::{client, locale},
+        schema::{self, MAX_LOCALE},
+    },
     model::Locale,
 };
 
@@ -18,14 +23,24 @@ const UNKNOWN_FIELD: &str = "There is a field that is not known here: only local
 
 /// May be left out.
 #[derive(ToSchema)]
-#[expect(
-    dead_code,
-    reason = "the description of what is read field by field, so that all faults are told at once"
-)]
+#[schema(as = Resend)]
 pub(in crate::http) struct ResendBody {
-    /// The language of the SMS, as in `Accept-Language`, which it goes before.
-    #[schema(example = "es")]
-    locale: Option<String>,
+    #[schema(schema_with = schema::locale, required = false)]
+    locale: Option<Locale>,
+}
+
+impl ResendBody {
+    fn read(mut fields: Fields) -> Result<Self, ApiError> {
+        let mut errors = Vec::new();
+        let locale = fields.optional_text("locale", MAX_LOCALE, &mut errors);
+        fields.nothing_else(UNKNOWN_FIELD, &mut errors);
+        if !errors.is_empty() {
+            return Err(ApiError::Fields(errors));
+        }
+        Ok(Self {
+            locale: locale.map(Locale),
+        })
+    }
 }
 
 /// Send the code again
@@ -37,34 +52,25 @@ pub(in crate::http) struct ResendBody {
     path = "/v1/verifications/{id}/resend",
     operation_id = "resend_security_code",
     tag = "verifications",
-    params(("id" = String, Path, description = "Names the verification")),
-    request_body = Option<ResendBody>,
+    params(("id" = inline(Id), Path)),
+    request_body = ResendBody,
     responses(
-        (status = 200, body = VerificationBody),
-        (status = "4XX", body = ProblemBody, content_type = "application/problem+json"),
-        (status = "5XX", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 200, description = "The SMS is sent.", body = VerificationBody),
     ),
 )]
 pub(in crate::http) async fn resend(
     State(app): State<Arc<App>>,
-    Path(text): Path<String>,
+    Id(id): Id,
     request: Request,
-) -> Result<Response, Problem> {
+) -> Result<Json<VerificationBody>, Problem> {
     let headers = request.headers().clone();
-    let client = client(&app, &request);
-    let mut fields = Fields::read_json(request, app.read_timeout).await?;
-    let mut errors = Vec::new();
-    let wanted = fields.optional_text("locale", 255, &mut errors);
-    fields.nothing_else(UNKNOWN_FIELD, &mut errors);
-    if !errors.is_empty() {
-        return Err(ApiError::Fields(errors).into());
-    }
+    let client = client(&request, &app.trusted_proxies);
+    let body = ResendBody::read(Fields::read_json(request, app.read_timeout).await?)?;
     let live = app.live.get();
-    let id = id(&text)?;
-    let locale = wanted.map_or_else(|| locale(&headers), Locale);
+    let locale = body.locale.unwrap_or_else(|| locale(&headers));
     let found = live.verifier.find(id).await.map_err(ApiError::Store)?;
     let (_, client_ref) = found.ok_or(ApiError::NoVerification)?;
     let verification = live.verifier.resend(id, client, &locale).await;
     let verification = verification.map_err(ApiError::Resend)?;
-    shown(&live, &verification, client_ref)
+    Ok(shown(&live, &verification, client_ref))
 }

@@ -2,15 +2,11 @@
 
 use std::sync::Arc;
 
-use axum::{
-    Extension,
-    extract::{Path, State},
-    response::{IntoResponse, Response},
-};
+use axum::{Extension, extract::State};
 
-use super::{ProblemBody, VerificationBody, id};
+use super::{Id, VerificationBody};
 use crate::{
-    http::{App, Generation, error::ApiError, json::Json, keys::Caller, problem::Problem},
+    http::{App, Generation, error::ApiError, json::Json, keys::KeyName, problem::Problem},
     model::Verification,
 };
 
@@ -20,21 +16,19 @@ use crate::{
     path = "/v1/verifications/{id}",
     operation_id = "show_verification",
     tag = "verifications",
-    params(("id" = String, Path, description = "Names the verification")),
+    params(("id" = inline(Id), Path)),
     responses(
-        (status = 200, body = VerificationBody),
-        (status = "4XX", body = ProblemBody, content_type = "application/problem+json"),
-        (status = "5XX", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 200, description = "How it stands.", body = VerificationBody),
     ),
 )]
 pub(in crate::http) async fn show(
     State(app): State<Arc<App>>,
-    Path(text): Path<String>,
-) -> Result<Response, Problem> {
+    Id(id): Id,
+) -> Result<Json<VerificationBody>, Problem> {
     let live = app.live.get();
-    let found = live.verifier.find(id(&text)?).await.map_err(ApiError::Store)?;
+    let found = live.verifier.find(id).await.map_err(ApiError::Store)?;
     let (verification, client_ref) = found.ok_or(ApiError::NoVerification)?;
-    shown(&live, &verification, client_ref)
+    Ok(shown(&live, &verification, client_ref))
 }
 
 /// Cancel a verification
@@ -46,19 +40,16 @@ pub(in crate::http) async fn show(
     path = "/v1/verifications/{id}",
     operation_id = "cancel_verification",
     tag = "verifications",
-    params(("id" = String, Path, description = "Names the verification")),
+    params(("id" = inline(Id), Path)),
     responses(
-        (status = 200, body = VerificationBody),
-        (status = "4XX", body = ProblemBody, content_type = "application/problem+json"),
-        (status = "5XX", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 200, description = "How it stands.", body = VerificationBody),
     ),
 )]
 pub(in crate::http) async fn cancel(
     State(app): State<Arc<App>>,
-    Extension(caller): Extension<Caller>,
-    Path(text): Path<String>,
-) -> Result<Response, Problem> {
-    let id = id(&text)?;
+    key: Option<Extension<KeyName>>,
+    Id(id): Id,
+) -> Result<Json<VerificationBody>, Problem> {
     let live = app.live.get();
     let find = async || {
         let found = live.verifier.find(id).await.map_err(ApiError::Store)?;
@@ -66,18 +57,17 @@ pub(in crate::http) async fn cancel(
     };
     // What is not there is not cancelled.
     find().await?;
-    let actor = format!("api:{}", caller.0);
+    let name = key.map(|Extension(KeyName(name))| name).unwrap_or_default();
+    let actor = format!("api:{name}");
     live.verifier.cancel(id, actor).await.map_err(ApiError::Store)?;
     let (verification, client_ref) = find().await?;
-    shown(&live, &verification, client_ref)
+    Ok(shown(&live, &verification, client_ref))
 }
 
 pub(super) fn shown(
     live: &Generation,
     verification: &Verification,
     client_ref: Option<String>,
-) -> Result<Response, Problem> {
-    let body = VerificationBody::of(verification, client_ref, &live.backend.name);
-    let body = serde_json::to_value(body).map_err(|_| ApiError::Defect)?;
-    Ok(Json(body).into_response())
+) -> Json<VerificationBody> {
+    Json(VerificationBody::of(verification, client_ref, &live.backend.name))
 }

@@ -13,18 +13,19 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 use zeroize::Zeroizing;
 
-use super::{ProblemBody, VerificationBody};
+use super::VerificationBody;
 use crate::{
     http::{
-        App,
+        App, Generation,
         access::Began,
         body::Fields,
         error::{ApiError, FieldError},
-        keys::Caller,
+        keys::KeyName,
         problem::Problem,
-        routes::{locale, phone_number, v1::client},
+        routes::{client, locale, phone_number},
+        schema::{self, MAX_LOCALE},
     },
-    model::{Delivery, Locale, Verification, VerificationId, context},
+    model::{Delivery, Locale, PhoneNumber, Verification, VerificationId, context},
     store::{Answer, RequestKey},
     verifier::RegisterRequest,
 };
@@ -33,36 +34,52 @@ const UNKNOWN_FIELD: &str =
     "There is a field that is not known here: known are phone_number, locale, context and client_ref.";
 
 /// The most characters of a `client_ref`.
-const MAX_CLIENT_REF: usize = 128;
+pub(in crate::http) const MAX_CLIENT_REF: usize = 128;
 /// The most characters of an `Idempotency-Key`.
 const MAX_IDEMPOTENCY_KEY: usize = 255;
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
 /// What to verify.
 #[derive(ToSchema)]
-#[expect(
-    dead_code,
-    reason = "the description of what is read field by field, so that all faults are told at once"
-)]
+#[schema(as = NewVerification)]
 pub(in crate::http) struct NewVerificationBody {
-    /// In E.164; spaces, dashes and brackets do not matter.
-    #[schema(example = "+13478379634")]
-    phone_number: String,
-    /// The language of the SMS, as in `Accept-Language`, which it goes before.
-    #[schema(example = "es")]
-    locale: Option<String>,
-    /// For a backend that words the SMS itself: at most 16 texts, numbers or booleans, a text of at most 64 characters. Control
-    /// and invisible characters are taken out of texts, and words that look like an address on the web unless the
-    /// settings allow them.
-    #[schema(value_type = Option<Object>)]
-    context: Option<Map<String, Value>>,
-    /// The caller's own name for the verification: at most 128 characters.
-    #[schema(max_length = 128)]
+    #[schema(schema_with = schema::phone_number)]
+    phone_number: PhoneNumber,
+    #[schema(schema_with = schema::locale, required = false)]
+    locale: Option<Locale>,
+    #[schema(schema_with = schema::context, required = false)]
+    context: Map<String, Value>,
+    #[schema(schema_with = schema::client_ref, required = false)]
     client_ref: Option<String>,
+}
+
+impl NewVerificationBody {
+    /// What is wrong is added to `errors`, which may hold faults of the head already.
+    fn read(mut fields: Fields, live: &Generation, mut errors: Vec<FieldError>) -> Result<Self, ApiError> {
+        let number = fields.text("phone_number", &mut errors);
+        let number = phone_number(number, live.default_region, &mut errors);
+        let locale = fields.optional_text("locale", MAX_LOCALE, &mut errors);
+        let client_ref = fields.optional_text("client_ref", MAX_CLIENT_REF, &mut errors);
+        let context = fields.optional_object("context", &mut errors).unwrap_or_default();
+        let context = context::cleaned(context, live.context_allows_urls)
+            .map_err(|what| errors.push(("context", what)))
+            .unwrap_or_default();
+        fields.nothing_else(UNKNOWN_FIELD, &mut errors);
+        match number {
+            Some(phone_number) if errors.is_empty() => Ok(Self {
+                phone_number,
+                locale: locale.map(Locale),
+                context,
+                client_ref,
+            }),
+            _ => Err(ApiError::Fields(errors)),
+        }
+    }
 }
 
 /// A verification that began.
 #[derive(Serialize, ToSchema)]
+#[schema(as = NewlyBegun)]
 pub(in crate::http) struct BegunBody {
     #[serde(flatten)]
     verification: VerificationBody,
@@ -80,49 +97,50 @@ pub(in crate::http) struct BegunBody {
     operation_id = "create_verification",
     tag = "verifications",
     request_body = NewVerificationBody,
-    params(("Idempotency-Key" = Option<String>, Header,
-        description = "With the same key and body the first answer comes again, for 24 hours, and nothing is sent")),
+    params((
+        "Idempotency-Key" = Option<String>,
+        Header,
+        min_length = 1,
+        max_length = 255,
+        description = "With the same key and body the first answer comes again, for 24 hours, and nothing is sent.",
+    )),
     responses(
-        (status = 201, body = BegunBody),
-        (status = "4XX", body = ProblemBody, content_type = "application/problem+json"),
-        (status = "5XX", body = ProblemBody, content_type = "application/problem+json"),
+        (
+            status = 201,
+            description = "The SMS is sent.",
+            body = BegunBody,
+            headers(("Location" = String, description = "Where the verification is: `/v1/verifications/{id}`.")),
+        ),
     ),
 )]
 pub(in crate::http) async fn create(
     State(app): State<Arc<App>>,
-    Extension(caller): Extension<Caller>,
+    name: Option<Extension<KeyName>>,
     request: Request,
 ) -> Result<Response, Problem> {
     let headers = request.headers().clone();
-    let client = client(&app, &request);
-    let mut fields = Fields::read_json(request, app.read_timeout).await?;
+    let client = client(&request, &app.trusted_proxies);
+    let fields = Fields::read_json(request, app.read_timeout).await?;
     let live = app.live.get();
-    let body = fields.digestible();
+    let content = fields.digestible();
     let mut errors = Vec::new();
-    let number = fields.text("phone_number", &mut errors);
-    let number = phone_number(number, live.default_region, &mut errors);
-    let wanted = fields.optional_text("locale", 255, &mut errors);
-    let client_ref = fields.optional_text("client_ref", MAX_CLIENT_REF, &mut errors);
-    let context = fields.optional_object("context", &mut errors).unwrap_or_default();
-    let context = context::cleaned(context, live.context_allows_urls)
-        .map_err(|what| errors.push(("context", what)))
-        .unwrap_or_default();
-    fields.nothing_else(UNKNOWN_FIELD, &mut errors);
     let key = idempotency_key(&headers, &mut errors);
-    let Some(number) = number.filter(|_| errors.is_empty()) else {
-        return Err(ApiError::Fields(errors).into());
-    };
+    let body = NewVerificationBody::read(fields, &live, errors)?;
     // Whoever chose the same key is another, and may not have the answer: where callers have no names, by their address.
-    let asker = client.map_or_else(|| caller.0.to_string(), |client| client.to_string());
+    let address = client.map(|client| client.to_string());
+    let asker = name
+        .map(|Extension(KeyName(name))| name.to_string())
+        .or(address)
+        .unwrap_or_default();
     let request = RegisterRequest {
-        number,
+        number: body.phone_number,
         client,
-        locale: wanted.map_or_else(|| locale(&headers), Locale),
-        context,
-        client_ref,
+        locale: body.locale.unwrap_or_else(|| locale(&headers)),
+        context: body.context,
+        client_ref: body.client_ref,
         request: key.map(|key| RequestKey {
             key: format!("{asker}\n{key}"),
-            body,
+            body: content,
         }),
     };
     let may_come_again = request.request.is_some();

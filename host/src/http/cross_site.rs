@@ -1,0 +1,158 @@
+//! What a page of another site can do: read and cause nothing, unless the settings name its origin.
+//!
+//! A browser lets any page send forms, and requests that look like forms, to any server, and would send SMS so. It says
+//! where they come from in `Sec-Fetch-Site` and `Origin`; other clients send neither and are not concerned. The order of the
+//! rules is that of Go's `http.CrossOriginProtection`. Reading is kept by the browser (CORS, fetch.spec.whatwg.org): it
+//! hands an answer to a page of another site only if the answer names that site.
+//!
+//! A page can have its own name lead to this machine (DNS rebinding): then this server looks like the page's own. So over
+//! plain HTTP only names that nobody else can have are this server's own: `localhost`, addresses, names without a dot, and
+//! the one in `[server] public_url`. With HTTPS the certificate vouches for the name.
+
+use std::{net::IpAddr, sync::Arc};
+
+use axum::{
+    extract::{Request, State},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, header, uri::Authority},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+
+use super::{App, error::ApiError, serve::Peer};
+use crate::model::{PageOrigin, PublicUrl};
+
+const ALLOWED_METHODS: HeaderValue = HeaderValue::from_static("GET, POST, DELETE");
+const ALLOWED_HEADERS: HeaderValue =
+    HeaderValue::from_static("Authorization, Content-Type, Idempotency-Key, X-Request-Id");
+const EXPOSED_HEADERS: HeaderValue = HeaderValue::from_static("Location, Retry-After, X-Request-Id");
+/// How long a browser need not ask again.
+const MAX_AGE_SECONDS: HeaderValue = HeaderValue::from_static("3600");
+
+const SEC_FETCH_SITE: &str = "sec-fetch-site";
+
+pub(super) async fn guard(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let origin = request.headers().get(header::ORIGIN).cloned();
+    let allowed = origin.filter(|origin| {
+        app.allowed_origins
+            .iter()
+            .any(|allowed| allowed.as_str() == origin)
+    });
+    let mut response = match refusal(&app, &request, allowed.is_some()) {
+        Some(refusal) => refusal.told_at(request.uri().path()),
+        None if allowed.is_some() && is_preflight(&request) => preflight(),
+        None => next.run(request).await,
+    };
+    if !app.allowed_origins.is_empty() {
+        let headers = response.headers_mut();
+        headers.append(header::VARY, HeaderValue::from_name(header::ORIGIN));
+        if let Some(origin) = allowed {
+            headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+            headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED_HEADERS);
+        }
+    }
+    response
+}
+
+/// A browser asks whether a page may ask.
+fn is_preflight(request: &Request) -> bool {
+    let headers = request.headers();
+    request.method() == Method::OPTIONS && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
+}
+
+fn preflight() -> Response {
+    let headers = [
+        (header::ACCESS_CONTROL_ALLOW_METHODS, ALLOWED_METHODS),
+        (header::ACCESS_CONTROL_ALLOW_HEADERS, ALLOWED_HEADERS),
+        (header::ACCESS_CONTROL_MAX_AGE, MAX_AGE_SECONDS),
+    ];
+    (StatusCode::NO_CONTENT, headers).into_response()
+}
+
+/// Why a request is not served; `is_allowed`: the settings name its origin.
+fn refusal(app: &App, request: &Request, is_allowed: bool) -> Option<ApiError> {
+    let host = host(request);
+    if is_rebound(app, request, host.as_deref()) {
+        return Some(ApiError::ForeignHost);
+    }
+    let does_something = ![Method::GET, Method::HEAD, Method::OPTIONS].contains(request.method());
+    let is_foreign =
+        does_something && !is_allowed && is_of_another_site(app, request.headers(), host.as_deref());
+    is_foreign.then_some(ApiError::CrossSite)
+}
+
+/// The name, and the port, that a request was sent to.
+fn host(request: &Request) -> Option<String> {
+    let in_target = request.uri().authority().map(Authority::as_str);
+    let in_header = || request.headers().get(header::HOST)?.to_str().ok();
+    in_target.or_else(in_header).map(str::to_ascii_lowercase)
+}
+
+/// Whether a browser on this machine may have been led here by a name that is another's. Other clients, and proxies, may ask
+/// under any name.
+fn is_rebound(app: &App, request: &Request, host: Option<&str>) -> bool {
+    let Some(Peer(peer)) = request.extensions().get() else {
+        return false;
+    };
+    let peer = peer.to_canonical();
+    let is_proxy = app.trusted_proxies.iter().any(|network| network.contains(&peer));
+    let is_foreign = host.is_some_and(|host| !is_own_name(app, host));
+    peer.is_loopback() && !is_proxy && is_foreign && is_of_insecure_page(request.headers())
+}
+
+/// Whether a page that came over plain HTTP may have made a request. Browsers say a language and, to HTTPS and to
+/// `localhost` alone, `Sec-Fetch-Site`, which no page can keep them from or do in their place.
+fn is_of_insecure_page(headers: &HeaderMap) -> bool {
+    let origin = headers.get(header::ORIGIN);
+    let is_secure = headers.contains_key(SEC_FETCH_SITE)
+        || origin.is_some_and(|origin| origin.as_bytes().starts_with(b"https://"));
+    let is_of_browser = origin.is_some() || headers.contains_key(header::ACCEPT_LANGUAGE);
+    is_of_browser && !is_secure
+}
+
+fn is_of_another_site(app: &App, headers: &HeaderMap, host: Option<&str>) -> bool {
+    let origin = headers
+        .get(header::ORIGIN)
+        .map(|origin| origin.to_str().unwrap_or("null"));
+    let public = app.public_url.as_ref().and_then(PublicUrl::origin);
+    if origin.is_some() && origin == public.as_ref().map(PageOrigin::as_str) {
+        return false;
+    }
+    if let Some(site) = headers.get(SEC_FETCH_SITE) {
+        // "none": somebody typed the address.
+        return site != "same-origin" && site != "none";
+    }
+    origin.is_some_and(|origin| !is_own_origin(app, origin, host))
+}
+
+fn is_own_origin(app: &App, origin: &str, host: Option<&str>) -> bool {
+    let Some((scheme, authority)) = origin.split_once("://") else {
+        return false;
+    };
+    let default_port = match scheme {
+        "https" => ":443",
+        "http" => ":80",
+        _ => return false,
+    };
+    let without_default = |authority: &str| {
+        authority
+            .strip_suffix(default_port)
+            .unwrap_or(authority)
+            .to_owned()
+    };
+    let authority = authority.to_ascii_lowercase();
+    let is_host = host.is_some_and(|host| without_default(host) == without_default(&authority));
+    is_host && (scheme == "https" || is_own_name(app, &authority))
+}
+
+/// Whether a name, perhaps with a port, cannot be one that somebody else has lead here.
+fn is_own_name(app: &App, authority: &str) -> bool {
+    let name = match authority.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => authority,
+    };
+    let name = name.strip_suffix('.').unwrap_or(name);
+    let literal = name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
+    let is_address = literal.unwrap_or(name).parse::<IpAddr>().is_ok();
+    let is_public = app.public_url.as_ref().is_some_and(|url| url.host() == name);
+    is_address || is_public || !name.contains('.') || name.ends_with(".localhost")
+}

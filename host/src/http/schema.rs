@@ -1,0 +1,161 @@
+//! How what requests and answers carry is described, with the bounds that hold for it.
+
+use utoipa::openapi::{
+    ObjectBuilder, RefOr, Schema,
+    schema::{AdditionalProperties, KnownFormat, SchemaFormat, SchemaType, Type},
+};
+
+use super::routes::v1::verifications::MAX_CLIENT_REF;
+use crate::model::{FailureClass, Status, context, guard};
+
+/// What a text must hold to be one: something besides white space, and no null character.
+const NOT_BLANK: &str = r"^[^\u0000]*[^\u0000\s][^\u0000]*$";
+
+/// The most characters of a locale.
+pub(super) const MAX_LOCALE: usize = 255;
+
+/// A text that is one of these.
+pub(super) fn one_of<'a>(names: impl IntoIterator<Item = &'a str>, description: &str) -> RefOr<Schema> {
+    let names: Vec<&str> = names.into_iter().collect();
+    text(description).enum_values(Some(names)).into()
+}
+
+fn text(description: &str) -> ObjectBuilder {
+    ObjectBuilder::new()
+        .schema_type(Type::String)
+        .description(Some(description))
+}
+
+fn required_text(description: &str, example: &str) -> ObjectBuilder {
+    text(description)
+        .min_length(Some(1))
+        .pattern(Some(NOT_BLANK))
+        .examples([example])
+}
+
+/// A text that may be left out or null.
+fn optional_text(description: &str, example: &str, max_characters: usize) -> ObjectBuilder {
+    required_text(description, example)
+        .schema_type(SchemaType::from_iter([Type::String, Type::Null]))
+        .max_length(Some(max_characters))
+}
+
+pub(super) fn phone_number() -> RefOr<Schema> {
+    required_text(
+        "In E.164; spaces, dashes and brackets do not matter. National where the settings name a region.",
+        "+13478379634",
+    )
+    .into()
+}
+
+pub(super) fn session_token() -> RefOr<Schema> {
+    required_text(
+        "As the registration answered it.",
+        "AYvP5WgAHy49TFtqeYgAAHNvbWUgTUFD",
+    )
+    .into()
+}
+
+pub(super) fn security_code() -> RefOr<Schema> {
+    required_text("What the user typed.", "123456").into()
+}
+
+pub(super) fn locale() -> RefOr<Schema> {
+    let description = "The language of the SMS, as in `Accept-Language`, which it goes before.";
+    optional_text(description, "es", MAX_LOCALE).into()
+}
+
+pub(super) fn client_ref() -> RefOr<Schema> {
+    let description = "The caller's own name for the verification.";
+    optional_text(description, "order 7", MAX_CLIENT_REF).into()
+}
+
+pub(super) fn context() -> RefOr<Schema> {
+    let description = "For a backend that words the SMS itself. Control and invisible characters are taken out of texts, \
+                       and words that look like an address on the web unless the settings allow them.";
+    let value = ObjectBuilder::new()
+        .schema_type(SchemaType::from_iter([
+            Type::String,
+            Type::Number,
+            Type::Boolean,
+            Type::Null,
+        ]))
+        .max_length(Some(context::MAX_CHARACTERS));
+    let name = ObjectBuilder::new()
+        .schema_type(Type::String)
+        .max_length(Some(context::MAX_CHARACTERS));
+    ObjectBuilder::new()
+        .schema_type(SchemaType::from_iter([Type::Object, Type::Null]))
+        .description(Some(description))
+        .max_properties(Some(context::MAX_VALUES))
+        .property_names(Some(name.build()))
+        .additional_properties(Some(AdditionalProperties::RefOr(value.into())))
+        .into()
+}
+
+pub(super) fn id() -> RefOr<Schema> {
+    text("Names the verification.")
+        .pattern(Some("^[0-9a-f]{32}$"))
+        .examples(["018bcfe568001f2e3d4c5b6a79880000"])
+        .into()
+}
+
+pub(super) fn time() -> RefOr<Schema> {
+    text("RFC 3339, in UTC.")
+        .format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)))
+        .examples(["2023-11-14T22:13:20Z"])
+        .into()
+}
+
+pub(super) fn status() -> RefOr<Schema> {
+    one_of(
+        Status::ALL.map(Status::as_str),
+        "`expired`: the code came too late, never, or in another session. `failed`: all attempts are used up. `not_sent`: \
+         no SMS was sent.",
+    )
+}
+
+pub(super) fn delivery() -> RefOr<Schema> {
+    let classes = FailureClass::ALL.map(|(_, name)| name);
+    one_of(
+        ["pending", "sent"].into_iter().chain(classes),
+        "`sent`: the provider took the SMS. What is neither that nor `pending` is the class of a failure.",
+    )
+}
+
+pub(super) fn isolation() -> RefOr<Schema> {
+    one_of(
+        ["inline", "worker"],
+        "Where its library runs: `inline`, in the daemon, or `worker`, in a process of its own.",
+    )
+}
+
+pub(super) fn readiness() -> RefOr<Schema> {
+    one_of(
+        ["ready", "degraded", "unready"],
+        "`degraded`: some messages are refused, but codes can be checked; the warnings say why.",
+    )
+}
+
+pub(super) fn breaker() -> RefOr<Schema> {
+    one_of(
+        ["closed", "open", "probing"],
+        "`closed` lets messages through, `open` refuses them, `probing` tries one.",
+    )
+}
+
+pub(super) fn action() -> RefOr<Schema> {
+    let actions = [guard::Action::Allowed, guard::Action::Blocked];
+    one_of(actions.map(guard::Action::as_str), "`blocked`: nothing was sent.")
+}
+
+pub(super) fn reasons() -> RefOr<Schema> {
+    let reason = one_of(
+        guard::Reason::ALL.map(guard::Reason::code),
+        "A reason of the pumping guard.",
+    );
+    utoipa::openapi::ArrayBuilder::new()
+        .items(reason)
+        .description(Some("What spoke against the message."))
+        .into()
+}

@@ -1,0 +1,76 @@
+//! What is the same for every request and every answer, whatever the route.
+
+use axum::{
+    extract::Request,
+    http::{HeaderValue, Method, Uri, header, uri::PathAndQuery},
+    middleware::Next,
+    response::Response,
+};
+
+const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+const NO_SNIFFING: HeaderValue = HeaderValue::from_static("nosniff");
+
+/// Around all routes, for what the routes cannot do: to be found under another path, and to add to `Allow`.
+///
+/// A trailing slash does no harm, on any path: one is taken off. Nothing keeps an answer: there may be a session token in
+/// it, or what holds for a moment. And no browser takes it for something else than it is.
+pub(super) async fn around(mut request: Request, next: Next) -> Response {
+    if let Some(uri) = without_trailing_slash(request.uri()) {
+        *request.uri_mut() = uri;
+    }
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, NO_STORE);
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, NO_SNIFFING);
+    // The routes know what they allow, but not that OPTIONS is answered for all of them.
+    let allow = headers.get(header::ALLOW).and_then(|allow| allow.to_str().ok());
+    if let Some(allow) = allow.and_then(with_options) {
+        headers.insert(header::ALLOW, allow);
+    }
+    response
+}
+
+fn without_trailing_slash(uri: &Uri) -> Option<Uri> {
+    let path = uri.path().strip_suffix('/').filter(|path| !path.is_empty())?;
+    let path = match uri.query() {
+        Some(query) => format!("{path}?{query}"),
+        None => path.to_owned(),
+    };
+    let mut parts = uri.clone().into_parts();
+    parts.path_and_query = Some(PathAndQuery::try_from(path).ok()?);
+    Uri::from_parts(parts).ok()
+}
+
+fn with_options(allow: &str) -> Option<HeaderValue> {
+    let options = Method::OPTIONS;
+    let methods = allow
+        .split(',')
+        .map(str::trim)
+        .filter(|method| !method.is_empty());
+    let mut methods: Vec<&str> = methods.collect();
+    if !methods.contains(&options.as_str()) {
+        methods.push(options.as_str());
+    }
+    HeaderValue::from_str(&methods.join(", ")).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_trailing_slash_is_taken_off() {
+        for (given, left) in [
+            ("/healthz/", "/healthz"),
+            ("/v1/decisions/?last=1", "/v1/decisions?last=1"),
+            ("http://localhost/readyz/", "http://localhost/readyz"),
+            ("/healthz//", "/healthz/"),
+        ] {
+            let uri = without_trailing_slash(&given.parse().unwrap());
+            assert_eq!(uri.map(|uri| uri.to_string()).as_deref(), Some(left), "{given}");
+        }
+        for kept in ["/", "/healthz", "/healthz?a=/", "*"] {
+            assert_eq!(without_trailing_slash(&kept.parse().unwrap()), None, "{kept}");
+        }
+    }
+}
