@@ -117,6 +117,26 @@ async fn a_version_that_crashes_while_it_is_loaded_costs_nothing_wherever_it_is_
     }
 }
 
+/// A library of the daemon's own process may use threads, files and processes: so may it when it is tried first.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_uses_what_no_sandbox_allows_is_taken_up_where_it_may() {
+    let mut site = Site::with_backend("villain.VillainBackend", &json!({ "CODE": "123456" }));
+    site.set("plugins", "trust", "any");
+    site.set("plugins", "isolation", "inline");
+    let daemon = site.serve();
+    let mut bytes = std::fs::read(artifacts::library("villain")).unwrap();
+    let fuse = b"constructor:calm";
+    let at = bytes
+        .windows(fuse.len())
+        .position(|window| window == fuse)
+        .unwrap();
+    bytes[at..at + fuse.len()].copy_from_slice(b"constructor:work");
+    site.upgrade("villain", &bytes);
+    daemon.wait_for_logs(EXCHANGED, 1);
+    assert_eq!(warnings(&daemon).await, [""; 0], "{}", daemon.log());
+    verifies(&daemon, NUMBER).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_seventeenth_version_in_the_daemons_process_is_refused_and_the_one_before_serves() {
     const IN_ONE_PROCESS: usize = 16;

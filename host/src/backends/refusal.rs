@@ -106,7 +106,7 @@ pub mod code {
     pub const OPTION_UNKNOWN: &str = "P603";
     /// One option is written twice.
     pub const OPTION_TWICE: &str = "P604";
-    /// Its worker process crashed or exited.
+    /// The library crashed its worker process, or ended it.
     pub const WORKER_DIED: &str = "P704";
     /// Its worker process ran out of memory.
     pub const WORKER_MEMORY: &str = "P705";
@@ -118,6 +118,12 @@ pub mod code {
     pub const WORKER_UNRESPONSIVE: &str = "P710";
     /// No worker process can be started.
     pub const WORKER_NOT_STARTED: &str = "P711";
+    /// Its worker process was killed from outside.
+    pub const WORKER_KILLED: &str = "P712";
+    /// The system does not let a worker process do what it must.
+    pub const WORKER_FORBIDDEN: &str = "P713";
+    /// The system has no memory for a worker process.
+    pub const SYSTEM_MEMORY: &str = "P714";
 
     /// The code of a refusal that a worker process told.
     #[cfg(unix)]

@@ -2,6 +2,7 @@
 //! calls that it serves, never the host and never another library.
 
 mod attacks;
+mod blame;
 #[expect(clippy::duplicate_mod, reason = "the same stories, in another place")]
 #[path = "../loading/calls.rs"]
 mod calls;

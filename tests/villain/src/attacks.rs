@@ -5,7 +5,7 @@ use std::{
     hint::black_box,
     io::{Read, Write},
     mem::ManuallyDrop,
-    net::{TcpListener, TcpStream, UdpSocket},
+    net::{TcpListener, TcpStream, ToSocketAddrs, UdpSocket},
     os::{
         fd::{FromRawFd, RawFd},
         unix::net::UnixStream,
@@ -110,6 +110,7 @@ pub(crate) fn escape(way: &str) -> String {
     let (way, argument) = way.split_once(' ').unwrap_or((way, ""));
     let outcome = match way {
         "connect" => TcpStream::connect(argument).map(drop),
+        "resolve" => (argument, 80).to_socket_addrs().map(drop),
         "udp" => UdpSocket::bind("127.0.0.1:0").map(drop),
         "unix" => UnixStream::connect(argument).map(drop),
         "read" => File::open(argument).map(drop),
@@ -169,8 +170,23 @@ extern "C" fn constructor() {
                 );
             }
         }
+        // Does what a library of the host's own process may do.
+        b"constructor:work" => {
+            let place = std::env::temp_dir().join(format!("villain-{}", std::process::id()));
+            let path = place.display();
+            for way in [
+                "thread".to_owned(),
+                "run /bin/true".to_owned(),
+                format!("write {path}"),
+            ] {
+                if escape(&way) != "done" {
+                    std::process::abort();
+                }
+            }
+            let _ = std::fs::remove_file(place);
+        }
         // Says once more that there is a sandbox, as if there were none.
-        b"constructor:lies" => write_everywhere(&frame(&[0, 0, 0])),
+        b"constructor:lies" => write_everywhere(&frame(&[0, 0, 0, 0])),
         // Refuses to be opened, with a sentence that clears the terminal.
         b"constructor:mock" => {
             write_everywhere(&frame(b"\x02\x04P501\x08\x1b[2Jpwnd"));

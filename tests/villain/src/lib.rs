@@ -173,6 +173,7 @@ impl Backend for VillainBackend {
                 }
                 return self.fetch("/sms").await;
             }
+            "stumble" => return Err(Error::new(ErrorKind::Internal, "stumbled", attacks::escape(rest))),
             "try" => return Ok(Receipt::new(attacks::escape(rest))),
             "flood-log" => {
                 for line in 0..100_000 {

@@ -12,6 +12,7 @@ unsafe extern "C" {
     fn fork() -> c_int;
     fn _exit(code: c_int) -> !;
     fn kill(process: c_int, signal: c_int) -> c_int;
+    fn raise(signal: c_int) -> c_int;
     fn fcntl(descriptor: c_int, command: c_int, argument: c_int) -> c_int;
     fn setpriority(which: c_int, who: c_int, priority: c_int) -> c_int;
     fn prctl(option: c_int, argument: usize) -> c_int;
@@ -38,6 +39,7 @@ pub(crate) fn attempt(way: &str, process: &str) -> io::Result<()> {
                 child => child.into(),
             },
             "signal" => kill(process, 0).into(),
+            "raise" => raise(process).into(),
             "owner" => fcntl(1, F_SETOWN, process).into(),
             "priority" => setpriority(0, process, 19).into(),
             // Sets nothing, where it may.

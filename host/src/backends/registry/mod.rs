@@ -211,7 +211,7 @@ impl Loader {
         isolation.place(&found.stem, &found.path, sha256, is_trusted)
     }
 
-    /// Opens and constructs; `scans`: first in a worker process, where a crash costs nothing. `found` is where it lies in
+    /// Opens and constructs; `scans`: first in a process of its own, where a crash costs nothing. `found` is where it lies in
     /// its directory, wherever its bytes were read.
     fn construct(
         &self,
@@ -308,7 +308,7 @@ impl Loader {
             }
             #[cfg(unix)]
             Place::Worker => {
-                let supervisor = self.open_in_worker(stem, path, candidate)?;
+                let supervisor = self.open_in_worker(stem, path, candidate, true)?;
                 let kept = Kept::Worker(Arc::downgrade(&supervisor));
                 (Opened::Worker(supervisor), kept)
             }
@@ -334,10 +334,12 @@ impl Loader {
         library: &str,
         path: PathBuf,
         candidate: &Candidate,
+        is_confined: bool,
     ) -> Result<Arc<Supervisor>, Refusal> {
         let rules = &self.config.isolation;
         let staged = File::open(&path).map_err(|error| Refusal::new(code::NOT_STAGED, error.to_string()))?;
         let supervisor = Arc::new(Supervisor::new(Spec {
+            is_confined,
             program: rules.worker_program.clone(),
             library: library.to_owned(),
             path,

@@ -148,8 +148,9 @@ impl Loader {
         ))
     }
 
-    /// Opens and constructs in a worker process what is to run in this one. What a sandbox forbids, and an error of the
-    /// constructor, is no verdict; a crash is one.
+    /// Opens and constructs in a process of its own what is to run in this one. It is no sandbox, for such a library may
+    /// use threads, files and the network. That it crashes is a verdict; what the system does not let that process do, and
+    /// an error of the constructor, which may be of what the version that serves holds, is none.
     #[cfg(unix)]
     pub(super) fn scan(
         &self,
@@ -159,9 +160,9 @@ impl Loader {
         services: &std::sync::Arc<Services>,
     ) -> Result<(), Refusal> {
         let path = stage::stage(&self.config.staging, &candidate.sha256, &candidate.bytes)?;
-        let supervisor = match self.open_in_worker(&name.library, path, candidate) {
+        let supervisor = match self.open_in_worker(&name.library, path, candidate, false) {
             Ok(supervisor) => supervisor,
-            Err(refusal) if refusal.code == code::WORKER_NOT_STARTED => return Ok(()),
+            Err(refusal) if is_of_the_system(refusal.code) => return Ok(()),
             Err(refusal) => return Err(refusal),
         };
         let maker = Maker::new(
@@ -192,6 +193,18 @@ impl Loader {
             .unwrap_or_else(std::sync::PoisonError::into_inner);
         opened.contains_key(&(Place::Inline, sha256.to_owned()))
     }
+}
+
+/// Whether it says nothing of the library that its process ended, or was not there, with this code.
+#[cfg(unix)]
+fn is_of_the_system(ended: &str) -> bool {
+    [
+        code::WORKER_NOT_STARTED,
+        code::WORKER_KILLED,
+        code::WORKER_FORBIDDEN,
+        code::SYSTEM_MEMORY,
+    ]
+    .contains(&ended)
 }
 
 /// Whether it is the library's fault that its constructor ended with this code.

@@ -1,8 +1,18 @@
-//! Why a worker process is no more, in words that tell the author what to look for.
+//! Why a worker process is no more, and whose doing that was, in words for whom it concerns.
+//!
+//! Invariant: the author of a library is named only for what its code did. Before the library is opened none of its code
+//! runs; the sandbox refuses with an error and never kills; and a sealed process cannot send itself SIGKILL or SIGSYS:
+//! these come from the system, or from somebody else.
 
 use std::{os::unix::process::ExitStatusExt, process::ExitStatus};
 
-use super::super::{instance::CONSTRUCTION_LIMIT, refusal::code};
+use rustix::process::Signal;
+
+use super::{
+    super::{instance::CONSTRUCTION_LIMIT, refusal::code},
+    child::MEMORY_BYTES,
+    message::Step,
+};
 
 /// How a worker process ended.
 #[derive(Clone, Debug)]
@@ -24,12 +34,24 @@ pub(super) enum Killed {
     Breach(&'static str),
 }
 
+/// What is known of a process that ended by itself, or was ended by somebody else.
+#[derive(Default)]
+pub(super) struct Remains {
+    /// `None`: nobody could say how it ended.
+    pub(super) status: Option<ExitStatus>,
+    /// What it printed last.
+    pub(super) last_lines: Vec<String>,
+    /// What it was doing when it had not opened its library yet.
+    pub(super) step: Option<Step>,
+    /// What its memory was limited to.
+    pub(super) memory_bytes: Option<u64>,
+    /// Whether the system has killed processes for lack of memory while it ran.
+    pub(super) is_system_short_of_memory: bool,
+}
+
 impl Death {
-    /// How it ended: by the host's hand, or by its own.
-    pub(super) fn new(killed: Option<&Killed>, status: Option<ExitStatus>, last_lines: &[String]) -> Self {
-        let is_out_of_memory = last_lines
-            .iter()
-            .any(|line| line.contains("memory allocation of") || line.contains("out of memory"));
+    /// How it ended: by the host's hand, or otherwise.
+    pub(super) fn new(killed: Option<&Killed>, remains: &Remains) -> Self {
         let (code, mut what) = match killed {
             Some(Killed::Unresponsive { grace_ms }) => (
                 code::WORKER_UNRESPONSIVE,
@@ -46,21 +68,15 @@ impl Death {
                 code::WORKER_CONTRACT,
                 format!("was killed: it broke the protocol: {rule}"),
             ),
-            None if is_out_of_memory => (
-                code::WORKER_MEMORY,
-                "ran out of memory, of which a worker process has 512 MiB".to_owned(),
-            ),
-            None => (code::WORKER_DIED, how(status)),
+            None => remains.judged(),
         };
-        if !last_lines.is_empty() {
+        if !remains.last_lines.is_empty() {
             what.push_str("; it last wrote: ");
-            what.push_str(&last_lines.join(" | "));
+            what.push_str(&remains.last_lines.join(" | "));
         }
         Self { code, what }
     }
-}
 
-impl Death {
     /// In a word, for metrics.
     pub(super) fn cause(&self) -> &'static str {
         match self.code {
@@ -69,8 +85,107 @@ impl Death {
             code::WORKER_CONTRACT => "broke_protocol",
             code::WORKER_UNRESPONSIVE => "unresponsive",
             code::TOO_SLOW => "too_slow",
+            code::WORKER_KILLED => "killed_from_outside",
+            code::WORKER_FORBIDDEN => "forbidden_by_system",
+            code::SYSTEM_MEMORY => "system_memory",
             _ => "other",
         }
+    }
+
+    /// Whether the library's code did it.
+    pub(super) fn is_of_the_library(&self) -> bool {
+        ![code::WORKER_KILLED, code::WORKER_FORBIDDEN, code::SYSTEM_MEMORY].contains(&self.code)
+    }
+}
+
+impl Remains {
+    fn judged(&self) -> (&'static str, String) {
+        let signal = self.status.and_then(|status| status.signal());
+        let is = |known: Signal| signal == Some(known.as_raw());
+        if is(Signal::SYS) {
+            return (code::WORKER_FORBIDDEN, self.filtered());
+        }
+        if is(Signal::XCPU) {
+            let what = "was killed by SIGXCPU: it used more processor time than phone-verify is allowed (ulimit -t, \
+                        LimitCPU=)";
+            return (code::WORKER_FORBIDDEN, what.to_owned());
+        }
+        if is(Signal::KILL) && self.is_system_short_of_memory {
+            let what = "was killed by SIGKILL, and the system has killed processes for lack of memory since it was started; \
+                        give phone-verify, or the machine, more memory (MemoryMax=, the container's limit)";
+            return (code::SYSTEM_MEMORY, what.to_owned());
+        }
+        if FROM_OUTSIDE.into_iter().any(is) {
+            return (
+                code::WORKER_KILLED,
+                format!(
+                    "{}: from outside, by an administrator or the system",
+                    how(self.status)
+                ),
+            );
+        }
+        if self.is_out_of_memory() {
+            return self.out_of_memory();
+        }
+        if let Some(step) = self.step {
+            return (
+                code::WORKER_FORBIDDEN,
+                format!(
+                    "{} before the library was opened, while it {}: the system does not let it do that",
+                    how(self.status),
+                    doing(step)
+                ),
+            );
+        }
+        let what = match self.status.and_then(|status| status.code()) {
+            Some(_) => format!("{}: the library ended the process", how(self.status)),
+            None => how(self.status),
+        };
+        (code::WORKER_DIED, what)
+    }
+
+    /// Killed for a system call: the worker's own filters only refuse.
+    fn filtered(&self) -> String {
+        let when = self
+            .step
+            .map_or_else(String::new, |step| format!(" while it {}", doing(step)));
+        format!(
+            "was killed by SIGSYS{when}: a filter of system calls that phone-verify is run under forbids what a worker process \
+             needs; have the filter allow the calls of a sandbox (systemd: SystemCallFilter=@system-service @sandbox; a \
+             container: seccomp and landlock_*), or fail them with EPERM (SystemCallErrorNumber=EPERM)"
+        )
+    }
+
+    fn is_out_of_memory(&self) -> bool {
+        let says_so = |line: &String| line.contains("memory allocation of") || line.contains("out of memory");
+        self.last_lines.iter().any(says_so)
+    }
+
+    fn out_of_memory(&self) -> (&'static str, String) {
+        let limit = self.memory_bytes.unwrap_or(MEMORY_BYTES);
+        if self.step.is_none() && limit >= MEMORY_BYTES {
+            let what = "ran out of memory, of which a worker process has 512 MiB";
+            return (code::WORKER_MEMORY, what.to_owned());
+        }
+        let what = format!(
+            "ran out of memory, of which it has {} MiB by a limit that phone-verify was started with (ulimit -v, LimitAS=): \
+             a worker process needs 512 MiB of addresses",
+            limit >> 20
+        );
+        (code::SYSTEM_MEMORY, what)
+    }
+}
+
+/// What a process does not send to itself: a sealed one cannot, and others are blocked in it from its start.
+const FROM_OUTSIDE: [Signal; 5] = [Signal::KILL, Signal::TERM, Signal::INT, Signal::HUP, Signal::QUIT];
+
+fn doing(step: Step) -> &'static str {
+    match step {
+        Step::Begin => "set up its descriptors",
+        Step::Limits => "set its limits",
+        Step::Privileges => "gave up its privileges",
+        Step::Files => "gave up files (Landlock)",
+        Step::Calls => "gave up system calls (seccomp)",
     }
 }
 
@@ -80,19 +195,19 @@ fn how(status: Option<ExitStatus>) -> String {
     };
     if let Some(signal) = status.signal() {
         return match signal_name(signal) {
+            Some((name, "")) => format!("was killed by {name}"),
             Some((name, meaning)) => format!("was killed by {name} ({meaning})"),
             None => format!("was killed by signal {signal}"),
         };
     }
     match status.code() {
-        Some(code) => format!("exited with code {code}: the library ended the process"),
+        Some(code) => format!("exited with code {code}"),
         None => "ended in an unknown way".to_owned(),
     }
 }
 
+/// Its name, and what it means to a process that gets it, if that is not in the name.
 pub(crate) fn signal_name(signal: i32) -> Option<(&'static str, &'static str)> {
-    use rustix::process::Signal;
-
     let known = [
         (Signal::SEGV, "SIGSEGV", "invalid memory access"),
         (Signal::ABORT, "SIGABRT", "abort"),
@@ -101,9 +216,13 @@ pub(crate) fn signal_name(signal: i32) -> Option<(&'static str, &'static str)> {
         (Signal::FPE, "SIGFPE", "arithmetic fault"),
         (Signal::TRAP, "SIGTRAP", "trap"),
         (Signal::SYS, "SIGSYS", "forbidden system call"),
-        (Signal::KILL, "SIGKILL", "by the system or an administrator"),
-        (Signal::TERM, "SIGTERM", "asked to end"),
+        (Signal::KILL, "SIGKILL", ""),
+        (Signal::TERM, "SIGTERM", ""),
+        (Signal::INT, "SIGINT", ""),
+        (Signal::HUP, "SIGHUP", ""),
+        (Signal::QUIT, "SIGQUIT", ""),
         (Signal::XFSZ, "SIGXFSZ", "writing to a file"),
+        (Signal::XCPU, "SIGXCPU", "a limit of processor time"),
         (Signal::PIPE, "SIGPIPE", "broken pipe"),
     ];
     known
@@ -112,29 +231,112 @@ pub(crate) fn signal_name(signal: i32) -> Option<(&'static str, &'static str)> {
         .map(|(_, name, meaning)| (name, meaning))
 }
 
+/// How many processes the system has killed for lack of memory: in this process's own group of processes (a service, a
+/// container) where that is counted, else in all.
+pub(super) fn killed_for_memory() -> u64 {
+    let of_group = || {
+        let groups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
+        let group = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
+        count_in(&format!("/sys/fs/cgroup/{group}/memory.events"))
+    };
+    of_group().or_else(|| count_in("/proc/vmstat")).unwrap_or(0)
+}
+
+fn count_in(file: &str) -> Option<u64> {
+    let text = std::fs::read_to_string(file).ok()?;
+    let count = text.lines().find_map(|line| line.strip_prefix("oom_kill "))?;
+    count.trim().parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn ended(raw: i32) -> Remains {
+        Remains {
+            status: Some(ExitStatus::from_raw(raw)),
+            memory_bytes: Some(MEMORY_BYTES),
+            ..Remains::default()
+        }
+    }
+
+    fn told(remains: &Remains) -> (&'static str, String) {
+        let death = Death::new(None, remains);
+        (death.code, death.what)
+    }
+
     #[test]
     fn the_cause_names_the_signal_or_the_code_and_what_was_last_written() {
-        let died = |raw| Death::new(None, Some(ExitStatus::from_raw(raw)), &[]);
-        assert_eq!(died(11).what, "was killed by SIGSEGV (invalid memory access)");
-        assert_eq!(died(11).code, code::WORKER_DIED);
-        assert_eq!(died(40).what, "was killed by signal 40");
+        let (code, what) = told(&ended(11));
         assert_eq!(
-            died(3 << 8).what,
+            (code, &*what),
+            (code::WORKER_DIED, "was killed by SIGSEGV (invalid memory access)")
+        );
+        assert_eq!(told(&ended(40)).1, "was killed by signal 40");
+        assert_eq!(
+            told(&ended(3 << 8)).1,
             "exited with code 3: the library ended the process"
         );
 
-        let lines = ["memory allocation of 99 bytes failed".to_owned()];
-        let death = Death::new(None, Some(ExitStatus::from_raw(6)), &lines);
-        assert_eq!(death.code, code::WORKER_MEMORY);
+        let mut remains = ended(6);
+        remains.last_lines = vec!["memory allocation of 99 bytes failed".to_owned()];
+        let (code, what) = told(&remains);
+        assert_eq!(code, code::WORKER_MEMORY);
         assert_eq!(
-            death.what,
+            what,
             "ran out of memory, of which a worker process has 512 MiB; it last wrote: memory allocation of 99 bytes failed"
         );
-        let death = Death::new(Some(&Killed::Breach("not a frame")), None, &[]);
+        let death = Death::new(Some(&Killed::Breach("not a frame")), &Remains::default());
         assert_eq!(death.what, "was killed: it broke the protocol: not a frame");
+    }
+
+    #[test]
+    fn an_end_is_the_librarys_only_if_its_code_did_it() {
+        let before = |raw| Remains {
+            step: Some(Step::Files),
+            ..ended(raw)
+        };
+        let short = |raw| Remains {
+            is_system_short_of_memory: true,
+            ..ended(raw)
+        };
+        let [kill, segv, sys, term, xcpu, exit] = [9, 11, 31, 15, 24, 2 << 8];
+        for (remains, code, is_of_the_library) in [
+            (ended(segv), code::WORKER_DIED, true),
+            (ended(exit), code::WORKER_DIED, true),
+            (short(segv), code::WORKER_DIED, true),
+            (before(segv), code::WORKER_FORBIDDEN, false),
+            (before(exit), code::WORKER_FORBIDDEN, false),
+            (before(sys), code::WORKER_FORBIDDEN, false),
+            (ended(sys), code::WORKER_FORBIDDEN, false),
+            (ended(xcpu), code::WORKER_FORBIDDEN, false),
+            (ended(kill), code::WORKER_KILLED, false),
+            (ended(term), code::WORKER_KILLED, false),
+            (before(kill), code::WORKER_KILLED, false),
+            (short(kill), code::SYSTEM_MEMORY, false),
+        ] {
+            let death = Death::new(None, &remains);
+            assert_eq!(
+                (death.code, death.is_of_the_library()),
+                (code, is_of_the_library),
+                "{}",
+                death.what
+            );
+        }
+    }
+
+    #[test]
+    fn a_limit_of_the_daemons_own_parent_is_no_fault_of_the_library() {
+        let remains = Remains {
+            memory_bytes: Some(100 << 20),
+            last_lines: vec!["memory allocation of 99 bytes failed".to_owned()],
+            ..ended(6)
+        };
+        let (code, what) = told(&remains);
+        assert_eq!(code, code::SYSTEM_MEMORY);
+        assert!(
+            what.starts_with("ran out of memory, of which it has 100 MiB by a limit"),
+            "{what}"
+        );
     }
 }

@@ -31,6 +31,8 @@ pub(super) enum ToWorker {
         path: Vec<u8>,
         /// Its name, for a refusal.
         file: String,
+        /// Whether the worker enters its sandbox first.
+        is_confined: bool,
     },
     /// Construct a backend; answered with `Done`.
     Create {
@@ -75,6 +77,8 @@ pub(super) enum ToHost {
         is_sealed: bool,
         /// What of the sandbox this system does not offer.
         lacking: Vec<String>,
+        /// What its memory is limited to.
+        memory_bytes: Option<u64>,
     },
     /// The library is open.
     Ready,
@@ -109,6 +113,23 @@ pub(super) enum ToHost {
         index: u64,
         outcome: Result<Receipt, Error>,
     },
+    /// What it does next, before there is any code of the library: should it end meanwhile, that is the cause.
+    Preparing { step: Step },
+}
+
+/// What a worker does before it opens its library.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Step {
+    /// Sets up what it waits with.
+    Begin,
+    /// Limits of memory, descriptors and the like.
+    Limits,
+    /// Capabilities, and its end with the parent.
+    Privileges,
+    /// Landlock.
+    Files,
+    /// seccomp.
+    Calls,
 }
 
 /// The host's clocks when the frame was written; the worker's own run on from there.

@@ -19,6 +19,7 @@ mod output;
 mod process;
 mod raw;
 mod reception;
+mod refused;
 mod remote;
 mod supervisor;
 mod watch;

@@ -13,7 +13,10 @@ use std::{
 use phone_verify_plugin_abi::level;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::link::Link;
+use super::{
+    link::Link,
+    refused::{EXPLANATION, speaks_of_it},
+};
 use crate::{
     backends::{
         scrub::{Scrubber, mask_any_code},
@@ -37,6 +40,9 @@ pub(super) struct Output {
     log: Log,
     line: Vec<u8>,
     last: VecDeque<String>,
+    library: String,
+    /// Whether it was explained that there is a sandbox.
+    is_explained: bool,
 }
 
 impl Output {
@@ -51,6 +57,8 @@ impl Output {
             ),
             line: Vec::new(),
             last: VecDeque::new(),
+            library: library.to_owned(),
+            is_explained: false,
         }
     }
 
@@ -106,6 +114,10 @@ impl Output {
         }
         let text = clean(&text, link);
         self.log.write(level::INFO, &text, &[], None);
+        if link.is_sealed() && !self.is_explained && speaks_of_it(&text) {
+            self.is_explained = true;
+            tracing::warn!(library = self.library, "{EXPLANATION}");
+        }
         if self.last.len() == LAST_LINES {
             self.last.pop_front();
         }

@@ -1,7 +1,9 @@
 //! A worker's process: how it is started, and how it is seen to that it is gone.
 //!
-//! Invariant: it has no environment, no terminal's signals, and nothing open but the socket and the pipe for what it
-//! prints; and it is in a process group of its own, so that all of it can be ended.
+//! Invariant: it has nothing open but the socket and the pipe for what it prints, and one that is confined has no
+//! environment; it is in a process group of its own, so that all of it can be ended; and what a service manager or a
+//! terminal sends to all processes of the service is for the daemon alone: a worker ends with the daemon, after the last
+//! call.
 
 use std::{
     io::{self, PipeReader},
@@ -14,6 +16,7 @@ use std::{
     time::Duration,
 };
 
+use nix::sys::signal::{SigSet, Signal as Blocked};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::COMMAND;
@@ -27,16 +30,26 @@ pub(super) struct Process(Child);
 
 impl Process {
     /// Starts it with this end of the socket. Returns what it prints, too.
-    pub(super) fn start(program: &Program, socket: UnixStream) -> io::Result<(Self, PipeReader)> {
+    ///
+    /// The calling thread must last as long as the process, which ends with it. What it blocks from now on is blocked in
+    /// the process from its first instruction.
+    pub(super) fn start(
+        program: &Program,
+        socket: UnixStream,
+        is_confined: bool,
+    ) -> io::Result<(Self, PipeReader)> {
+        block_signals_to_all()?;
         let (printed, output) = io::pipe()?;
-        let child = program
-            .command()
-            .arg0("phone-verify")
-            .arg(COMMAND)
-            .env_clear()
-            // The allocator would reserve more addresses at once than the sandbox lets a process have.
-            .env("MIMALLOC_ARENA_RESERVE", "0")
-            .current_dir("/")
+        let mut command = program.command();
+        command.arg0("phone-verify").arg(COMMAND);
+        if is_confined {
+            command
+                .env_clear()
+                // The allocator would reserve more addresses at once than the sandbox lets a process have.
+                .env("MIMALLOC_ARENA_RESERVE", "0")
+                .current_dir("/");
+        }
+        let child = command
             // A terminal's Ctrl-C is for the daemon, which drains.
             .process_group(0)
             .stdin(Stdio::from(OwnedFd::from(socket)))
@@ -80,4 +93,23 @@ impl Process {
             let _ = kill_process_group(group, Signal::KILL);
         }
     }
+}
+
+/// What is sent to all processes of a service or of a terminal. Blocked and not ignored, because that is what a child
+/// inherits without a moment in between.
+fn block_signals_to_all() -> io::Result<()> {
+    let to_all = [
+        Blocked::SIGHUP,
+        Blocked::SIGINT,
+        Blocked::SIGQUIT,
+        Blocked::SIGTERM,
+        Blocked::SIGUSR1,
+        Blocked::SIGUSR2,
+        Blocked::SIGTSTP,
+        Blocked::SIGTTIN,
+        Blocked::SIGTTOU,
+        Blocked::SIGWINCH,
+    ];
+    to_all.into_iter().collect::<SigSet>().thread_block()?;
+    Ok(())
 }

@@ -28,7 +28,7 @@ use crate::backends::{bounded::warn_of_slow_poll, convert::raw_error, services::
 pub(super) fn receive(link: &Link, library: &str, id: u64, message: ToHost) -> Result<(), Killed> {
     let pending = || link.state().calls.get(&id).cloned();
     match message {
-        ToHost::Confined { .. } | ToHost::Ready | ToHost::Refused { .. } => {
+        ToHost::Preparing { .. } | ToHost::Confined { .. } | ToHost::Ready | ToHost::Refused { .. } => {
             return Err(Killed::Breach("it was started twice"));
         }
         ToHost::Cancelled => link.stopped(id)?,

@@ -30,6 +30,7 @@ use super::{
     link::{Instance, Link, Pending},
     message::{About, Method, Outcome, Times, ToWorker},
     raw,
+    refused::explained,
     supervisor::{NotReady, Supervisor},
 };
 use crate::{
@@ -121,7 +122,7 @@ impl Remote {
                 link.kill(Killed::Breach(WRONG_ANSWER));
                 ended(code::WORKER_CONTRACT, WRONG_ANSWER)
             }
-            Some(Ok(Err(error))) => NotConstructed::Refused(error),
+            Some(Ok(Err(error))) => NotConstructed::Refused(self.explained(error)),
             Some(Err(Lost::Died { death, .. })) => return Err(NotSettled::NotReady(NotReady::Died(death))),
             Some(Err(Lost::TooLarge)) => ended(
                 code::NOT_CONSTRUCTED,
@@ -220,7 +221,7 @@ impl Remote {
                 info.clone(),
             );
             let (death, is_touched) = match exchange(&link, message, pending, events).await {
-                Ok(outcome) => return outcome,
+                Ok(outcome) => return outcome.map_err(|error| self.explained(error)),
                 // The process ended in order at this very moment.
                 Err(Lost::Closed) => continue,
                 Err(Lost::TooLarge) => {
@@ -243,6 +244,14 @@ impl Remote {
             arises_in(Origin::Library);
             let message = format!("{}'s worker process {}", self.supervisor.library(), death.what);
             return Err(raw_error(kind, death.code, &message));
+        }
+    }
+
+    fn explained(&self, error: RawError) -> RawError {
+        if self.supervisor.is_confined() {
+            explained(error)
+        } else {
+            error
         }
     }
 

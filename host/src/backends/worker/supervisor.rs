@@ -51,6 +51,8 @@ pub(in crate::backends) struct Spec {
     pub(in crate::backends) path: PathBuf,
     /// The same, held open: a process that is started long after must find it, whoever cleans up meanwhile.
     pub(in crate::backends) staged: File,
+    /// Whether the process enters the sandbox. One that does not is for a rehearsal of what is to run in this process.
+    pub(in crate::backends) is_confined: bool,
     pub(in crate::backends) clock: Clock,
     pub(in crate::backends) entropy: Entropy,
     /// A worker without a call for so long ends, and is started again by the next one.
@@ -82,15 +84,14 @@ impl Spec {
 
 impl NotReady {
     pub(super) fn not_started(spec: &Spec, error: &io::Error) -> Self {
+        let program = spec.program.as_ref();
+        let program = program.map_or_else(String::new, |path| format!("{}: ", path.display()));
         Self::Refused(Refusal::new(
             code::WORKER_NOT_STARTED,
             format!(
-                "no worker process can be started for {} ({}{error}); set isolation = \"inline\" for a library that \
-                 you trust",
+                "no worker process can be started for {} ({program}{error}); {}",
                 spec.file,
-                spec.program
-                    .as_ref()
-                    .map_or_else(String::new, |path| format!("{}: ", path.display())),
+                remedy(error),
             ),
         ))
     }
@@ -102,8 +103,14 @@ impl NotReady {
             Self::Died(death) => Refusal::new(
                 death.code,
                 format!(
-                    "{} cannot be opened: its worker process {}; this is for the author of the library",
-                    spec.file, death.what
+                    "{} cannot be opened: its worker process {}{}",
+                    spec.file,
+                    death.what,
+                    if death.is_of_the_library() {
+                        "; this is for the author of the library"
+                    } else {
+                        ""
+                    }
                 ),
             ),
             Self::Wait(_) | Self::Quarantined { .. } => self.told(&spec.library),
@@ -150,8 +157,8 @@ pub(in crate::backends) struct Supervisor {
 
 #[derive(Default)]
 struct Crashes {
-    /// When, on the clock.
-    at: VecDeque<Duration>,
+    /// When, on the clock, and whether the library did it.
+    at: VecDeque<(Duration, bool)>,
     /// No start before this.
     not_before: Duration,
     quarantine: Option<(Duration, Arc<Death>)>,
@@ -167,6 +174,10 @@ impl Supervisor {
             crashes: Mutex::default(),
             refused: Mutex::default(),
         }
+    }
+
+    pub(super) fn is_confined(&self) -> bool {
+        self.spec.is_confined
     }
 
     pub(super) fn library(&self) -> &str {
@@ -253,11 +264,18 @@ impl Supervisor {
         };
         let now = self.spec.clock.elapsed();
         let mut crashes = lock(&self.crashes);
-        crashes.at.push_back(now);
-        while crashes.at.front().is_some_and(|at| *at + CRASH_WINDOW < now) {
+        crashes.at.push_back((now, death.is_of_the_library()));
+        while crashes.at.front().is_some_and(|(at, _)| *at + CRASH_WINDOW < now) {
             crashes.at.pop_front();
         }
-        if crashes.at.len() >= MAX_CRASHES {
+        // What somebody else does to its processes is no reason to give a library up.
+        if crashes
+            .at
+            .iter()
+            .filter(|(_, is_of_the_library)| *is_of_the_library)
+            .count()
+            >= MAX_CRASHES
+        {
             crashes.quarantine = Some((now + QUARANTINE, Arc::clone(death)));
             tracing::error!(
                 library = self.spec.library,
@@ -278,6 +296,20 @@ impl Drop for Supervisor {
         if let Some(link) = self.live.load_full() {
             link.retire();
         }
+    }
+}
+
+/// What to do about a process that the system does not start.
+fn remedy(error: &io::Error) -> &'static str {
+    let is = |errno: rustix::io::Errno| error.raw_os_error() == Some(errno.raw_os_error());
+    if is(rustix::io::Errno::AGAIN) {
+        "allow phone-verify more processes (TasksMax=, LimitNPROC=, ulimit -u, the container's pids limit)"
+    } else if is(rustix::io::Errno::MFILE) || is(rustix::io::Errno::NFILE) {
+        "allow phone-verify more open files (LimitNOFILE=, ulimit -n)"
+    } else if is(rustix::io::Errno::NOMEM) {
+        "give phone-verify, or the machine, more memory"
+    } else {
+        "set isolation = \"inline\" for a library that you trust"
     }
 }
 

@@ -18,10 +18,10 @@ use std::{
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::{
-    death::{Death, Killed},
+    death::{Death, Killed, Remains, killed_for_memory},
     frame::Arrivals,
     link::Link,
-    message::{NO_CALL, PROTOCOL, ToHost, ToWorker},
+    message::{NO_CALL, PROTOCOL, Step, ToHost, ToWorker},
     output::Output,
     process::Process,
     reception::receive,
@@ -80,6 +80,11 @@ struct Watch {
     has_output: bool,
     /// Whether it told of its sandbox; what it says of that later is the library's word.
     is_confined: bool,
+    /// What it does until then.
+    step: Option<Step>,
+    memory_bytes: Option<u64>,
+    /// What the system had killed for lack of memory when it was started.
+    killed_for_memory: u64,
     supervisor: Weak<Supervisor>,
     /// Who waits for the start, until it is over.
     starting: Option<mpsc::SyncSender<Started>>,
@@ -106,12 +111,14 @@ impl Watch {
         let (ours, theirs) = UnixStream::pair()?;
         let (bell, ring) = UnixStream::pair()?;
         bell.set_nonblocking(true)?;
-        let (process, pipe) = Process::start(&spec.program()?, theirs)?;
+        let killed_for_memory = killed_for_memory();
+        let (process, pipe) = Process::start(&spec.program()?, theirs, spec.is_confined)?;
         let link = Arc::new(Link::new(ours, ring, spec.clock.clone())?);
         let open = ToWorker::Open {
             protocol: PROTOCOL.to_owned(),
             path: spec.path.as_os_str().as_bytes().to_vec(),
             file: spec.file.clone(),
+            is_confined: spec.is_confined,
         };
         link.send(NO_CALL, &open)
             .map_err(|_| io::Error::other("the path is too long"))?;
@@ -121,6 +128,9 @@ impl Watch {
             output: Output::new(pipe, &spec.library, spec.clock.clone()),
             has_output: true,
             is_confined: false,
+            step: Some(Step::Begin),
+            memory_bytes: None,
+            killed_for_memory,
             library: spec.library.clone(),
             process,
             link,
@@ -256,8 +266,15 @@ impl Watch {
 
     fn handle(&mut self, id: u64, message: ToHost) -> Result<(), End> {
         match message {
-            ToHost::Confined { is_sealed, lacking } if !self.is_confined => {
+            ToHost::Preparing { step } if !self.is_confined => self.step = Some(step),
+            ToHost::Confined {
+                is_sealed,
+                lacking,
+                memory_bytes,
+            } if !self.is_confined => {
                 self.is_confined = true;
+                self.step = None;
+                self.memory_bytes = memory_bytes;
                 if is_sealed {
                     self.link.seal();
                 }
@@ -300,21 +317,28 @@ impl Watch {
             End::Kill(killed) => Some(killed),
             End::Gone => None,
         };
+        // It was asked to end, or has told what it refuses and ended then.
+        let in_order = self.farewell.is_some() || (killed.is_none() && self.link.is_retiring());
         let mut status = match killed {
             Some(_) => None,
             None => self.process.last_breath(),
         };
         if status.is_none() {
-            if killed.is_none() && self.farewell.is_none() {
+            if killed.is_none() && !in_order {
                 killed = Some(Killed::Breach("it closed its socket"));
             }
             status = self.process.kill();
         } else if !self.link.is_sealed() {
             self.process.kill_group();
         }
-        let last_lines = self.output.finish(&self.link);
-        let death = Arc::new(Death::new(killed.as_ref(), status, &last_lines));
-        let in_order = self.farewell.is_some();
+        let remains = Remains {
+            status,
+            last_lines: self.output.finish(&self.link),
+            step: self.step,
+            memory_bytes: self.memory_bytes,
+            is_system_short_of_memory: killed_for_memory() > self.killed_for_memory,
+        };
+        let death = Arc::new(Death::new(killed.as_ref(), &remains));
         let cause = if in_order { "in_order" } else { death.cause() };
         self.metrics.ended(&self.library, self.process.id(), cause);
         if !in_order {

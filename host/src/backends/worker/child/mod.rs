@@ -26,15 +26,17 @@ use std::{
 use phone_verify_plugin_abi::{
     BackendObj, CallObj, RawError, ReportObj, abi_stable::std_types::RResult, error_flag, kind,
 };
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::{io::Interest, sync::oneshot};
 
+pub(super) use self::sandbox::MEMORY_BYTES;
 use self::{
     link::{Link, Reply},
     sandbox::Sandbox,
 };
 use super::{
     frame::Arrivals,
-    message::{About, Method, NO_CALL, Outcome, PROTOCOL, ToHost, ToWorker},
+    message::{About, Method, NO_CALL, Outcome, PROTOCOL, Step, ToHost, ToWorker},
     raw,
 };
 use crate::backends::{bounded::SLOW_POLL, convert::raw_error, load::Library};
@@ -44,7 +46,7 @@ pub(crate) fn main() -> ExitCode {
     match serve() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let _ = writeln!(io::stderr(), "this command is for phone-verify itself: {error}");
+            let _ = writeln!(io::stderr(), "{error}");
             ExitCode::from(2)
         }
     }
@@ -55,17 +57,24 @@ fn serve() -> io::Result<()> {
     // Lists of processes would call it `exe`, as the link is called that it was started by.
     #[cfg(target_os = "linux")]
     let _ = rustix::thread::set_name(c"phone-verify");
-    let stream = socket()?;
+    let stream = socket()
+        .map_err(|error| io::Error::other(format!("this command is for phone-verify itself: {error}")))?;
     let mut arrivals = Arrivals::default();
-    let (path, file) = loop {
+    let (path, file, is_confined) = loop {
         if arrivals.read(&stream)? == 0 {
             return Err(io::Error::other("the host is gone"));
         }
         match arrivals.next() {
             Ok(None) => {}
-            Ok(Some((_, ToWorker::Open { protocol, path, file }))) if protocol == PROTOCOL => {
-                break (path, file);
-            }
+            Ok(Some((
+                _,
+                ToWorker::Open {
+                    protocol,
+                    path,
+                    file,
+                    is_confined,
+                },
+            ))) if protocol == PROTOCOL => break (path, file, is_confined),
             _ => return Err(io::Error::other(format!("the host does not speak {PROTOCOL}"))),
         }
     };
@@ -75,11 +84,26 @@ fn serve() -> io::Result<()> {
         .enable_all()
         .build()?;
     let path = Path::new(OsStr::from_bytes(&path));
-    let sandbox = Sandbox::before_opening(path);
+    let prepares = |step: Step| {
+        // A few bytes always fit into a frame.
+        let _ = link.send(NO_CALL, &ToHost::Preparing { step });
+    };
+    let sandbox = if is_confined {
+        Sandbox::before_opening(path, prepares)
+    } else {
+        Sandbox::none()
+    };
+    if is_gone(link.stream()) {
+        return Ok(());
+    }
     let is_sealed = sandbox.is_sealed;
-    let lacking = sandbox.lacking;
-    // A few sentences always fit into a frame.
-    let _ = link.send(NO_CALL, &ToHost::Confined { is_sealed, lacking });
+    let confined = ToHost::Confined {
+        is_sealed,
+        lacking: sandbox.lacking,
+        memory_bytes: sandbox.memory_bytes,
+    };
+    // A few sentences, too.
+    let _ = link.send(NO_CALL, &confined);
     let opened = Library::open(path, &file);
     if is_sealed {
         sandbox::after_opening()?;
@@ -107,7 +131,8 @@ fn serve() -> io::Result<()> {
 /// Closes what is open besides the three streams. The daemon passes nothing on, but whoever started the daemon may have
 /// left it something that it does not know of.
 fn close_inherited() {
-    let open: Vec<i32> = match std::fs::read_dir("/dev/fd") {
+    let list = std::fs::read_dir("/proc/self/fd").or_else(|_| std::fs::read_dir("/dev/fd"));
+    let open: Vec<i32> = match list {
         Ok(list) => list
             .flatten()
             .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
@@ -128,8 +153,21 @@ fn socket() -> io::Result<UnixStream> {
         return Err(io::Error::other("the standard input is not its socket"));
     }
     let socket: OwnedFd = stdin.as_fd().try_clone_to_owned()?;
-    rustix::stdio::dup2_stdin(std::fs::File::open("/dev/null")?)?;
+    // Not /dev/null, which not every system has.
+    let (nothing, _) = io::pipe()?;
+    rustix::stdio::dup2_stdin(nothing)?;
     Ok(socket.into())
+}
+
+/// Whether the host ended before this process was to end with it.
+fn is_gone(stream: &UnixStream) -> bool {
+    let mut ends = [PollFd::new(stream, PollFlags::empty())];
+    let now = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    matches!(poll(&mut ends, Some(&now)), Ok(1..))
+        && ends[0].revents().intersects(PollFlags::HUP | PollFlags::ERR)
 }
 
 struct Worker {

@@ -222,14 +222,19 @@ const ALLOWED_OLDER: &[c_long] = &[sys::SYS_poll, sys::SYS_epoll_wait, sys::SYS_
 #[cfg(not(target_arch = "x86_64"))]
 const ALLOWED_OLDER: &[c_long] = &[];
 
+/// Signals that a worker cannot send itself, so that it is known whose doing it was when one ended it.
+const OF_OTHERS: [libc::c_int; 3] = [sys::SIGKILL, sys::SIGSYS, sys::SIGSTOP];
+
 /// The first phase: all but the dangerous.
 pub(super) fn deny_much() -> Result<(), String> {
     let mut rules = always(DENIED, DENIED_OLDER);
     let own = u64::from(std::process::id());
     let others = |argument| condition(argument, SeccompCmpOp::Ne, own);
     // `abort` signals its own process; no other may be.
-    for call in [sys::SYS_kill, sys::SYS_tgkill] {
-        rules.insert(call, vec![rule(vec![others(0)?])?]);
+    for (call, argument) in [(sys::SYS_kill, 1), (sys::SYS_tgkill, 2)] {
+        let mut refused = vec![rule(vec![others(0)?])?];
+        refused.extend(when(argument, &OF_OTHERS)?);
+        rules.insert(call, refused);
     }
     // Process 0 is the caller itself.
     let not_self = condition(0, SeccompCmpOp::Ne, 0)?;
@@ -257,7 +262,12 @@ pub(super) fn allow_little() -> Result<(), String> {
     }
     let own = u64::from(std::process::id());
     let to_self = condition(0, SeccompCmpOp::Eq, own)?;
-    rules.insert(sys::SYS_tgkill, vec![rule(vec![to_self])?]);
+    let mut ends_itself = vec![to_self];
+    for signal in OF_OTHERS {
+        let signal = u64::try_from(signal).map_err(lacks)?;
+        ends_itself.push(condition(2, SeccompCmpOp::Ne, signal)?);
+    }
+    rules.insert(sys::SYS_tgkill, vec![rule(ends_itself)?]);
     apply(rules, SeccompAction::Errno(errno()), SeccompAction::Allow)
 }
 

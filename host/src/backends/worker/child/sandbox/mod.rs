@@ -14,8 +14,10 @@ mod files;
 
 use std::path::Path;
 
+use crate::backends::worker::message::Step;
+
 /// Address space of a worker.
-const MEMORY_BYTES: u64 = 512 << 20;
+pub(in crate::backends::worker) const MEMORY_BYTES: u64 = 512 << 20;
 /// Descriptors: three streams, the socket, the runtime's few, and what opening a library takes.
 const DESCRIPTORS: u64 = 32;
 
@@ -26,15 +28,28 @@ pub(super) struct Sandbox {
     pub(super) is_sealed: bool,
     /// What this system does not offer.
     pub(super) lacking: Vec<String>,
+    /// The limit of its memory: [`MEMORY_BYTES`], or less if that is all that the host has.
+    pub(super) memory_bytes: Option<u64>,
 }
 
 impl Sandbox {
     /// The first phase. Of the file system, what is left is the directories of the system's libraries, and `library`.
-    pub(super) fn before_opening(library: &Path) -> Self {
+    /// `prepares` hears of each step before it is taken.
+    pub(super) fn before_opening(library: &Path, prepares: impl Fn(Step)) -> Self {
         let mut sandbox = Self::default();
+        prepares(Step::Limits);
         sandbox.limit_resources();
         #[cfg(target_os = "linux")]
-        sandbox.deny(library);
+        {
+            prepares(Step::Privileges);
+            sandbox.give_up_privileges();
+            prepares(Step::Files);
+            if let Err(why) = files::leave_only(library) {
+                sandbox.lacking.push(why);
+            }
+            prepares(Step::Calls);
+            sandbox.deny_calls();
+        }
         #[cfg(not(target_os = "linux"))]
         {
             let _ = library;
@@ -43,8 +58,17 @@ impl Sandbox {
         sandbox
     }
 
+    /// For a rehearsal of what is to run in the host's own process: nothing is taken away.
+    pub(super) fn none() -> Self {
+        let mut sandbox = Self::default();
+        #[cfg(target_os = "linux")]
+        sandbox.end_with_parent();
+        sandbox.lacking.clear();
+        sandbox
+    }
+
     fn limit_resources(&mut self) {
-        use rustix::process::{Resource, Rlimit, setrlimit};
+        use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
         let limits = [
             (Resource::As, MEMORY_BYTES, "memory"),
@@ -54,26 +78,35 @@ impl Sandbox {
             (Resource::Nproc, 0, "processes"),
         ];
         for (resource, most, what) in limits {
+            // A tighter one of the host's is as good, and cannot be raised.
+            let most = getrlimit(resource).maximum.map_or(most, |hard| hard.min(most));
             let limit = Rlimit {
                 current: Some(most),
                 maximum: Some(most),
             };
             if setrlimit(resource, limit).is_err() {
                 self.lacking.push(format!("a limit of {what}"));
+            } else if resource == Resource::As {
+                self.memory_bytes = Some(most);
             }
         }
     }
 
+    /// A library that loops for ever must not outlive the host.
     #[cfg(target_os = "linux")]
-    fn deny(&mut self, library: &Path) {
-        use rustix::process::{
-            DumpableBehavior, Signal, set_dumpable_behavior, set_parent_process_death_signal,
-        };
+    fn end_with_parent(&mut self) {
+        use rustix::process::{Signal, set_parent_process_death_signal};
 
-        // A library that loops for ever must not outlive the host.
         if set_parent_process_death_signal(Some(Signal::KILL)).is_err() {
             self.lacking.push("an end together with its parent".to_owned());
         }
+    }
+
+    #[cfg(target_os = "linux")]
+    fn give_up_privileges(&mut self) {
+        use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+
+        self.end_with_parent();
         if drop_capabilities().is_err() {
             self.lacking.push("a life without privileges".to_owned());
         }
@@ -81,9 +114,10 @@ impl Sandbox {
         if set_dumpable_behavior(DumpableBehavior::NotDumpable).is_err() {
             self.lacking.push("memory that others cannot read".to_owned());
         }
-        if let Err(why) = files::leave_only(library) {
-            self.lacking.push(why);
-        }
+    }
+
+    #[cfg(target_os = "linux")]
+    fn deny_calls(&mut self) {
         #[cfg(target_pointer_width = "64")]
         match calls::deny_much() {
             Ok(()) => self.is_sealed = true,
