@@ -153,7 +153,7 @@ fn check_looks_at_the_place_of_the_database_too() {
     let ran = site.run(&["check"]);
     assert_eq!(ran.code, Some(2), "{ran:#?}");
     assert!(
-        ran.stderr.contains("NoSuchBackend") && ran.stderr.contains("no folder gone; make it"),
+        ran.stderr.contains("NoSuchBackend") && ran.stderr.contains("/gone; make it"),
         "{ran:#?}"
     );
     site.set("phone_verification", "BACKEND", "noop.FixedCodeBackend")

@@ -26,6 +26,7 @@ mod logging;
 mod metrics;
 mod native;
 mod other_sites;
+mod parents;
 mod providers;
 mod proxies;
 mod refusals;

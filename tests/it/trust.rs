@@ -50,11 +50,11 @@ fn a_library_is_recorded_on_first_use_and_another_version_needs_a_word() {
     let file = site.install_variant("noop", "second");
     let second = sha256(&file);
     let refused = site.run(&["check"]);
-    let version = env!("CARGO_PKG_VERSION");
+    let (version, file) = (env!("CARGO_PKG_VERSION"), file.display());
     assert_eq!(
         refused.stderr.trim(),
         format!(
-            "error: P401: plugins/libnoop.so has changed: version {version} with the sha256 {second} lies there, and version {version} \
+            "error: P401: {file} has changed: version {version} with the sha256 {second} lies there, and version {version} \
              with {first} is trusted; if the change is yours, run: phone-verify plugin trust noop"
         )
     );

@@ -28,6 +28,7 @@ use crate::{
     clock::Clock,
     daemon::Service,
     kit,
+    own_process::{results, start},
     settings::{Log, Settings},
     telemetry,
 };
@@ -169,6 +170,7 @@ pub fn main() -> ExitCode {
     {
         return worker::main();
     }
+    start::prepare();
     if std::env::args_os()
         .nth(1)
         .is_some_and(|first| first == kit::COMMAND)
@@ -178,6 +180,9 @@ pub fn main() -> ExitCode {
     let command = Cli::parse().command;
     // A command may wait for who reads what it says, as all commands do; the daemon ends when it is asked to.
     let patience = matches!(command, Command::Serve(_)).then_some(LAST_WORDS);
+    if !matches!(command, Command::Serve(_)) {
+        results::put_aside();
+    }
     let (outcome, json) = match command {
         Command::Serve(command) => (command.run(), false),
         Command::Check(command) => (command.run(), command.common.json),

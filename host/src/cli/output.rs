@@ -1,14 +1,14 @@
 //! How a command ends: a result on standard output, problems on standard error, an exit code.
 
 use std::{
-    io::{ErrorKind, Write, stderr, stdout},
+    io::{ErrorKind, Write, stderr},
     process::ExitCode,
 };
 
 use serde::Serialize;
 use serde_json::json;
 
-use crate::telemetry;
+use crate::{own_process::results, telemetry};
 
 /// Prints results.
 pub(super) struct Output {
@@ -32,8 +32,7 @@ impl Output {
 }
 
 fn print(text: &str) -> Result<(), Failure> {
-    let mut stdout = stdout().lock();
-    match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {
+    match results::write(&format!("{text}\n")) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
             Err(Failure::failed(format!("the result cannot be printed: {error}")))
         }

@@ -9,7 +9,10 @@ use std::{
     sync::Arc,
 };
 
-use clap::Args;
+use clap::{
+    Args,
+    builder::{PathBufValueParser, TypedValueParser},
+};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
@@ -39,7 +42,13 @@ pub(super) struct Send {
     #[arg(long, value_name = "FILE")]
     numbers_file: Option<PathBuf>,
     /// Where the numbers that failed are written, with the reason; else phone-verify-failed.tsv if any fail
-    #[arg(long, value_name = "FILE", default_value = "phone-verify-failed.tsv")]
+    // From the root, for a library in this process may change the working folder.
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "phone-verify-failed.tsv",
+        value_parser = PathBufValueParser::new().map(|path| std::path::absolute(&path).unwrap_or(path))
+    )]
     failed_file: PathBuf,
     /// Send a text again that was sent to the same numbers before; any word tells repetitions apart
     #[arg(long, default_value = "", value_name = "WORD")]

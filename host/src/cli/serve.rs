@@ -9,7 +9,7 @@ use crate::{
     backends::{self, Isolation, LibraryIsolation},
     daemon,
     own_process::image,
-    settings::{Keys, Settings},
+    settings::{Keys, Settings, whole},
     telemetry,
     verifier::{Guard, RateLimits},
 };
@@ -50,6 +50,11 @@ impl Serve {
                     .map_err(|problem| Failure::wrong([problem.to_string()]))?,
             ),
         };
+        // Named from the root, for a library in this process may change the working folder.
+        let path = path
+            .map(|path| whole(&path))
+            .transpose()
+            .map_err(|problems| Failure::wrong(problems.iter().map(ToString::to_string)))?;
         let reread: Option<daemon::Reread> =
             path.map(|path| -> daemon::Reread { Box::new(move || Settings::load(&path)) });
         let demo = demo_folder.is_some();

@@ -3,3 +3,5 @@
 //! Invariant: nothing here depends on any other module; `main` calls it before anything else runs.
 
 pub mod image;
+pub mod results;
+pub mod start;

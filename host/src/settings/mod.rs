@@ -124,6 +124,20 @@ pub fn find(named: Option<&Path>) -> Result<PathBuf, Problem> {
         })
 }
 
+/// The path from the root, so that it leads to the same file whatever becomes of the working folder.
+pub fn whole(path: &Path) -> Result<PathBuf, Vec<Problem>> {
+    std::path::absolute(path).map_err(|error| {
+        vec![Problem {
+            file: path.display().to_string(),
+            line: None,
+            message: format!(
+                "the working folder cannot be found: {error}; start phone-verify in a folder that exists, or name the \
+                 settings file by its whole path"
+            ),
+        }]
+    })
+}
+
 impl Settings {
     /// Reads a settings file over the defaults.
     pub fn load(path: &Path) -> Result<Self, Vec<Problem>> {
@@ -134,7 +148,9 @@ impl Settings {
                 message: format!("the settings file cannot be read: {error}"),
             }]
         })?;
-        let folder = path.parent().unwrap_or(Path::new(""));
+        // Whole, for a library in this process may change the working folder.
+        let whole = whole(path)?;
+        let folder = whole.parent().unwrap_or(Path::new("/"));
         Self::parse(&path.display().to_string(), &text, folder)
     }
 

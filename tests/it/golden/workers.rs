@@ -1,6 +1,6 @@
 //! P7: worker processes, when a library is loaded and when it is called.
 
-use std::time::Duration;
+use std::{fs, os::unix::fs::PermissionsExt, time::Duration};
 
 use phone_verify::{backends::IsolationRules, model::SendFailure};
 use serde_json::json;
@@ -87,5 +87,27 @@ async fn worker_processes() {
         shelf.folder(),
         shelf.load("noop.NoopBackend", &json!({})).unwrap_err(),
     );
+
+    // What ends before it has opened anything.
+    for script in [
+        "kill -KILL $$",
+        "exit 3",
+        "echo memory allocation of 64 bytes failed; kill -ABRT $$",
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("program");
+        fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        let ends_early = IsolationRules {
+            worker_program: Some(program),
+            ..workers()
+        };
+        let shelf = Shelf::isolated(false, ends_early);
+        shelf.put("noop", &built("noop"));
+        told.refusals(
+            shelf.folder(),
+            shelf.load("noop.NoopBackend", &json!({})).unwrap_err(),
+        );
+    }
     insta::assert_snapshot!(told.text());
 }

@@ -169,7 +169,7 @@ pub(super) async fn until(mut is_so: impl FnMut() -> bool) {
     panic!("it never came to that");
 }
 
-pub(super) fn workers(daemon: &Daemon) -> BTreeSet<u32> {
+pub(crate) fn workers(daemon: &Daemon) -> BTreeSet<u32> {
     let threads = fs::read_dir(format!("/proc/{}/task", daemon.id())).unwrap();
     threads
         .flatten()

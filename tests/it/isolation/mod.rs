@@ -6,7 +6,7 @@ mod blame;
 #[expect(clippy::duplicate_mod, reason = "the same stories, in another place")]
 #[path = "../loading/calls.rs"]
 mod calls;
-mod daemon;
+pub(crate) mod daemon;
 #[expect(clippy::duplicate_mod, reason = "the same stories, in another place")]
 #[path = "../loading/egress.rs"]
 mod egress;

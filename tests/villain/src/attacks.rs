@@ -49,6 +49,8 @@ pub(crate) fn attack(name: &str) {
         }
         "flood" => (0..200_000).for_each(|line| println!("line {line} of a flood")),
         "flood-for-ever" => (0..u64::MAX).for_each(|line| println!("line {line} of a flood")),
+        "wander" => std::env::set_current_dir("/").unwrap_or_default(),
+        "babble" => println!("{{\"ok\": \"said by a library\"}}"),
         "" => {}
         other => panic!("{other} is no attack"),
     }

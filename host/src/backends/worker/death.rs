@@ -162,17 +162,25 @@ impl Remains {
     }
 
     fn out_of_memory(&self) -> (&'static str, String) {
-        let limit = self.memory_bytes.unwrap_or(MEMORY_BYTES);
-        if self.step.is_none() && limit >= MEMORY_BYTES {
-            let what = "ran out of memory, of which a worker process has 512 MiB";
-            return (code::WORKER_MEMORY, what.to_owned());
+        if self.step.is_some() {
+            let what = "ran out of memory before the library was opened; give phone-verify, or the machine, more memory \
+                        (ulimit -v, LimitAS=, MemoryMax=)";
+            return (code::SYSTEM_MEMORY, what.to_owned());
         }
-        let what = format!(
-            "ran out of memory, of which it has {} MiB by a limit that phone-verify was started with (ulimit -v, LimitAS=): \
-             a worker process needs 512 MiB of addresses",
-            limit >> 20
-        );
-        (code::SYSTEM_MEMORY, what)
+        match self.memory_bytes {
+            Some(limit) if limit < MEMORY_BYTES => {
+                let what = format!(
+                    "ran out of memory, of which it has {} MiB by a limit that phone-verify was started with (ulimit -v, \
+                     LimitAS=): a worker process has 512 MiB elsewhere",
+                    limit >> 20
+                );
+                (code::SYSTEM_MEMORY, what)
+            }
+            _ => {
+                let what = "ran out of memory, of which a worker process has 512 MiB";
+                (code::WORKER_MEMORY, what.to_owned())
+            }
+        }
     }
 }
 

@@ -97,6 +97,18 @@ impl Remote {
 
     /// Constructs it in the library's process; one at a time.
     fn settle(&self) -> Result<(Arc<Link>, u64), NotSettled> {
+        for _ in 0..TRIES {
+            if let Some(place) = self.settle_once()? {
+                return Ok(place);
+            }
+        }
+        let why = "its worker process ended just then; it is started again at the next try";
+        let refusal = Refusal::new(code::WORKER_UNRESPONSIVE, why);
+        Err(NotSettled::NotConstructed(NotConstructed::Ended(refusal)))
+    }
+
+    /// `None`: the process ended in order at this very moment, for it was idle.
+    fn settle_once(&self) -> Result<Option<(Arc<Link>, u64)>, NotSettled> {
         let link = self.supervisor.link().map_err(NotSettled::NotReady)?;
         let number = link.next_id();
         link.state().instances.insert(number, Arc::clone(&self.instance));
@@ -116,7 +128,7 @@ impl Remote {
         let why = match created {
             Some(Ok(Ok(Outcome::Nothing))) => {
                 *lock(&self.place) = Some((Arc::downgrade(&link), number));
-                return Ok((link, number));
+                return Ok(Some((link, number)));
             }
             Some(Ok(Ok(_))) => {
                 link.kill(Killed::Breach(WRONG_ANSWER));
@@ -128,10 +140,7 @@ impl Remote {
                 code::NOT_CONSTRUCTED,
                 "its options are longer than 2 MiB, which a worker process does not take; shorten them",
             ),
-            Some(Err(Lost::Closed)) => ended(
-                code::WORKER_UNRESPONSIVE,
-                "its worker process ended just then; it is started again at the next try",
-            ),
+            Some(Err(Lost::Closed)) => return Ok(None),
             None => {
                 link.kill(Killed::TooSlow("construct a backend"));
                 NotConstructed::too_slow()
@@ -274,6 +283,8 @@ impl Remote {
     }
 }
 
+/// Processes in which it is constructed until one of them does not end just then.
+const TRIES: usize = 3;
 const WRONG_ANSWER: &str = "its answer does not fit the question";
 
 fn internal(why: &str) -> RawError {
