@@ -16,6 +16,7 @@ mod life;
 #[expect(clippy::duplicate_mod, reason = "the same stories, in another place")]
 #[path = "../loading/mischief.rs"]
 mod mischief;
+mod origins;
 mod own_program;
 mod printed;
 mod retry;
