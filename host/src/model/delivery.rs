@@ -112,8 +112,8 @@ pub enum Origin {
     Provider,
     /// In the library: it panicked, crashed its process, hung without a request under way, or answered nonsense.
     Library,
-    /// In this process or on its machine: the queue was too slow, no worker process could be had, or the request of the
-    /// library was not made.
+    /// In this process or on its machine: the queue was too slow, no worker process could be had, the system ended one, or the
+    /// request of the library was not made.
     Host,
 }
 
@@ -185,7 +185,8 @@ impl SendFailure {
         }
     }
 
-    /// Whether it never reached the library, so that the same message can be sent when this process can again.
+    /// Whether it was not sent for a reason of this process or its machine, so that the same message can be sent when that is
+    /// over.
     pub fn is_untried(&self) -> bool {
         self.origin == Origin::Host && self.class != FailureClass::OutcomeUnknown
     }

@@ -250,7 +250,11 @@ impl Remote {
                 kind::INTERNAL
             };
             // Whatever had it end, it was not the provider, even if that was being asked.
-            arises_in(Origin::Library);
+            arises_in(if death.is_of_the_library() {
+                Origin::Library
+            } else {
+                Origin::Host
+            });
             let message = format!("{}'s worker process {}", self.supervisor.library(), death.what);
             return Err(raw_error(kind, death.code, &message));
         }
