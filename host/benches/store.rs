@@ -24,7 +24,9 @@ use phone_verify::{
         ClientAddress, CodeFormat, Limit, Locale, PhoneNumber, Receipt, SecurityCode, Verdict, VerificationId,
     },
     settings::Settings,
-    store::{Begun, CheckRules, Keyring, NewCode, NewVerification, OutboxMessage, Store, sqlite::Sqlite},
+    store::{
+        Begun, CheckRules, Keyring, NewCode, NewVerification, OutboxMessage, Store, Tried, sqlite::Sqlite,
+    },
     verifier::{Guard, RateLimits},
 };
 use tokio::runtime::Runtime;
@@ -96,7 +98,6 @@ impl Bench {
             },
             message: message.clone(),
             now,
-            lease: Duration::from_secs(60),
             max_failed_attempts: 5,
             max_sessions: 5,
             remembered_for: Duration::from_secs(30 * 24 * 60 * 60),
@@ -104,7 +105,10 @@ impl Bench {
             request: None,
         });
         assert!(matches!(begun.await, Ok(Begun::Yes { .. })));
-        let sent = Ok(Receipt::default());
+        let sent = Tried {
+            backend: "bench.BenchBackend".into(),
+            outcome: Ok(Receipt::default()),
+        };
         let rules = CheckRules {
             now,
             only_once: true,
@@ -115,7 +119,7 @@ impl Bench {
         // As in the daemon, nobody waits for the message to be settled before the code is checked.
         let (settled, verdict) = tokio::join!(
             self.store.settle_message(&message, &sent),
-            self.store.check_code(id, code, rules)
+            self.store.check_code(id, code, rules, None)
         );
         assert!(settled.is_ok() && matches!(verdict, Ok(Verdict::Valid)));
     }

@@ -20,7 +20,7 @@ use crate::{
     model::{
         FailureClass, Locale, Outcome, PhoneNumber, Receipt, SecurityCode, SendFailure, TestNumbers, Verdict,
     },
-    store::OutboxMessage,
+    store::{OutboxMessage, Tried},
     verifier::{BaseValidate, CheckRequest, Overrides},
 };
 
@@ -44,6 +44,7 @@ pub(crate) struct Behaviour {
     /// Reports every this-many-th number of a batch, twice; the rest never.
     pub(crate) reports: usize,
     pub(crate) test_numbers: TestNumbers,
+    pub(crate) name: &'static str,
 }
 
 impl Default for Behaviour {
@@ -55,6 +56,7 @@ impl Default for Behaviour {
             whole_batches: false,
             reports: 1,
             test_numbers: TestNumbers::default(),
+            name: "fake.FakeBackend",
         }
     }
 }
@@ -96,11 +98,18 @@ impl FakeNetwork {
 
     /// From now on a message is only answered when it is let through.
     pub(crate) fn hold(&self) {
+        self.gate.forget_permits(usize::MAX);
         self.open.store(false, Ordering::SeqCst);
     }
 
     pub(crate) fn let_through(&self, messages: usize) {
         self.gate.add_permits(messages);
+    }
+
+    /// Messages are answered at once again, also those that are held.
+    pub(crate) fn let_all_through(&self) {
+        self.open.store(true, Ordering::SeqCst);
+        self.gate.add_permits(1000);
     }
 
     pub(crate) fn inbox(&self) -> Vec<(PhoneNumber, String)> {
@@ -130,8 +139,15 @@ impl FakeNetwork {
 
 #[async_trait]
 impl Sender for FakeNetwork {
-    async fn send(&self, message: &OutboxMessage, _time_limit: Duration) -> Outcome {
-        self.take(&message.number, &message.text).await
+    fn name(&self) -> Arc<str> {
+        self.behaviour.name.into()
+    }
+
+    async fn send(&self, message: &OutboxMessage, _time_limit: Duration) -> Tried {
+        Tried {
+            outcome: self.take(&message.number, &message.text).await,
+            backend: self.name(),
+        }
     }
 
     fn is_test(&self, number: &PhoneNumber, now: UnixMillis) -> bool {

@@ -14,7 +14,7 @@ use crate::{
         ClientAddress, CodeFormat, Language, Locale, Messages, PhoneNumber, SecurityCode, SessionToken,
         Verdict,
     },
-    store::{Keyring, MasterKey, Store, sqlite::Sqlite},
+    store::{Deed, Keyring, MasterKey, Store, StoreError, sqlite::Sqlite},
     verifier::{
         CheckError, CheckRequest, Guard, Policy, RateLimits, RegisterError, RegisterRequest, Registered,
         ResendPolicy, Verifier,
@@ -23,6 +23,7 @@ use crate::{
 
 pub(crate) const LIFETIME: Duration = Duration::from_secs(600);
 pub(crate) const RETENTION: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+pub(crate) const AUDIT_RETENTION: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 pub(crate) const MAX_FAILED_ATTEMPTS: u32 = 5;
 pub(crate) const LIMITS: Limits = Limits {
     concurrency: 4,
@@ -39,6 +40,7 @@ pub(crate) struct Service {
     pub(crate) keyring: Arc<Keyring>,
     pub(crate) breaker: Arc<Breaker>,
     pub(crate) clock: Clock,
+    sqlite: Arc<Sqlite>,
     dispatcher: Dispatcher,
     folder: Arc<tempfile::TempDir>,
     limits: RateLimits,
@@ -89,7 +91,7 @@ impl Service {
     }
 
     fn on(
-        network: FakeNetwork,
+        network: impl Into<Arc<FakeNetwork>>,
         folder: Arc<tempfile::TempDir>,
         keyring: Arc<Keyring>,
         clock: Clock,
@@ -97,8 +99,10 @@ impl Service {
         guard: Guard,
     ) -> Self {
         let database = folder.path().join("service.db");
-        let store: Arc<dyn Store> = Arc::new(Sqlite::open(&database, Arc::clone(&keyring)).unwrap());
-        let network = Arc::new(network);
+        let sqlite = Arc::new(Sqlite::open(&database, Arc::clone(&keyring)).unwrap());
+        sqlite.join_time(&clock).unwrap();
+        let store = Arc::clone(&sqlite) as Arc<dyn Store>;
+        let network = network.into();
         let breaker = Arc::new(Breaker::new(clock.clone()));
         let (orders, to_dispatch) = mpsc::channel(QUEUE_LENGTH);
         let dispatcher = Dispatcher::start(
@@ -125,7 +129,7 @@ impl Service {
             limits: limits.clone(),
             guard: guard.clone(),
             record_retention: RETENTION,
-            lease: LIMITS.lease(),
+            audit_retention: AUDIT_RETENTION,
         };
         let verifier = Verifier::new(
             policy,
@@ -143,6 +147,7 @@ impl Service {
             keyring,
             breaker,
             clock,
+            sqlite,
             dispatcher,
             folder,
             limits,
@@ -157,6 +162,23 @@ impl Service {
             Arc::clone(&self.folder),
             Arc::clone(&self.keyring),
             self.clock.clone(),
+            self.limits.clone(),
+            self.guard.clone(),
+        )
+    }
+
+    /// What others see when this process is killed.
+    pub(crate) fn is_killed(&self) {
+        self.sqlite.is_killed();
+    }
+
+    /// Another process on the same database and network, with a clock of its own.
+    pub(crate) fn second_with(&self, network: &Arc<FakeNetwork>, clock: Clock) -> Self {
+        Self::on(
+            Arc::clone(network),
+            Arc::clone(&self.folder),
+            Arc::clone(&self.keyring),
+            clock,
             self.limits.clone(),
             self.guard.clone(),
         )
@@ -187,6 +209,17 @@ impl Service {
 
     fn database(&self) -> rusqlite::Connection {
         rusqlite::Connection::open(self.folder.path().join("service.db")).unwrap()
+    }
+
+    /// Forgets a number, as an operator does.
+    pub(crate) async fn forget(&self, number: &PhoneNumber) -> Result<u64, StoreError> {
+        let deed = Deed {
+            at: self.clock.now(),
+            actor: "uid:0".to_owned(),
+            action: "forget".to_owned(),
+            subject: number.masked(),
+        };
+        self.store.forget(number, Some(deed)).await
     }
 
     pub(crate) async fn drain(self) -> bool {

@@ -22,7 +22,7 @@ use phone_verify::{
         CodeFormat, DropIn, Language, Locale, Messages, Outcome, PhoneNumber, Receipt, SecurityCode,
         SendFailure, Verdict,
     },
-    store::{Keyring, OutboxMessage, Store, sqlite::Sqlite},
+    store::{Keyring, OutboxMessage, Store, Tried, sqlite::Sqlite},
     verifier::{BaseValidate, CheckRequest, Guard, Overrides, Policy, RateLimits, ResendPolicy, Verifier},
 };
 use serde_json::{Map, Value};
@@ -110,7 +110,7 @@ impl Service {
             limits: rules.limits.clone(),
             guard: rules.guard.clone(),
             record_retention: Duration::from_secs(30 * 24 * 60 * 60),
-            lease: limits.lease(),
+            audit_retention: Duration::from_secs(365 * 24 * 60 * 60),
         };
         let (orders, to_dispatch) = mpsc::channel(64);
         let breaker = Arc::new(Breaker::new(clock.clone()));
@@ -214,8 +214,15 @@ impl Sender for ScriptedBackend {
         false
     }
 
-    async fn send(&self, message: &OutboxMessage, _: Duration) -> Outcome {
-        self.take(&message.number, &message.text)
+    fn name(&self) -> Arc<str> {
+        "scripted.ScriptedBackend".into()
+    }
+
+    async fn send(&self, message: &OutboxMessage, _: Duration) -> Tried {
+        Tried {
+            outcome: self.take(&message.number, &message.text),
+            backend: self.name(),
+        }
     }
 
     fn sends_bulk(&self) -> bool {

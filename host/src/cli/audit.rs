@@ -4,7 +4,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::{Common, output::Failure};
-use crate::{daemon, entropy::Entropy};
+use crate::{clock::Clock, daemon, entropy::Entropy};
 
 #[derive(Args)]
 pub(super) struct Audit {
@@ -18,12 +18,13 @@ pub(super) struct Audit {
 impl Audit {
     pub(super) fn run(&self) -> Result<(), Failure> {
         let settings = self.common.load()?;
-        let (store, _) =
-            daemon::open_store(&settings, &Entropy::system()).map_err(|problem| Failure::wrong([problem]))?;
+        let clock = Clock::system();
+        let (store, _) = daemon::open_store(&settings, &clock, &Entropy::system())
+            .map_err(|problem| Failure::wrong([problem]))?;
         let deeds = super::runtime()?
             .block_on(store.latest_deeds(self.last))
             .map_err(|error| Failure::failed(error.to_string()))?;
-        let time = |deed: &crate::store::Deed| deed.at.rfc3339();
+        let time = |deed: &crate::store::Deed| clock.shown(deed.at).rfc3339();
         let result: Vec<Value> = deeds
             .iter()
             .map(|deed| {

@@ -7,10 +7,10 @@ use serde_json::json;
 
 use super::{Common, output::Failure};
 use crate::{
-    clock::{Clock, UnixMillis},
+    clock::Clock,
     daemon,
     entropy::Entropy,
-    store::Deed,
+    store::{Deed, StoreError},
 };
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -34,12 +34,11 @@ impl Cleanup {
         let age = self.days.map_or(kept, |days| DAY * days);
         let days = age.as_secs() / DAY.as_secs();
         // Needs no backend: old records go even when its library is gone.
-        let (store, _) =
-            daemon::open_store(&settings, &Entropy::system()).map_err(|problem| Failure::wrong([problem]))?;
-        let now = Clock::system().now();
-        let before = now
-            .0
-            .saturating_sub(u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
+        let clock = Clock::system();
+        let (store, _) = daemon::open_store(&settings, &clock, &Entropy::system())
+            .map_err(|problem| Failure::wrong([problem]))?;
+        let now = clock.now();
+        let before = now.minus(age);
         let deed = Deed {
             at: now,
             actor: super::whoami(),
@@ -48,12 +47,14 @@ impl Cleanup {
         };
         let records = super::runtime()?
             .block_on(async {
-                if !self.dry_run {
-                    store.record_deed(deed).await?;
+                let found = store.delete_before(before, true).await?;
+                if self.dry_run || found == 0 {
+                    return Ok(found);
                 }
-                store.delete_before(UnixMillis(before), self.dry_run).await
+                store.record_deed(deed).await?;
+                store.delete_before(before, false).await
             })
-            .map_err(|error| Failure::failed(error.to_string()))?;
+            .map_err(|error: StoreError| Failure::failed(error.to_string()))?;
         let result = json!({ "records": records, "days": days, "dry_run": self.dry_run });
         self.common.output().result(&result, || {
             let did = if self.dry_run { "would delete" } else { "deleted" };

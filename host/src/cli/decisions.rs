@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::{Common, output::Failure};
 use crate::{
+    clock::Clock,
     daemon,
     entropy::Entropy,
     model::guard::{Action, Decision},
@@ -22,11 +23,15 @@ pub(super) struct Decisions {
 impl Decisions {
     pub(super) fn run(&self) -> Result<(), Failure> {
         let settings = self.common.load()?;
-        let (store, _) =
-            daemon::open_store(&settings, &Entropy::system()).map_err(|problem| Failure::wrong([problem]))?;
-        let decisions = super::runtime()?
+        let clock = Clock::system();
+        let (store, _) = daemon::open_store(&settings, &clock, &Entropy::system())
+            .map_err(|problem| Failure::wrong([problem]))?;
+        let mut decisions = super::runtime()?
             .block_on(store.decisions(self.last))
             .map_err(|error| Failure::failed(error.to_string()))?;
+        for decision in &mut decisions {
+            decision.at = clock.shown(decision.at);
+        }
         let result: Vec<Value> = decisions.iter().map(shown).collect();
         self.common.output().result(&result, || {
             if decisions.is_empty() {

@@ -8,7 +8,7 @@ use crate::{
     clock::Clock,
     daemon,
     entropy::Entropy,
-    model::PhoneNumber,
+    model::{PhoneNumber, guard::Decision},
     store::{CheckRules, Deed, Found, Keyring, Records, Store, StoreError},
 };
 
@@ -39,21 +39,23 @@ impl About {
     /// The store, which needs no backend: records can be had even when its library is gone.
     fn with_store<T>(
         &self,
-        run: impl AsyncFnOnce(&dyn Store, &PhoneNumber, CheckRules) -> Result<T, StoreError>,
+        run: impl AsyncFnOnce(&dyn Store, &PhoneNumber, CheckRules, &Clock) -> Result<T, StoreError>,
     ) -> Result<(PhoneNumber, T), Failure> {
         let settings = self.common.load()?;
         let number = parse_number(&self.number, &settings)?;
+        let clock = Clock::system();
         let (store, _): (_, std::sync::Arc<Keyring>) =
-            daemon::open_store(&settings, &Entropy::system()).map_err(|problem| Failure::wrong([problem]))?;
+            daemon::open_store(&settings, &clock, &Entropy::system())
+                .map_err(|problem| Failure::wrong([problem]))?;
         let rules = CheckRules {
-            now: Clock::system().now(),
+            now: clock.now(),
             only_once: settings.phone_verification.only_once,
             max_failed_attempts: settings.phone_verification.max_failed_attempts,
             failed_checks: None,
             guard: None,
         };
         let done = super::runtime()?
-            .block_on(run(&*store, &number, rules))
+            .block_on(run(&*store, &number, rules, &clock))
             .map_err(|error| Failure::failed(error.to_string()))?;
         Ok((number, done))
     }
@@ -74,47 +76,56 @@ impl Export {
     }
 
     pub(super) fn run(&self) -> Result<(), Failure> {
-        let (number, records) = self.about.with_store(async |store, number, rules| {
+        let (_, result) = self.about.with_store(async |store, number, rules, clock| {
+            // It changes nothing, but tells: also that there is nothing.
             store.record_deed(deed("export", number, rules)).await?;
-            store.records_of(number, rules).await
+            let records = store.records_of(number, rules).await?;
+            Ok(exported(number, &records, clock))
         })?;
-        let result = exported(&number, &records);
         let text = serde_json::to_string_pretty(&result).unwrap_or_default();
         self.about.common.output().result(&result, || text)?;
         Ok(())
     }
 }
 
-fn exported(number: &PhoneNumber, records: &Records) -> Value {
-    let verifications: Vec<Value> = records.verifications.iter().map(verification).collect();
+fn exported(number: &PhoneNumber, records: &Records, clock: &Clock) -> Value {
+    let verifications = records.verifications.iter();
+    let verifications: Vec<Value> = verifications.map(|found| verification(found, clock)).collect();
     let messages: Vec<Value> = records
         .messages
         .iter()
         .map(|message| {
             json!({
                 "job": data_encoding::HEXLOWER.encode(&message.job.0),
-                "created_at_unix_ms": message.created_at.0,
+                "created_at_unix_ms": clock.shown(message.created_at).0,
                 "state": message.state,
             })
         })
         .collect();
+    let decisions = records.decisions.iter().map(|decision| {
+        decisions::shown(&Decision {
+            at: clock.shown(decision.at),
+            ..decision.clone()
+        })
+    });
     json!({
         "phone_number": number.e164(),
         "verifications": verifications,
         "bulk_messages": messages,
-        "decisions": records.decisions.iter().map(decisions::shown).collect::<Vec<_>>(),
+        "decisions": decisions.collect::<Vec<_>>(),
     })
 }
 
-fn verification(found: &Found) -> Value {
+fn verification(found: &Found, clock: &Clock) -> Value {
     let verification = &found.verification;
     json!({
         "id": verification.id.to_string(),
         "status": verification.status.as_str(),
-        "created_at_unix_ms": verification.created_at.0,
-        "expires_at_unix_ms": verification.expires_at.0,
-        "verified_at_unix_ms": verification.verified_at.map(|at| at.0),
+        "created_at_unix_ms": clock.shown(verification.created_at).0,
+        "expires_at_unix_ms": clock.shown(verification.expires_at).0,
+        "verified_at_unix_ms": verification.verified_at.map(|at| clock.shown(at).0),
         "delivery": verification.delivery.as_str(),
+        "backend": verification.backend,
         "provider_message_id": found.message_id,
         "client_ref": found.client_ref,
     })
@@ -126,11 +137,9 @@ impl Forget {
     }
 
     pub(super) fn run(&self) -> Result<(), Failure> {
-        let (number, records) = self.about.with_store(async |store, number, rules| {
-            if !self.dry_run {
-                store.record_deed(deed("forget", number, rules)).await?;
-            }
-            store.forget(number, self.dry_run).await
+        let (number, records) = self.about.with_store(async |store, number, rules, _| {
+            let deed = (!self.dry_run).then(|| deed("forget", number, rules));
+            store.forget(number, deed).await
         })?;
         let result = json!({ "records": records, "dry_run": self.dry_run });
         self.about.common.output().result(&result, || {

@@ -48,14 +48,14 @@ impl Register {
         let registered = self.common.with_service(async |service, settings| {
             let number = parse_number(&self.number, settings)?;
             let request = RegisterRequest::of(number, Locale(self.locale.clone()));
-            service
-                .verifier
-                .register(request)
-                .await
-                .map_err(|error| Failure::failed(told(&error)))
+            let registered = service.verifier.register(request).await;
+            let registered = registered.map_err(|error| Failure::failed(told(&error)))?;
+            let expires_at = service.clock.shown(registered.expires_at);
+            Ok((registered.session_token, expires_at))
         })?;
-        let token = registered.session_token.expose();
-        let result = json!({ "session_token": token, "expires_at_unix_ms": registered.expires_at.0 });
+        let (token, expires_at) = &registered;
+        let token = token.expose();
+        let result = json!({ "session_token": token, "expires_at_unix_ms": expires_at.0 });
         self.common.output().result(&result, || {
             format!(
                 "sent. To check the code:\n  phone-verify verify '{}' --session-token {token} --code CODE",

@@ -118,13 +118,16 @@ impl Send {
             action: "send".to_owned(),
             subject: format!("job {job}, {} numbers", numbers.len()),
         };
-        service.store.record_deed(deed).await.map_err(store)?;
         let new = service
             .store
             .begin_bulk(job, numbers.to_vec(), self.message.clone(), now)
             .await
             .map_err(store)?;
         let before = service.store.bulk_progress(job).await.map_err(store)?;
+        // Before anything is sent; a job that has nothing left to send does nothing.
+        if new || before.waiting > 0 {
+            service.store.record_deed(deed).await.map_err(store)?;
+        }
         let bar = progress_bar(before);
         if !new {
             bar.println(format!(

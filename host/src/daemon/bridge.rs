@@ -18,7 +18,7 @@ use crate::{
         CodeFormat, FailureClass, Locale, Messages, Outcome, PhoneNumber, SecurityCode, SendFailure,
         TestNumbers, Verdict, VerificationId,
     },
-    store::OutboxMessage,
+    store::{OutboxMessage, Tried},
     verifier::{BaseValidate, CheckRequest, Overrides},
 };
 
@@ -169,7 +169,11 @@ impl InCall {
 
 #[async_trait]
 impl Sender for Bridge {
-    async fn send(&self, message: &OutboxMessage, time_limit: Duration) -> Outcome {
+    fn name(&self) -> Arc<str> {
+        Arc::clone(&self.current.load().name)
+    }
+
+    async fn send(&self, message: &OutboxMessage, time_limit: Duration) -> Tried {
         let VerificationId(id) = message.id;
         let current = self.current();
         let call = current.call(
@@ -178,19 +182,16 @@ impl Sender for Bridge {
             time_limit,
             None,
         );
-        current
-            .backend()
-            .send_sms(&message.number, &message.text, call)
-            .await
+        let outcome = current.backend().send_sms(&message.number, &message.text, call);
+        Tried {
+            outcome: outcome.await,
+            backend: Arc::clone(&current.in_use.name),
+        }
     }
 
     fn is_test(&self, number: &PhoneNumber, now: UnixMillis) -> bool {
         let in_use = self.current.load();
         in_use.base.test_numbers.code_of(number, now).is_some()
-    }
-
-    fn name(&self) -> Arc<str> {
-        Arc::clone(&self.current.load().name)
     }
 
     fn trouble(&self) -> Option<String> {

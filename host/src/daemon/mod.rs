@@ -165,7 +165,7 @@ fn backend_name(settings: &Settings) -> Result<BackendName, Vec<Refusal>> {
 }
 
 /// The rules that the settings give.
-fn policy(settings: &Settings, limits: Limits) -> Policy {
+fn policy(settings: &Settings) -> Policy {
     let phone_verification = &settings.phone_verification;
     Policy {
         code_format: phone_verification.code_format,
@@ -178,7 +178,7 @@ fn policy(settings: &Settings, limits: Limits) -> Policy {
         limits: settings.limits.clone(),
         guard: settings.guard.clone(),
         record_retention: phone_verification.record_retention,
-        lease: limits.lease(),
+        audit_retention: settings.store.audit_retention,
     }
 }
 
@@ -201,7 +201,7 @@ impl Service {
         let loader = loader(settings, &clock, &entropy);
         let chosen = choose_backend(settings, &loader, None)
             .map_err(|refusals| refusals.iter().map(ToString::to_string).collect::<Vec<_>>());
-        let stored = open_store(settings, &entropy).map_err(|problem| vec![problem]);
+        let stored = open_store(settings, &clock, &entropy).map_err(|problem| vec![problem]);
         let (chosen, (store, keyring)) = match (chosen, stored) {
             (Ok(chosen), Ok(stored)) => (chosen, stored),
             (chosen, stored) => {
@@ -227,7 +227,7 @@ impl Service {
             clock.clone(),
         );
         let verifier = Verifier::new(
-            policy(settings, limits),
+            policy(settings),
             Arc::clone(&store),
             Arc::clone(&keyring),
             Arc::clone(&bridge) as Arc<_>,
@@ -322,8 +322,12 @@ fn folder_of(file: &Path) -> &Path {
     }
 }
 
-/// The database of the settings, and the keys to it.
-pub fn open_store(settings: &Settings, entropy: &Entropy) -> Result<(Arc<dyn Store>, Arc<Keyring>), String> {
+/// The database of the settings, and the keys to it. The clock goes on where those of other processes on it are.
+pub fn open_store(
+    settings: &Settings,
+    clock: &Clock,
+    entropy: &Entropy,
+) -> Result<(Arc<dyn Store>, Arc<Keyring>), String> {
     let keys = &settings.store.keys;
     if let Keys::File(file) = keys
         && let Some(problem) = lost_key_file(&settings.store.database, file)
@@ -333,6 +337,7 @@ pub fn open_store(settings: &Settings, entropy: &Entropy) -> Result<(Arc<dyn Sto
     let keyring = Arc::new(keyring(keys, entropy)?);
     let store =
         Sqlite::open(&settings.store.database, Arc::clone(&keyring)).map_err(|error| error.to_string())?;
+    store.join_time(clock).map_err(|error| error.to_string())?;
     Ok((Arc::new(store), keyring))
 }
 

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     backends::{Backend, Choice, Loader, Next, Refusal, Running, Seen},
     clock::Clock,
-    dispatch::{Breaker, Limits},
+    dispatch::Breaker,
     entropy::Entropy,
     http::{App, Generation},
     settings::{Settings, need_restart},
@@ -34,7 +34,6 @@ pub(super) struct Reloader {
     pub(super) app: Arc<App>,
     pub(super) bridge: Arc<Bridge>,
     pub(super) breaker: Arc<Breaker>,
-    pub(super) limits: Limits,
     pub(super) clock: Clock,
     pub(super) entropy: Entropy,
     pub(super) loader: Arc<Loader>,
@@ -224,7 +223,7 @@ impl Reloader {
     pub(super) fn publish(&self) {
         let now = self.app.live.get();
         self.app.live.set(Generation {
-            verifier: now.verifier.under(policy(&self.settings, self.limits)),
+            verifier: now.verifier.under(policy(&self.settings)),
             backend: self.serving.loaded(),
             notes: self.notes(),
             default_region: self.settings.phone_verification.default_region,

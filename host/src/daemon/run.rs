@@ -71,7 +71,6 @@ pub async fn run(
         app: Arc::clone(&app),
         bridge: Arc::clone(&service.bridge),
         breaker: Arc::clone(&service.breaker),
-        limits: service.limits,
         clock: service.clock.clone(),
         entropy: service.entropy.clone(),
         loader: Arc::clone(&service.loader),

@@ -1,7 +1,8 @@
 //! Takes messages from the store's outbox to the backend and settles them.
 //!
 //! Invariants: it never judges a code; a message whose outcome is not known is never sent again by the
-//! process that tried it; at most [`Limits::concurrency`] calls are under way; every call has a deadline.
+//! process that tried it; what this process has under way is never taken up a second time, however long it takes and
+//! whatever the time; at most [`Limits::concurrency`] calls are under way; every call has a deadline.
 
 mod breaker;
 pub mod bulk;
@@ -27,22 +28,20 @@ use crate::{
     clock::{Clock, UnixMillis},
     metrics::MessageMetrics,
     model::{FailureClass, Origin, Outcome, PhoneNumber, Receipt, SendFailure, VerificationId},
-    store::{Order, OutboxMessage, Store},
+    store::{Order, OutboxMessage, Store, Tried},
 };
 
 /// Who sends. The daemon puts the loaded backend behind this.
 #[async_trait]
 pub trait Sender: Send + Sync {
-    /// Sends one message, within the time limit.
-    async fn send(&self, message: &OutboxMessage, time_limit: Duration) -> Outcome;
+    /// The name of the backend that a message would be handed to now.
+    fn name(&self) -> Arc<str>;
+
+    /// Sends one message, within the time limit; says with which backend.
+    async fn send(&self, message: &OutboxMessage, time_limit: Duration) -> Tried;
 
     /// Whether a number is for tests at this time, so that its messages count as sent and no backend is asked.
     fn is_test(&self, number: &PhoneNumber, now: UnixMillis) -> bool;
-
-    /// The name of the backend that a message would be handed to now.
-    fn name(&self) -> Arc<str> {
-        Arc::default()
-    }
 
     /// Why no message can be handed to the backend now; `None`: one can.
     fn trouble(&self) -> Option<String> {
@@ -73,9 +72,9 @@ pub struct Limits {
     pub total_timeout: Duration,
 }
 
-/// How often lapsed leases and expired codes are looked for.
+/// How often what dead processes left and expired codes are looked for.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(15);
-/// Lapsed messages that are taken up in one sweep.
+/// Messages that are taken up in one sweep.
 const SWEEP_LIMIT: u32 = 256;
 /// The wait before the second try when the provider names none.
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
@@ -96,9 +95,9 @@ struct Lane {
     clock: Clock,
     tasks: TaskTracker,
     metrics: Arc<MessageMetrics>,
-    /// What this process tried and could not record: to be recorded later, and not to be sent again. No more
-    /// than was under way while the store was down, since nothing begins without it.
-    unrecorded: Mutex<HashMap<VerificationId, Outcome>>,
+    /// What this process tried and could not record: to be recorded later. No more than was under way while the store was
+    /// down, since nothing begins without it.
+    unrecorded: Mutex<HashMap<VerificationId, (OutboxMessage, Tried)>>,
 }
 
 impl Dispatcher {
@@ -136,7 +135,7 @@ impl Dispatcher {
     }
 
     /// Takes no more orders, and waits until what was taken is settled, at most for `limit`. What is not
-    /// settled by then stays in the outbox under its lease.
+    /// settled by then stays in the outbox, for the next process.
     pub async fn drain(self, limit: Duration) -> bool {
         self.stop.cancel();
         self.tasks.close();
@@ -168,10 +167,11 @@ impl Lane {
         let lane = Arc::clone(self);
         self.tasks.spawn(async move {
             let under_way = lane.metrics.begin();
-            let outcome = lane.send(&order).await;
+            let tried = lane.send(&order).await;
             drop((slot, under_way));
             let Order { message, answer, .. } = order;
-            match &outcome {
+            let outcome = &tried.outcome;
+            match outcome {
                 Ok(_) => tracing::debug!(verification = %message.id, number = ?message.number, "sent"),
                 Err(failure) => tracing::warn!(
                     verification = %message.id,
@@ -192,15 +192,16 @@ impl Lane {
             // is sent again. A failure waits, so that whoever tries again at once finds no trace of it.
             let mut answer = answer;
             if outcome.is_ok() {
-                reply(answer.take(), &outcome);
+                lane.store.announce(&message, &tried);
+                reply(answer.take(), outcome);
             }
-            lane.settle(&message, &outcome).await;
-            reply(answer, &outcome);
+            lane.settle(&message, &tried).await;
+            reply(answer, outcome);
         });
     }
 
-    async fn settle(&self, message: &OutboxMessage, outcome: &Outcome) {
-        let recorded = self.store.settle_message(message, outcome).await;
+    async fn settle(&self, message: &OutboxMessage, tried: &Tried) {
+        let recorded = self.store.settle_message(message, tried).await;
         let mut unrecorded = self.unrecorded.lock().unwrap_or_else(PoisonError::into_inner);
         match recorded {
             Ok(()) => {
@@ -208,67 +209,83 @@ impl Lane {
             }
             Err(error) => {
                 tracing::error!(verification = %message.id, %error, "a message could not be settled");
-                unrecorded.insert(message.id, outcome.clone());
+                unrecorded.insert(message.id, (message.clone(), tried.clone()));
             }
         }
     }
 
-    fn tried(&self, message: VerificationId) -> Option<Outcome> {
-        let unrecorded = self.unrecorded.lock().unwrap_or_else(PoisonError::into_inner);
-        unrecorded.get(&message).cloned()
+    /// Records what could not be recorded before.
+    async fn settle_unrecorded(&self) {
+        let unrecorded: Vec<_> = {
+            let unrecorded = self.unrecorded.lock().unwrap_or_else(PoisonError::into_inner);
+            unrecorded.values().cloned().collect()
+        };
+        for (message, tried) in unrecorded {
+            self.settle(&message, &tried).await;
+        }
     }
 
     /// Sends, and once more if certainly nothing was sent and there is time.
-    async fn send(&self, order: &Order) -> Outcome {
+    async fn send(&self, order: &Order) -> Tried {
         // Whatever the backend and the breaker are up to.
         if self.sender.is_test(&order.message.number, self.clock.now()) {
-            return Ok(Receipt::default());
+            return self.unasked(Ok(Receipt::default()));
         }
-        let backend = self.sender.name();
-        let outcome = self.send_through(&backend, order).await;
-        self.metrics.settled(&backend, &outcome);
-        outcome
+        let tried = self.send_through(order).await;
+        self.metrics.settled(&tried.backend, &tried.outcome);
+        tried
     }
 
-    async fn send_through(&self, backend: &Arc<str>, order: &Order) -> Outcome {
+    /// The outcome of a message that no backend was asked about.
+    fn unasked(&self, outcome: Outcome) -> Tried {
+        Tried {
+            backend: self.sender.name(),
+            outcome,
+        }
+    }
+
+    async fn send_through(&self, order: &Order) -> Tried {
         let time_left = || {
             let waited = self.clock.elapsed().saturating_sub(order.since);
             self.limits.total_timeout.saturating_sub(waited)
         };
         if time_left().is_zero() {
-            return Err(SendFailure::new(
+            return self.unasked(Err(SendFailure::new(
                 FailureClass::Transient,
                 "queue_timeout",
                 "the queue to the backend moves too slowly; nothing was sent",
             )
-            .arisen_in(Origin::Host));
+            .arisen_in(Origin::Host)));
         }
-        let admitted = self.breaker.admit()?;
+        let admitted = match self.breaker.admit() {
+            Ok(admitted) => admitted,
+            Err(refused) => return self.unasked(Err(refused)),
+        };
         let try_once = async || {
             let time_limit = time_left().min(self.limits.send_timeout);
             let began = self.clock.elapsed();
-            let mut outcome = self.sender.send(&order.message, time_limit).await;
-            self.metrics
-                .tried(backend, self.clock.elapsed().saturating_sub(began));
-            if let Err(failure) = &mut outcome
+            let mut tried = self.sender.send(&order.message, time_limit).await;
+            let took = self.clock.elapsed().saturating_sub(began);
+            self.metrics.tried(&tried.backend, took);
+            if let Err(failure) = &mut tried.outcome
                 && failure.class.blames_provider()
                 && time_limit < self.limits.send_timeout / 2
             {
                 // It waited in the queue for so long that the provider had hardly any of its time.
                 failure.origin = Origin::Host;
             }
-            outcome
+            tried
         };
-        let mut outcome = try_once().await;
-        if let Err(failure) = &outcome {
+        let mut tried = try_once().await;
+        if let Err(failure) = &tried.outcome {
             let pause = failure.retry_after.unwrap_or(RETRY_PAUSE);
             if failure.class.may_be_retried() && pause < time_left() {
                 sleep(pause).await;
-                outcome = try_once().await;
+                tried = try_once().await;
             }
         }
-        self.breaker.record(&admitted, &outcome);
-        outcome
+        self.breaker.record(&admitted, &tried.outcome);
+        tried
     }
 
     /// Takes up what a dead process left behind, and forgets expired codes.
@@ -280,18 +297,18 @@ impl Lane {
                 _ = ticks.tick() => {}
                 () = stop.cancelled() => return,
             }
-            let (lease, since) = (self.limits.lease(), self.clock.elapsed());
-            match self
-                .store
-                .lease_lapsed_messages(self.clock.now(), lease, SWEEP_LIMIT)
-                .await
-            {
+            if let Err(error) = self.store.share_time(&self.clock).await {
+                tracing::error!(%error, "the time cannot be shared with other processes");
+            }
+            self.settle_unrecorded().await;
+            let since = self.clock.elapsed();
+            match self.store.take_over_messages(self.clock.now(), SWEEP_LIMIT).await {
                 Ok(messages) => {
+                    tracing::debug!(
+                        found = messages.len(),
+                        "looked for messages that dead processes left"
+                    );
                     for message in messages {
-                        if let Some(outcome) = self.tried(message.id) {
-                            self.settle(&message, &outcome).await;
-                            continue;
-                        }
                         tracing::info!(verification = %message.id, "sending again what another process left");
                         self.dispatch(Order {
                             message,
@@ -315,14 +332,6 @@ fn reply(answer: Option<oneshot::Sender<Outcome>>, outcome: &Outcome) {
     if let Some(answer) = answer {
         // Nobody may be waiting any more.
         let _ = answer.send(outcome.clone());
-    }
-}
-
-impl Limits {
-    /// How long a message is one process's alone: longer than `total_timeout`, after which that process gives
-    /// it up, wherever it waits by then.
-    pub fn lease(&self) -> Duration {
-        self.total_timeout * 3
     }
 }
 

@@ -116,10 +116,9 @@ async fn the_end_of_the_service_waits_for_what_is_under_way() {
     network.let_through(1);
     assert!(draining.await.unwrap(), "all was settled");
     registering.await.unwrap().unwrap();
-    other.clock.advance(LIMITS.lease() * 2);
     let left = other
         .store
-        .lease_lapsed_messages(other.clock.now(), LIMITS.lease(), 10)
+        .take_over_messages(other.clock.now(), 10)
         .await
         .unwrap();
     assert!(left.is_empty());
@@ -136,7 +135,7 @@ async fn what_a_dead_process_left_is_sent_by_the_next_one() {
         _ = registering => unreachable!("the network holds them"),
         sent = dead.network.arrived(2) => sent,
     };
-    dead.clock.advance(LIMITS.lease() + Duration::from_millis(1));
+    dead.is_killed();
     let next = dead.second(FakeNetwork::default());
     let mut again = next.network.arrived(2).await;
     again.sort_by(|one, other| one.0.e164().cmp(other.0.e164()));
@@ -158,7 +157,6 @@ async fn what_was_tried_and_could_not_be_recorded_is_recorded_later_and_not_sent
     service.network.next([refused(FailureClass::OutcomeUnknown)]);
     assert_eq!(failure_class(&service, 1).await, FailureClass::OutcomeUnknown);
     service.meddle("DROP TRIGGER full");
-    service.clock.advance(LIMITS.lease() + Duration::from_millis(1));
     let mut sweeps = 0;
     while service.waiting() > 0 && sweeps < 10_000 {
         tokio::time::sleep(SWEEP_INTERVAL).await;

@@ -3,10 +3,7 @@
 //!
 //! Invariant: a body is at most [`MAX_BODY_BYTES`], and arrives in time or not at all.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    time::Duration,
-};
+use std::{collections::HashMap, time::Duration};
 
 use axum::{
     body::{Body, Bytes, to_bytes},
@@ -180,16 +177,10 @@ impl Fields {
             errors.push(("non_field_errors", refusal));
         }
     }
-
-    /// The same bytes for the same fields, whatever their order and the space between them.
-    pub(super) fn digestible(&self) -> Vec<u8> {
-        let sorted: BTreeMap<&String, &Value> = self.0.iter().collect();
-        serde_json::to_vec(&sorted).unwrap_or_default()
-    }
 }
 
 /// The head and the body, which arrives in time or not at all.
-async fn whole(request: Request, limit: Duration) -> Result<(Parts, Bytes), ApiError> {
+pub(super) async fn whole(request: Request, limit: Duration) -> Result<(Parts, Bytes), ApiError> {
     let (parts, body) = request.into_parts();
     let announced = parts
         .headers

@@ -55,6 +55,8 @@ pub(super) enum ApiError {
     Over(Status),
     /// No API key, or none that is known.
     Unauthorized,
+    /// The same request is being dealt with.
+    UnderWay,
     /// The API key does not have this scope.
     InsufficientScope(Scope),
     /// A page of another site asks for what has an effect.
@@ -131,7 +133,8 @@ impl ApiError {
             Self::Register(error) => of_register(error),
             Self::Resend(error) => of_resend(error),
             Self::Over(status) => of_status(status),
-            Self::Check(CheckError::Store(error)) | Self::Store(error) => unavailable(&error),
+            Self::Check(CheckError::Store(error)) | Self::Store(error) => of_store(&error),
+            Self::UnderWay => under_way(),
             Self::NoVerification => detail(
                 S::NOT_FOUND,
                 Code::VerificationNotFound,
@@ -225,23 +228,11 @@ fn of_register(error: RegisterError) -> Answer {
             "Too many registrations of this number. Please wait for the code to expire.",
         ),
         RegisterError::LimitReached { code, retry_after } => limit_reached(code, retry_after),
-        RegisterError::UnderWay => Answer {
-            retry_after: Some(Duration::from_secs(1)),
-            ..detail(
-                StatusCode::CONFLICT,
-                Code::RequestUnderWay,
-                "The same request is being dealt with. Please ask again for its outcome.",
-            )
-        },
-        RegisterError::KeyReused => detail(
-            StatusCode::UNPROCESSABLE_ENTITY,
-            Code::IdempotencyKeyReused,
-            "This idempotency key was used for another request.",
-        ),
+        RegisterError::UnderWay => under_way(),
         RegisterError::Blocked { reason, retry_after } => blocked(reason, retry_after),
         RegisterError::Busy => busy(),
         RegisterError::NotSent(failure) => of_failure(&failure),
-        RegisterError::Store(error) => unavailable(&error),
+        RegisterError::Store(error) => of_store(&error),
         RegisterError::NoEntropy(error) => unavailable(&error),
     }
 }
@@ -276,7 +267,8 @@ fn of_resend(error: ResendError) -> Answer {
         ResendError::Blocked { reason, retry_after } => blocked(reason, retry_after),
         ResendError::Busy => busy(),
         ResendError::NotSent(failure) => of_failure(&failure),
-        ResendError::Store(error) => unavailable(&error),
+        ResendError::UnderWay => under_way(),
+        ResendError::Store(error) => of_store(&error),
         ResendError::NoEntropy(error) => unavailable(&error),
     }
 }
@@ -303,10 +295,32 @@ fn busy() -> Answer {
     }
 }
 
+fn under_way() -> Answer {
+    let text = "The same request is being dealt with. Please ask again for its outcome.";
+    Answer {
+        retry_after: Some(Duration::from_secs(1)),
+        ..detail(StatusCode::CONFLICT, Code::RequestUnderWay, text)
+    }
+}
+
+fn of_store(error: &StoreError) -> Answer {
+    match error {
+        StoreError::KeyReused => detail(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            Code::IdempotencyKeyReused,
+            "This idempotency key was used for another request.",
+        ),
+        error => unavailable(error),
+    }
+}
+
 fn unavailable(error: &dyn std::error::Error) -> Answer {
     tracing::error!(%error, "a request could not be served");
     let text = "The service cannot do this at the moment. Please try again.";
-    detail(StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable, text)
+    Answer {
+        retry_after: Some(Duration::from_secs(1)),
+        ..detail(StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable, text)
+    }
 }
 
 /// The dispatcher has logged the failure; the provider's words are not for the client.

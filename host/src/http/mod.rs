@@ -7,6 +7,7 @@ mod body;
 mod code;
 mod cross_site;
 mod error;
+mod idempotency;
 mod json;
 mod keys;
 mod live;
@@ -98,13 +99,15 @@ fn routes(app: &Arc<App>) -> OpenApiRouter<Arc<App>> {
         .routes(methods!(v1::verification::cancel))
         .routes(methods!(v1::check::check))
         .routes(openapi::with_optional_body(methods!(v1::resend::resend)));
+    let once = (Arc::clone(app), Arc::<idempotency::UnderWay>::default());
+    let verify = openapi::with_problems(verify).route_layer(from_fn_with_state(once, idempotency::once));
     let read = OpenApiRouter::new()
         .routes(methods!(v1::verification::show))
         .routes(methods!(v1::backends::show))
         .routes(methods!(v1::decisions::show));
     let metrics = OpenApiRouter::new().routes(methods!(metrics::answer));
     open.merge(drop_in(app))
-        .merge(needs(app, Scope::Verify, openapi::with_problems(verify)))
+        .merge(needs(app, Scope::Verify, verify))
         .merge(needs(app, Scope::Read, openapi::with_problems(read)))
         .merge(needs(app, Scope::Metrics, openapi::with_errors(metrics)))
 }

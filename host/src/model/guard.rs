@@ -173,7 +173,8 @@ impl Countries {
         let unverified: Vec<_> = here().filter(|known| !known.verified).collect();
         let too_many = (unverified.len() + 1).checked_sub(max)?;
         let last_to_leave = unverified.get(too_many.checked_sub(1)?)?;
-        Some(last_to_leave.leaves())
+        // A clock that ran ahead keeps nobody waiting for longer than a day.
+        Some(last_to_leave.leaves().min(now.plus(HORIZON)))
     }
 
     /// Whether the country is one of them.

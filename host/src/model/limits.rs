@@ -6,8 +6,9 @@
 //! so would a rate with a burst (GCRA); for a cap on spending either is too much. The price of a log is its length,
 //! so it has a bound.
 //!
-//! Invariant: nothing is ever forgotten early. What must be joined to keep the bound counts until its younger part
-//! would have left, so that a long log errs to the strict side only.
+//! Invariants: nothing is ever forgotten early: what must be joined to keep the bound counts until its younger part
+//! would have left, so that a long log errs to the strict side only. And nobody is told to wait for longer than a window:
+//! an entry from later than now, which a clock left that ran ahead, counts as one of now.
 
 use std::time::Duration;
 
@@ -23,7 +24,8 @@ pub const HORIZON: Duration = Duration::from_secs(24 * 60 * 60);
 /// to some 6 % of an entry's age.
 const MAX_ENTRIES: usize = 128;
 
-/// Entries that are closer than this may be joined as if they were of the same age.
+/// Entries that are closer than this may be joined as if they were of the same age; and the clocks of two processes do not
+/// differ by more.
 const MINUTE_MILLIS: u64 = 60_000;
 
 /// At most so much within a time.
@@ -126,6 +128,11 @@ impl Entry {
     fn leaves(&self, window: Duration) -> UnixMillis {
         UnixMillis(self.at_ms).plus(window)
     }
+
+    /// When it leaves, as is told now: never later than if it were of now.
+    fn told_to_leave(&self, window: Duration, now: UnixMillis) -> UnixMillis {
+        UnixMillis(self.at_ms.min(now.0)).plus(window)
+    }
 }
 
 impl Serialize for Log {
@@ -199,7 +206,7 @@ impl Log {
                 break;
             }
             sum = sum.saturating_sub(entry.amount);
-            until = Some(entry.leaves(window));
+            until = Some(entry.told_to_leave(window, now));
         }
         // What is more than the limit by itself never fits; whoever comes again after a window learns it again.
         if sum > max {
@@ -218,6 +225,11 @@ impl Log {
     pub fn add(&mut self, amount: u64, now: UnixMillis) {
         let over = self.0.partition_point(|entry| !entry.counts(HORIZON, now));
         self.0.drain(..over);
+        for entry in &mut self.0 {
+            if entry.at_ms > now.0 + MINUTE_MILLIS {
+                entry.at_ms = now.0;
+            }
+        }
         // The clocks of two nodes may differ a little: the order stays, and the later time is the strict one.
         let at_ms = self.0.last().map_or(now.0, |last| last.at_ms.max(now.0));
         match self.0.last_mut() {
@@ -346,6 +358,18 @@ mod tests {
             now = until;
         }
         assert_eq!(waits, [60, 120, 240, 480]);
+    }
+
+    #[test]
+    fn an_entry_from_later_than_now_counts_as_one_of_now() {
+        let limits = limit(1, HOUR);
+        let mut log = Log::default();
+        log.add(1, at(7_200_000));
+        let until = |log: &Log, ms| log.refusal(&limits, 1, at(ms)).map(|reached| reached.until);
+        assert_eq!(until(&log, 0), Some(at(3_600_000)));
+        log.add(1, at(0));
+        assert_eq!(until(&log, 1), Some(at(3_600_000)));
+        assert_eq!(until(&log, 3_600_000), None);
     }
 
     #[test]

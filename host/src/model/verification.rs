@@ -75,6 +75,29 @@ pub enum Verdict {
     TooManyAttempts,
 }
 
+impl Verdict {
+    const ALL: [(Self, &'static str); 6] = [
+        (Self::Valid, "valid"),
+        (Self::Invalid, "invalid"),
+        (Self::Expired, "expired"),
+        (Self::AlreadyVerified, "already_verified"),
+        (Self::SessionTokenInvalid, "session_token_invalid"),
+        (Self::TooManyAttempts, "too_many_attempts"),
+    ];
+
+    /// Its stable name.
+    pub fn as_str(self) -> &'static str {
+        let found = Self::ALL.iter().find(|(verdict, _)| *verdict == self);
+        found.map_or("invalid", |(_, name)| name)
+    }
+
+    /// The verdict of that name.
+    pub fn parse(name: &str) -> Option<Self> {
+        let found = Self::ALL.iter().find(|(_, known)| *known == name);
+        found.map(|(verdict, _)| *verdict)
+    }
+}
+
 /// What is known about a verification. Neither its number nor its code.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verification {
@@ -94,6 +117,8 @@ pub struct Verification {
     pub attempts_remaining: u32,
     /// What became of its last SMS.
     pub delivery: Delivery,
+    /// The backend that its last SMS was sent with; `None`: none was asked yet, or it is not known.
+    pub backend: Option<String>,
 }
 
 /// Where a verification stands.

@@ -8,6 +8,8 @@ use std::{
 use super::reader::{Reader, number, path, text, texts};
 use crate::store::MasterKey;
 
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// The database.
 #[derive(Clone, Debug)]
 pub struct Store {
@@ -17,6 +19,8 @@ pub struct Store {
     pub keys: Keys,
     /// How often the daemon deletes old records; zero: never.
     pub cleanup_interval: Duration,
+    /// How long the audit log is kept.
+    pub audit_retention: Duration,
 }
 
 /// Where the server's keys come from.
@@ -57,6 +61,7 @@ impl Store {
             section.problem(line, "keys and key_file are both given; keep one");
         }
         let hours = section.get("cleanup_interval_hours", number(0..=168));
+        let days = section.get("audit_retention_days", number(1..=3650));
         section.finish();
         Self {
             keys: if given.is_empty() {
@@ -66,6 +71,7 @@ impl Store {
             },
             database,
             cleanup_interval: Duration::from_secs(u64::from(hours) * 60 * 60),
+            audit_retention: DAY * days,
         }
     }
 }

@@ -243,6 +243,11 @@ impl Keyring {
         JobId(start(&mac.finalize().into_bytes().into()))
     }
 
+    /// A new name for a process.
+    pub(super) fn process_id(&self) -> Result<[u8; 16], NoEntropy> {
+        self.entropy.array()
+    }
+
     /// Seals a text for a while in the database. `bound_to` must be given again to open it.
     pub fn seal(&self, text: &str, bound_to: &[u8]) -> Result<Vec<u8>, NoEntropy> {
         let key = &self.keys[0];

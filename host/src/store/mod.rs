@@ -24,11 +24,11 @@ pub use bulk::{BulkBatch, BulkFailure, BulkLease, BulkProgress, JobId, RunId};
 pub use counter::{CapLog, Counted, Counter, CounterKey, CounterKeys};
 pub use guard::{Blocked, GuardKeys, Guarded};
 pub use keyring::{Keyring, MasterKey};
-pub use outbox::{Order, OutboxMessage, ReplacedCode};
+pub use outbox::{Order, OutboxMessage, ReplacedCode, Tried};
 pub use person::{BulkRecord, Deed, Records};
 
 use crate::{
-    clock::UnixMillis,
+    clock::{Clock, UnixMillis},
     metrics::StoreMetrics,
     model::{
         Delivery, Limit, LimitReached, Outcome, PhoneNumber, SecurityCode, Verdict, Verification,
@@ -47,6 +47,9 @@ pub enum StoreError {
     /// What it holds cannot be right.
     #[error("the database holds what this program did not write: {0}")]
     Corrupt(String),
+    /// Another request was made under the same key.
+    #[error("the idempotency key was used for another request")]
+    KeyReused,
     /// The operating system gave no randomness to seal with.
     #[error(transparent)]
     NoEntropy(#[from] crate::entropy::NoEntropy),
@@ -64,8 +67,6 @@ pub struct NewVerification {
     pub message: OutboxMessage,
     /// The current time.
     pub now: UnixMillis,
-    /// How long this process alone may send the message.
-    pub lease: Duration,
     /// How many wrong codes the first session of a code may give, and how many all must have given before the
     /// sessions that joined may give no more than one each.
     pub max_failed_attempts: u32,
@@ -79,7 +80,8 @@ pub struct NewVerification {
     pub request: Option<RequestKey>,
 }
 
-/// A request that its caller may make again without having it done again.
+/// A request that its caller may make again without having it done again. What it did is remembered for a day, in the
+/// transaction that does it.
 #[derive(Clone)]
 pub struct RequestKey {
     /// The caller and the key that it chose.
@@ -93,6 +95,17 @@ impl std::fmt::Debug for RequestKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("RequestKey").finish_non_exhaustive()
     }
+}
+
+/// Whether a request was made before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// It was not, or did nothing.
+    Never,
+    /// It did something, and what is answered is not known yet, or not any more.
+    Unanswered,
+    /// It was answered.
+    Answered(Answer),
 }
 
 /// The answer to a request, with a session token in it.
@@ -185,15 +198,8 @@ pub enum Begun {
         /// When its code stops being good.
         expires_at: UnixMillis,
     },
-    /// Nothing was stored: the same request was made before, and this is what it began.
-    Before {
-        /// Names it.
-        id: VerificationId,
-        /// What was answered, if that was kept.
-        answer: Option<Answer>,
-    },
-    /// Nothing was stored: another request was made under the same key.
-    KeyReused,
+    /// Nothing was stored: the same request was made before, and began this one.
+    Before(VerificationId),
     /// Nothing was stored: another code is pending for this number; begin again with that one.
     CodeIsPending(PendingCode),
     /// Nothing was stored: the code to be shared is no longer pending; begin again with a fresh one.
@@ -219,6 +225,8 @@ pub enum Begun {
 pub enum MessageBegun {
     /// It is durable, and leased to the caller; with the code that gave way to another, if one did.
     Yes(Option<Arc<ReplacedCode>>),
+    /// Nothing was stored: the same request was made before.
+    Before,
     /// Nothing was stored: its code can no longer be used.
     CodeIsGone,
     /// Nothing was stored or counted: a counter of the message has no room.
@@ -234,7 +242,7 @@ pub struct CheckRules {
     pub now: UnixMillis,
     /// Whether a code is good for one use.
     pub only_once: bool,
-    /// As in [`NewVerification`]; a success sets the attempts back to it.
+    /// As in [`NewVerification`].
     pub max_failed_attempts: u32,
     /// Of which number a wrong code is counted beside its own attempts.
     pub failed_checks: Option<CounterKey>,
@@ -242,7 +250,15 @@ pub struct CheckRules {
     pub guard: Option<GuardKeys>,
 }
 
-/// Domain operations, each one transaction, durable when it returns.
+/// An attempt that was taken for a backend to judge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TakenAttempt {
+    /// Whether it was one of the session's own, and not of those that the sessions of a code share.
+    pub is_own: bool,
+}
+
+/// Domain operations, each one transaction, durable when it returns. One with a [`RequestKey`] is done once under that
+/// key; made again, it says what it said, and another under the same key is [`StoreError::KeyReused`].
 #[async_trait]
 pub trait Store: Send + Sync {
     /// Stores a verification together with its message and counts it, unless the number's pending code or a limit
@@ -250,22 +266,25 @@ pub trait Store: Send + Sync {
     async fn begin_verification(&self, new: NewVerification) -> Result<Begun, StoreError>;
 
     /// The base check. Takes an attempt, then compares, then records the verdict. An attempt that fails is
-    /// spent; a success sets the attempts back. With `only_once`, of any number of calls with the right code
-    /// exactly one is [`Verdict::Valid`].
+    /// spent, and one that succeeds is not; none that was spent comes back. With `only_once`, of any number of calls with
+    /// the right code exactly one is [`Verdict::Valid`], and a session that was verified is
+    /// [`Verdict::AlreadyVerified`] once it has no attempts.
     async fn check_code(
         &self,
         id: VerificationId,
         code: SecurityCode,
         rules: CheckRules,
+        request: Option<&RequestKey>,
     ) -> Result<Verdict, StoreError>;
 
-    /// For a backend that judges by itself: takes an attempt. `Some` is the verdict if there was none to
+    /// For a backend that judges by itself: takes an attempt. The inner error is the verdict if there was none to
     /// take, and the backend is not asked.
     async fn take_attempt(
         &self,
         id: VerificationId,
         rules: CheckRules,
-    ) -> Result<Option<Verdict>, StoreError>;
+        request: Option<&RequestKey>,
+    ) -> Result<Result<TakenAttempt, Verdict>, StoreError>;
 
     /// The base comparison for an attempt that was taken. Records nothing.
     async fn compare_code(
@@ -280,12 +299,18 @@ pub trait Store: Send + Sync {
     async fn settle_attempt(
         &self,
         id: VerificationId,
+        taken: TakenAttempt,
         verdict: Option<Verdict>,
         rules: CheckRules,
+        request: Option<&RequestKey>,
     ) -> Result<Option<Verdict>, StoreError>;
 
-    /// Keeps what is answered to the request that began a verification, for when it comes again. The first is kept.
-    async fn keep_answer(&self, id: VerificationId, answer: Answer) -> Result<(), StoreError>;
+    /// Whether a request was made before.
+    async fn seen(&self, request: &RequestKey, now: UnixMillis) -> Result<Seen, StoreError>;
+
+    /// Keeps what is answered to a request, for when it comes again. The first answer is kept; of a request that did
+    /// nothing, none.
+    async fn keep_answer(&self, request: &RequestKey, answer: &Answer) -> Result<(), StoreError>;
 
     /// How a verification stands. `of_number`: what limits the SMS to its number.
     async fn find_verification(
@@ -296,34 +321,41 @@ pub trait Store: Send + Sync {
     ) -> Result<Option<Found>, StoreError>;
 
     /// Ends a verification, unless it is over already. Neither its attempts nor its place among the sessions of
-    /// its code become free.
-    async fn cancel_verification(&self, id: VerificationId) -> Result<(), StoreError>;
+    /// its code become free. Returns whether it ended it; if so, `deed` is in the audit log.
+    async fn cancel_verification(
+        &self,
+        id: VerificationId,
+        deed: Deed,
+        request: Option<&RequestKey>,
+    ) -> Result<bool, StoreError>;
 
-    /// Stores a further message of a verification, leased to the caller, and counts it. A `code` takes the place of the
-    /// verification's own.
+    /// Stores a further message of a verification, which this process alone may send, and counts it. A `code` takes the
+    /// place of the verification's own.
     async fn begin_message(
         &self,
         message: OutboxMessage,
         code: Option<SecurityCode>,
         now: UnixMillis,
-        lease: Duration,
+        request: Option<&RequestKey>,
     ) -> Result<MessageBegun, StoreError>;
 
     /// Records what became of a message, and forgets its text. A session whose only message certainly was not
     /// sent gives up its place, a code without a session is no longer pending, and what was counted is taken back
     /// where [`Counted::is_taken_back_after`] says so. That a message was sent
     /// may take a little longer to record: nobody waits for it.
-    async fn settle_message(&self, message: &OutboxMessage, outcome: &Outcome) -> Result<(), StoreError>;
+    async fn settle_message(&self, message: &OutboxMessage, tried: &Tried) -> Result<(), StoreError>;
 
-    /// Leases messages whose lease lapsed, because the process that held it died. A message is leased
-    /// twice at most, and not once its code has expired or was used; those that are over are settled as
-    /// unknown.
-    async fn lease_lapsed_messages(
-        &self,
-        now: UnixMillis,
-        lease: Duration,
-        limit: u32,
-    ) -> Result<Vec<OutboxMessage>, StoreError>;
+    /// From now on the verification is found as [`Self::settle_message`] will record it. So whoever is told of the outcome
+    /// before it is recorded finds it all the same.
+    fn announce(&self, message: &OutboxMessage, tried: &Tried);
+
+    /// Takes messages that dead processes left; never one of a process that lives, whatever the time. A message is taken
+    /// once at most, and not once its code has expired or was used; those that are over are settled as unknown.
+    async fn take_over_messages(&self, now: UnixMillis, limit: u32)
+    -> Result<Vec<OutboxMessage>, StoreError>;
+
+    /// Has the clock agree with those of the other processes on the database, and them with it.
+    async fn share_time(&self, clock: &Clock) -> Result<(), StoreError>;
 
     /// Forgets codes that have expired, and counters in which nothing counts any more: of each some at a time.
     /// Returns how many codes.
@@ -349,11 +381,15 @@ pub trait Store: Send + Sync {
     /// All that is stored about a number.
     async fn records_of(&self, number: &PhoneNumber, rules: CheckRules) -> Result<Records, StoreError>;
 
-    /// Deletes, or only counts, all that is stored about a number. A code that is pending for it is good no more.
-    async fn forget(&self, number: &PhoneNumber, dry_run: bool) -> Result<u64, StoreError>;
+    /// Counts all that is stored about a number, and deletes it if there is a `deed`, which then is in the audit log unless
+    /// there was nothing. A code that is pending for it is good no more.
+    async fn forget(&self, number: &PhoneNumber, deed: Option<Deed>) -> Result<u64, StoreError>;
 
     /// Adds to the audit log.
     async fn record_deed(&self, deed: Deed) -> Result<(), StoreError>;
+
+    /// Deletes the entries of the audit log from before `before`. Returns how many.
+    async fn delete_deeds_before(&self, before: UnixMillis) -> Result<u64, StoreError>;
 
     /// The latest entries of the audit log, the oldest of them first.
     async fn latest_deeds(&self, limit: u32) -> Result<Vec<Deed>, StoreError>;

@@ -11,7 +11,7 @@ use crate::{
     model::{Locale, Outcome, PhoneNumber, VerificationId},
 };
 
-/// A message that this process alone may send, until its lease lapses.
+/// A message that this process alone may send, as long as it lives.
 #[derive(Clone)]
 pub struct OutboxMessage {
     /// Names it, also to a provider that drops duplicates.
@@ -58,12 +58,21 @@ impl fmt::Debug for OutboxMessage {
     }
 }
 
-/// A message that is durable in the outbox and leased, on its way to the dispatcher.
+/// A message that is durable in the outbox, on its way to the dispatcher.
 pub struct Order {
     /// The message.
     pub message: OutboxMessage,
-    /// When it was leased, on the clock's `elapsed`: it is not sent when that is too long ago.
+    /// When it began, on the clock's `elapsed`: it is not sent when that is too long ago.
     pub since: Duration,
     /// Who waits for the outcome; nobody may be left.
     pub answer: Option<oneshot::Sender<Outcome>>,
+}
+
+/// What became of a message.
+#[derive(Clone, Debug)]
+pub struct Tried {
+    /// The backend that was asked, or that would have been: `nexmo.NexmoBackend`.
+    pub backend: Arc<str>,
+    /// What it said.
+    pub outcome: Outcome,
 }

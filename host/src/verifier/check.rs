@@ -85,7 +85,10 @@ impl Verifier {
             ..self.check_rules()
         };
         if is_test || !self.overrides.validates() {
-            return Ok(self.store.check_code(id, request.code, rules).await?);
+            return Ok(self
+                .store
+                .check_code(id, request.code, rules, self.request.as_ref())
+                .await?);
         }
         let verifier = self.clone();
         to_its_end(async move { verifier.ask_backend(id, &request, rules).await }).await
@@ -97,9 +100,11 @@ impl Verifier {
         request: &CheckRequest,
         rules: CheckRules,
     ) -> Result<Verdict, CheckError> {
-        if let Some(refused) = self.store.take_attempt(id, rules).await? {
-            return Ok(refused);
-        }
+        let key = self.request.as_ref();
+        let taken = match self.store.take_attempt(id, rules, key).await? {
+            Ok(taken) => taken,
+            Err(refused) => return Ok(refused),
+        };
         let base = Arc::new(Compare {
             store: Arc::clone(&self.store),
             id,
@@ -107,11 +112,14 @@ impl Verifier {
         });
         match self.overrides.validate_security_code(request, base).await {
             Ok(verdict) => {
-                let holds = self.store.settle_attempt(id, Some(verdict), rules).await?;
+                let holds = self
+                    .store
+                    .settle_attempt(id, taken, Some(verdict), rules, key)
+                    .await?;
                 Ok(holds.unwrap_or(verdict))
             }
             Err(failure) => {
-                self.store.settle_attempt(id, None, rules).await?;
+                self.store.settle_attempt(id, taken, None, rules, key).await?;
                 Err(CheckError::Backend(failure))
             }
         }

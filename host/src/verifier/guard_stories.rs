@@ -355,7 +355,7 @@ async fn that_a_number_was_verified_is_known_for_as_long_as_records_are_kept() {
 #[tokio::test]
 async fn a_number_that_is_forgotten_is_not_known_as_verified() {
     let service = with_a_verified_londoner().await;
-    service.store.forget(&londoner(0), false).await.unwrap();
+    service.forget(&londoner(0)).await.unwrap();
     assert!(!is_spared(&service, HOUR).await);
 }
 
@@ -450,7 +450,7 @@ async fn what_was_decided_about_a_number_is_exported_and_forgotten_with_it() {
     };
     let records = service.store.records_of(&londoner(1), rules).await.unwrap();
     assert_eq!(records.decisions.len(), 2);
-    assert_eq!(service.store.forget(&londoner(1), false).await.unwrap(), 2);
+    assert_eq!(service.forget(&londoner(1)).await.unwrap(), 2);
     let left = service.verifier.decisions(10).await.unwrap();
     assert_eq!(left.len(), 1);
 }

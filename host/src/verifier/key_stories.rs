@@ -42,19 +42,21 @@ async fn what_was_begun_under_an_older_key_goes_on_under_a_newer_one() {
     let before = Service::keyed(std::slice::from_ref(&old), limits());
     let request = || RegisterRequest {
         client_ref: Some("order 7".into()),
-        request: Some(RequestKey {
-            key: "key".into(),
-            body: b"body".to_vec(),
-        }),
         ..RegisterRequest::of(number(1), Locale::default())
     };
-    let first = before.verifier.register(request()).await.unwrap();
+    let once = |service: &Service| {
+        service.verifier.once(Some(RequestKey {
+            key: "key".into(),
+            body: b"body".to_vec(),
+        }))
+    };
+    let first = once(&before).register(request()).await.unwrap();
     let other = before.register(&number(2)).await.unwrap();
     let [code, other_code] = [0, 1].map(|at| code_in(&before.network.inbox()[at].1));
 
     let after = before.with_keys(&[new, old]);
     // The same request, to one session; the same code again, and to a second session under the new key.
-    assert_eq!(after.verifier.register(request()).await.unwrap().id, first.id);
+    assert_eq!(once(&after).register(request()).await.unwrap().id, first.id);
     after
         .verifier
         .resend(first.id, None, &Locale::default())
@@ -88,7 +90,7 @@ async fn what_was_begun_under_an_older_key_goes_on_under_a_newer_one() {
         );
     }
     // To forget a number is to forget what is stored under either.
-    assert_eq!(after.store.forget(&number(1), false).await.unwrap(), 3);
+    assert_eq!(after.forget(&number(1)).await.unwrap(), 3);
     assert!(after.verifier.find(first.id).await.unwrap().is_none());
 }
 

@@ -4,14 +4,18 @@ use std::{sync::Arc, time::Duration};
 
 use serde_json::Map;
 
-use super::{CheckError, CheckRequest, ResendPolicy, Verifier, register::sent, to_its_end};
+use super::{
+    CheckError, CheckRequest, ResendPolicy, Verifier,
+    register::{as_before, sent},
+    to_its_end,
+};
 use crate::{
     entropy::NoEntropy,
     model::{
         ClientAddress, Delivery, LimitReached, Locale, SecurityCode, SendFailure, SessionToken, Status,
         Verdict, Verification, VerificationId, guard::Reason,
     },
-    store::{Blocked, Counted, Deed, Found, MessageBegun, OutboxMessage, StoreError},
+    store::{Blocked, Counted, Deed, Found, MessageBegun, OutboxMessage, Seen, StoreError},
 };
 
 /// Why a verification was not sent again.
@@ -24,6 +28,9 @@ pub enum ResendError {
     /// Its code is no longer awaited.
     #[error("the verification is over")]
     Over(Status),
+    /// The same request is being dealt with.
+    #[error("the same request is under way")]
+    UnderWay,
     /// A limit of the settings has no room.
     #[error("the limit {code} is reached; there is room again in {} seconds", .retry_after.as_millis().div_ceil(1000))]
     LimitReached {
@@ -106,7 +113,8 @@ impl Verifier {
             self.check_session(id, request).await?
         } else {
             // Nothing is left that a backend could be asked about.
-            let verdict = self.store.check_code(id, code, self.check_rules()).await?;
+            let (rules, key) = (self.check_rules(), self.request.as_ref());
+            let verdict = self.store.check_code(id, code, rules, key).await?;
             self.metrics.checked(None, verdict);
             verdict
         };
@@ -143,6 +151,12 @@ impl Verifier {
         // What cannot be sent is not begun.
         let place = self.outbox.try_reserve().map_err(|_| ResendError::Busy)?;
         let found = self.found(id).await?.ok_or(ResendError::NotFound)?;
+        // Also when the verification is over by now.
+        if let Some(request) = &self.request
+            && self.store.seen(request, self.clock.now()).await? != Seen::Never
+        {
+            return as_sent_before(found.verification);
+        }
         let status = found.verification.status;
         let Some((pending, number)) = found.code.filter(|_| status == Status::Pending) else {
             return Err(ResendError::Over(status));
@@ -191,8 +205,9 @@ impl Verifier {
         let since = self.clock.elapsed();
         let begun = self
             .store
-            .begin_message(message.clone(), code, now, self.policy.lease);
+            .begin_message(message.clone(), code, now, self.request.as_ref());
         match begun.await? {
+            MessageBegun::Before => return self.resent_before(id).await,
             MessageBegun::Yes(replaced) => message.replaced = replaced,
             MessageBegun::CodeIsGone => return Err(ResendError::Over(Status::Expired)),
             MessageBegun::LimitReached(LimitReached { code, until }) => {
@@ -206,15 +221,17 @@ impl Verifier {
         }
         sent(place, message, since).await.map_err(ResendError::NotSent)?;
         let found = self.found(id).await?.ok_or(ResendError::NotFound)?;
-        Ok(Verification {
-            // It may not be recorded yet.
-            delivery: Delivery::Sent,
-            ..found.verification
-        })
+        Ok(found.verification)
+    }
+
+    /// What became of a message when it was asked for before.
+    async fn resent_before(&self, id: VerificationId) -> Result<Verification, ResendError> {
+        let found = self.found(id).await?.ok_or(ResendError::NotFound)?;
+        as_sent_before(found.verification)
     }
 
     /// Ends a verification that is not over: its code is good no more in this session. `actor` is for the audit
-    /// log.
+    /// log, where it is written if there was one to end.
     pub async fn cancel(&self, id: VerificationId, actor: String) -> Result<(), StoreError> {
         let deed = Deed {
             at: self.clock.now(),
@@ -222,8 +239,8 @@ impl Verifier {
             action: "cancel".to_owned(),
             subject: id.to_string(),
         };
-        self.store.record_deed(deed).await?;
-        self.store.cancel_verification(id).await
+        let ended = self.store.cancel_verification(id, deed, self.request.as_ref());
+        ended.await.map(drop)
     }
 
     pub(super) async fn found(&self, id: VerificationId) -> Result<Option<Found>, StoreError> {
@@ -231,5 +248,13 @@ impl Verifier {
         self.store
             .find_verification(id, self.check_rules(), of_number)
             .await
+    }
+}
+
+fn as_sent_before(verification: Verification) -> Result<Verification, ResendError> {
+    match verification.delivery {
+        Delivery::Sent => Ok(verification),
+        Delivery::Pending => Err(ResendError::UnderWay),
+        Delivery::Failed(class) => Err(ResendError::NotSent(as_before(class))),
     }
 }

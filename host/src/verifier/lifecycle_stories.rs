@@ -4,7 +4,7 @@ use crate::{
     fake_network::{FakeNetwork, failure},
     fake_service::{LIFETIME, MAX_FAILED_ATTEMPTS, Service, code_in, number},
     model::{FailureClass, Locale, SecurityCode, SessionToken, Status, Verdict, VerificationId},
-    store::RequestKey,
+    store::{RequestKey, StoreError},
     verifier::{Judged, Policy, RegisterError, RegisterRequest, Registered, ResendError, ResendPolicy},
 };
 
@@ -24,15 +24,14 @@ async fn check(service: &Service, registered: &Registered, text: &str) -> Judged
     judged.await.unwrap().unwrap()
 }
 
-/// A registration that may come again.
-fn request(n: u32, key: &str, body: &str) -> RegisterRequest {
-    RegisterRequest {
-        request: Some(RequestKey {
-            key: key.into(),
-            body: body.into(),
-        }),
-        ..RegisterRequest::of(number(n), Locale::default())
-    }
+/// Registers under a key.
+async fn register(service: &Service, n: u32, key: &str, body: &str) -> Result<Registered, RegisterError> {
+    let key = RequestKey {
+        key: key.into(),
+        body: body.into(),
+    };
+    let request = RegisterRequest::of(number(n), Locale::default());
+    service.verifier.once(Some(key)).register(request).await
 }
 
 #[tokio::test]
@@ -171,49 +170,32 @@ async fn a_cancelled_verification_takes_no_code_and_frees_no_attempts() {
 #[tokio::test]
 async fn the_same_request_is_done_once() {
     let service = Service::start(FakeNetwork::default());
-    let first = service
-        .verifier
-        .register(request(1, "key", "body"))
-        .await
-        .unwrap();
-    let again = service
-        .verifier
-        .register(request(1, "key", "body"))
-        .await
-        .unwrap();
+    let first = register(&service, 1, "key", "body").await.unwrap();
+    let again = register(&service, 1, "key", "body").await.unwrap();
     assert_eq!((first.id, first.expires_at), (again.id, again.expires_at));
     assert!(first.session_token == again.session_token);
     assert_eq!(service.network.inbox().len(), 1);
-    let other = service.verifier.register(request(2, "key", "other body")).await;
-    assert!(matches!(other, Err(RegisterError::KeyReused)), "{other:?}");
+    let other = register(&service, 2, "key", "other body").await;
+    assert!(
+        matches!(other, Err(RegisterError::Store(StoreError::KeyReused))),
+        "{other:?}"
+    );
     // A day later the key is as good as new.
     service
         .clock
         .advance(std::time::Duration::from_secs(24 * 60 * 60));
-    let later = service
-        .verifier
-        .register(request(2, "key", "other body"))
-        .await
-        .unwrap();
+    let later = register(&service, 2, "key", "other body").await.unwrap();
     assert_ne!(later.id, first.id);
 }
 
 #[tokio::test]
 async fn a_request_is_answered_as_before_whatever_became_of_a_further_sms() {
     let service = Service::start(FakeNetwork::default());
-    let first = service
-        .verifier
-        .register(request(1, "key", "body"))
-        .await
-        .unwrap();
+    let first = register(&service, 1, "key", "body").await.unwrap();
     service.network.next([Err(failure(FailureClass::NoCredit))]);
     let failed = service.verifier.resend(first.id, None, &Locale::default()).await;
     assert!(matches!(failed, Err(ResendError::NotSent(_))), "{failed:?}");
-    let again = service
-        .verifier
-        .register(request(1, "key", "body"))
-        .await
-        .unwrap();
+    let again = register(&service, 1, "key", "body").await.unwrap();
     assert_eq!(again.id, first.id);
 }
 
@@ -221,13 +203,9 @@ async fn a_request_is_answered_as_before_whatever_became_of_a_further_sms() {
 async fn a_request_that_sent_nothing_may_be_made_again() {
     let service = Service::start(FakeNetwork::default());
     service.network.next([Err(failure(FailureClass::NoCredit))]);
-    let refused = service.verifier.register(request(1, "key", "body")).await;
+    let refused = register(&service, 1, "key", "body").await;
     assert!(matches!(refused, Err(RegisterError::NotSent(_))), "{refused:?}");
-    service
-        .verifier
-        .register(request(1, "key", "body"))
-        .await
-        .unwrap();
+    register(&service, 1, "key", "body").await.unwrap();
 }
 
 #[tokio::test]
@@ -235,7 +213,7 @@ async fn a_request_with_an_unknown_outcome_is_not_done_again() {
     let service = Service::start(FakeNetwork::default());
     service.network.next([Err(failure(FailureClass::OutcomeUnknown))]);
     for _ in 0..2 {
-        let unknown = service.verifier.register(request(1, "key", "body")).await;
+        let unknown = register(&service, 1, "key", "body").await;
         assert!(
             matches!(&unknown, Err(RegisterError::NotSent(failure)) if failure.class == FailureClass::OutcomeUnknown),
             "{unknown:?}"

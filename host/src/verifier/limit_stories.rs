@@ -331,7 +331,7 @@ async fn to_forget_a_number_sets_none_of_its_limits_back() {
     for _ in 0..5 {
         verified(&service, (number(1), "192.0.2.1")).await.unwrap();
     }
-    assert_eq!(service.store.forget(&number(1), false).await.unwrap(), 5);
+    assert_eq!(service.forget(&number(1)).await.unwrap(), 5);
     let refused = service.register(&number(1)).await.map(drop);
     assert_eq!(refusal(refused), Some(("number_per_10_minutes", 10 * MINUTE)));
 }

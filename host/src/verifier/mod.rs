@@ -31,6 +31,8 @@ mod stories;
 mod stranger_stories;
 #[cfg(test)]
 mod test_number_stories;
+#[cfg(test)]
+mod time_stories;
 
 use std::{future::pending, panic::resume_unwind, sync::Arc, time::Duration};
 
@@ -49,7 +51,7 @@ use crate::{
     entropy::Entropy,
     metrics::VerificationMetrics,
     model::{CodeFormat, Messages, PhoneNumber, SecurityCode, TestNumbers},
-    store::{CheckRules, Keyring, Order, Store},
+    store::{CheckRules, Keyring, Order, RequestKey, Store},
 };
 
 /// How many verifications may share a code before the number's next one must wait for its end.
@@ -78,8 +80,8 @@ pub struct Policy {
     pub guard: Guard,
     /// How long records are kept.
     pub record_retention: Duration,
-    /// How long a message is this process's alone: longer than the dispatcher can take over it.
-    pub lease: Duration,
+    /// How long the audit log is kept.
+    pub audit_retention: Duration,
 }
 
 /// The service. Cheap to clone.
@@ -93,6 +95,8 @@ pub struct Verifier {
     clock: Clock,
     entropy: Entropy,
     metrics: Arc<VerificationMetrics>,
+    /// What the request that is served is known again by.
+    request: Option<RequestKey>,
 }
 
 impl Verifier {
@@ -115,6 +119,7 @@ impl Verifier {
             clock,
             entropy,
             metrics: Arc::default(),
+            request: None,
         }
     }
 
@@ -134,6 +139,16 @@ impl Verifier {
     pub fn under(&self, policy: Policy) -> Self {
         Self {
             policy,
+            ..self.clone()
+        }
+    }
+
+    /// The same service for a request that may come again: what is done under its key is done once. Without a key it is
+    /// this one.
+    #[must_use]
+    pub fn once(&self, request: Option<RequestKey>) -> Self {
+        Self {
+            request,
             ..self.clone()
         }
     }

@@ -14,7 +14,9 @@ use crate::{
         ClientAddress, Delivery, FailureClass, LimitReached, Locale, Outcome, PhoneNumber, SecurityCode,
         SendFailure, SessionToken, VerificationId, guard::Reason,
     },
-    store::{Answer, Begun, Blocked, NewCode, NewVerification, Order, OutboxMessage, RequestKey, StoreError},
+    store::{
+        Answer, Begun, Blocked, NewCode, NewVerification, Order, OutboxMessage, RequestKey, Seen, StoreError,
+    },
 };
 
 /// How often another registration of the same number may come in between.
@@ -33,8 +35,6 @@ pub struct RegisterRequest {
     pub context: Map<String, Value>,
     /// The caller's own name for the verification.
     pub client_ref: Option<String>,
-    /// What the request is known again by, if it may come twice.
-    pub request: Option<RequestKey>,
 }
 
 impl RegisterRequest {
@@ -46,7 +46,6 @@ impl RegisterRequest {
             locale,
             context: Map::new(),
             client_ref: None,
-            request: None,
         }
     }
 }
@@ -71,8 +70,6 @@ pub struct Registered {
     pub session_token: SessionToken,
     /// When the code stops being good.
     pub expires_at: UnixMillis,
-    /// What was answered when the same request was made before, if that was kept.
-    pub answer: Option<Answer>,
 }
 
 /// Why no SMS was sent.
@@ -94,9 +91,6 @@ pub enum RegisterError {
     /// The same request is being dealt with.
     #[error("the same request is under way")]
     UnderWay,
-    /// The caller's key was used for another request.
-    #[error("the idempotency key was used for another request")]
-    KeyReused,
     /// A limit of the settings has no room.
     #[error("the limit {code} is reached; there is room again in {} seconds", .retry_after.as_millis().div_ceil(1000))]
     LimitReached {
@@ -178,15 +172,11 @@ impl Verifier {
                         id,
                         session_token: self.keyring.session_token(id, &request.number),
                         expires_at,
-                        answer: None,
                     });
                 }
                 Begun::CodeIsPending(code) => pending = Some(code),
                 Begun::CodeIsGone => {}
-                Begun::Before { id, answer } => {
-                    return self.registered_before(id, answer, &request.number).await;
-                }
-                Begun::KeyReused => return Err(RegisterError::KeyReused),
+                Begun::Before(id) => return self.registered_before(id, &request.number).await,
                 Begun::AttemptsUsedUp { until } => {
                     return Err(RegisterError::AttemptsUsedUp {
                         retry_after: now.until(until),
@@ -266,12 +256,11 @@ impl Verifier {
             code,
             message,
             now,
-            lease: self.policy.lease,
             max_failed_attempts: self.policy.max_failed_attempts,
             max_sessions: MAX_SESSIONS_PER_CODE,
             remembered_for: self.policy.record_retention,
             client_ref: request.client_ref.clone(),
-            request: request.request.clone(),
+            request: self.request.clone(),
         })
     }
 
@@ -299,19 +288,20 @@ impl Verifier {
         Ok(Zeroizing::new(text))
     }
 
-    /// Keeps what is answered to a request that may come again. Nothing depends on it but how exactly the next answer
-    /// is the same.
-    pub async fn keep_answer(&self, id: VerificationId, answer: Answer) {
-        if let Err(error) = self.store.keep_answer(id, answer).await {
-            tracing::warn!(%error, "an answer cannot be kept for when its request comes again");
-        }
+    /// Whether a request was made before, and what was answered.
+    pub async fn seen(&self, request: &RequestKey) -> Result<Seen, StoreError> {
+        self.store.seen(request, self.clock.now()).await
+    }
+
+    /// Keeps what is answered to a request, for when it comes again.
+    pub async fn keep_answer(&self, request: &RequestKey, answer: &Answer) -> Result<(), StoreError> {
+        self.store.keep_answer(request, answer).await
     }
 
     /// The answer to a request that was made before, as it was or would have been then.
     async fn registered_before(
         &self,
         id: VerificationId,
-        answer: Option<Answer>,
         number: &PhoneNumber,
     ) -> Result<Registered, RegisterError> {
         let found = self.found(id).await?;
@@ -321,16 +311,20 @@ impl Verifier {
                 id,
                 session_token: self.keyring.session_token(id, number),
                 expires_at: found.verification.expires_at,
-                answer,
             }),
             Delivery::Pending => Err(RegisterError::UnderWay),
-            Delivery::Failed(class) => Err(RegisterError::NotSent(SendFailure::new(
-                class,
-                "as_before",
-                "this is what became of it when the same request was made before",
-            ))),
+            Delivery::Failed(class) => Err(RegisterError::NotSent(as_before(class))),
         }
     }
+}
+
+/// What became of a message when it was asked for before.
+pub(super) fn as_before(class: FailureClass) -> SendFailure {
+    SendFailure::new(
+        class,
+        "as_before",
+        "this is what became of it when the same request was made before",
+    )
 }
 
 /// Hands a message to the dispatcher, and waits for what becomes of it.

@@ -1,38 +1,53 @@
 //! Old records leave: by themselves while the daemon runs, and when an operator says so.
 //!
-//! Invariant: what is deleted by itself is in the audit log, like what somebody deletes.
+//! Invariants: what is deleted by itself is in the audit log, like what somebody deletes; what deletes nothing is not.
 
 use std::time::Duration;
 
 use super::Verifier;
-use crate::{
-    clock::UnixMillis,
-    store::{Deed, StoreError},
-};
+use crate::store::{Deed, StoreError};
+
+const SECONDS_OF_A_DAY: u64 = 24 * 60 * 60;
 
 impl Verifier {
-    /// Deletes what is older than the settings keep, if there is anything. Several processes may do it at once.
-    /// Returns how many.
+    /// Deletes what is older than the settings keep, if there is anything: records, and entries of the audit log. Several
+    /// processes may do it at once. Returns how many records.
     pub async fn delete_old_records(&self) -> Result<u64, StoreError> {
+        self.delete_old_deeds().await?;
         let age = self.policy.record_retention;
-        if self.cleanup(age, true).await? == 0 {
+        let before = self.clock.ago(age);
+        if self.store.delete_before(before, true).await? == 0 {
             return Ok(0);
         }
         let deed = Deed {
             at: self.clock.now(),
             actor: "daemon".to_owned(),
             action: "cleanup".to_owned(),
-            subject: format!("older than {} days", age.as_secs() / (24 * 60 * 60)),
+            subject: format!("older than {} days", age.as_secs() / SECONDS_OF_A_DAY),
         };
         self.store.record_deed(deed).await?;
-        self.cleanup(age, false).await
+        self.store.delete_before(before, false).await
+    }
+
+    async fn delete_old_deeds(&self) -> Result<(), StoreError> {
+        let age = self.policy.audit_retention;
+        let now = self.clock.now();
+        if self.store.delete_deeds_before(self.clock.ago(age)).await? == 0 {
+            return Ok(());
+        }
+        let deed = Deed {
+            at: now,
+            actor: "daemon".to_owned(),
+            action: "cleanup".to_owned(),
+            subject: format!("audit log older than {} days", age.as_secs() / SECONDS_OF_A_DAY),
+        };
+        self.store.record_deed(deed).await
     }
 
     /// Deletes what began longer ago than `age`; with `dry_run` it is only counted. Returns how many.
     pub async fn cleanup(&self, age: Duration, dry_run: bool) -> Result<u64, StoreError> {
-        let age = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
         self.store
-            .delete_before(UnixMillis(self.clock.now().0.saturating_sub(age)), dry_run)
+            .delete_before(self.clock.now().minus(age), dry_run)
             .await
     }
 }

@@ -86,7 +86,7 @@ async fn whoever_is_forgotten_is_limited_as_before() {
     let ada = number(1);
     for _ in 0..2 {
         service.register(&ada).await.unwrap();
-        assert_eq!(service.store.forget(&ada, false).await.unwrap(), 1);
+        assert_eq!(service.forget(&ada).await.unwrap(), 1);
     }
     let refused = service.register(&ada).await.unwrap_err();
     assert!(

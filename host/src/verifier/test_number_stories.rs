@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     clock::UnixMillis,
     fake_network::{Behaviour, FakeNetwork, Judge},
-    fake_service::{LIFETIME, LIMITS, MAX_FAILED_ATTEMPTS, Service, code_in, number},
+    fake_service::{LIFETIME, MAX_FAILED_ATTEMPTS, Service, code_in, number},
     model::{Limit, Locale, SecurityCode, TestNumber, TestNumbers, Verdict, guard::Budgets},
     verifier::{Guard, GuardMode, Policy, Prices, RateLimits, RegisterError, Registered, ResendError},
 };
@@ -171,7 +171,7 @@ async fn what_a_dead_process_left_for_it_is_not_sent_either() {
         _ = async { tokio::join!(dead.register(&one), dead.register(&two)) } => unreachable!("the network holds them"),
         _ = dead.network.arrived(2) => {}
     }
-    dead.clock.advance(LIMITS.lease() + Duration::from_millis(1));
+    dead.is_killed();
     let next = dead.second(FakeNetwork::new(Behaviour {
         test_numbers: test_numbers(),
         ..Behaviour::default()

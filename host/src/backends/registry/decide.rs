@@ -67,7 +67,7 @@ impl Loader {
             .map_err(preflight::Refused::from)
             .and_then(|()| preflight::check(&found, &self.platform));
         let candidate = judged.map_err(|refused| vec![refused.refusal])?;
-        let mut version = Build::of(&candidate, self.config.clock.now());
+        let mut version = Build::of(&candidate, self.config.clock.wall());
         version.inline = inline;
         let lock = lock_file.change(|lock| {
             let forgotten = lock.take(library, version);

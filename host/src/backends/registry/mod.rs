@@ -178,7 +178,7 @@ impl Loader {
         options: &Map<String, Value>,
         scans: bool,
     ) -> Result<Backend, Vec<Refusal>> {
-        let build = Build::of(&candidate, self.config.clock.now());
+        let build = Build::of(&candidate, self.config.clock.wall());
         let backend = self.construct(name, found, candidate, lock, options, scans)?;
         if self.records {
             let forgotten = self.config.trust.record(&found.stem, build);

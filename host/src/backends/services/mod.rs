@@ -77,7 +77,7 @@ impl HostV1 for HostSide {
     }
 
     fn now_unix_ms(&self) -> u64 {
-        self.0.clock.now().0
+        self.0.clock.wall().0
     }
 
     fn monotonic_ns(&self) -> u64 {

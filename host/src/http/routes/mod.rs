@@ -98,7 +98,7 @@ fn locale(headers: &HeaderMap) -> Locale {
 
 /// Who asks, for the limit of an address; `None`: the request came by no connection, or with an API key: that is of a
 /// server that asks for all of its users.
-fn client(request: &Request, trusted_proxies: &[IpNet]) -> Option<ClientAddress> {
+pub(in crate::http) fn client(request: &Request, trusted_proxies: &[IpNet]) -> Option<ClientAddress> {
     if request.extensions().get::<KeyName>().is_some() {
         return None;
     }

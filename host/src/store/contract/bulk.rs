@@ -1,11 +1,14 @@
 //! Bulk jobs: a number is texted by one run, and never twice when that is not known.
 
-use super::desk::{Desk, LEASE, MILLISECOND, failed, number, sent};
+use super::desk::{Desk, MILLISECOND, failed, number, sent};
 use crate::{
     entropy::Entropy,
     model::{FailureClass, PhoneNumber},
     store::{BulkBatch, BulkLease, BulkProgress, JobId, RunId},
 };
+
+/// How long a run has a job without a sign of life.
+const LEASE: std::time::Duration = std::time::Duration::from_secs(60);
 
 const TEXT: &str = "The shop is closed on Monday";
 

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use super::desk::{
-    Desk, LEASE, LIFETIME, MAX_FAILED_ATTEMPTS, MAX_SESSIONS, MILLISECOND, Session, failed, number, sent,
+    Desk, LIFETIME, MAX_FAILED_ATTEMPTS, MAX_SESSIONS, MILLISECOND, Session, failed, number, sent, tried,
 };
 use crate::{
     model::{Delivery, FailureClass, Status, Verdict, VerificationId},
-    store::{Begun, Found, MessageBegun, OutboxMessage},
+    store::{Begun, Deed, Found, MessageBegun, OutboxMessage, RequestKey},
 };
 
 const NOBODY: VerificationId = VerificationId([7; 16]);
@@ -27,9 +27,20 @@ impl Desk {
         message.id = self.new_id();
         let begun = self
             .store
-            .begin_message(message.clone(), None, self.clock.now(), LEASE)
+            .begin_message(message.clone(), None, self.clock.now(), None)
             .await;
         (begun.unwrap(), message)
+    }
+
+    pub(super) async fn cancel(&self, id: VerificationId, request: Option<&RequestKey>) -> bool {
+        let deed = Deed {
+            at: self.clock.now(),
+            actor: "api:test".to_owned(),
+            action: "cancel".to_owned(),
+            subject: id.to_string(),
+        };
+        let ended = self.store.cancel_verification(id, deed, request);
+        ended.await.unwrap()
     }
 }
 
@@ -49,6 +60,7 @@ pub(super) async fn a_verification_is_found_as_it_stands(desk: &Desk) {
     let found = desk.found(&session).await;
     assert_eq!(found.verification.delivery, Delivery::Sent);
     assert_eq!(found.message_id.as_deref(), Some("SM1"));
+    assert_eq!(found.verification.backend.as_deref(), Some("test.TestBackend"));
     assert_eq!(found.verification.attempts_remaining, MAX_FAILED_ATTEMPTS - 1);
 
     desk.clock.advance(MILLISECOND);
@@ -80,7 +92,7 @@ pub(super) async fn of_what_is_not_there_nothing_is_found_ended_or_sent(desk: &D
         .find_verification(NOBODY, desk.rules(), Arc::default())
         .await;
     assert!(found.unwrap().is_none());
-    desk.store.cancel_verification(NOBODY).await.unwrap();
+    assert!(!desk.cancel(NOBODY, None).await);
     let mut session = desk.register(&number(1)).await;
     session.message.verification = NOBODY;
     let (begun, _) = desk.resend(&session).await;
@@ -95,7 +107,7 @@ pub(super) async fn a_cancelled_session_takes_no_code_and_keeps_its_place(desk: 
     let [cancelled, .., other] = &*sessions else {
         panic!("several share a code")
     };
-    desk.store.cancel_verification(cancelled.id).await.unwrap();
+    assert!(desk.cancel(cancelled.id, None).await);
     assert_eq!(desk.found(cancelled).await.verification.status, Status::Cancelled);
     assert_eq!(
         desk.check(cancelled, &cancelled.code).await,
@@ -105,7 +117,7 @@ pub(super) async fn a_cancelled_session_takes_no_code_and_keeps_its_place(desk: 
     assert!(matches!(refused, Begun::TooManySessions { .. }), "{refused:?}");
     assert_eq!(desk.check(other, &other.code).await, Verdict::Valid);
     // What is over stays as it ended.
-    desk.store.cancel_verification(other.id).await.unwrap();
+    assert!(!desk.cancel(other.id, None).await);
     assert_eq!(desk.found(other).await.verification.status, Status::Verified);
 }
 
@@ -119,19 +131,14 @@ pub(super) async fn a_further_message_is_begun_as_long_as_its_code_is_good(desk:
         desk.settle(session, sent()).await;
     }
     desk.check(&used, &used.code).await;
-    desk.store.cancel_verification(cancelled.id).await.unwrap();
-    desk.clock.advance(LIFETIME.saturating_sub(LEASE + MILLISECOND));
+    assert!(desk.cancel(cancelled.id, None).await);
+    desk.clock.advance(LIFETIME);
     let (begun, message) = desk.resend(&late).await;
     assert!(matches!(begun, MessageBegun::Yes(None)), "{begun:?}");
     assert_eq!(desk.found(&late).await.verification.delivery, Delivery::Pending);
-    desk.clock.advance(LEASE + MILLISECOND);
-    let lapsed: Vec<_> = desk
-        .lapsed()
-        .await
-        .into_iter()
-        .map(|message| message.id)
-        .collect();
-    assert_eq!(lapsed, [message.id], "it lapses as the first one does");
+    let taken = desk.after_a_crash().taken_over().await;
+    let taken: Vec<_> = taken.into_iter().map(|message| message.id).collect();
+    assert_eq!(taken, [message.id], "it is taken over as the first one is");
     desk.clock.advance(MILLISECOND);
     for session in [used, cancelled, late] {
         let (begun, _) = desk.resend(&session).await;
@@ -143,7 +150,7 @@ pub(super) async fn a_further_message_that_was_not_sent_ends_nothing(desk: &Desk
     let session = desk.register(&number(1)).await;
     desk.settle(&session, sent()).await;
     let (_, message) = desk.resend(&session).await;
-    let refused = failed(FailureClass::NoCredit);
+    let refused = tried(failed(FailureClass::NoCredit));
     desk.store.settle_message(&message, &refused).await.unwrap();
     let found = desk.found(&session).await;
     assert_eq!(found.verification.status, Status::Pending);

@@ -5,8 +5,10 @@ use futures_util::future::join_all;
 use super::desk::{Desk, LIFETIME, MAX_FAILED_ATTEMPTS, MAX_SESSIONS, MILLISECOND, number, wrong};
 use crate::{
     model::{Verdict, VerificationId},
-    store::CheckRules,
+    store::{CheckRules, TakenAttempt},
 };
+
+const OWN: TakenAttempt = TakenAttempt { is_own: true };
 
 pub(super) async fn a_code_is_good_once(desk: &Desk) {
     let session = desk.register(&number(1)).await;
@@ -104,7 +106,7 @@ pub(super) async fn a_code_may_be_good_for_longer_than_once(desk: &Desk) {
     for _ in 0..2 * MAX_FAILED_ATTEMPTS {
         let verdict = desk
             .store
-            .check_code(session.id, session.code.clone(), rules)
+            .check_code(session.id, session.code.clone(), rules, None)
             .await;
         assert_eq!(verdict.unwrap(), Verdict::Valid);
     }
@@ -142,16 +144,65 @@ pub(super) async fn a_locked_session_takes_no_code(desk: &Desk) {
     );
 }
 
-pub(super) async fn a_success_sets_the_attempts_back(desk: &Desk) {
-    let session = desk.register(&number(1)).await;
-    for _ in 1..MAX_FAILED_ATTEMPTS {
-        desk.check_wrong(&session).await;
+/// Else a right code would buy as many guesses again.
+pub(super) async fn a_success_gives_no_attempt_back(desk: &Desk) {
+    for only_once in [true, false] {
+        let session = desk.register(&number(u32::from(only_once))).await;
+        let rules = CheckRules {
+            only_once,
+            ..desk.rules()
+        };
+        let check = async |code| {
+            let verdict = desk.store.check_code(session.id, code, rules, None);
+            verdict.await.unwrap()
+        };
+        for _ in 1..MAX_FAILED_ATTEMPTS {
+            assert_eq!(check(wrong(&session.code)).await, Verdict::Invalid);
+        }
+        assert_eq!(check(session.code.clone()).await, Verdict::Valid);
+        assert_eq!(check(wrong(&session.code)).await, Verdict::Invalid);
+        let none_left = if only_once {
+            Verdict::AlreadyVerified
+        } else {
+            Verdict::TooManyAttempts
+        };
+        for code in [wrong(&session.code), session.code.clone()] {
+            assert_eq!(check(code).await, none_left, "nothing is compared any more");
+        }
     }
-    assert_eq!(desk.check(&session, &session.code).await, Verdict::Valid);
+}
+
+pub(super) async fn a_verified_session_is_told_so_for_good(desk: &Desk) {
+    let [first, joined] = [desk.register(&number(1)).await, desk.register(&number(1)).await];
+    assert_eq!(desk.check(&joined, &joined.code).await, Verdict::Valid);
+    for _ in 0..4 * MAX_FAILED_ATTEMPTS {
+        assert_eq!(desk.check(&joined, &joined.code).await, Verdict::AlreadyVerified);
+    }
     for _ in 0..MAX_FAILED_ATTEMPTS {
-        assert_eq!(desk.check_wrong(&session).await, Verdict::Invalid);
+        desk.check(&first, &first.code).await;
     }
-    assert_eq!(desk.check_wrong(&session).await, Verdict::TooManyAttempts);
+    // Which another session verified, not this one.
+    assert_eq!(desk.check(&first, &first.code).await, Verdict::TooManyAttempts);
+}
+
+/// A session that joined has one attempt of its own, and else takes from what all share.
+pub(super) async fn an_attempt_is_given_back_to_where_it_was_taken_from(desk: &Desk) {
+    let [_first, joined] = [desk.register(&number(1)).await, desk.register(&number(1)).await];
+    desk.check_wrong(&joined).await;
+    let (store, rules) = (&desk.store, desk.rules());
+    for _ in 0..3 {
+        let taken = store.take_attempt(joined.id, rules, None).await.unwrap().unwrap();
+        assert!(!taken.is_own);
+        store
+            .settle_attempt(joined.id, taken, None, rules, None)
+            .await
+            .unwrap();
+    }
+    let mut compared = 1;
+    while desk.check_wrong(&joined).await == Verdict::Invalid {
+        compared += 1;
+    }
+    assert_eq!(compared, MAX_FAILED_ATTEMPTS);
 }
 
 pub(super) async fn an_unknown_session_is_told_so(desk: &Desk) {
@@ -161,7 +212,7 @@ pub(super) async fn an_unknown_session_is_told_so(desk: &Desk) {
     let unknown = Verdict::SessionTokenInvalid;
     assert_eq!(
         store
-            .check_code(nobody, session.code.clone(), rules)
+            .check_code(nobody, session.code.clone(), rules, None)
             .await
             .unwrap(),
         unknown
@@ -173,10 +224,13 @@ pub(super) async fn an_unknown_session_is_told_so(desk: &Desk) {
             .unwrap(),
         unknown
     );
-    assert_eq!(store.take_attempt(nobody, rules).await.unwrap(), Some(unknown));
+    assert_eq!(
+        store.take_attempt(nobody, rules, None).await.unwrap(),
+        Err(unknown)
+    );
     assert_eq!(
         store
-            .settle_attempt(nobody, Some(Verdict::Valid), rules)
+            .settle_attempt(nobody, OWN, Some(Verdict::Valid), rules, None)
             .await
             .unwrap(),
         Some(unknown)
@@ -191,11 +245,9 @@ pub(super) async fn a_code_that_was_used_in_one_session_is_used_in_all(desk: &De
 
 pub(super) async fn an_attempt_is_taken_before_the_backend_is_asked(desk: &Desk) {
     let session = desk.register(&number(1)).await;
-    let taken = join_all((0..64).map(|_| desk.store.take_attempt(session.id, desk.rules()))).await;
-    let taken = taken
-        .into_iter()
-        .filter(|refused| matches!(refused, Ok(None)))
-        .count();
+    let taken = join_all((0..64).map(|_| desk.store.take_attempt(session.id, desk.rules(), None))).await;
+    let taken = taken.into_iter().filter(|taken| matches!(taken, Ok(Ok(_))));
+    let taken = taken.count();
     assert_eq!(taken, MAX_FAILED_ATTEMPTS as usize);
     assert_eq!(
         desk.check(&session, &session.code).await,
@@ -207,12 +259,15 @@ pub(super) async fn an_attempt_without_a_verdict_is_given_back(desk: &Desk) {
     let session = desk.register(&number(1)).await;
     for _ in 0..3 * MAX_FAILED_ATTEMPTS {
         assert_eq!(
-            desk.store.take_attempt(session.id, desk.rules()).await.unwrap(),
-            None
+            desk.store
+                .take_attempt(session.id, desk.rules(), None)
+                .await
+                .unwrap(),
+            Ok(OWN)
         );
         assert_eq!(
             desk.store
-                .settle_attempt(session.id, None, desk.rules())
+                .settle_attempt(session.id, OWN, None, desk.rules(), None)
                 .await
                 .unwrap(),
             None
@@ -220,7 +275,7 @@ pub(super) async fn an_attempt_without_a_verdict_is_given_back(desk: &Desk) {
     }
     // Given back once more than it was taken, it is no more than at the beginning.
     desk.store
-        .settle_attempt(session.id, None, desk.rules())
+        .settle_attempt(session.id, OWN, None, desk.rules(), None)
         .await
         .unwrap();
     for _ in 0..MAX_FAILED_ATTEMPTS {
@@ -233,15 +288,18 @@ pub(super) async fn two_verdicts_of_a_backend_use_a_code_once(desk: &Desk) {
     let session = desk.register(&number(1)).await;
     let (store, rules) = (&desk.store, desk.rules());
     for right in [&session.code, &wrong(&session.code)] {
-        assert_eq!(store.take_attempt(session.id, rules).await.unwrap(), None);
+        assert_eq!(
+            store.take_attempt(session.id, rules, None).await.unwrap(),
+            Ok(OWN)
+        );
         let verdict = store
             .compare_code(session.id, right.clone(), rules)
             .await
             .unwrap();
         assert_eq!(verdict == Verdict::Valid, *right == session.code);
     }
-    let first = store.settle_attempt(session.id, Some(Verdict::Valid), rules);
-    let second = store.settle_attempt(session.id, Some(Verdict::Valid), rules);
+    let first = store.settle_attempt(session.id, OWN, Some(Verdict::Valid), rules, None);
+    let second = store.settle_attempt(session.id, OWN, Some(Verdict::Valid), rules, None);
     let verdicts = [first.await.unwrap(), second.await.unwrap()];
     assert_eq!(verdicts, [Some(Verdict::Valid), Some(Verdict::AlreadyVerified)]);
 }

@@ -11,12 +11,11 @@ use crate::{
     },
     store::{
         Begun, CheckRules, Counter, Keyring, NewCode, NewVerification, OutboxMessage, PendingCode, Store,
-        sqlite::Sqlite,
+        Tried, sqlite::Sqlite,
     },
 };
 
 pub(super) const LIFETIME: Duration = Duration::from_secs(600);
-pub(super) const LEASE: Duration = Duration::from_secs(60);
 pub(super) const MAX_FAILED_ATTEMPTS: u32 = 5;
 pub(super) const MAX_SESSIONS: u32 = 3;
 pub(super) const MILLISECOND: Duration = Duration::from_millis(1);
@@ -120,7 +119,6 @@ impl Desk {
             code,
             message,
             now: self.clock.now(),
-            lease: LEASE,
             max_failed_attempts: MAX_FAILED_ATTEMPTS,
             max_sessions: MAX_SESSIONS,
             remembered_for: LIFETIME * 2,
@@ -193,7 +191,7 @@ impl Desk {
 
     pub(super) async fn check(&self, session: &Session, code: &SecurityCode) -> Verdict {
         self.store
-            .check_code(session.id, code.clone(), self.rules())
+            .check_code(session.id, code.clone(), self.rules(), None)
             .await
             .unwrap()
     }
@@ -204,16 +202,25 @@ impl Desk {
 
     pub(super) async fn settle(&self, session: &Session, outcome: Outcome) {
         self.store
-            .settle_message(&session.message, &outcome)
+            .settle_message(&session.message, &tried(outcome))
             .await
             .unwrap();
     }
 
-    pub(super) async fn lapsed(&self) -> Vec<OutboxMessage> {
+    /// What this process takes over from dead ones.
+    pub(super) async fn taken_over(&self) -> Vec<OutboxMessage> {
         self.store
-            .lease_lapsed_messages(self.clock.now(), LEASE, 100)
+            .take_over_messages(self.clock.now(), 100)
             .await
             .unwrap()
+    }
+}
+
+/// What a backend said.
+pub(super) fn tried(outcome: Outcome) -> Tried {
+    Tried {
+        backend: "test.TestBackend".into(),
+        outcome,
     }
 }
 

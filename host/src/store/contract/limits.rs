@@ -4,7 +4,7 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
 
-use super::desk::{Desk, LEASE, MILLISECOND, Session, failed, number, sent};
+use super::desk::{Desk, MILLISECOND, Session, failed, number, sent, tried};
 use crate::{
     model::{ClientAddress, FailureClass, Limit, LimitReached, PhoneNumber},
     store::{Begun, Counted, Counter},
@@ -113,9 +113,8 @@ pub(super) async fn a_message_that_another_process_left_stays_counted(desk: &mut
     counted(desk);
     register_all(desk).await;
     let after = desk.after_a_crash();
-    after.clock.advance(LEASE + MILLISECOND);
-    for message in after.lapsed().await {
-        let outcome = failed(FailureClass::Transient);
+    for message in after.taken_over().await {
+        let outcome = tried(failed(FailureClass::Transient));
         after.store.settle_message(&message, &outcome).await.unwrap();
     }
     assert_eq!(refused(&after, &number(100)).await.unwrap().code, "service");

@@ -50,12 +50,14 @@ macro_rules! engine {
                 a_code_may_be_good_for_longer_than_once
                 a_code_is_good_to_the_last_millisecond
                 a_locked_session_takes_no_code
-                a_success_sets_the_attempts_back
+                a_success_gives_no_attempt_back
                 an_unknown_session_is_told_so
                 a_code_that_was_used_in_one_session_is_used_in_all
                 an_attempt_is_taken_before_the_backend_is_asked
                 an_attempt_without_a_verdict_is_given_back
-                two_verdicts_of_a_backend_use_a_code_once;
+                an_attempt_is_given_back_to_where_it_was_taken_from
+                two_verdicts_of_a_backend_use_a_code_once
+                a_verified_session_is_told_so_for_good;
             limits:
                 as_many_begin_at_once_as_a_limit_allows
                 two_processes_share_a_limit
@@ -75,10 +77,13 @@ macro_rules! engine {
                 the_first_answer_to_a_request_is_kept_with_it
                 a_request_is_forgotten_if_certainly_nothing_was_sent
                 a_request_is_forgotten_with_its_verification
-                of_many_of_the_same_request_at_once_one_is_done;
+                of_many_of_the_same_request_at_once_one_is_done
+                the_same_check_has_the_same_verdict
+                the_same_further_message_is_begun_once
+                the_same_end_is_put_once;
             outbox:
-                a_message_that_lapsed_is_sent_once_more
-                a_message_under_lease_is_nobody_elses
+                a_message_that_a_dead_process_left_is_sent_once_more
+                a_message_of_a_living_process_is_nobody_elses_whatever_the_time
                 a_settled_message_is_gone
                 a_message_is_not_sent_once_its_code_expired
                 a_code_that_nobody_got_is_not_pending
@@ -98,6 +103,8 @@ macro_rules! engine {
                 an_expired_code_is_forgotten
                 a_session_whose_code_was_deleted_is_unknown
                 a_number_is_forgotten_and_no_other
+                what_changes_nothing_is_not_in_the_audit_log
+                the_audit_log_leaves_when_it_is_old_and_not_before
                 who_did_what_is_kept_in_order;
             durability:
                 what_was_acknowledged_survives_a_crash

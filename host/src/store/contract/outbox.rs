@@ -1,28 +1,35 @@
 //! Messages: sent by one process at a time, and forgotten when they are settled.
 
-use super::desk::{Desk, LEASE, LIFETIME, MAX_SESSIONS, MILLISECOND, failed, number, sent};
+use std::time::Duration;
+
+use super::desk::{Desk, LIFETIME, MAX_SESSIONS, MILLISECOND, failed, number, sent};
 use crate::model::{FailureClass, Verdict};
 
-pub(super) async fn a_message_that_lapsed_is_sent_once_more(desk: &Desk) {
+const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+
+pub(super) async fn a_message_that_a_dead_process_left_is_sent_once_more(desk: &Desk) {
     let session = desk.register(&number(1)).await;
-    desk.clock.advance(LEASE + MILLISECOND);
-    let again = desk.lapsed().await;
+    let next = desk.after_a_crash();
+    let again = next.taken_over().await;
     assert_eq!(again.len(), 1);
     let (again, before) = (&again[0], &session.message);
     assert!(again.id == before.id && again.number == before.number && again.locale == before.locale);
     assert_eq!(again.text, before.text);
-    desk.clock.advance(LEASE + MILLISECOND);
-    assert!(desk.lapsed().await.is_empty(), "two processes died over it");
-    assert_eq!(desk.check(&session, &session.code).await, Verdict::Valid);
+    let third = next.after_a_crash();
+    assert!(third.taken_over().await.is_empty(), "two processes died over it");
+    assert_eq!(third.check(&session, &session.code).await, Verdict::Valid);
 }
 
-pub(super) async fn a_message_under_lease_is_nobody_elses(desk: &Desk) {
+pub(super) async fn a_message_of_a_living_process_is_nobody_elses_whatever_the_time(desk: &Desk) {
     desk.register(&number(1)).await;
-    desk.clock.advance(LEASE);
-    assert!(desk.lapsed().await.is_empty());
-    desk.clock.advance(MILLISECOND);
-    assert_eq!(desk.lapsed().await.len(), 1);
-    assert!(desk.lapsed().await.is_empty());
+    let other = desk.second();
+    for step in [0, DAY_MS, -2 * DAY_MS] {
+        desk.clock.step(step);
+        assert!(desk.taken_over().await.is_empty());
+        assert!(other.taken_over().await.is_empty());
+    }
+    desk.clock.advance(Duration::from_secs(60 * 60));
+    assert!(other.taken_over().await.is_empty());
 }
 
 pub(super) async fn a_settled_message_is_gone(desk: &Desk) {
@@ -37,14 +44,13 @@ pub(super) async fn a_settled_message_is_gone(desk: &Desk) {
         let session = desk.register(&number(u32::try_from(n).unwrap())).await;
         desk.settle(&session, outcome).await;
     }
-    desk.clock.advance(LEASE + MILLISECOND);
-    assert!(desk.lapsed().await.is_empty());
+    assert!(desk.after_a_crash().taken_over().await.is_empty());
 }
 
 pub(super) async fn a_message_is_not_sent_once_its_code_expired(desk: &Desk) {
     desk.register(&number(1)).await;
     desk.clock.advance(LIFETIME + MILLISECOND);
-    assert!(desk.lapsed().await.is_empty());
+    assert!(desk.after_a_crash().taken_over().await.is_empty());
 }
 
 pub(super) async fn a_code_that_nobody_got_is_not_pending(desk: &Desk) {
@@ -71,12 +77,12 @@ pub(super) async fn a_code_that_somebody_may_have_got_stays_pending(desk: &Desk)
 pub(super) async fn a_message_that_two_tried_may_have_been_sent_by_the_first(desk: &Desk) {
     let session = desk.register(&number(1)).await;
     desk.check_wrong(&session).await;
-    desk.clock.advance(LEASE + MILLISECOND);
-    assert_eq!(desk.lapsed().await.len(), 1);
-    desk.settle(&session, failed(FailureClass::Transient)).await;
-    let pending = desk.pending(&number(1)).await.unwrap();
+    let next = desk.after_a_crash();
+    assert_eq!(next.taken_over().await.len(), 1);
+    next.settle(&session, failed(FailureClass::Transient)).await;
+    let pending = next.pending(&number(1)).await.unwrap();
     assert!(pending.code == session.code);
-    assert_eq!(desk.check(&session, &session.code).await, Verdict::Valid);
+    assert_eq!(next.check(&session, &session.code).await, Verdict::Valid);
 }
 
 pub(super) async fn a_session_that_got_no_message_gives_up_its_place(desk: &Desk) {

@@ -2,25 +2,38 @@
 
 use std::time::Duration;
 
-use super::desk::{Desk, MILLISECOND, failed, number, sent};
+use super::desk::{Desk, MILLISECOND, failed, number, sent, tried, wrong};
 use crate::{
-    model::{FailureClass, Outcome, PhoneNumber},
-    store::{Answer, Begun, OutboxMessage, RequestKey},
+    model::{FailureClass, Outcome, PhoneNumber, Verdict},
+    store::{Answer, Begun, Deed, MessageBegun, OutboxMessage, RequestKey, Seen, StoreError},
 };
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
+fn key(key: &str, body: &str) -> RequestKey {
+    RequestKey {
+        key: key.into(),
+        body: body.into(),
+    }
+}
+
 impl Desk {
     /// Registers under a key.
-    async fn request(&self, number: &PhoneNumber, key: &str, body: &str) -> (Begun, OutboxMessage) {
+    async fn try_request(
+        &self,
+        number: &PhoneNumber,
+        chosen: &str,
+        body: &str,
+    ) -> Result<(Begun, OutboxMessage), StoreError> {
         let (_, code) = self.fresh();
         let mut new = self.new_verification(number, code);
         let message = new.message.clone();
-        new.request = Some(RequestKey {
-            key: key.into(),
-            body: body.into(),
-        });
-        (self.store.begin_verification(new).await.unwrap(), message)
+        new.request = Some(key(chosen, body));
+        Ok((self.store.begin_verification(new).await?, message))
+    }
+
+    async fn request(&self, number: &PhoneNumber, key: &str, body: &str) -> (Begun, OutboxMessage) {
+        self.try_request(number, key, body).await.unwrap()
     }
 
     async fn is_begun(&self, number: &PhoneNumber, key: &str, body: &str) -> OutboxMessage {
@@ -31,14 +44,12 @@ impl Desk {
 
     async fn is_known(&self, number: &PhoneNumber, first: &OutboxMessage, key: &str, body: &str) {
         let (begun, _) = self.request(number, key, body).await;
-        assert!(
-            matches!(begun, Begun::Before { id, .. } if id == first.id),
-            "{begun:?}"
-        );
+        assert!(matches!(begun, Begun::Before(id) if id == first.id), "{begun:?}");
     }
 
     async fn settle_as(&self, message: &OutboxMessage, outcome: Outcome) {
-        self.store.settle_message(message, &outcome).await.unwrap();
+        let tried = tried(outcome);
+        self.store.settle_message(message, &tried).await.unwrap();
     }
 }
 
@@ -46,8 +57,8 @@ pub(super) async fn a_request_is_known_again_for_a_day(desk: &Desk) {
     let first = desk.is_begun(&number(1), "key", "body").await;
     desk.settle_as(&first, sent()).await;
     desk.is_known(&number(1), &first, "key", "body").await;
-    let (reused, _) = desk.request(&number(1), "key", "another body").await;
-    assert!(matches!(reused, Begun::KeyReused), "{reused:?}");
+    let reused = desk.try_request(&number(1), "key", "another body").await;
+    assert!(matches!(reused, Err(StoreError::KeyReused)), "{reused:?}");
     desk.is_begun(&number(2), "another key", "body").await;
     desk.clock.advance(DAY.saturating_sub(MILLISECOND));
     desk.is_known(&number(1), &first, "key", "body").await;
@@ -59,16 +70,24 @@ pub(super) async fn a_request_is_known_again_for_a_day(desk: &Desk) {
 pub(super) async fn the_first_answer_to_a_request_is_kept_with_it(desk: &Desk) {
     let first = desk.is_begun(&number(1), "key", "body").await;
     desk.settle_as(&first, sent()).await;
-    let kept = async || match desk.request(&number(1), "key", "body").await {
-        (Begun::Before { answer, .. }, _) => answer.map(|answer| answer.0.to_string()),
-        (other, _) => panic!("{other:?}"),
+    let seen = async |key| desk.store.seen(&key, desk.clock.now()).await;
+    assert_eq!(seen(key("key", "body")).await.unwrap(), Seen::Unanswered);
+    assert_eq!(seen(key("another", "body")).await.unwrap(), Seen::Never);
+    let answer = |text: &str| Answer(text.to_owned().into());
+    let keep = async |chosen, text| {
+        let (key, answer) = (key(chosen, "body"), answer(text));
+        desk.store.keep_answer(&key, &answer).await.unwrap();
     };
-    assert_eq!(kept().await, None);
-    for answer in ["the first answer", "another"] {
-        let answer = Answer(answer.to_owned().into());
-        desk.store.keep_answer(first.id, answer).await.unwrap();
-        assert_eq!(kept().await.as_deref(), Some("the first answer"));
+    for text in ["the first answer", "another"] {
+        keep("key", text).await;
+        let first = Seen::Answered(answer("the first answer"));
+        assert_eq!(seen(key("key", "body")).await.unwrap(), first);
     }
+    let reused = seen(key("key", "another body")).await;
+    assert!(matches!(reused, Err(StoreError::KeyReused)), "{reused:?}");
+    // What did nothing is not remembered.
+    keep("nothing", "nothing").await;
+    assert_eq!(seen(key("nothing", "body")).await.unwrap(), Seen::Never);
     for file in std::fs::read_dir(desk.folder.path()).unwrap() {
         let bytes = std::fs::read(file.unwrap().path()).unwrap();
         assert!(!bytes.windows(16).any(|window| window == b"the first answer"));
@@ -87,7 +106,13 @@ pub(super) async fn a_request_is_forgotten_if_certainly_nothing_was_sent(desk: &
 
 pub(super) async fn a_request_is_forgotten_with_its_verification(desk: &Desk) {
     desk.is_begun(&number(1), "key", "body").await;
-    desk.store.forget(&number(1), false).await.unwrap();
+    let deed = Deed {
+        at: desk.clock.now(),
+        actor: "uid:0".to_owned(),
+        action: "forget".to_owned(),
+        subject: String::new(),
+    };
+    desk.store.forget(&number(1), Some(deed)).await.unwrap();
     desk.is_begun(&number(1), "key", "body").await;
     desk.clock.advance(MILLISECOND);
     desk.store.delete_before(desk.clock.now(), false).await.unwrap();
@@ -103,7 +128,61 @@ pub(super) async fn of_many_of_the_same_request_at_once_one_is_done(desk: &Desk)
     });
     let all = futures_util::future::join_all(requests).await;
     let begun = |begun: &Begun| matches!(begun, Begun::Yes { .. });
-    let before = |begun: &Begun| matches!(begun, Begun::Before { .. });
+    let before = |begun: &Begun| matches!(begun, Begun::Before(_));
     assert_eq!(all.iter().filter(|(answer, _)| begun(answer)).count(), 1);
     assert_eq!(all.iter().filter(|(answer, _)| before(answer)).count(), 31);
+}
+
+pub(super) async fn the_same_check_has_the_same_verdict(desk: &Desk) {
+    let session = desk.register(&number(1)).await;
+    let check = async |code, chosen: &str, body: &str| {
+        let request = key(chosen, body);
+        let verdict = desk
+            .store
+            .check_code(session.id, code, desk.rules(), Some(&request));
+        verdict.await
+    };
+    for _ in 0..9 {
+        let verdict = check(wrong(&session.code), "wrong", "wrong").await;
+        assert_eq!(verdict.unwrap(), Verdict::Invalid, "one attempt");
+    }
+    let reused = check(session.code.clone(), "wrong", "right").await;
+    assert!(matches!(reused, Err(StoreError::KeyReused)), "{reused:?}");
+    for _ in 0..9 {
+        let verdict = check(session.code.clone(), "right", "right").await;
+        assert_eq!(verdict.unwrap(), Verdict::Valid);
+    }
+    assert_eq!(
+        desk.check(&session, &session.code).await,
+        Verdict::AlreadyVerified
+    );
+}
+
+pub(super) async fn the_same_further_message_is_begun_once(desk: &Desk) {
+    let session = desk.register(&number(1)).await;
+    desk.settle(&session, sent()).await;
+    let begin = async || {
+        let mut message = session.message.clone();
+        message.id = desk.new_id();
+        let request = key("again", "");
+        let begun = desk
+            .store
+            .begin_message(message.clone(), None, desk.clock.now(), Some(&request));
+        (begun.await.unwrap(), message)
+    };
+    let (begun, message) = begin().await;
+    assert!(matches!(begun, MessageBegun::Yes(_)), "{begun:?}");
+    assert!(matches!(begin().await.0, MessageBegun::Before));
+    // What certainly was not sent may be asked for again.
+    desk.settle_as(&message, failed(FailureClass::Transient)).await;
+    assert!(matches!(begin().await.0, MessageBegun::Yes(_)));
+}
+
+pub(super) async fn the_same_end_is_put_once(desk: &Desk) {
+    let session = desk.register(&number(1)).await;
+    let request = key("end", "");
+    assert!(desk.cancel(session.id, Some(&request)).await);
+    assert!(!desk.cancel(session.id, Some(&request)).await);
+    let seen = desk.store.seen(&key("end", "another"), desk.clock.now()).await;
+    assert!(matches!(seen, Err(StoreError::KeyReused)), "{seen:?}");
 }

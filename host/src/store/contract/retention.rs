@@ -4,6 +4,7 @@ use futures_util::future::join_all;
 
 use super::desk::{Desk, LIFETIME, MILLISECOND, number};
 use crate::{
+    clock::UnixMillis,
     model::{PhoneNumber, Verdict},
     store::Deed,
 };
@@ -76,31 +77,72 @@ pub(super) async fn a_number_is_forgotten_and_no_other(desk: &Desk) {
             .any(|found| found.verification.id == first.id)
     );
 
-    assert_eq!(desk.store.forget(&one, true).await.unwrap(), 3);
-    assert_eq!(desk.store.forget(&one, false).await.unwrap(), 3);
-    assert_eq!(desk.store.forget(&one, true).await.unwrap(), 0);
+    let forgets = || Some(deed(desk, "forget"));
+    assert_eq!(desk.store.forget(&one, None).await.unwrap(), 3);
+    assert_eq!(desk.store.forget(&one, forgets()).await.unwrap(), 3);
+    assert_eq!(desk.store.forget(&one, None).await.unwrap(), 0);
     assert_eq!(
         desk.check(&first, &first.code).await,
         Verdict::SessionTokenInvalid
     );
-    assert!(desk.lapsed().await.is_empty());
+    let taken = desk.after_a_crash().taken_over().await;
+    assert!(taken.iter().all(|message| message.id == kept.id));
     assert!(desk.pending(&one).await.is_none());
     assert_eq!(desk.store.bulk_progress(job).await.unwrap().total, 1);
     assert_eq!(desk.check(&kept, &kept.code).await, Verdict::Valid);
 }
 
-pub(super) async fn who_did_what_is_kept_in_order(desk: &Desk) {
-    let deed = |action: &str| Deed {
+fn deed(desk: &Desk, action: &str) -> Deed {
+    Deed {
         at: desk.clock.now(),
         actor: "uid:0".to_owned(),
         action: action.to_owned(),
         subject: "+13****34".to_owned(),
+    }
+}
+
+pub(super) async fn what_changes_nothing_is_not_in_the_audit_log(desk: &Desk) {
+    let entries = async || desk.store.latest_deeds(9).await.unwrap().len();
+    let cancel = async |id| {
+        let ended = desk.store.cancel_verification(id, deed(desk, "cancel"), None);
+        ended.await.unwrap()
     };
+    let [cancelled, verified] = [desk.register(&number(1)).await, desk.register(&number(2)).await];
+    desk.check(&verified, &verified.code).await;
+    assert!(!cancel(desk.new_id()).await && !cancel(verified.id).await);
+    assert_eq!(entries().await, 0);
+    assert!(cancel(cancelled.id).await);
+    for _ in 0..3 {
+        assert!(!cancel(cancelled.id).await);
+    }
+    assert_eq!(entries().await, 1);
+    let forget = async || {
+        let deed = Some(deed(desk, "forget"));
+        desk.store.forget(&number(1), deed).await.unwrap()
+    };
+    assert_eq!((forget().await, entries().await), (1, 2));
+    assert_eq!((forget().await, entries().await), (0, 2));
+    assert_eq!(desk.store.delete_deeds_before(UnixMillis(0)).await.unwrap(), 0);
+}
+
+pub(super) async fn the_audit_log_leaves_when_it_is_old_and_not_before(desk: &Desk) {
+    for _ in 0..600 {
+        desk.store.record_deed(deed(desk, "export")).await.unwrap();
+    }
+    desk.clock.advance(MILLISECOND);
+    desk.store.record_deed(deed(desk, "forget")).await.unwrap();
+    let before = desk.clock.now();
+    assert_eq!(desk.store.delete_deeds_before(before).await.unwrap(), 600);
+    assert_eq!(desk.store.delete_deeds_before(before).await.unwrap(), 0);
+    assert_eq!(desk.store.latest_deeds(9).await.unwrap(), [deed(desk, "forget")]);
+}
+
+pub(super) async fn who_did_what_is_kept_in_order(desk: &Desk) {
     for action in ["export", "forget", "cleanup"] {
-        desk.store.record_deed(deed(action)).await.unwrap();
+        desk.store.record_deed(deed(desk, action)).await.unwrap();
     }
     let latest = desk.store.latest_deeds(2).await.unwrap();
-    assert_eq!(latest, [deed("forget"), deed("cleanup")]);
+    assert_eq!(latest, [deed(desk, "forget"), deed(desk, "cleanup")]);
     // Old records are deleted; what was done with them is not.
     desk.clock.advance(LIFETIME);
     desk.store.delete_before(desk.clock.now(), false).await.unwrap();

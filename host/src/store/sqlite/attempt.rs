@@ -5,12 +5,13 @@
 use rusqlite::{Connection, OptionalExtension, params, types::ValueRef};
 
 use super::{
-    Fault, counter, guard, millis, time, verification::ATTEMPTS_OF_A_LATER_SESSION, writer::Transaction,
+    Fault, counter, guard, millis, request, time, verification::ATTEMPTS_OF_A_LATER_SESSION,
+    writer::Transaction,
 };
 use crate::{
     clock::UnixMillis,
     model::{SecurityCode, Verdict, VerificationId, verification::Standing},
-    store::{CheckRules, Keyring},
+    store::{CheckRules, Keyring, TakenAttempt},
 };
 
 /// What decides a check, of a verification that may share the code of another.
@@ -38,6 +39,7 @@ struct Session {
     attempts_left: u32,
     failures: u32,
     is_over: bool,
+    is_verified: bool,
 }
 
 impl Session {
@@ -45,7 +47,7 @@ impl Session {
         let found = connection
             .prepare_cached(
                 "SELECT number, code_of, key_id, code, expires_at, code_used_at, attempts_left, failures, ended,
-                        sessions + resends, created_at
+                        sessions + resends, created_at, verified_at
                  FROM verification WHERE id = ?1",
             )?
             .query_row([id.0], |row| {
@@ -69,6 +71,7 @@ impl Session {
                     attempts_left: row.get(6)?,
                     failures: row.get(7)?,
                     is_over: row.get_ref(8)? != ValueRef::Null,
+                    is_verified: row.get_ref(11)? != ValueRef::Null,
                 })
             })
             .optional()?;
@@ -118,21 +121,18 @@ impl Judged {
         self.standing.judge(matches, rules.now, rules.only_once)
     }
 
-    /// Records that the code was right. A success is no failure: `counted` says that it was counted as one.
-    fn succeed(&self, transaction: &Transaction<'_>, rules: CheckRules, counted: bool) -> Result<(), Fault> {
+    /// Records that the code was right. The attempts are what they were: one that was used is not given back by it.
+    fn succeed(&self, transaction: &Transaction<'_>, rules: CheckRules) -> Result<(), Fault> {
         let mut statement = transaction.prepare_cached(
             "UPDATE verification SET
                  verified_at = iif(id = ?2, ?4, verified_at),
-                 attempts_left = iif(id = ?2, ?5, attempts_left),
                  code_used_at = iif(id = ?3, ?4, code_used_at),
-                 failures = failures - iif(id = ?3, ?6, 0),
                  code_sealed = NULL
              WHERE id = ?1",
         )?;
-        let (now, attempts) = (millis(rules.now), rules.max_failed_attempts);
-        let mut update = |row: VerificationId| {
-            statement.execute(params![row.0, self.id.0, self.code_of.0, now, attempts, counted])
-        };
+        let now = millis(rules.now);
+        let mut update =
+            |row: VerificationId| statement.execute(params![row.0, self.id.0, self.code_of.0, now]);
         update(self.id)?;
         if self.code_of != self.id {
             update(self.code_of)?;
@@ -174,19 +174,25 @@ impl Attempt {
             return Ok(Err(Verdict::SessionTokenInvalid));
         };
         let is_own = session.attempts_left > 0;
+        // Whoever verified a number is told so for good, however often they ask.
+        let refused = if session.is_verified && rules.only_once {
+            Verdict::AlreadyVerified
+        } else {
+            Verdict::TooManyAttempts
+        };
         if !session.shares_code {
             let judged = session.judged;
             return Ok(if is_own {
                 Ok(Self { judged, is_own })
             } else {
-                Err(Verdict::TooManyAttempts)
+                Err(refused)
             });
         }
         let Some(first) = session.first(connection)? else {
             return Ok(Err(Verdict::SessionTokenInvalid));
         };
         if !is_own && (session.is_over || first.failures >= rules.max_failed_attempts) {
-            return Ok(Err(Verdict::TooManyAttempts));
+            return Ok(Err(refused));
         }
         let judged = session.judged.joining(first);
         Ok(Ok(Self { judged, is_own }))
@@ -210,11 +216,46 @@ pub(super) fn take_attempt(
     connection: &Connection,
     id: VerificationId,
     rules: CheckRules,
-) -> Result<Result<(), Verdict>, Fault> {
+    request: Option<&request::Row>,
+) -> Result<Result<TakenAttempt, Verdict>, Fault> {
+    if let Some(verdict) = earlier_verdict(connection, request, rules)? {
+        return Ok(Err(verdict));
+    }
     match Attempt::find(connection, id, rules)? {
-        Ok(attempt) => Ok(Ok(attempt.take(connection)?)),
+        Ok(attempt) => {
+            attempt.take(connection)?;
+            Ok(Ok(TakenAttempt {
+                is_own: attempt.is_own,
+            }))
+        }
         Err(verdict) => Ok(Err(verdict)),
     }
+}
+
+/// What the same request was told before.
+fn earlier_verdict(
+    connection: &Connection,
+    request: Option<&request::Row>,
+    rules: CheckRules,
+) -> Result<Option<Verdict>, Fault> {
+    let Some(request) = request else { return Ok(None) };
+    let earlier = request::find(connection, request, rules.now)?;
+    Ok(earlier.and_then(|earlier| earlier.verdict))
+}
+
+fn remember(
+    connection: &Connection,
+    request: Option<&request::Row>,
+    id: VerificationId,
+    verdict: Verdict,
+    rules: CheckRules,
+) -> Result<(), Fault> {
+    let Some(request) = request else { return Ok(()) };
+    let effect = request::Effect {
+        verdict: Some(verdict),
+        ..request::Effect::default()
+    };
+    request::insert(connection, request, id, effect, rules.now)
 }
 
 /// Takes an attempt and judges. What it took and what came of it become durable together or not at all, so
@@ -225,18 +266,23 @@ pub(super) fn check(
     id: VerificationId,
     code: &SecurityCode,
     rules: CheckRules,
+    request: Option<&request::Row>,
 ) -> Result<Verdict, Fault> {
+    if let Some(verdict) = earlier_verdict(transaction, request, rules)? {
+        return Ok(verdict);
+    }
     let attempt = match Attempt::find(transaction, id, rules)? {
         Ok(attempt) => attempt,
         Err(verdict) => return Ok(verdict),
     };
     let verdict = attempt.judged.judge(keyring, code, rules);
     if verdict == Verdict::Valid {
-        attempt.judged.succeed(transaction, rules, false)?;
+        attempt.judged.succeed(transaction, rules)?;
     } else {
         attempt.take(transaction)?;
         fail(transaction, verdict, rules)?;
     }
+    remember(transaction, request, id, verdict, rules)?;
     Ok(verdict)
 }
 
@@ -256,14 +302,16 @@ pub(super) fn compare(
 pub(super) fn settle_attempt(
     transaction: &Transaction<'_>,
     id: VerificationId,
+    taken: TakenAttempt,
     verdict: Option<Verdict>,
     rules: CheckRules,
+    request: Option<&request::Row>,
 ) -> Result<Option<Verdict>, Fault> {
     let Some(judged) = Judged::find(transaction, id)? else {
         return Ok(Some(Verdict::SessionTokenInvalid));
     };
     let Some(verdict) = verdict else {
-        give_back(transaction, &judged, rules)?;
+        give_back(transaction, &judged, taken, rules)?;
         return Ok(None);
     };
     let used_before = verdict == Verdict::Valid && rules.only_once && judged.standing.verified;
@@ -273,23 +321,36 @@ pub(super) fn settle_attempt(
         verdict
     };
     if verdict == Verdict::Valid {
-        judged.succeed(transaction, rules, true)?;
+        // A success is no failure.
+        give_back(transaction, &judged, taken, rules)?;
+        judged.succeed(transaction, rules)?;
     } else {
         fail(transaction, verdict, rules)?;
     }
+    remember(transaction, request, id, verdict, rules)?;
     Ok(Some(verdict))
 }
 
-/// Gives an attempt back that came to nothing.
-fn give_back(connection: &Connection, judged: &Judged, rules: CheckRules) -> Result<(), Fault> {
+/// Gives an attempt back to where it was taken from.
+fn give_back(
+    connection: &Connection,
+    judged: &Judged,
+    taken: TakenAttempt,
+    rules: CheckRules,
+) -> Result<(), Fault> {
     let own = if judged.id == judged.code_of {
         rules.max_failed_attempts
     } else {
         ATTEMPTS_OF_A_LATER_SESSION
     };
-    connection
-        .prepare_cached("UPDATE verification SET attempts_left = min(attempts_left + 1, ?2) WHERE id = ?1")?
-        .execute(params![judged.id.0, own])?;
+    if taken.is_own {
+        connection
+            .prepare_cached(
+                "UPDATE verification SET attempts_left = min(attempts_left + 1, ?2)
+                 WHERE id = ?1 AND ended IS NULL",
+            )?
+            .execute(params![judged.id.0, own])?;
+    }
     connection
         .prepare_cached("UPDATE verification SET failures = max(failures - 1, 0) WHERE id = ?1")?
         .execute([judged.code_of.0])?;

@@ -3,7 +3,11 @@
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde_json::json;
 
-use super::{Fault, counter, number, retention::first_id_at, writer::Transaction};
+use super::{
+    Fault, counter, number,
+    retention::{first_id_at, time_of},
+    writer::Transaction,
+};
 use crate::{
     clock::UnixMillis,
     model::{
@@ -219,11 +223,9 @@ const DECISION: &str = "id, number_masked, country, blocked, verified_before, re
 
 fn read_decision(row: &Row<'_>) -> Result<Decision, Fault> {
     let id: [u8; 16] = row.get(0)?;
-    let mut at = [0; 8];
-    at[2..].copy_from_slice(&id[..6]);
     let reasons: String = row.get(5)?;
     Ok(Decision {
-        at: UnixMillis(u64::from_be_bytes(at)),
+        at: time_of(&id),
         number: row.get(1)?,
         country: row.get(2)?,
         action: if row.get(3)? {

@@ -1,15 +1,19 @@
 //! What is asked of a verification by its id: how it stands, to send it again, to end it.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::{Fault, counter, guard, millis, outbox, time, verification, writer::Transaction};
+use super::{
+    Fault, audit, counter, guard, millis, outbox, presence::ProcessId, request, time, verification,
+    writer::Transaction,
+};
 use crate::{
     clock::UnixMillis,
     model::{Delivery, FailureClass, Limit, SecurityCode, Status, Verification, VerificationId},
     store::{
-        CheckRules, Found, Keyring, MessageBegun, OutboxMessage, ReplacedCode, StoreError, keyring::Digest,
+        CheckRules, Deed, Found, Keyring, MessageBegun, OutboxMessage, ReplacedCode, RequestKey, StoreError,
+        keyring::Digest,
     },
 };
 
@@ -23,7 +27,9 @@ pub(super) fn find(
     let mut found = connection
         .prepare_cached(
             "SELECT v.number, v.key_id, v.attempts_left, v.created_at, v.expires_at, v.verified_at, v.ended,
-                    v.delivery, v.first_delivery, v.message_id, v.client_ref, v.code_of, c.id, c.code_sealed, c.failures,
+                    v.delivery, v.first_delivery, v.message_id, v.client_ref,
+                    (SELECT name FROM backend b WHERE b.id = v.backend) AS backend_name,
+                    v.code_of, c.id, c.code_sealed, c.failures,
                     v.code_of IS NOT NULL AND v.code IS NOT NULL AS is_beside
              FROM verification v LEFT JOIN verification c ON c.id = coalesce(v.code_of, v.id)
              WHERE v.id = ?1",
@@ -84,6 +90,7 @@ fn read(row: &Row<'_>, keyring: &Keyring, id: VerificationId, rules: CheckRules)
             resend_at: None,
             attempts_remaining: if status == Status::Pending { attempts } else { 0 },
             delivery: delivery(&row.get::<_, String>("delivery")?),
+            backend: row.get("backend_name")?,
         },
         code,
         is_beside: row.get("is_beside")?,
@@ -107,14 +114,33 @@ fn delivery(name: &str) -> Delivery {
 
 /// Ends a session. Its place stays taken and the number's code stays pending: else whoever registers and cancels
 /// would get fresh attempts each time.
-pub(super) fn cancel(connection: &Connection, id: VerificationId) -> Result<(), Fault> {
-    connection
+/// Returns whether there was one to end; if so, that is in the audit log.
+pub(super) fn cancel(
+    connection: &Connection,
+    id: VerificationId,
+    deed: &Deed,
+    request: Option<&request::Row>,
+) -> Result<bool, Fault> {
+    // What this request did before is not undone, and another one under its key is refused.
+    if let Some(request) = request
+        && request::find(connection, request, deed.at)?.is_some()
+    {
+        return Ok(false);
+    }
+    let ended = connection
         .prepare_cached(
             "UPDATE verification SET ended = 'cancelled', attempts_left = 0
              WHERE id = ?1 AND ended IS NULL AND verified_at IS NULL",
         )?
         .execute([id.0])?;
-    Ok(())
+    if ended == 0 {
+        return Ok(false);
+    }
+    audit::record(connection, deed)?;
+    if let Some(request) = request {
+        request::insert(connection, request, id, request::Effect::default(), deed.at)?;
+    }
+    Ok(true)
 }
 
 /// A further message with all seals made.
@@ -123,13 +149,17 @@ pub(super) struct NewMessage {
     code: Option<NewCode>,
     number: Digest,
     sealed: Vec<u8>,
+    request: Option<request::Row>,
+    holder: ProcessId,
 }
 
 impl NewMessage {
     pub(super) fn prepare(
         message: OutboxMessage,
         code: Option<SecurityCode>,
+        request: Option<&RequestKey>,
         keyring: &Keyring,
+        holder: ProcessId,
     ) -> Result<Self, StoreError> {
         let verification = message.verification;
         let replace = |code: SecurityCode| {
@@ -144,6 +174,8 @@ impl NewMessage {
             code,
             number,
             sealed,
+            request: request.map(|request| request::Row::prepare(request, keyring)),
+            holder,
         })
     }
 }
@@ -199,8 +231,12 @@ pub(super) fn begin_message(
     keyring: &Keyring,
     new: &NewMessage,
     now: UnixMillis,
-    lease: Duration,
 ) -> Result<MessageBegun, Fault> {
+    if let Some(request) = &new.request
+        && request::find(transaction, request, now)?.is_some()
+    {
+        return Ok(MessageBegun::Before);
+    }
     let verification = new.message.verification.0;
     let usable: bool = transaction
         .prepare_cached(
@@ -231,6 +267,13 @@ pub(super) fn begin_message(
     transaction
         .prepare_cached("UPDATE verification SET delivery = 'pending' WHERE id = ?1")?
         .execute([verification])?;
-    outbox::insert(transaction, &new.message, &new.sealed, now.plus(lease))?;
+    if let Some(request) = &new.request {
+        let effect = request::Effect {
+            message: Some(new.message.id),
+            ..request::Effect::default()
+        };
+        request::insert(transaction, request, new.message.verification, effect, now)?;
+    }
+    outbox::insert(transaction, &new.message, &new.sealed, &new.holder, now)?;
     Ok(MessageBegun::Yes(replaced))
 }

@@ -1,8 +1,10 @@
 //! The embedded engine. All writes go through one thread that commits in groups (`writer`); reads have
 //! connections of their own beside it. Several processes may share the file.
 
+mod announced;
 mod attempt;
 mod audit;
+mod backend;
 mod bulk;
 mod counter;
 mod guard;
@@ -11,14 +13,16 @@ mod number;
 mod open;
 mod outbox;
 mod person;
+mod presence;
 mod request;
 mod retention;
+mod timeline;
 mod verification;
 mod writer;
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -29,13 +33,14 @@ use tokio::time::Instant;
 
 use super::{
     Answer, Begun, BulkFailure, BulkLease, BulkProgress, CapLog, CheckRules, CounterKey, Deed, Found, JobId,
-    Keyring, MessageBegun, NewVerification, OutboxMessage, Records, RunId, Store, StoreError,
+    Keyring, MessageBegun, NewVerification, OutboxMessage, Records, RequestKey, RunId, Seen, Store,
+    StoreError, TakenAttempt, Tried,
 };
 use crate::{
-    clock::UnixMillis,
+    clock::{Clock, UnixMillis},
     metrics::StoreMetrics,
     model::{
-        Limit, Outcome, PhoneNumber, SecurityCode, Verdict, VerificationId,
+        Delivery, Limit, Outcome, PhoneNumber, SecurityCode, Verdict, VerificationId,
         guard::{Conversion, Decision},
     },
 };
@@ -51,6 +56,11 @@ pub struct Sqlite {
     readers: Arc<Mutex<Vec<Connection>>>,
     /// How far the counters are looked through for those that ended.
     swept_to: Mutex<CounterKey>,
+    announced: announced::Announced,
+    processes: presence::Processes,
+    /// This process among them, once it has messages. Made by one thread.
+    presence: OnceLock<presence::Presence>,
+    entering: Mutex<()>,
 }
 
 impl Sqlite {
@@ -63,7 +73,53 @@ impl Sqlite {
             writer: writer::Writer::start(connection),
             readers: Arc::default(),
             swept_to: Mutex::new(retention::FIRST_COUNTER),
+            announced: announced::Announced::default(),
+            processes: presence::Processes::of(path),
+            presence: OnceLock::new(),
+            entering: Mutex::default(),
         })
+    }
+
+    /// Has the clock of this process go on where those of the others on the database are. To be called before anything else
+    /// is asked that depends on time.
+    pub fn join_time(&self, clock: &Clock) -> Result<(), StoreError> {
+        let join = || {
+            let connection = open::connect(&self.path)?;
+            if timeline::join(&connection, clock)? {
+                // Where another process keeps the database locked, this can wait.
+                match timeline::share(&connection, clock) {
+                    Err(Fault::Driver(error)) if open::is_busy(&error) => {}
+                    shared => shared?,
+                }
+            }
+            Ok(())
+        };
+        join().map_err(Fault::into_error)
+    }
+
+    /// This process, as others know it.
+    fn own_process(&self) -> Result<presence::ProcessId, StoreError> {
+        if let Some(presence) = self.presence.get() {
+            return Ok(presence.id);
+        }
+        let _one_at_a_time = self.entering.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(presence) = self.presence.get() {
+            return Ok(presence.id);
+        }
+        let presence = self.processes.enter(&self.keyring)?;
+        Ok(self.presence.get_or_init(|| presence).id)
+    }
+
+    /// What others see when this process is killed.
+    #[cfg(test)]
+    pub(crate) fn is_killed(&self) {
+        if let Some(presence) = self.presence.get() {
+            presence.is_killed();
+        }
+    }
+
+    fn request(&self, request: Option<&RequestKey>) -> Option<request::Row> {
+        request.map(|request| request::Row::prepare(request, &self.keyring))
     }
 
     /// Why [`Self::open`] would refuse the file, as far as it can be told without a change to it or beside it. That there is
@@ -145,7 +201,7 @@ fn time(millis: i64) -> UnixMillis {
 #[async_trait]
 impl Store for Sqlite {
     async fn begin_verification(&self, new: NewVerification) -> Result<Begun, StoreError> {
-        let row = verification::NewRow::prepare(new, &self.keyring)?;
+        let row = verification::NewRow::prepare(new, &self.keyring, self.own_process()?)?;
         let keyring = Arc::clone(&self.keyring);
         self.write(move |transaction| verification::begin(transaction, &keyring, &row))
             .await
@@ -156,18 +212,23 @@ impl Store for Sqlite {
         id: VerificationId,
         code: SecurityCode,
         rules: CheckRules,
+        request: Option<&RequestKey>,
     ) -> Result<Verdict, StoreError> {
-        let keyring = Arc::clone(&self.keyring);
-        self.write(move |transaction| attempt::check(transaction, &keyring, id, &code, rules))
-            .await
+        let (keyring, request) = (Arc::clone(&self.keyring), self.request(request));
+        self.write(move |transaction| {
+            attempt::check(transaction, &keyring, id, &code, rules, request.as_ref())
+        })
+        .await
     }
 
     async fn take_attempt(
         &self,
         id: VerificationId,
         rules: CheckRules,
-    ) -> Result<Option<Verdict>, StoreError> {
-        self.write(move |connection| Ok(attempt::take_attempt(connection, id, rules)?.err()))
+        request: Option<&RequestKey>,
+    ) -> Result<Result<TakenAttempt, Verdict>, StoreError> {
+        let request = self.request(request);
+        self.write(move |connection| attempt::take_attempt(connection, id, rules, request.as_ref()))
             .await
     }
 
@@ -185,10 +246,24 @@ impl Store for Sqlite {
     async fn settle_attempt(
         &self,
         id: VerificationId,
+        taken: TakenAttempt,
         verdict: Option<Verdict>,
         rules: CheckRules,
+        request: Option<&RequestKey>,
     ) -> Result<Option<Verdict>, StoreError> {
-        self.write(move |transaction| attempt::settle_attempt(transaction, id, verdict, rules))
+        let request = self.request(request);
+        self.write(move |transaction| {
+            attempt::settle_attempt(transaction, id, taken, verdict, rules, request.as_ref())
+        })
+        .await
+    }
+
+    async fn seen(&self, request: &RequestKey, now: UnixMillis) -> Result<Seen, StoreError> {
+        let (keyring, row) = (
+            Arc::clone(&self.keyring),
+            request::Row::prepare(request, &self.keyring),
+        );
+        self.read(move |connection| request::seen(connection, &keyring, &row, now))
             .await
     }
 
@@ -198,19 +273,52 @@ impl Store for Sqlite {
         rules: CheckRules,
         of_number: Arc<[Limit]>,
     ) -> Result<Option<Found>, StoreError> {
-        let keyring = Arc::clone(&self.keyring);
-        self.read(move |connection| lifecycle::find(connection, &keyring, id, rules, &of_number))
+        let find = async || {
+            let announced = self.announced.of(id);
+            let (keyring, of_number) = (Arc::clone(&self.keyring), Arc::clone(&of_number));
+            let own = self.presence.get().map(|presence| presence.id);
+            let found = self
+                .read(move |connection| {
+                    let found = lifecycle::find(connection, &keyring, id, rules, &of_number)?;
+                    let is_pending = found
+                        .as_ref()
+                        .is_some_and(|found| found.verification.delivery == Delivery::Pending);
+                    let is_elsewhere = is_pending && outbox::is_elsewhere(connection, id, own)?;
+                    Ok(found.map(|found| (found, is_elsewhere)))
+                })
+                .await?;
+            Ok::<_, StoreError>(found.map(|(mut found, is_elsewhere)| {
+                if let Some(announced) = announced {
+                    announced.show(&mut found);
+                }
+                (found, is_elsewhere)
+            }))
+        };
+        match find().await? {
+            // The process that has the message may have told that it was sent, and be about to record it.
+            Some((_, true)) => {
+                tokio::time::sleep(writer::PATIENCE * 2).await;
+                Ok(find().await?.map(|(found, _)| found))
+            }
+            found => Ok(found.map(|(found, _)| found)),
+        }
+    }
+
+    async fn keep_answer(&self, request: &RequestKey, answer: &Answer) -> Result<(), StoreError> {
+        let row = request::Row::prepare(request, &self.keyring);
+        let sealed = row.seal(answer, &self.keyring)?;
+        self.write(move |connection| request::keep_answer(connection, &row, &sealed))
             .await
     }
 
-    async fn keep_answer(&self, id: VerificationId, answer: Answer) -> Result<(), StoreError> {
-        let sealed = self.keyring.seal(&answer.0, &id.0)?;
-        self.write(move |connection| request::keep_answer(connection, id, &sealed))
-            .await
-    }
-
-    async fn cancel_verification(&self, id: VerificationId) -> Result<(), StoreError> {
-        self.write(move |connection| lifecycle::cancel(connection, id))
+    async fn cancel_verification(
+        &self,
+        id: VerificationId,
+        deed: Deed,
+        request: Option<&RequestKey>,
+    ) -> Result<bool, StoreError> {
+        let request = self.request(request);
+        self.write(move |connection| lifecycle::cancel(connection, id, &deed, request.as_ref()))
             .await
     }
 
@@ -219,33 +327,75 @@ impl Store for Sqlite {
         message: OutboxMessage,
         code: Option<SecurityCode>,
         now: UnixMillis,
-        lease: Duration,
+        request: Option<&RequestKey>,
     ) -> Result<MessageBegun, StoreError> {
         let keyring = Arc::clone(&self.keyring);
-        let new = lifecycle::NewMessage::prepare(message, code, &keyring)?;
-        self.write(move |transaction| lifecycle::begin_message(transaction, &keyring, &new, now, lease))
-            .await
+        let verification = message.verification;
+        let new = lifecycle::NewMessage::prepare(message, code, request, &keyring, self.own_process()?)?;
+        let begun = self
+            .write(move |transaction| lifecycle::begin_message(transaction, &keyring, &new, now))
+            .await;
+        if matches!(begun, Ok(MessageBegun::Yes(_))) {
+            self.announced.is_past(verification);
+        }
+        begun
     }
 
-    async fn settle_message(&self, message: &OutboxMessage, outcome: &Outcome) -> Result<(), StoreError> {
-        let settled = outbox::Settled::of(message, outcome);
+    async fn settle_message(&self, message: &OutboxMessage, tried: &Tried) -> Result<(), StoreError> {
+        let settled = outbox::Settled::of(message, tried);
         let settle = move |transaction: &writer::Transaction<'_>| outbox::settle(transaction, &settled);
-        if outcome.is_ok() {
+        let recorded = if tried.outcome.is_ok() {
             self.writer.run_unhurried(settle).await
         } else {
             self.write(settle).await
+        };
+        if recorded.is_ok() {
+            self.announced.is_recorded(message);
         }
+        recorded
     }
 
-    async fn lease_lapsed_messages(
+    fn announce(&self, message: &OutboxMessage, tried: &Tried) {
+        self.announced.tell(message, tried);
+    }
+
+    async fn take_over_messages(
         &self,
         now: UnixMillis,
-        lease: Duration,
         limit: u32,
     ) -> Result<Vec<OutboxMessage>, StoreError> {
-        let keyring = Arc::clone(&self.keyring);
-        self.write(move |transaction| outbox::lease_lapsed(transaction, &keyring, now, lease, limit))
-            .await
+        let (own, processes) = (self.own_process()?, self.processes.clone());
+        let dead: Vec<Option<presence::ProcessId>> = self
+            .read(move |connection| {
+                let mut dead = outbox::holders(connection, &own, now)?;
+                dead.retain(|holder| holder.is_none_or(|holder| !processes.lives(&holder)));
+                Ok(dead)
+            })
+            .await?;
+        let mut taken = Vec::new();
+        for dead in dead {
+            let keyring = Arc::clone(&self.keyring);
+            let left = limit.saturating_sub(u32::try_from(taken.len()).unwrap_or(u32::MAX));
+            taken.extend(
+                self.write(move |transaction| {
+                    outbox::take_over(transaction, &keyring, dead, &own, now, left)
+                })
+                .await?,
+            );
+        }
+        Ok(taken)
+    }
+
+    async fn share_time(&self, clock: &Clock) -> Result<(), StoreError> {
+        let (reading, writing) = (clock.clone(), clock.clone());
+        if self
+            .read(move |connection| timeline::has_news(connection, &reading))
+            .await?
+        {
+            self.write(move |connection| timeline::share(connection, &writing))
+                .await?;
+        }
+        Ok(())
     }
 
     async fn expire_codes(&self, now: UnixMillis) -> Result<u64, StoreError> {
@@ -310,7 +460,7 @@ impl Store for Sqlite {
         .await
     }
 
-    async fn forget(&self, number: &PhoneNumber, dry_run: bool) -> Result<u64, StoreError> {
+    async fn forget(&self, number: &PhoneNumber, deed: Option<Deed>) -> Result<u64, StoreError> {
         let key = self.keyring.counter_keys(number, None).number();
         let (keyring, number) = (Arc::clone(&self.keyring), number.clone());
         let places = self
@@ -320,9 +470,14 @@ impl Store for Sqlite {
             })
             .await?;
         let count = places.len();
-        if !dry_run {
-            self.write(move |transaction| number::forget(transaction, key))
-                .await?;
+        if let Some(deed) = deed {
+            self.write(move |transaction| {
+                if number::forget(transaction, key)? || count > 0 {
+                    audit::record(transaction, &deed)?;
+                }
+                Ok(())
+            })
+            .await?;
             for step in places.steps() {
                 self.write(move |connection| person::delete(connection, &step))
                     .await?;
@@ -334,6 +489,26 @@ impl Store for Sqlite {
     async fn record_deed(&self, deed: Deed) -> Result<(), StoreError> {
         self.write(move |connection| audit::record(connection, &deed))
             .await
+    }
+
+    async fn delete_deeds_before(&self, before: UnixMillis) -> Result<u64, StoreError> {
+        if self
+            .read(move |connection| audit::count_before(connection, before))
+            .await?
+            == 0
+        {
+            return Ok(0);
+        }
+        let mut deleted = 0;
+        loop {
+            let step = self
+                .write(move |connection| audit::delete_before(connection, before))
+                .await?;
+            if step == 0 {
+                return Ok(deleted);
+            }
+            deleted += step;
+        }
     }
 
     async fn latest_deeds(&self, limit: u32) -> Result<Vec<Deed>, StoreError> {

@@ -103,8 +103,13 @@ pub(super) fn key_of(message: &OutboxMessage) -> Option<CounterKey> {
     counted.map(|counter| counter.key).or_else(guarded)
 }
 
-/// Forgets whether the number was verified. What limits count stays, and ends by itself.
-pub(super) fn forget(transaction: &Transaction<'_>, key: CounterKey) -> Result<(), Fault> {
+/// Forgets whether the number was verified. What limits count stays, and ends by itself. Returns whether there was anything
+/// to forget.
+pub(super) fn forget(transaction: &Transaction<'_>, key: CounterKey) -> Result<bool, Fault> {
     let numbers = &transaction.counters.numbers;
-    numbers.change(transaction, key, |number| number.memory = Memory::default())
+    if numbers.look(transaction, key, |number| number.memory.last_code.is_none())? {
+        return Ok(false);
+    }
+    numbers.change(transaction, key, |number| number.memory = Memory::default())?;
+    Ok(true)
 }

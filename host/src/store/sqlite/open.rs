@@ -8,7 +8,10 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior, config::Db
 use crate::store::Keyring;
 
 /// In their order, each with the `user_version` that a file has afterwards. Frozen once released.
-const MIGRATIONS: [(i64, &str); 1] = [(1, include_str!("../../../migrations/sqlite/0001_initial.sql"))];
+pub(super) const MIGRATIONS: [(i64, &str); 2] = [
+    (1, include_str!("../../../migrations/sqlite/0001_initial.sql")),
+    (2, include_str!("../../../migrations/sqlite/0002_processes.sql")),
+];
 
 /// The schema version that this program writes.
 const NEWEST: i64 = MIGRATIONS[MIGRATIONS.len() - 1].0;
@@ -21,8 +24,11 @@ const APPLICATION_ID: i64 = 0x7076_6572;
 /// a crash.
 const WRITING: [(&str, i64); 2] = [("cache_size", -4096), ("wal_autocheckpoint", 16_384)];
 
-/// How long to wait for another process that is writing.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// The pause between two looks at a database that another process is writing, and how often is looked: some two seconds
+/// in all. Whoever asked over HTTP waits that long, and comes again. `SQLite`'s own pauses grow to a tenth of a second,
+/// and so miss the moments between the commits of another process that is busy.
+const BUSY_PAUSE: Duration = Duration::from_millis(5);
+const BUSY_LOOKS: i32 = 400;
 
 const CHECK_FOLDER: &str = "its folder must exist, and this user must have the right to write there";
 
@@ -176,13 +182,26 @@ fn note_key(connection: &Connection, keyring: &Keyring) -> rusqlite::Result<()> 
 pub(super) fn connect(path: &Path) -> rusqlite::Result<Connection> {
     let flags =
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags)?;
-    connection.busy_timeout(BUSY_TIMEOUT)?;
+    let mut connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_handler(Some(wait_a_little))?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.set_prepared_statement_cache_capacity(64);
     // Otherwise a statement is prepared anew at each run, in case a better plan suits the values of that run.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     Ok(connection)
+}
+
+fn wait_a_little(looks: i32) -> bool {
+    std::thread::sleep(BUSY_PAUSE);
+    looks < BUSY_LOOKS
+}
+
+/// Whether another process keeps the database locked.
+pub(super) fn is_busy(error: &rusqlite::Error) -> bool {
+    matches!(
+        error.sqlite_error_code(),
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)
+    )
 }
 
 /// Others on the machine have no business in the file; `SQLite` gives its companions the same mode.
@@ -312,7 +331,7 @@ mod tests {
             ours.pragma_update(None, "user_version", NEWEST + 1).unwrap();
         });
         assert!(
-            refusal.contains("has schema version 2, and this program knows up to 1"),
+            refusal.contains("has schema version 3, and this program knows up to 2"),
             "{refusal}"
         );
     }

@@ -1,19 +1,28 @@
 //! Messages that are to be sent.
+//!
+//! Invariant: a message is one process's, and another takes it only when that one is dead. No clock has a say in it.
 
 use std::{sync::Arc, time::Duration};
 
 use rusqlite::{Connection, OptionalExtension, params};
 use zeroize::Zeroizing;
 
-use super::{Fault, counter, guard, lifecycle, millis, verification, writer::Transaction};
+use super::{
+    Fault, backend, counter, guard, lifecycle, millis, presence::ProcessId, request, verification,
+    writer::Transaction,
+};
 use crate::{
     clock::UnixMillis,
-    model::{FailureClass, Locale, Outcome, PhoneNumber, VerificationId},
-    store::{Counter, Guarded, Keyring, OutboxMessage, ReplacedCode, StoreError},
+    model::{FailureClass, Locale, PhoneNumber, VerificationId},
+    store::{Counter, Guarded, Keyring, OutboxMessage, ReplacedCode, StoreError, Tried},
 };
 
-/// A lease may lapse once: a message that two processes died over is not tried a third time.
+/// A message that two processes died over is not tried a third time.
 const MAX_LEASES: u32 = 2;
+
+/// Processes of the version before go by the time in `leased_until`, and must not take what is one's that lives. No code
+/// is good for longer.
+const LEASE_TO_EARLIER_VERSIONS: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Number, language and text, sealed together and bound to the message. Neither of the first two can hold a line break.
 pub(super) fn seal(message: &OutboxMessage, keyring: &Keyring) -> Result<Vec<u8>, StoreError> {
@@ -54,17 +63,19 @@ pub(super) fn insert(
     connection: &Connection,
     message: &OutboxMessage,
     sealed: &[u8],
-    leased_until: UnixMillis,
+    holder: &ProcessId,
+    now: UnixMillis,
 ) -> Result<(), Fault> {
     connection
         .prepare_cached(
-            "INSERT INTO outbox (id, verification, sealed, leased_until) VALUES (?1, ?2, ?3, ?4)",
+            "INSERT INTO outbox (id, verification, sealed, leased_until, holder) VALUES (?1, ?2, ?3, ?4, ?5)",
         )?
         .execute(params![
             message.id.0,
             message.verification.0,
             sealed,
-            millis(leased_until)
+            millis(now.plus(LEASE_TO_EARLIER_VERSIONS)),
+            holder
         ])?;
     Ok(())
 }
@@ -74,6 +85,8 @@ pub(super) struct Settled {
     id: VerificationId,
     verification: VerificationId,
     delivery: &'static str,
+    /// `None`: it is not known.
+    backend: Option<Arc<str>>,
     message_id: Option<String>,
     /// Why it certainly was not sent.
     not_sent: Option<FailureClass>,
@@ -84,8 +97,8 @@ pub(super) struct Settled {
 }
 
 impl Settled {
-    pub(super) fn of(message: &OutboxMessage, outcome: &Outcome) -> Self {
-        let (delivery, message_id, failure) = match outcome {
+    pub(super) fn of(message: &OutboxMessage, tried: &Tried) -> Self {
+        let (delivery, message_id, failure) = match &tried.outcome {
             Ok(receipt) => ("sent", receipt.message_id.clone(), None),
             Err(failure) => (failure.class.as_str(), None, Some(failure.class)),
         };
@@ -93,6 +106,7 @@ impl Settled {
             id: message.id,
             verification: message.verification,
             delivery,
+            backend: Some(Arc::clone(&tried.backend)),
             message_id,
             not_sent: failure.filter(|class| *class != FailureClass::OutcomeUnknown),
             counters: Arc::clone(&message.counters),
@@ -108,6 +122,7 @@ impl Settled {
             id,
             verification,
             delivery,
+            backend: None,
             message_id: None,
             not_sent: None,
             counters: Arc::default(),
@@ -132,17 +147,30 @@ pub(super) fn settle(transaction: &Transaction<'_>, settled: &Settled) -> Result
     } else {
         settled.delivery
     };
+    let backend = match &settled.backend {
+        Some(name) => Some(backend::id_of(transaction, name)?),
+        None => None,
+    };
     transaction
         .prepare_cached(
-            "UPDATE verification SET delivery = ?2, message_id = ?3, first_delivery = iif(id = ?4, ?2, first_delivery)
+            "UPDATE verification SET delivery = ?2, message_id = ?3, first_delivery = iif(id = ?4, ?2, first_delivery),
+                 backend = ?5
              WHERE id = ?1",
         )?
-        .execute(params![settled.verification.0, delivery, settled.message_id, settled.id.0])?;
+        .execute(params![
+            settled.verification.0,
+            delivery,
+            settled.message_id,
+            settled.id.0,
+            backend
+        ])?;
     let Some(failure) = not_sent else { return Ok(()) };
     counter::take_back(transaction, &settled.counters, failure, settled.counted_at)?;
     if let Some(guarded) = &settled.guard {
         guard::take_back(transaction, &guarded.keys, 1, settled.counted_at)?;
     }
+    // Nothing came of the request, so it may be made again.
+    request::forget(transaction, settled.verification, settled.id)?;
     // A session whose first message was sent lives on, whatever becomes of a further one.
     if settled.id == settled.verification {
         verification::give_up(transaction, settled.verification)?;
@@ -163,11 +191,39 @@ fn leases(connection: &Connection, id: VerificationId) -> Result<Option<u32>, Fa
     Ok(leases)
 }
 
-pub(super) fn lease_lapsed(
+/// Whether another process has a message of the verification.
+pub(super) fn is_elsewhere(
+    connection: &Connection,
+    verification: VerificationId,
+    own: Option<ProcessId>,
+) -> Result<bool, Fault> {
+    let is_elsewhere = connection
+        .prepare_cached("SELECT EXISTS (SELECT 1 FROM outbox WHERE verification = ?1 AND holder IS NOT ?2)")?
+        .query_row(params![verification.0, own], |row| row.get(0))?;
+    Ok(is_elsewhere)
+}
+
+/// The processes but this one that have messages; `None`: one of an earlier version, whose lease has lapsed.
+pub(super) fn holders(
+    connection: &Connection,
+    own: &ProcessId,
+    now: UnixMillis,
+) -> Result<Vec<Option<ProcessId>>, Fault> {
+    let mut statement = connection.prepare_cached(
+        "SELECT DISTINCT holder FROM outbox WHERE iif(holder IS NULL, leased_until < ?2, holder != ?1)",
+    )?;
+    let holders = statement.query_map(params![own, millis(now)], |row| row.get(0))?;
+    Ok(holders.collect::<rusqlite::Result<_>>()?)
+}
+
+/// Takes messages of a process that is dead. One that cannot be sent any more, or that two processes died over, is
+/// settled as unknown.
+pub(super) fn take_over(
     transaction: &Transaction<'_>,
     keyring: &Keyring,
+    dead: Option<ProcessId>,
+    own: &ProcessId,
     now: UnixMillis,
-    lease: Duration,
     limit: u32,
 ) -> Result<Vec<OutboxMessage>, Fault> {
     let mut statement = transaction.prepare_cached(
@@ -176,10 +232,10 @@ pub(super) fn lease_lapsed(
          FROM outbox o
          LEFT JOIN verification v ON v.id = o.verification
          LEFT JOIN verification code ON code.id = coalesce(v.code_of, v.id)
-         WHERE o.leased_until < ?1 LIMIT ?2",
+         WHERE o.holder IS ?3 AND (?3 IS NOT NULL OR o.leased_until < ?1) LIMIT ?2",
     )?;
-    let lapsed = statement
-        .query_map(params![millis(now), limit], |row| {
+    let left = statement
+        .query_map(params![millis(now), limit, dead], |row| {
             let (id, verification) = (VerificationId(row.get(0)?), VerificationId(row.get(1)?));
             Ok((
                 id,
@@ -190,17 +246,19 @@ pub(super) fn lease_lapsed(
             ))
         })?
         .collect::<rusqlite::Result<Vec<_>>>()?;
-    let mut leased = Vec::new();
-    for (id, verification, sealed, leases, too_late) in lapsed {
+    let mut taken = Vec::new();
+    for (id, verification, sealed, leases, too_late) in left {
         let message = open(&sealed, id, verification, keyring).filter(|_| !too_late && leases < MAX_LEASES);
         if let Some(message) = message {
             transaction
-                .prepare_cached("UPDATE outbox SET leased_until = ?2, leases = leases + 1 WHERE id = ?1")?
-                .execute(params![id.0, millis(now.plus(lease))])?;
-            leased.push(message);
+                .prepare_cached(
+                    "UPDATE outbox SET holder = ?2, leased_until = ?3, leases = leases + 1 WHERE id = ?1",
+                )?
+                .execute(params![id.0, own, millis(now.plus(LEASE_TO_EARLIER_VERSIONS))])?;
+            taken.push(message);
         } else {
             settle(transaction, &Settled::unknown(id, verification))?;
         }
     }
-    Ok(leased)
+    Ok(taken)
 }

@@ -55,6 +55,13 @@ pub(super) fn first_id_at(time: UnixMillis) -> [u8; 16] {
     id
 }
 
+/// When that of the id was made.
+pub(super) fn time_of(id: &[u8; 16]) -> UnixMillis {
+    let mut millis = [0; 8];
+    millis[2..].copy_from_slice(&id[..6]);
+    UnixMillis(u64::from_be_bytes(millis))
+}
+
 pub(super) fn count_before(connection: &Connection, before: UnixMillis) -> Result<u64, Fault> {
     let verifications: i64 = connection
         .prepare_cached("SELECT count(*) FROM verification WHERE id < ?1")?

@@ -7,7 +7,9 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension, params};
 use zeroize::Zeroizing;
 
-use super::{Fault, counter, guard, millis, number, outbox, request, time, writer::Transaction};
+use super::{
+    Fault, counter, guard, millis, number, outbox, presence::ProcessId, request, time, writer::Transaction,
+};
 use crate::{
     clock::UnixMillis,
     model::{PhoneNumber, SecurityCode, VerificationId},
@@ -30,10 +32,15 @@ pub(super) struct NewRow {
     message_sealed: Vec<u8>,
     client_ref: Option<Vec<u8>>,
     request: Option<request::Row>,
+    holder: ProcessId,
 }
 
 impl NewRow {
-    pub(super) fn prepare(new: NewVerification, keyring: &Keyring) -> Result<Self, StoreError> {
+    pub(super) fn prepare(
+        new: NewVerification,
+        keyring: &Keyring,
+        holder: ProcessId,
+    ) -> Result<Self, StoreError> {
         let digest = |code| Some(keyring.code_digest(new.id, code));
         let (code, code_sealed, expires_at) = match &new.code {
             NewCode::Fresh { code, lifetime } => (
@@ -60,6 +67,7 @@ impl NewRow {
                 .request
                 .as_ref()
                 .map(|request| request::Row::prepare(request, keyring)),
+            holder,
             new,
         })
     }
@@ -149,9 +157,9 @@ fn pending(connection: &Connection, row: &NewRow) -> Result<Option<Pending>, Fau
 pub(super) fn begin(transaction: &Transaction<'_>, keyring: &Keyring, row: &NewRow) -> Result<Begun, Fault> {
     let new = &row.new;
     if let Some(request) = &row.request
-        && let Some(earlier) = request::find(transaction, keyring, request, new.now)?
+        && let Some(earlier) = request::find(transaction, request, new.now)?
     {
-        return Ok(earlier);
+        return Ok(Begun::Before(earlier.verification));
     }
     let mut attempts_left = new.max_failed_attempts;
     let mut code_of = None;
@@ -213,7 +221,8 @@ pub(super) fn begin(transaction: &Transaction<'_>, keyring: &Keyring, row: &NewR
             new.message.guard.is_some(),
         ])?;
     if let Some(request) = &row.request {
-        request::insert(transaction, request, new.id, new.now)?;
+        let effect = request::Effect::default();
+        request::insert(transaction, request, new.id, effect, new.now)?;
     }
     if let Some(first) = code_of {
         transaction
@@ -231,7 +240,8 @@ pub(super) fn begin(transaction: &Transaction<'_>, keyring: &Keyring, row: &NewR
         transaction,
         &new.message,
         &row.message_sealed,
-        new.now.plus(new.lease),
+        &row.holder,
+        new.now,
     )?;
     Ok(Begun::Yes {
         expires_at: row.expires_at,
@@ -253,7 +263,6 @@ pub(super) fn give_up(connection: &Connection, id: VerificationId) -> Result<(),
             "UPDATE verification SET attempts_left = 0, code_of = NULL, ended = coalesce(ended, 'not_sent') WHERE id = ?1",
         )?
         .execute([id.0])?;
-    request::forget(connection, id)?;
     connection
         .prepare_cached(
             "UPDATE verification SET sessions = sessions - 1, code_sealed = iif(sessions > 1, code_sealed, NULL)

@@ -19,7 +19,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::{Fault, counter::Counters};
+use super::{Fault, counter::Counters, open::is_busy};
 use crate::{metrics::StoreMetrics, store::StoreError};
 
 /// Operations that wait for the writer; more wait at the door.
@@ -28,7 +28,7 @@ const QUEUE_LENGTH: usize = 4096;
 const MAX_GROUP: usize = 512;
 
 /// How long an operation waits at most for a group to join.
-const PATIENCE: Duration = Duration::from_millis(25);
+pub(super) const PATIENCE: Duration = Duration::from_millis(25);
 
 /// An operation and who waits for it.
 trait Operation: Send {
@@ -216,13 +216,22 @@ fn write(
     let _ = connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");
 }
 
-/// Runs a group, and what `join` adds to it meanwhile.
-fn finish(connection: &Connection, group: &mut Group, metrics: &StoreMetrics, join: impl FnMut(&mut Group)) {
+/// Runs a group, and what `join` adds to it meanwhile. Where another process keeps the database locked, what came while
+/// that was waited for fails too: nobody waits twice.
+fn finish(
+    connection: &Connection,
+    group: &mut Group,
+    metrics: &StoreMetrics,
+    mut join: impl FnMut(&mut Group),
+) {
     let began = Instant::now();
-    let committed = commit(connection, group, join);
+    let committed = commit(connection, group, &mut join);
     metrics.committed(group.len(), began.elapsed(), committed.is_ok());
     let committed = committed.map_err(|error| {
         roll_back(connection);
+        if is_busy(&error) {
+            join(group);
+        }
         StoreError::Unavailable(error.to_string())
     });
     let committed = committed.map(|decisions| {

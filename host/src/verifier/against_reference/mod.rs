@@ -22,7 +22,7 @@ use crate::{
     fake_network::{FakeNetwork, failure},
     fake_service::{Service, code_in, number},
     model::{FailureClass, Limit, Locale, PhoneNumber, SecurityCode, SessionToken},
-    store::RequestKey,
+    store::{RequestKey, StoreError},
 };
 
 /// When the service's clock begins.
@@ -150,21 +150,24 @@ impl Machine {
                 Answer::Counted(self.process().verifier.cleanup(age, dry_run).await.unwrap())
             }
             Step::Forget { number: n, dry_run } => {
-                Answer::Counted(self.process().store.forget(&number_of(n), dry_run).await.unwrap())
+                let process = self.process();
+                Answer::Counted(if dry_run {
+                    process.store.forget(&number_of(n), None).await.unwrap()
+                } else {
+                    process.forget(&number_of(n)).await.unwrap()
+                })
             }
         }
     }
 
     async fn register(&mut self, world: &World, n: usize, request: Option<usize>, fate: Fate) -> Answer {
         self.prepare(world, fate);
-        let request = RegisterRequest {
-            request: request.map(|key| RequestKey {
-                key: key.to_string(),
-                body: vec![u8::try_from(n).unwrap()],
-            }),
-            ..RegisterRequest::of(number_of(n), Locale::default())
-        };
-        let registered = self.process().verifier.register(request).await;
+        let key = request.map(|key| RequestKey {
+            key: key.to_string(),
+            body: vec![u8::try_from(n).unwrap()],
+        });
+        let request = RegisterRequest::of(number_of(n), Locale::default());
+        let registered = self.process().verifier.once(key).register(request).await;
         let answer = match &registered {
             Ok(registered) => {
                 let place = |given: &Option<Registered>| {
@@ -181,7 +184,7 @@ impl Machine {
             Err(RegisterError::AttemptsUsedUp { retry_after }) => Answer::AttemptsUsedUp(*retry_after),
             Err(RegisterError::TooManySessions { retry_after }) => Answer::TooManySessions(*retry_after),
             Err(RegisterError::LimitReached { retry_after, .. }) => Answer::LimitReached(*retry_after),
-            Err(RegisterError::KeyReused) => Answer::KeyReused,
+            Err(RegisterError::Store(StoreError::KeyReused)) => Answer::KeyReused,
             Err(error) => panic!("{error}"),
         };
         if world.sessions() > self.given.len() {

@@ -320,14 +320,20 @@ impl World {
         if session.end == Some(Status::Cancelled)
             || (session.own_attempts == 0 && !(session.joined && code.failures < max))
         {
-            return Answer::Verdict(Verdict::TooManyAttempts);
+            // Whoever verified a number is told so for good.
+            return Answer::Verdict(if session.end == Some(Status::Verified) && only_once {
+                Verdict::AlreadyVerified
+            } else {
+                Verdict::TooManyAttempts
+            });
         }
         // By its id, a code that is over is no longer anybody's number's.
         let is_over = code.used || now > code.expires_at;
         if !(right || by_id && is_over) {
             self.guessed[session.number].push(now);
         }
-        session.own_attempts = session.own_attempts.saturating_sub(1);
+        let own_attempts = session.own_attempts;
+        session.own_attempts = own_attempts.saturating_sub(1);
         code.failures += 1;
         Answer::Verdict(if !right {
             Verdict::Invalid
@@ -338,7 +344,7 @@ impl World {
         } else {
             code.failures -= 1;
             code.used = true;
-            session.own_attempts = max;
+            session.own_attempts = own_attempts;
             session.end = Some(Status::Verified);
             Verdict::Valid
         })

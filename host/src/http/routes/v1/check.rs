@@ -10,6 +10,7 @@ use super::Id;
 use crate::{
     http::{App, body::Fields, error::ApiError, json::Json, problem::Problem, routes::client, schema},
     model::{SecurityCode, SessionToken, Status, Verdict},
+    store::RequestKey,
 };
 
 const UNKNOWN_FIELD: &str =
@@ -58,7 +59,16 @@ impl CheckBody {
     path = "/v1/verifications/{id}/check",
     operation_id = "check_security_code",
     tag = "verifications",
-    params(("id" = inline(Id), Path)),
+    params(
+        ("id" = inline(Id), Path),
+        (
+            "Idempotency-Key" = Option<String>,
+            Header,
+            min_length = 1,
+            max_length = 255,
+            description = "With the same key and body the first answer comes again, for 24 hours, and nothing is judged.",
+        ),
+    ),
     request_body = CheckBody,
     responses(
         (status = 200, description = "The code is right.", body = CheckedBody),
@@ -70,11 +80,12 @@ pub(in crate::http) async fn check(
     request: Request,
 ) -> Result<Json<CheckedBody>, Problem> {
     let client = client(&request, &app.trusted_proxies);
+    let key: Option<RequestKey> = request.extensions().get().cloned();
     let CheckBody {
         session_token,
         security_code,
     } = CheckBody::read(Fields::read_json(request, app.read_timeout).await?)?;
-    let verifier = &app.live.get().verifier;
+    let verifier = app.live.get().verifier.once(key);
     let judged = verifier
         .check_by_id(id, client, session_token, security_code)
         .await;

@@ -10,6 +10,7 @@ use utoipa::{
 };
 
 use crate::{
+    clock::Clock,
     http::{
         App,
         answer::NON_FIELD,
@@ -48,10 +49,10 @@ pub(in crate::http) struct DecisionBody {
     reasons: Vec<String>,
 }
 
-impl From<Decision> for DecisionBody {
-    fn from(decision: Decision) -> Self {
+impl DecisionBody {
+    fn of(decision: Decision, clock: &Clock) -> Self {
         Self {
-            at: decision.at.rfc3339(),
+            at: clock.shown(decision.at).rfc3339(),
             number: decision.number,
             country: decision.country,
             action: decision.action.as_str(),
@@ -79,7 +80,10 @@ pub(in crate::http) async fn show(
     let Latest { last } = Latest::read(query.as_deref().unwrap_or_default()).map_err(ApiError::Fields)?;
     let decisions = app.live.get().verifier.decisions(last).await;
     let decisions = decisions.map_err(ApiError::Store)?;
-    let decisions = decisions.into_iter().map(DecisionBody::from).collect();
+    let decisions = decisions.into_iter();
+    let decisions = decisions
+        .map(|decision| DecisionBody::of(decision, &app.clock))
+        .collect();
     Ok(Json(DecisionsBody { decisions }))
 }
 

@@ -18,9 +18,9 @@ use utoipa::{
 };
 
 use crate::{
-    clock::UnixMillis,
+    clock::{Clock, UnixMillis},
     http::{error::ApiError, problem::Problem, schema},
-    model::{Verification, VerificationId},
+    model::{Delivery, Verification, VerificationId},
 };
 
 /// A verification, without its number and its code.
@@ -59,25 +59,32 @@ pub(in crate::http) struct VerificationBody {
 pub(in crate::http) struct DeliveryBody {
     #[schema(schema_with = schema::delivery)]
     status: &'static str,
-    /// The backend that sends.
-    #[schema(example = "nexmo.NexmoBackend")]
-    backend: String,
+    /// The backend that it was sent with, or while it is `pending` will be. Not there where that is not known.
+    #[schema(example = "nexmo.NexmoBackend", nullable = false)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    backend: Option<String>,
 }
 
 impl VerificationBody {
-    fn of(verification: &Verification, client_ref: Option<String>, backend: &str) -> Self {
+    /// `serving`: the backend that serves now.
+    fn of(verification: &Verification, client_ref: Option<String>, serving: &str, clock: &Clock) -> Self {
+        let shown = |at: UnixMillis| clock.shown(at).rfc3339();
+        let backend = verification.backend.clone();
+        let is_pending = verification.delivery == Delivery::Pending;
         Self {
             id: verification.id.to_string(),
             status: verification.status.as_str(),
-            created_at: verification.created_at.rfc3339(),
-            expires_at: verification.expires_at.rfc3339(),
-            verified_at: verification.verified_at.map(UnixMillis::rfc3339),
+            created_at: shown(verification.created_at),
+            expires_at: shown(verification.expires_at),
+            verified_at: verification.verified_at.map(shown),
             // Whoever waits until then must not come too early.
-            resend_at: verification.resend_at.map(|at| at.whole_second().rfc3339()),
+            resend_at: verification
+                .resend_at
+                .map(|at| clock.shown(at).whole_second().rfc3339()),
             attempts_remaining: verification.attempts_remaining,
             delivery: DeliveryBody {
                 status: verification.delivery.as_str(),
-                backend: backend.to_owned(),
+                backend: backend.or_else(|| is_pending.then(|| serving.to_owned())),
             },
             client_ref,
         }

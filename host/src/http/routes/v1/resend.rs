@@ -17,6 +17,7 @@ use crate::{
         schema::{self, MAX_LOCALE},
     },
     model::Locale,
+    store::RequestKey,
 };
 
 const UNKNOWN_FIELD: &str = "There is a field that is not known here: only locale is known.";
@@ -52,7 +53,16 @@ impl ResendBody {
     path = "/v1/verifications/{id}/resend",
     operation_id = "resend_security_code",
     tag = "verifications",
-    params(("id" = inline(Id), Path)),
+    params(
+        ("id" = inline(Id), Path),
+        (
+            "Idempotency-Key" = Option<String>,
+            Header,
+            min_length = 1,
+            max_length = 255,
+            description = "With the same key and body the first answer comes again, for 24 hours, and nothing is sent.",
+        ),
+    ),
     request_body = ResendBody,
     responses(
         (status = 200, description = "The SMS is sent.", body = VerificationBody),
@@ -65,12 +75,13 @@ pub(in crate::http) async fn resend(
 ) -> Result<Json<VerificationBody>, Problem> {
     let headers = request.headers().clone();
     let client = client(&request, &app.trusted_proxies);
+    let key: Option<RequestKey> = request.extensions().get().cloned();
     let body = ResendBody::read(Fields::read_json(request, app.read_timeout).await?)?;
     let live = app.live.get();
     let locale = body.locale.unwrap_or_else(|| locale(&headers));
     let found = live.verifier.find(id).await.map_err(ApiError::Store)?;
     let (_, client_ref) = found.ok_or(ApiError::NoVerification)?;
-    let verification = live.verifier.resend(id, client, &locale).await;
+    let verification = live.verifier.once(key).resend(id, client, &locale).await;
     let verification = verification.map_err(ApiError::Resend)?;
-    Ok(shown(&live, &verification, client_ref))
+    Ok(shown(&app, &live, &verification, client_ref))
 }

@@ -8,6 +8,7 @@ use super::{Id, VerificationBody};
 use crate::{
     http::{App, Generation, error::ApiError, json::Json, keys::KeyName, problem::Problem},
     model::Verification,
+    store::RequestKey,
 };
 
 /// How a verification stands
@@ -28,7 +29,7 @@ pub(in crate::http) async fn show(
     let live = app.live.get();
     let found = live.verifier.find(id).await.map_err(ApiError::Store)?;
     let (verification, client_ref) = found.ok_or(ApiError::NoVerification)?;
-    Ok(shown(&live, &verification, client_ref))
+    Ok(shown(&app, &live, &verification, client_ref))
 }
 
 /// Cancel a verification
@@ -40,7 +41,16 @@ pub(in crate::http) async fn show(
     path = "/v1/verifications/{id}",
     operation_id = "cancel_verification",
     tag = "verifications",
-    params(("id" = inline(Id), Path)),
+    params(
+        ("id" = inline(Id), Path),
+        (
+            "Idempotency-Key" = Option<String>,
+            Header,
+            min_length = 1,
+            max_length = 255,
+            description = "With the same key the first answer comes again, for 24 hours, and nothing is done.",
+        ),
+    ),
     responses(
         (status = 200, description = "How it stands.", body = VerificationBody),
     ),
@@ -48,6 +58,7 @@ pub(in crate::http) async fn show(
 pub(in crate::http) async fn cancel(
     State(app): State<Arc<App>>,
     key: Option<Extension<KeyName>>,
+    request: Option<Extension<RequestKey>>,
     Id(id): Id,
 ) -> Result<Json<VerificationBody>, Problem> {
     let live = app.live.get();
@@ -59,15 +70,22 @@ pub(in crate::http) async fn cancel(
     find().await?;
     let name = key.map(|Extension(KeyName(name))| name).unwrap_or_default();
     let actor = format!("api:{name}");
-    live.verifier.cancel(id, actor).await.map_err(ApiError::Store)?;
+    let verifier = live.verifier.once(request.map(|Extension(request)| request));
+    verifier.cancel(id, actor).await.map_err(ApiError::Store)?;
     let (verification, client_ref) = find().await?;
-    Ok(shown(&live, &verification, client_ref))
+    Ok(shown(&app, &live, &verification, client_ref))
 }
 
 pub(super) fn shown(
+    app: &App,
     live: &Generation,
     verification: &Verification,
     client_ref: Option<String>,
 ) -> Json<VerificationBody> {
-    Json(VerificationBody::of(verification, client_ref, &live.backend.name))
+    Json(VerificationBody::of(
+        verification,
+        client_ref,
+        &live.backend.name,
+        &app.clock,
+    ))
 }

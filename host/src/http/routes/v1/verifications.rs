@@ -5,13 +5,12 @@ use std::sync::Arc;
 use axum::{
     Extension,
     extract::{Request, State},
-    http::{HeaderMap, StatusCode, header},
+    http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
-use zeroize::Zeroizing;
 
 use super::VerificationBody;
 use crate::{
@@ -19,14 +18,13 @@ use crate::{
         App, Generation,
         access::Began,
         body::Fields,
-        error::{ApiError, FieldError},
-        keys::KeyName,
+        error::ApiError,
         problem::Problem,
         routes::{client, locale, phone_number},
         schema::{self, MAX_LOCALE},
     },
-    model::{Delivery, Locale, PhoneNumber, Verification, VerificationId, context},
-    store::{Answer, RequestKey},
+    model::{Locale, PhoneNumber, VerificationId, context},
+    store::RequestKey,
     verifier::RegisterRequest,
 };
 
@@ -35,9 +33,6 @@ const UNKNOWN_FIELD: &str =
 
 /// The most characters of a `client_ref`.
 pub(in crate::http) const MAX_CLIENT_REF: usize = 128;
-/// The most characters of an `Idempotency-Key`.
-const MAX_IDEMPOTENCY_KEY: usize = 255;
-const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
 /// What to verify.
 #[derive(ToSchema)]
@@ -54,8 +49,8 @@ pub(in crate::http) struct NewVerificationBody {
 }
 
 impl NewVerificationBody {
-    /// What is wrong is added to `errors`, which may hold faults of the head already.
-    fn read(mut fields: Fields, live: &Generation, mut errors: Vec<FieldError>) -> Result<Self, ApiError> {
+    fn read(mut fields: Fields, live: &Generation) -> Result<Self, ApiError> {
+        let mut errors = Vec::new();
         let number = fields.text("phone_number", &mut errors);
         let number = phone_number(number, live.default_region, &mut errors);
         let locale = fields.optional_text("locale", MAX_LOCALE, &mut errors);
@@ -115,78 +110,39 @@ pub(in crate::http) struct BegunBody {
 )]
 pub(in crate::http) async fn create(
     State(app): State<Arc<App>>,
-    name: Option<Extension<KeyName>>,
     request: Request,
 ) -> Result<Response, Problem> {
     let headers = request.headers().clone();
     let client = client(&request, &app.trusted_proxies);
+    let key: Option<RequestKey> = request.extensions().get().cloned();
     let fields = Fields::read_json(request, app.read_timeout).await?;
     let live = app.live.get();
-    let content = fields.digestible();
-    let mut errors = Vec::new();
-    let key = idempotency_key(&headers, &mut errors);
-    let body = NewVerificationBody::read(fields, &live, errors)?;
-    // Whoever chose the same key is another, and may not have the answer: where callers have no names, by their address.
-    let address = client.map(|client| client.to_string());
-    let asker = name
-        .map(|Extension(KeyName(name))| name.to_string())
-        .or(address)
-        .unwrap_or_default();
+    let body = NewVerificationBody::read(fields, &live)?;
     let request = RegisterRequest {
         number: body.phone_number,
         client,
         locale: body.locale.unwrap_or_else(|| locale(&headers)),
         context: body.context,
         client_ref: body.client_ref,
-        request: key.map(|key| RequestKey {
-            key: format!("{asker}\n{key}"),
-            body: content,
-        }),
     };
-    let may_come_again = request.request.is_some();
-    let registered = live.verifier.register(request).await;
-    let mut registered = registered.map_err(ApiError::Register)?;
-    if let Some(answer) = registered.answer.take() {
-        return Ok(created(registered.id, answer));
-    }
-    let (found, client_ref) = live
-        .verifier
-        .find(registered.id)
-        .await
-        .map_err(ApiError::Store)?
-        .ok_or(ApiError::NoVerification)?;
-    let verification = Verification {
-        // It may not be recorded yet.
-        delivery: Delivery::Sent,
-        ..found
-    };
+    let registered = live.verifier.once(key).register(request).await;
+    let registered = registered.map_err(ApiError::Register)?;
+    let found = live.verifier.find(registered.id).await.map_err(ApiError::Store)?;
+    let (verification, client_ref) = found.ok_or(ApiError::NoVerification)?;
+    let serving = &live.backend.name;
     let begun = BegunBody {
-        verification: VerificationBody::of(&verification, client_ref, &live.backend.name),
+        verification: VerificationBody::of(&verification, client_ref, serving, &app.clock),
         session_token: registered.session_token.expose().to_owned(),
     };
-    let answer = serde_json::to_string(&begun).map_err(|_| ApiError::Defect)?;
-    let answer = Answer(Zeroizing::new(answer));
-    if may_come_again {
-        live.verifier.keep_answer(registered.id, answer.clone()).await;
-    }
-    Ok(created(registered.id, answer))
+    let body = serde_json::to_string(&begun).map_err(|_| ApiError::Defect)?;
+    Ok(created(registered.id, body))
 }
 
-fn created(id: VerificationId, Answer(body): Answer) -> Response {
+fn created(id: VerificationId, body: String) -> Response {
     let headers = [
         (header::CONTENT_TYPE, "application/json".to_owned()),
         (header::LOCATION, format!("/v1/verifications/{id}")),
     ];
     let began = Extension(Began(id));
-    (StatusCode::CREATED, began, headers, body.to_string()).into_response()
-}
-
-/// Printable ASCII, as a header is.
-fn idempotency_key(headers: &HeaderMap, errors: &mut Vec<FieldError>) -> Option<String> {
-    let key = headers.get(IDEMPOTENCY_KEY)?.to_str().unwrap_or_default().trim();
-    if (1..=MAX_IDEMPOTENCY_KEY).contains(&key.len()) {
-        return Some(key.to_owned());
-    }
-    errors.push(("Idempotency-Key", "Must be 1 to 255 characters of ASCII."));
-    None
+    (StatusCode::CREATED, began, headers, body).into_response()
 }

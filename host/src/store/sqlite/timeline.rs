@@ -1,0 +1,93 @@
+//! The service time of the processes on a database, kept over their restarts.
+//!
+//! While the machine runs, its steady time tells how long a process was away, whatever the wall clock says meanwhile. After
+//! a restart of the machine only the wall clock does. If that is behind what is in the database, nobody knows how long the
+//! machine was off: then so much time passes at once that every code has ended.
+
+use std::time::Duration;
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::{Fault, retention::time_of};
+use crate::{
+    clock::{Clock, Timeline, UnixMillis},
+    model::limits::HORIZON,
+};
+
+/// Clocks of processes that agree differ by less.
+const TOLERANCE: Duration = Duration::from_secs(1);
+
+/// Has the clock of a process that begins go on where the others on the database are. Returns whether they should be told.
+pub(super) fn join(connection: &Connection, clock: &Clock) -> Result<bool, Fault> {
+    let known = read(connection)?;
+    let follows = known.as_ref().is_some_and(|known| clock.follow(known));
+    if let Some(latest) = latest(connection)?
+        && latest > clock.now().plus(TOLERANCE)
+    {
+        clock.not_before(if follows { latest } else { latest.plus(HORIZON) });
+    }
+    Ok(is_news(clock.timeline().as_ref(), known.as_ref()))
+}
+
+/// Has the clock agree with the others, and tells them if it is ahead.
+pub(super) fn share(connection: &Connection, clock: &Clock) -> Result<(), Fault> {
+    let known = read(connection)?;
+    if let Some(known) = &known {
+        clock.follow(known);
+    }
+    match clock.timeline() {
+        Some(own) if is_news(Some(&own), known.as_ref()) => write(connection, &own),
+        _ => Ok(()),
+    }
+}
+
+/// Whether there is something to share, without a look at the database that others would wait for.
+pub(super) fn has_news(connection: &Connection, clock: &Clock) -> Result<bool, Fault> {
+    let known = read(connection)?;
+    if let Some(known) = &known {
+        clock.follow(known);
+    }
+    Ok(is_news(clock.timeline().as_ref(), known.as_ref()))
+}
+
+fn is_news(own: Option<&Timeline>, known: Option<&Timeline>) -> bool {
+    let tolerance = u64::try_from(TOLERANCE.as_millis()).unwrap_or(u64::MAX);
+    match (own, known) {
+        (None, _) => false,
+        (Some(_), None) => true,
+        (Some(own), Some(known)) => {
+            own.boot != known.boot || own.lead_ms > known.lead_ms.saturating_add(tolerance)
+        }
+    }
+}
+
+fn read(connection: &Connection) -> Result<Option<Timeline>, Fault> {
+    let found = connection
+        .prepare_cached("SELECT boot, lead_ms FROM timeline")?
+        .query_row([], |row| {
+            let lead_ms: i64 = row.get(1)?;
+            Ok(Timeline {
+                boot: row.get(0)?,
+                lead_ms: u64::try_from(lead_ms).unwrap_or(0),
+            })
+        })
+        .optional()?;
+    Ok(found)
+}
+
+fn write(connection: &Connection, own: &Timeline) -> Result<(), Fault> {
+    connection.prepare_cached("DELETE FROM timeline")?.execute([])?;
+    connection
+        .prepare_cached("INSERT INTO timeline (boot, lead_ms) VALUES (?1, ?2)")?
+        .execute(params![own.boot, i64::try_from(own.lead_ms).unwrap_or(i64::MAX)])?;
+    Ok(())
+}
+
+/// When the latest verification began.
+fn latest(connection: &Connection) -> Result<Option<UnixMillis>, Fault> {
+    let id = connection
+        .prepare_cached("SELECT id FROM verification ORDER BY id DESC LIMIT 1")?
+        .query_row([], |row| row.get::<_, [u8; 16]>(0))
+        .optional()?;
+    Ok(id.map(|id| time_of(&id)))
+}
