@@ -20,6 +20,7 @@ pub mod entropy;
 mod fake_network;
 #[cfg(test)]
 mod fake_service;
+pub mod files;
 pub mod http;
 pub mod kit;
 pub mod metrics;

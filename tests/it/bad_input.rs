@@ -249,7 +249,8 @@ fn a_daemon_that_cannot_run_says_everything_at_once() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let ran = Site::new().run(&["serve", "--listen", &address]);
-    assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""), "{ran:#?}");
+    // The other process may end.
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(1), ""), "{ran:#?}");
     assert!(
         ran.stderr.contains(&format!("cannot listen on {address}")),
         "{ran:#?}"

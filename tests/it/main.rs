@@ -14,6 +14,7 @@ mod commands;
 mod custom_backend;
 mod drop_in;
 mod every_answer;
+mod files;
 mod golden;
 mod guard;
 mod idempotency;
@@ -37,6 +38,7 @@ mod scopes;
 mod send;
 mod settings;
 mod shutdown;
+mod starts;
 mod test_numbers;
 mod texts;
 #[cfg(target_os = "linux")]

@@ -11,7 +11,7 @@ use std::{
 
 use super::{
     name::is_library_name,
-    refusal::{Refusal, code, hint, list},
+    refusal::{Refusal, code, hint, list, nearest},
 };
 
 /// A file that is named as a library.
@@ -31,7 +31,11 @@ pub(super) fn all(directories: &[PathBuf]) -> (Vec<Found>, Vec<(PathBuf, Refusal
             Err(refusal) => refused.push((directory.clone(), refusal)),
             Ok(files) => {
                 for (stem, mut paths) in files {
-                    if found.iter().any(|known| known.stem == stem) {
+                    if let Some(first) = found.iter().find(|known| known.stem == stem) {
+                        refused.extend(paths.into_iter().map(|path| {
+                            let refusal = hidden(&path, &first.path);
+                            (path, refusal)
+                        }));
                         continue;
                     }
                     if paths.len() > 1 {
@@ -44,6 +48,28 @@ pub(super) fn all(directories: &[PathBuf]) -> (Vec<Found>, Vec<(PathBuf, Refusal
         }
     }
     (found, refused)
+}
+
+/// Why each further file of a library is not used, beside the one that is.
+pub(super) fn hidden_by(directories: &[PathBuf], used: &Found) -> Vec<Refusal> {
+    let files = directories.iter().filter_map(|directory| scan(directory).ok());
+    let others = files.filter_map(|mut files| files.remove(&used.stem)).flatten();
+    others
+        .filter(|path| *path != used.path)
+        .map(|path| hidden(&path, &used.path))
+        .collect()
+}
+
+fn hidden(path: &Path, first: &Path) -> Refusal {
+    Refusal::new(
+        code::HIDDEN,
+        format!(
+            "{} is not used, for {} has the same name and lies in a directory that [plugins] directories names before; \
+             remove one of the two",
+            path.display(),
+            first.display()
+        ),
+    )
 }
 
 /// The file of one library.
@@ -89,16 +115,18 @@ pub(super) fn one(directories: &[PathBuf], stem: &str) -> Result<Found, Vec<Refu
         Refusal::new(
             code::NO_LIBRARIES,
             format!(
-                "no library lies in {searched}; put {file} there, or name another directory in [plugins] directories"
+                "no library lies in {searched}{}; put {file} there, or name another directory in [plugins] directories",
+                near_misses(directories, stem)
             ),
         )
     } else {
         Refusal::new(
             code::UNKNOWN_LIBRARY,
             format!(
-                "no library {stem} lies in {searched}, only {}{}; put {file} there, or correct BACKEND",
+                "no library {stem} lies in {searched}, only {}{}{}; put {file} there, or correct BACKEND",
                 list(&known),
                 hint(stem, known.iter().map(String::as_str)),
+                near_misses(directories, stem),
             ),
         )
     };
@@ -142,6 +170,54 @@ fn scan(directory: &Path) -> Result<BTreeMap<String, Vec<PathBuf>>, Refusal> {
         paths.sort();
     }
     Ok(files)
+}
+
+/// Files that are named almost as a library of this name would be, with why they are not taken for it.
+fn near_misses(directories: &[PathBuf], stem: &str) -> String {
+    let entries = directories
+        .iter()
+        .filter_map(|directory| std::fs::read_dir(directory).ok());
+    let mut names: Vec<String> = entries
+        .flatten()
+        .flatten()
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .filter(|name| stem_of(name).is_none() && is_near(name, stem))
+        .collect();
+    names.sort();
+    names.dedup();
+    names.truncate(MAX_NEAR_MISSES);
+    match names.as_slice() {
+        [] => String::new(),
+        [name] => format!(
+            "; {name} does, but a library is named with a-z, 0-9 and _ before {DLL_SUFFIX} and nothing after: rename it"
+        ),
+        names => format!(
+            "; {} do, but a library is named with a-z, 0-9 and _ before {DLL_SUFFIX} and nothing after: rename the right \
+             one",
+            list(names)
+        ),
+    }
+}
+
+/// How many of them are told.
+const MAX_NEAR_MISSES: usize = 5;
+
+/// Whether a file may be meant for the library of this name: `libacme.so.1.0`, `libacme-sms.so`, `LibAcme.SO`, `acme.dll`.
+fn is_near(file_name: &str, stem: &str) -> bool {
+    let name = file_name.to_lowercase();
+    let mut parts = name.split('.');
+    let first = parts.next().unwrap_or_default();
+    let is_library = parts.any(|part| ["so", "dylib", "dll", "a", "rlib", "bundle"].contains(&part));
+    let plain = first
+        .strip_prefix("lib")
+        .filter(|rest| !rest.is_empty())
+        .unwrap_or(first);
+    let begins = |plain: &str| {
+        let rest = plain.strip_prefix(stem);
+        rest.is_some_and(|rest| !rest.starts_with(|next: char| next.is_ascii_alphanumeric()))
+    };
+    let meant = plain.replace(['-', ' '], "_");
+    is_library && (begins(&meant) || begins(first) || nearest(&meant, [stem]).is_some())
 }
 
 /// `nexmo` of `libnexmo.so` and of `nexmo.so`.
@@ -206,7 +282,43 @@ mod tests {
         assert_eq!(one(&directories, "nexmo").unwrap().path, path);
         let (found, refused) = all(&directories);
         assert_eq!(found.iter().map(|found| &found.path).collect::<Vec<_>>(), [&path]);
-        assert_eq!(refused, []);
+        let later = third.path().join(library("nexmo"));
+        assert_eq!(refused, [(later.clone(), hidden(&later, &path))]);
+        assert_eq!(hidden_by(&directories, &found[0]), [hidden(&later, &path)]);
+        let sentence = hidden(&later, &path).sentence;
+        assert!(
+            sentence.starts_with(&format!(
+                "{} is not used, for {} has",
+                later.display(),
+                path.display()
+            )),
+            "{sentence}"
+        );
+    }
+
+    #[test]
+    fn a_file_that_is_named_almost_as_a_library_is_told() {
+        for name in [
+            format!("{}.1.0", library("acme")),
+            format!("{DLL_PREFIX}acme-sms{DLL_SUFFIX}"),
+            format!("{DLL_PREFIX}Acme{DLL_SUFFIX}"),
+            format!("ACME{}", DLL_SUFFIX.to_uppercase()),
+            "libacme.a".to_owned(),
+            "acme.dylib.old".to_owned(),
+            format!("libAcmee{DLL_SUFFIX}"),
+        ] {
+            let directory = directory(&[&name, "README.md"]);
+            let told = refusal(&[directory.path().to_owned()], "acme").sentence;
+            assert!(
+                told.contains(&format!("; {name} does, but a library is named")),
+                "{name}: {told}"
+            );
+        }
+        for other in ["acme.txt", "acmetools", "libpacme.so.1", "acme"] {
+            let directory = directory(&[other]);
+            let told = refusal(&[directory.path().to_owned()], "nexmo").sentence;
+            assert!(!told.contains("does, but"), "{other}: {told}");
+        }
     }
 
     #[test]
@@ -223,13 +335,19 @@ mod tests {
         std::fs::write(directory.path().join("deeper").join(library("nexmo")), "").unwrap();
         let directories = [directory.path().to_owned()];
         assert_eq!(all(&directories), (vec![], vec![]));
-        assert_eq!(
-            refusal(&directories, "nexmo").sentence,
-            format!(
-                "no library lies in {}; put {} there, or name another directory in [plugins] directories",
-                directory.path().display(),
+        let told = refusal(&directories, "nexmo");
+        assert_eq!(told.code, code::NO_LIBRARIES);
+        assert!(
+            told.sentence
+                .starts_with(&format!("no library lies in {}; ", directory.path().display())),
+            "{told}"
+        );
+        assert!(
+            told.sentence.ends_with(&format!(
+                "put {} there, or name another directory in [plugins] directories",
                 library("nexmo")
-            )
+            )),
+            "{told}"
         );
     }
 

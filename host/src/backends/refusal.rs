@@ -4,6 +4,8 @@
 
 use serde::Serialize;
 
+use crate::files::{self, Fault};
+
 /// A stable code, and one sentence with what was found, what was needed and what to do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
 #[error("{code}: {sentence}")]
@@ -12,6 +14,10 @@ pub struct Refusal {
     pub code: &'static str,
     /// For the operator.
     pub sentence: String,
+    /// Whether it may be otherwise a while later, without a change by anybody: a disk that was full, a process that was
+    /// killed.
+    #[serde(skip)]
+    pub may_pass: bool,
 }
 
 impl Refusal {
@@ -19,6 +25,28 @@ impl Refusal {
         Self {
             code,
             sentence: sentence.into(),
+            may_pass: code::MAY_PASS.contains(&code),
+        }
+    }
+
+    /// One for what the system says of a file.
+    pub(super) fn of_error(code: &'static str, sentence: impl Into<String>, error: &std::io::Error) -> Self {
+        Self {
+            may_pass: files::may_pass(error),
+            ..Self::new(code, sentence)
+        }
+    }
+
+    /// One for a fault of a file, with the code for what is unlike anything else.
+    pub(super) fn of_fault(other: &'static str, fault: &Fault) -> Self {
+        let code = match fault {
+            fault if fault.is_judgement() && fault.is_owner() => code::WRONG_OWNER,
+            fault if fault.is_judgement() => code::WRITABLE_BY_OTHERS,
+            _ => other,
+        };
+        Self {
+            may_pass: fault.may_pass(),
+            ..Self::new(code, fault.to_string())
         }
     }
 }
@@ -44,6 +72,8 @@ pub mod code {
     pub const NO_LIBRARIES: &str = "P109";
     /// The directories hold no library of that name.
     pub const UNKNOWN_LIBRARY: &str = "P110";
+    /// A library of the same name lies in an earlier directory.
+    pub const HIDDEN: &str = "P111";
     /// Not an object file of this operating system.
     pub const NOT_AN_OBJECT: &str = "P201";
     /// Built for another processor.
@@ -124,6 +154,17 @@ pub mod code {
     pub const WORKER_FORBIDDEN: &str = "P713";
     /// The system has no memory for a worker process.
     pub const SYSTEM_MEMORY: &str = "P714";
+
+    /// Those that may be otherwise the next time, whatever a library is like.
+    pub(super) const MAY_PASS: [&str; 7] = [
+        TOO_SLOW,
+        WORKER_DIED,
+        WORKER_MEMORY,
+        WORKER_CONTRACT,
+        QUARANTINED,
+        WORKER_UNRESPONSIVE,
+        WORKER_NOT_STARTED,
+    ];
 
     /// The code of a refusal that a worker process told.
     #[cfg(unix)]

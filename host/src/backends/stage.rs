@@ -8,7 +8,7 @@
 
 use std::{
     env::consts::DLL_SUFFIX,
-    fs::{self, DirBuilder, Permissions},
+    fs,
     io::{self, Write},
     path::{Path, PathBuf},
 };
@@ -17,6 +17,7 @@ use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 
 use super::refusal::{Refusal, code};
+use crate::files::{self, Fault, Subject};
 
 /// The hash that names a library's content, in lower-case hex.
 pub(super) fn sha256(bytes: &[u8]) -> String {
@@ -34,87 +35,137 @@ pub(super) fn discard(directory: &Path, sha256: &str) {
     let _ = fs::remove_file(copy(directory, sha256));
 }
 
-/// Copies `bytes` to where they are opened from, unless they lie there already.
-pub(super) fn stage(directory: &Path, sha256: &str, bytes: &[u8]) -> Result<PathBuf, Refusal> {
-    let path = copy(directory, sha256);
-    write(directory, &path, bytes).map_err(|error| {
-        Refusal::new(
-            code::NOT_STAGED,
-            format!(
-                "no private copy of the library can be made in {}: {error}; name a directory that only this user \
-                 can write to",
-                directory.display()
-            ),
-        )
-    })?;
-    // The loader wants an absolute path: a bare name would be searched for in the system's directories.
-    fs::canonicalize(&path).map_err(|error| Refusal::new(code::NOT_STAGED, error.to_string()))
+/// A private copy, open, so that it can be made again whatever becomes of its name.
+#[derive(Debug)]
+pub(super) struct Staged {
+    /// Absolute, links followed: the system's loader would search for a bare name in its own directories.
+    pub(super) path: PathBuf,
+    #[cfg_attr(not(unix), allow(dead_code, reason = "no worker process is started from it"))]
+    file: fs::File,
 }
 
-/// Makes the copy at `path` again out of its open file, if somebody has deleted it.
-#[cfg(unix)]
-pub(super) fn restore(path: &Path, staged: &fs::File) -> Result<(), Refusal> {
-    use std::os::unix::fs::FileExt;
-
-    if path.exists() {
-        return Ok(());
-    }
-    let again = || {
-        let length = usize::try_from(staged.metadata()?.len()).map_err(io::Error::other)?;
-        let mut bytes = vec![0; length];
-        staged.read_exact_at(&mut bytes, 0)?;
-        write(path.parent().unwrap_or(Path::new("/")), path, &bytes)
-    };
-    again().map_err(|error| {
-        let sentence = format!(
-            "the private copy {} is gone and cannot be made again: {error}",
-            path.display()
-        );
-        Refusal::new(code::NOT_STAGED, sentence)
+/// Copies `bytes` to where they are opened from, unless they lie there already.
+pub(super) fn stage(directory: &Path, sha256: &str, bytes: &[u8]) -> Result<Staged, Refusal> {
+    let folder = files::private_folder(directory, Subject::PrivateCopies);
+    let staged = folder
+        .map_err(Trouble::Fault)
+        .and_then(|folder| place(&folder, sha256, bytes));
+    staged.map_err(|trouble| {
+        let shown = directory.display();
+        match trouble {
+            Trouble::Fault(fault) if fault.is_judgement() => Refusal::new(
+                code::NOT_STAGED,
+                format!("no private copy of the library can be made in {shown}: {fault}"),
+            ),
+            trouble => {
+                let error = trouble.error();
+                let told = files::told(&error, "name a directory that only this user can write to");
+                let sentence = format!("no private copy of the library can be made in {shown}: {told}");
+                Refusal::of_error(code::NOT_STAGED, sentence, &error)
+            }
+        }
     })
 }
 
-fn write(directory: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
-    own(directory)?;
-    // Read again rather than trusted: a full disk may have cut it off.
-    if fs::read(path).is_ok_and(|staged| staged == bytes) {
-        return Ok(());
-    }
-    let mut file = tempfile::Builder::new()
-        .prefix(".staging-")
-        .tempfile_in(directory)?;
-    file.write_all(bytes)?;
-    readable_only(file.as_file())?;
-    file.persist(path)?;
-    Ok(())
+enum Trouble {
+    Fault(Fault),
+    Io(io::Error),
 }
 
-/// Makes the directory, or makes sure that nobody else can write to it.
-#[cfg(unix)]
-fn own(directory: &Path) -> io::Result<()> {
-    use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+impl From<io::Error> for Trouble {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
 
-    DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-    let metadata = fs::metadata(directory)?;
-    if metadata.uid() != rustix::process::geteuid().as_raw() {
-        return Err(io::Error::other(format!("it belongs to user {}", metadata.uid())));
+impl Trouble {
+    fn error(self) -> io::Error {
+        match self {
+            Self::Io(error) => error,
+            Self::Fault(fault) => fault.into_io().unwrap_or_else(io::Error::other),
+        }
     }
-    if metadata.mode() & 0o077 != 0 {
-        fs::set_permissions(directory, Permissions::from_mode(0o700))?;
+}
+
+/// The copy in a folder that was judged.
+fn place(folder: &Path, sha256: &str, bytes: &[u8]) -> Result<Staged, Trouble> {
+    let path = copy(folder, sha256);
+    if let Some(file) = whole(&path, bytes) {
+        return Ok(Staged { path, file });
     }
-    Ok(())
+    let mut file = tempfile::Builder::new().prefix(".staging-").tempfile_in(folder)?;
+    file.write_all(bytes)?;
+    readable_only(file.as_file())?;
+    file.persist(&path).map_err(|error| error.error)?;
+    match whole(&path, bytes) {
+        Some(file) => Ok(Staged { path, file }),
+        None => Err(io::Error::other(format!("{} was changed while it was made", path.display())).into()),
+    }
+}
+
+/// The file, if it holds these bytes, and nobody else can have a hand in it. Read again rather than trusted: a full disk
+/// may have cut it off.
+fn whole(path: &Path, bytes: &[u8]) -> Option<fs::File> {
+    let file = files::open(path, Subject::PrivateCopies).ok()?;
+    if !is_ours_alone(&file.metadata().ok()?) {
+        return None;
+    }
+    let mut found = Vec::new();
+    files::read_into(file.try_clone().ok()?, path, Subject::PrivateCopies, &mut found).ok()?;
+    (found == bytes).then_some(file)
+}
+
+/// Under one name only, and this user's: else somebody may write it under another.
+#[cfg(unix)]
+fn is_ours_alone(found: &fs::Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt;
+
+    found.nlink() == 1 && found.uid() == rustix::process::geteuid().as_raw()
 }
 
 #[cfg(not(unix))]
-fn own(directory: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).create(directory)
+fn is_ours_alone(_found: &fs::Metadata) -> bool {
+    true
+}
+
+/// Before it is opened again: makes sure that what lies there is what was hashed, and makes it again out of its open file if
+/// it is gone or another.
+#[cfg(unix)]
+pub(super) fn restore(staged: &Staged) -> Result<(), Refusal> {
+    use std::os::unix::fs::FileExt;
+
+    let path = staged.path.display();
+    let not_staged = |why: String| {
+        Refusal::new(
+            code::NOT_STAGED,
+            format!("the private copy {path} is gone and cannot be made again: {why}"),
+        )
+    };
+    let read = || {
+        let length = usize::try_from(staged.file.metadata()?.len()).map_err(io::Error::other)?;
+        let mut bytes = vec![0; length];
+        staged.file.read_exact_at(&mut bytes, 0)?;
+        Ok::<_, io::Error>(bytes)
+    };
+    let bytes = read().map_err(|error| not_staged(error.to_string()))?;
+    let name = staged.path.file_stem().and_then(std::ffi::OsStr::to_str);
+    if name != Some(&sha256(&bytes)) {
+        return Err(Refusal::new(
+            code::NOT_STAGED,
+            format!(
+                "the private copy {path} was changed after it was made, by this user or root; put the library into the \
+                 plugin directory again, and restart phone-verify"
+            ),
+        ));
+    }
+    stage(files::folder_of(&staged.path), &sha256(&bytes), &bytes).map(drop)
 }
 
 #[cfg(unix)]
 fn readable_only(file: &fs::File) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
 
-    file.set_permissions(Permissions::from_mode(0o500))
+    file.set_permissions(fs::Permissions::from_mode(0o500))
 }
 
 #[cfg(not(unix))]
@@ -128,11 +179,16 @@ mod tests {
 
     use super::*;
 
+    #[allow(clippy::unwrap_used, reason = "for tests")]
+    fn staged(directory: &Path) -> Staged {
+        stage(directory, &sha256(b"abc"), b"abc").unwrap()
+    }
+
     #[test]
     fn a_copy_is_private_and_named_by_its_hash() {
         let home = tempfile::tempdir().unwrap();
         let directory = home.path().join("a/b");
-        let path = stage(&directory, &sha256(b"abc"), b"abc").unwrap();
+        let path = staged(&directory).path;
         assert_eq!(
             path.file_name().unwrap().to_str().unwrap(),
             format!("ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad{DLL_SUFFIX}")
@@ -147,31 +203,62 @@ mod tests {
     fn a_copy_that_is_whole_stays_and_one_that_is_cut_off_is_made_again() {
         let home = tempfile::tempdir().unwrap();
         let inode = |path: &Path| fs::metadata(path).unwrap().ino();
-        let path = stage(home.path(), "x", b"abc").unwrap();
+        let path = staged(home.path()).path;
         let first = inode(&path);
-        assert_eq!(inode(&stage(home.path(), "x", b"abc").unwrap()), first);
+        assert_eq!(inode(&staged(home.path()).path), first);
 
         fs::remove_file(&path).unwrap();
         fs::write(&path, b"ab").unwrap();
-        let path = stage(home.path(), "x", b"abc").unwrap();
+        assert_eq!(fs::read(staged(home.path()).path).unwrap(), b"abc");
+    }
+
+    #[test]
+    fn a_copy_that_somebody_has_under_another_name_is_made_again() {
+        let home = tempfile::tempdir().unwrap();
+        let staging = home.path().join("staged");
+        let path = staged(&staging).path;
+        let theirs = home.path().join("theirs");
+        fs::hard_link(&path, &theirs).unwrap();
+        let again = staged(&staging);
+        fs::set_permissions(&theirs, fs::Permissions::from_mode(0o600)).unwrap();
+        fs::write(&theirs, b"evil").unwrap();
+        restore(&again).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"abc");
     }
 
     #[test]
-    fn a_copy_that_was_deleted_is_made_again() {
+    fn a_copy_that_was_deleted_or_exchanged_is_made_again_before_it_is_opened() {
         let home = tempfile::tempdir().unwrap();
-        let path = stage(&home.path().join("staged"), "x", b"abc").unwrap();
-        let staged = fs::File::open(&path).unwrap();
-        fs::remove_dir_all(home.path().join("staged")).unwrap();
-        restore(&path, &staged).unwrap();
-        assert_eq!(fs::read(&path).unwrap(), b"abc");
+        let staging = home.path().join("staged");
+        let first = staged(&staging);
+        fs::remove_dir_all(&staging).unwrap();
+        restore(&first).unwrap();
+        assert_eq!(fs::read(&first.path).unwrap(), b"abc");
+        fs::remove_file(&first.path).unwrap();
+        fs::write(&first.path, b"evil").unwrap();
+        restore(&first).unwrap();
+        assert_eq!(fs::read(&first.path).unwrap(), b"abc");
+    }
+
+    #[test]
+    fn a_copy_that_was_changed_where_it_lies_is_not_opened_again() {
+        let home = tempfile::tempdir().unwrap();
+        let first = staged(home.path());
+        fs::set_permissions(&first.path, fs::Permissions::from_mode(0o700)).unwrap();
+        fs::write(&first.path, b"evil").unwrap();
+        let refusal = restore(&first).unwrap_err();
+        assert_eq!(refusal.code, code::NOT_STAGED);
+        assert!(
+            refusal.sentence.contains("was changed after it was made"),
+            "{refusal}"
+        );
     }
 
     #[test]
     fn a_directory_that_others_can_write_to_is_closed_to_them() {
         let home = tempfile::tempdir().unwrap();
-        fs::set_permissions(home.path(), Permissions::from_mode(0o777)).unwrap();
-        stage(home.path(), "x", b"abc").unwrap();
+        fs::set_permissions(home.path(), fs::Permissions::from_mode(0o777)).unwrap();
+        staged(home.path());
         assert_eq!(fs::metadata(home.path()).unwrap().mode() & 0o777, 0o700);
     }
 

@@ -20,7 +20,7 @@ impl Audit {
         let settings = self.common.load()?;
         let clock = Clock::system();
         let (store, _) = daemon::open_store(&settings, &clock, &Entropy::system())
-            .map_err(|problem| Failure::wrong([problem]))?;
+            .map_err(|problem| Failure::of([problem]))?;
         let deeds = super::runtime()?
             .block_on(store.latest_deeds(self.last))
             .map_err(|error| Failure::failed(error.to_string()))?;

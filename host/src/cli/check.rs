@@ -1,10 +1,19 @@
-//! `phone-verify check`: whether all is well, without touching a network, and without making a database.
+//! `phone-verify check`: whether a start would succeed, tried without touching a network, and without making anything that
+//! stays.
 
 use clap::Args;
 use serde_json::json;
 
 use super::{Common, output::Failure, test_number_warnings};
-use crate::{clock::Clock, daemon, entropy::Entropy, model::segments::Size};
+use crate::{
+    clock::Clock,
+    daemon::{
+        self, Problem,
+        rehearsal::{self, Taken},
+    },
+    entropy::Entropy,
+    model::segments::Size,
+};
 
 #[derive(Args)]
 pub(super) struct Check {
@@ -15,27 +24,40 @@ pub(super) struct Check {
 impl Check {
     pub(super) fn run(&self) -> Result<(), Failure> {
         let mut settings = self.common.load()?;
-        // It would belong to whoever checks, who need not be the daemon's user.
-        let staging = tempfile::tempdir()
-            .map_err(|error| Failure::failed(format!("no temporary folder can be made: {error}")))?;
-        if !settings.plugins.staging_directory.exists() {
-            staging.path().clone_into(&mut settings.plugins.staging_directory);
+        let entropy = Entropy::system();
+        let staging = rehearsal::staging(&settings);
+        if let Ok((staging, _)) = &staging {
+            settings.plugins.staging_directory.clone_from(staging);
         }
-        let loader = daemon::loader(&settings, &Clock::system(), &Entropy::system()).looking();
+        let loader = daemon::loader(&settings, &Clock::system(), &entropy).looking();
         // Constructing a backend may use the host's services, which live in a runtime.
         let runtime = super::runtime()?;
         let _inside = runtime.enter();
-        let stored = daemon::look_at_store(&settings, &Entropy::system());
-        let backend = match daemon::load_backend(&settings, &loader) {
-            Ok(backend) if stored.is_empty() => backend,
-            backend => {
-                let refusals = backend.err().unwrap_or_default();
-                return Err(Failure::wrong(
-                    refusals.iter().map(ToString::to_string).chain(stored),
-                ));
+        let mut problems = Vec::new();
+        let backend = match &staging {
+            Ok(_) => daemon::load_backend(&settings, &loader).map_err(|refusals| {
+                problems.extend(refusals.into_iter().map(Problem::from));
+            }),
+            Err(problem) => {
+                problems.push(problem.clone());
+                Err(())
             }
         };
         let drop_in = settings.server.drop_in_endpoints;
+        problems.extend(rehearsal::store(&settings, &entropy));
+        let taken = rehearsal::listen(settings.server.listen, &settings.store.database);
+        let is_running = match taken {
+            Ok(taken) => taken == Taken::Ours,
+            Err(problem) => {
+                problems.push(problem);
+                false
+            }
+        };
+        let backend = match backend {
+            Ok(backend) if problems.is_empty() => backend,
+            _ => return Err(Failure::of(problems)),
+        };
+        let hidden = daemon::hidden_libraries(&settings, &loader);
         let phone_verification = &settings.phone_verification;
         let example = phone_verification.code_format.example();
         let texts: Vec<(Option<&str>, Size)> = phone_verification
@@ -45,7 +67,10 @@ impl Check {
             .map(|(language, text)| (language, Size::of(&text)))
             .collect();
         let told = settings.warnings.iter().map(ToString::to_string);
-        let warnings: Vec<_> = told.chain(test_number_warnings(&settings)).collect();
+        let warnings: Vec<_> = told
+            .chain(test_number_warnings(&settings))
+            .chain(hidden)
+            .collect();
         let result = json!({
             "ok": true,
             "backend": backend.name(),
@@ -53,6 +78,7 @@ impl Check {
             "isolation": backend.isolation(),
             "listen": settings.server.listen,
             "drop_in_endpoints": drop_in.name(),
+            "running": is_running,
             "database": settings.store.database,
             "language": phone_verification.language,
             "texts": texts.iter().map(|(language, size)| json!({
@@ -78,8 +104,13 @@ impl Check {
                 .collect();
             let language = &phone_verification.language;
             let texts: String = texts.iter().map(|text| shown(text, language)).collect();
+            let running = if is_running {
+                " (a daemon on this database listens there: it can be reloaded, and a start must wait for its end)"
+            } else {
+                ""
+            };
             format!(
-                "all is well\n  backend   {}{sandbox}\n  isolation {}\n  listen    {}\n  drop-in   /api/phone/*: {}\n  \
+                "all is well\n  backend   {}{sandbox}\n  isolation {}\n  listen    {}{running}\n  drop-in   /api/phone/*: {}\n  \
                  database  {}{http}{texts}",
                 backend.name(),
                 backend.isolation(),

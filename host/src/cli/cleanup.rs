@@ -36,7 +36,7 @@ impl Cleanup {
         // Needs no backend: old records go even when its library is gone.
         let clock = Clock::system();
         let (store, _) = daemon::open_store(&settings, &clock, &Entropy::system())
-            .map_err(|problem| Failure::wrong([problem]))?;
+            .map_err(|problem| Failure::of([problem]))?;
         let now = clock.now();
         let before = now.minus(age);
         let deed = Deed {

@@ -25,7 +25,7 @@ impl Decisions {
         let settings = self.common.load()?;
         let clock = Clock::system();
         let (store, _) = daemon::open_store(&settings, &clock, &Entropy::system())
-            .map_err(|problem| Failure::wrong([problem]))?;
+            .map_err(|problem| Failure::of([problem]))?;
         let mut decisions = super::runtime()?
             .block_on(store.decisions(self.last))
             .map_err(|error| Failure::failed(error.to_string()))?;

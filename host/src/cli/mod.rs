@@ -18,12 +18,14 @@ mod serve;
 mod settings;
 mod verify;
 
-use std::{num::NonZero, path::PathBuf, process::ExitCode, time::Duration};
+use std::{num::NonZero, path::PathBuf, process::ExitCode, sync::OnceLock, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
 
 #[cfg(unix)]
 use crate::backends::worker;
+#[cfg(unix)]
+use crate::files;
 use crate::{
     clock::Clock,
     daemon::Service,
@@ -111,11 +113,15 @@ impl Common {
     fn load(&self) -> Result<Settings, Failure> {
         let path = crate::settings::find(self.settings.as_deref())
             .map_err(|problem| Failure::wrong([problem.to_string()]))?;
+        #[cfg(unix)]
+        files::act_as_owner(&path);
         let settings = Settings::load(&path).map_err(|problems| {
             // What is wrong with them is said in their own format.
             telemetry::start(&Log::of_faulty_settings(&path));
             Failure::wrong(problems.iter().map(ToString::to_string))
         })?;
+        #[cfg(unix)]
+        files::act_as_owner_of_folder(&settings.store.database);
         telemetry::start(&settings.log);
         for warning in &settings.warnings {
             tracing::warn!("{warning}");
@@ -133,7 +139,9 @@ impl Common {
     ) -> Result<T, Failure> {
         let settings = self.load()?;
         runtime()?.block_on(async {
-            let service = Service::start(&settings).map_err(Failure::wrong)?;
+            let service = Service::start(&settings).map_err(Failure::of)?;
+            // Whatever it says is said again, and at once.
+            let _ = service.store.review_keys(service.clock.now()).await;
             let outcome = run(&service, &settings).await;
             service.stop().await;
             outcome
@@ -141,12 +149,17 @@ impl Common {
     }
 }
 
-/// Who runs this command, for the audit log.
+/// Who runs this command, for the audit log: who began it, whomever it acts as.
 fn whoami() -> String {
-    #[cfg(unix)]
-    return format!("uid:{}", rustix::process::getuid().as_raw());
-    #[cfg(not(unix))]
-    std::env::var("USERNAME").map_or_else(|_| "local".to_owned(), |name| format!("user:{name}"))
+    static BEGAN: OnceLock<String> = OnceLock::new();
+    BEGAN
+        .get_or_init(|| {
+            #[cfg(unix)]
+            return format!("uid:{}", rustix::process::getuid().as_raw());
+            #[cfg(not(unix))]
+            std::env::var("USERNAME").map_or_else(|_| "local".to_owned(), |name| format!("user:{name}"))
+        })
+        .clone()
 }
 
 /// One thread a core, beside that of the store. With one more they take turns on the cores, and what wakes them costs
@@ -177,6 +190,8 @@ pub fn main() -> ExitCode {
     {
         return kit::main();
     }
+    // Before a command acts as somebody else.
+    whoami();
     let command = Cli::parse().command;
     // A command may wait for who reads what it says, as all commands do; the daemon ends when it is asked to.
     let patience = matches!(command, Command::Serve(_)).then_some(LAST_WORDS);

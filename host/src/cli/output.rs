@@ -8,7 +8,7 @@ use std::{
 use serde::Serialize;
 use serde_json::json;
 
-use crate::{own_process::results, telemetry};
+use crate::{daemon::Problem, own_process::results, telemetry};
 
 /// Prints results.
 pub(super) struct Output {
@@ -62,6 +62,17 @@ impl Failure {
         Self {
             code: 2,
             problems: problems.into_iter().collect(),
+        }
+    }
+
+    /// Each problem with whether it may pass by itself: exit code 1 if all of them may, else 2, for then trying again is of
+    /// no use.
+    pub(super) fn of(problems: impl IntoIterator<Item = Problem>) -> Self {
+        let problems: Vec<_> = problems.into_iter().collect();
+        let all_may_pass = problems.iter().all(|problem| problem.may_pass);
+        Self {
+            code: if all_may_pass { 1 } else { 2 },
+            problems: problems.into_iter().map(|problem| problem.sentence).collect(),
         }
     }
 

@@ -46,7 +46,7 @@ impl About {
         let clock = Clock::system();
         let (store, _): (_, std::sync::Arc<Keyring>) =
             daemon::open_store(&settings, &clock, &Entropy::system())
-                .map_err(|problem| Failure::wrong([problem]))?;
+                .map_err(|problem| Failure::of([problem]))?;
         let rules = CheckRules {
             now: clock.now(),
             only_once: settings.phone_verification.only_once,

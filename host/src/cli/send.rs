@@ -21,6 +21,7 @@ use super::{Common, output::Failure, register::parse_number};
 use crate::{
     daemon::Service,
     dispatch::bulk::Bulk,
+    files::{self, Subject},
     model::{PhoneNumber, typed},
     settings::Settings,
     store::{BulkFailure, BulkProgress, Deed, JobId},
@@ -73,8 +74,8 @@ impl Send {
     fn numbers(&self, settings: &Settings) -> Result<Vec<PhoneNumber>, Failure> {
         let mut lines = Vec::new();
         if let Some(path) = &self.numbers_file {
-            let text = fs::read_to_string(path)
-                .map_err(|error| Failure::wrong([format!("{} cannot be read: {error}", path.display())]))?;
+            let text =
+                files::read_text(path, Subject::Numbers).map_err(|fault| Failure::of([fault.into()]))?;
             for (index, line) in text.lines().enumerate() {
                 // A spreadsheet begins its file with a mark that cannot be seen.
                 let line = line.trim_start_matches(typed::is_blank);

@@ -67,7 +67,7 @@ impl Serve {
         // A thread that is in a library may never come back.
         runtime.shutdown_timeout(UNENDED_WORK);
         drop(demo_folder);
-        ran.map_err(|error| Failure::wrong(error.to_string().lines().map(str::to_owned)))
+        ran.map_err(|error| Failure::of(error.problems()))
     }
 }
 

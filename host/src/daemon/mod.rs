@@ -2,10 +2,11 @@
 
 mod bridge;
 mod caps;
+pub mod rehearsal;
 mod reload;
 mod run;
 
-use std::{collections::BTreeSet, path::Path, sync::Arc};
+use std::{collections::BTreeSet, io, net::SocketAddr, path::Path, sync::Arc};
 
 use tokio::sync::mpsc;
 
@@ -17,13 +18,91 @@ use crate::{
     clock::Clock,
     dispatch::{Breaker, Dispatcher, Limits, Sender},
     entropy::Entropy,
+    files::{Fault, folder_of, may_pass},
     http::Loaded,
     metrics::Metrics,
     settings::{Keys, Settings},
-    store::{Keyring, Store, key_file, sqlite::Sqlite},
+    store::{
+        Keyring, Store,
+        key_file::{self, KeyFileError},
+        sqlite::{OpenError, Sqlite},
+    },
     telemetry,
     verifier::{Policy, Verifier},
 };
+
+/// Why the daemon, or a command, cannot start.
+#[derive(Clone, Debug)]
+pub struct Problem {
+    /// What was found, what was needed, what to do.
+    pub sentence: String,
+    /// Whether it may be otherwise a while later, without a change by anybody.
+    pub may_pass: bool,
+}
+
+impl Problem {
+    fn lasting(sentence: impl Into<String>) -> Self {
+        Self {
+            sentence: sentence.into(),
+            may_pass: false,
+        }
+    }
+}
+
+impl Problem {
+    fn of_bind(address: SocketAddr, error: &io::Error) -> Self {
+        let told = match error.kind() {
+            io::ErrorKind::AddrInUse => {
+                format!("{error}: end the other process, or name another address in [server] listen")
+            }
+            io::ErrorKind::PermissionDenied if address.port() < 1024 => format!(
+                "{error}: ports below 1024 are for root; name another in [server] listen, or let systemd give the right, \
+                 with AmbientCapabilities=CAP_NET_BIND_SERVICE"
+            ),
+            _ => format!("{error}; name another address in [server] listen"),
+        };
+        Self {
+            sentence: format!("cannot listen on {address}: {told}"),
+            may_pass: may_pass(error),
+        }
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        Self {
+            sentence: refusal.to_string(),
+            may_pass: refusal.may_pass,
+        }
+    }
+}
+
+impl From<Fault> for Problem {
+    fn from(fault: Fault) -> Self {
+        Self {
+            sentence: fault.to_string(),
+            may_pass: fault.may_pass(),
+        }
+    }
+}
+
+impl From<OpenError> for Problem {
+    fn from(error: OpenError) -> Self {
+        Self {
+            sentence: error.to_string(),
+            may_pass: error.may_pass(),
+        }
+    }
+}
+
+impl From<KeyFileError> for Problem {
+    fn from(error: KeyFileError) -> Self {
+        Self {
+            sentence: error.to_string(),
+            may_pass: error.may_pass(),
+        }
+    }
+}
 
 /// HTTP requests that a backend may have under way however few SMS are: it may ask for more than that an SMS is sent.
 const MIN_REQUESTS_AT_ONCE: usize = 64;
@@ -145,6 +224,31 @@ pub fn load_backend(settings: &Settings, loader: &Loader) -> Result<Backend, Vec
     loader.load(&backend_name(settings)?, &settings.phone_verification.options)
 }
 
+/// Why the backend in the plugin directory could not be used, with private copies that are gone at once.
+fn refusals(settings: &Settings, clock: &Clock, entropy: &Entropy) -> Vec<Problem> {
+    let Ok(copies) = tempfile::tempdir() else {
+        return Vec::new();
+    };
+    let mut config = loader_config(settings, settings, clock, entropy);
+    copies.path().clone_into(&mut config.staging);
+    config.trust.lock_file = None;
+    let refused = load_backend(settings, &Loader::new(config))
+        .err()
+        .unwrap_or_default();
+    refused.into_iter().map(Problem::from).collect()
+}
+
+/// What is said of further files of the library that the settings name, which are not used.
+pub fn hidden_libraries(settings: &Settings, loader: &Loader) -> Vec<String> {
+    let name = backend_name(settings).ok();
+    let hidden = name.map(|name| loader.hidden(&name)).unwrap_or_default();
+    hidden
+        .iter()
+        .inspect(|hidden| tracing::warn!("{hidden}"))
+        .map(ToString::to_string)
+        .collect()
+}
+
 /// What is to serve, which may be a version from before if the one in the plugin directory is refused.
 fn choose_backend(
     settings: &Settings,
@@ -160,6 +264,7 @@ fn backend_name(settings: &Settings) -> Result<BackendName, Vec<Refusal>> {
         vec![Refusal {
             code: "P101",
             sentence,
+            may_pass: false,
         }]
     })
 }
@@ -196,11 +301,18 @@ fn base(settings: &Settings, entropy: &Entropy) -> Base {
 impl Service {
     /// Loads the backend, opens the database, and starts to dispatch. The error holds every problem found.
     /// Call it inside a tokio runtime.
-    pub fn start(settings: &Settings) -> Result<Self, Vec<String>> {
+    pub fn start(settings: &Settings) -> Result<Self, Vec<Problem>> {
         let (clock, entropy) = (Clock::system(), Entropy::system());
+        let missing = missing_folders(settings);
+        if !missing.is_empty() {
+            return Err(missing
+                .into_iter()
+                .chain(refusals(settings, &clock, &entropy))
+                .collect());
+        }
         let loader = loader(settings, &clock, &entropy);
         let chosen = choose_backend(settings, &loader, None)
-            .map_err(|refusals| refusals.iter().map(ToString::to_string).collect::<Vec<_>>());
+            .map_err(|refusals| refusals.into_iter().map(Problem::from).collect::<Vec<_>>());
         let stored = open_store(settings, &clock, &entropy).map_err(|problem| vec![problem]);
         let (chosen, (store, keyring)) = match (chosen, stored) {
             (Ok(chosen), Ok(stored)) => (chosen, stored),
@@ -210,7 +322,7 @@ impl Service {
             }
         };
         let Next::Take(backend) = chosen.next else {
-            return Err(vec!["nothing serves yet that could be kept".to_owned()]);
+            return Err(vec![Problem::lasting("nothing serves yet that could be kept")]);
         };
         let serving = Serving::of(&backend, chosen.refusals);
         let limits = settings.dispatch.limits;
@@ -275,25 +387,36 @@ impl Service {
     }
 }
 
-/// What would keep [`open_store`] from working, as far as it can be told without making anything.
-pub fn look_at_store(settings: &Settings, entropy: &Entropy) -> Vec<String> {
+/// Folders of the database and its keys that are not there. None is made: perhaps a disk is not mounted yet.
+fn missing_folders(settings: &Settings) -> Vec<Problem> {
     let key_file = match &settings.store.keys {
         Keys::File(file) => Some(file),
         Keys::Given(_) => None,
     };
     let files = [Some(&settings.store.database), key_file];
     let folders: BTreeSet<_> = files.into_iter().flatten().map(|file| folder_of(file)).collect();
-    let mut problems: Vec<String> = folders
-        .into_iter()
-        .filter(|folder| !folder.is_dir())
-        .map(|folder| format!("[store] there is no folder {}; make it", folder.display()))
-        .collect();
+    let is_missing = |folder: &&Path| matches!(folder.try_exists(), Ok(false));
+    let missing = folders.into_iter().filter(is_missing).map(|folder| {
+        Problem::lasting(format!(
+            "[store] there is no folder {}; make it",
+            folder.display()
+        ))
+    });
+    missing.collect()
+}
+
+/// What would keep [`open_store`] from working, as far as it can be told without making anything.
+fn look_at_store(settings: &Settings, entropy: &Entropy) -> Vec<Problem> {
+    let mut problems = missing_folders(settings);
     let database = &settings.store.database;
     match &settings.store.keys {
-        Keys::File(file) if !file.exists() => problems.extend(lost_key_file(database, file)),
+        Keys::File(file) if matches!(file.try_exists(), Ok(false)) => {
+            problems.extend(lost_key_file(database, file));
+            problems.extend(Sqlite::judge(database).err().map(Problem::from));
+        }
         keys => {
             let looked = keyring(keys, entropy)
-                .and_then(|keyring| Sqlite::look(database, &keyring).map_err(|error| error.to_string()));
+                .and_then(|keyring| Sqlite::look(database, &keyring).map_err(Problem::from));
             problems.extend(looked.err());
         }
     }
@@ -302,24 +425,17 @@ pub fn look_at_store(settings: &Settings, entropy: &Entropy) -> Vec<String> {
 
 /// A database whose key file is gone: one that is made now would not be its own. The database is looked at first, for
 /// another process that begins makes the key file before it.
-fn lost_key_file(database: &Path, key_file: &Path) -> Option<String> {
+fn lost_key_file(database: &Path, key_file: &Path) -> Option<Problem> {
     let holds_data = database.metadata().is_ok_and(|file| file.len() > 0);
-    (holds_data && !key_file.exists()).then(|| {
-        format!(
+    // Whether one that cannot be seen is there shows when it is opened.
+    let is_gone = matches!(key_file.try_exists(), Ok(false));
+    (holds_data && is_gone).then(|| {
+        Problem::lasting(format!(
             "the database {} is there, but its key file {} is not; bring it back, or name another database in [store] url",
             database.display(),
             key_file.display()
-        )
+        ))
     })
-}
-
-fn folder_of(file: &Path) -> &Path {
-    let folder = file.parent().unwrap_or(Path::new("/"));
-    if folder.as_os_str().is_empty() {
-        Path::new(".")
-    } else {
-        folder
-    }
 }
 
 /// The database of the settings, and the keys to it. The clock goes on where those of other processes on it are.
@@ -327,7 +443,7 @@ pub fn open_store(
     settings: &Settings,
     clock: &Clock,
     entropy: &Entropy,
-) -> Result<(Arc<dyn Store>, Arc<Keyring>), String> {
+) -> Result<(Arc<dyn Store>, Arc<Keyring>), Problem> {
     let keys = &settings.store.keys;
     if let Keys::File(file) = keys
         && let Some(problem) = lost_key_file(&settings.store.database, file)
@@ -335,17 +451,19 @@ pub fn open_store(
         return Err(problem);
     }
     let keyring = Arc::new(keyring(keys, entropy)?);
-    let store =
-        Sqlite::open(&settings.store.database, Arc::clone(&keyring)).map_err(|error| error.to_string())?;
-    store.join_time(clock).map_err(|error| error.to_string())?;
+    let store = Sqlite::open(&settings.store.database, Arc::clone(&keyring))?;
+    store.join_time(clock).map_err(|error| Problem {
+        sentence: error.to_string(),
+        may_pass: true,
+    })?;
     Ok((Arc::new(store), keyring))
 }
 
-fn keyring(keys: &Keys, entropy: &Entropy) -> Result<Keyring, String> {
+fn keyring(keys: &Keys, entropy: &Entropy) -> Result<Keyring, Problem> {
     match keys {
-        Keys::File(file) => key_file::open(file, entropy.clone()).map_err(|error| error.to_string()),
+        Keys::File(file) => Ok(key_file::open(file, entropy.clone())?),
         Keys::Given(keys) => {
-            Keyring::of(keys, entropy.clone()).ok_or_else(|| "[store] keys is empty".to_owned())
+            Keyring::of(keys, entropy.clone()).ok_or_else(|| Problem::lasting("[store] keys is empty"))
         }
     }
 }

@@ -22,7 +22,7 @@ use crate::{
     dispatch::Breaker,
     entropy::Entropy,
     http::{App, Generation},
-    settings::{Settings, need_restart},
+    settings::{Keys, Settings, need_restart},
 };
 
 /// How often the plugin directory is looked at. A change is taken up once two looks saw the same: a file that is being
@@ -124,6 +124,7 @@ impl Reloader {
         for warning in &settings.warnings {
             tracing::warn!("{warning}");
         }
+        self.renew_keys(&settings).await;
         for warning in settings
             .phone_verification
             .test_numbers
@@ -168,6 +169,31 @@ impl Reloader {
             }
         }
         self.publish();
+    }
+
+    /// Takes the keys as they stand now where they stood at the start.
+    async fn renew_keys(&self, settings: &Settings) {
+        let given = match (&self.at_start.store.keys, &settings.store.keys) {
+            (Keys::Given(_), Keys::Given(keys)) => Some(keys.clone()),
+            (Keys::File(before), Keys::File(now)) if before == now => None,
+            // These need a restart, which is told elsewhere.
+            _ => return,
+        };
+        match self.app.store.renew_keys(given, self.clock.now()).await {
+            Ok(review) => {
+                if review.changed {
+                    tracing::info!("the keys are exchanged");
+                }
+                if let Some(problem) = review.problem {
+                    tracing::error!(
+                        "the keys cannot be exchanged, and those from before stay in effect: {problem}"
+                    );
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, "the keys cannot be exchanged, and those from before stay in effect");
+            }
+        }
     }
 
     async fn choose(

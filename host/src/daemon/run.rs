@@ -5,33 +5,39 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{net::TcpListener, sync::mpsc, time::interval};
 use tokio_util::sync::CancellationToken;
 
-use super::{Service, caps, reload::Reloader};
+use super::{Problem, Service, caps, reload::Reloader};
 use crate::{
     http::{self, App, Generation, Live},
-    settings::{Problem, Settings},
+    settings::{Problem as SettingsProblem, Settings},
+    store::StoreError,
 };
 
 /// How often it is looked whether codes come back.
 const CONVERSION_INTERVAL: Duration = Duration::from_secs(60);
 
+/// How often it is looked whether another process uses a key that this one lacks, beside each time that a token looks
+/// foreign.
+const KEYS_INTERVAL: Duration = Duration::from_secs(2);
+
 /// Why the daemon did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// The address cannot be had.
-    #[error("cannot listen on {address}: {cause}; name another address in [server] listen")]
-    Bind {
-        /// The address.
-        address: SocketAddr,
-        /// The operating system's words.
-        cause: std::io::Error,
-    },
-    /// Everything that is wrong with backend and database.
-    #[error("{}", .0.join("\n"))]
-    Start(Vec<String>),
+    /// Everything that is wrong with address, backend and database.
+    #[error("{}", .0.iter().map(|problem| problem.sentence.as_str()).collect::<Vec<_>>().join("\n"))]
+    Start(Vec<Problem>),
+}
+
+impl RunError {
+    /// Each of them.
+    pub fn problems(self) -> Vec<Problem> {
+        match self {
+            Self::Start(problems) => problems,
+        }
+    }
 }
 
 /// Reads the settings again.
-pub type Reread = Box<dyn Fn() -> Result<Settings, Vec<Problem>> + Send + Sync>;
+pub type Reread = Box<dyn Fn() -> Result<Settings, Vec<SettingsProblem>> + Send + Sync>;
 
 /// Serves at `listen` until a signal says to stop. `ready` hears the address once requests are answered.
 pub async fn run(
@@ -40,10 +46,12 @@ pub async fn run(
     reread: Option<Reread>,
     ready: impl FnOnce(SocketAddr),
 ) -> Result<(), RunError> {
-    let bind = |cause| RunError::Bind { address, cause };
+    let bind = |cause: std::io::Error| RunError::Start(vec![Problem::of_bind(address, &cause)]);
     let (stop, hangups) = signals();
     let listener = TcpListener::bind(address).await.map_err(bind)?;
     let service = Service::start(&settings).map_err(RunError::Start)?;
+    // Whatever it says is said again, and at once.
+    let _ = service.store.review_keys(service.clock.now()).await;
     let settings = Arc::new(settings);
     let app = Arc::new(App {
         live: Live::new(Generation {
@@ -87,6 +95,7 @@ pub async fn run(
     tracing::info!(address = %bound, backend = service.backend.name, "listening on http://{bound}");
     ready(bound);
     let conversion = tokio::spawn(watch_conversion(Arc::clone(&app)));
+    let keys = tokio::spawn(watch_keys(Arc::clone(&app)));
     let caps = tokio::spawn(caps::watch(Arc::clone(&app)));
     let retention = tokio::spawn(delete_old_records(
         Arc::clone(&app),
@@ -103,6 +112,7 @@ pub async fn run(
     .await;
     conversion.abort();
     caps.abort();
+    keys.abort();
     retention.abort();
     // One that is under way ends first: it may be recording which version is in use.
     if reloads.await.is_err() {
@@ -122,6 +132,32 @@ pub(super) fn warn_of_open_api(settings: &Settings, address: SocketAddr) {
         tracing::warn!(
             "the native API is open to everybody who reaches {address}: name keys in [api.keys], or let a proxy keep /v1"
         );
+    }
+}
+
+/// Says when another process uses a key that this one lacks, and when it no longer does.
+async fn watch_keys(app: Arc<App>) {
+    let mut ticks = interval(KEYS_INTERVAL);
+    let mut lacked = false;
+    loop {
+        ticks.tick().await;
+        let review = match app.store.review_keys(app.clock.now()).await {
+            Ok(review) => review,
+            Err(error) => {
+                tracing::error!(%error, "it cannot be seen which keys the database is written with");
+                continue;
+            }
+        };
+        if review.changed {
+            tracing::info!("the keys are exchanged: another process uses one that was not among them");
+        }
+        if review.lacks && !lacked {
+            let problem = review.problem.unwrap_or_default();
+            tracing::error!(error = %StoreError::KeyMissing, problem, "codes of another process cannot be judged");
+        } else if lacked && !review.lacks {
+            tracing::info!("no key is missing any more");
+        }
+        lacked = review.lacks;
     }
 }
 

@@ -262,6 +262,7 @@ impl Bench {
                 vec![Refusal {
                     code: "P101",
                     sentence,
+                    may_pass: false,
                 }]
             })?;
         // A constructor may use the host's services, which live in a runtime.

@@ -34,6 +34,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     backends::{Played, SentRequest},
+    files::{self, Subject},
     model::FailureClass,
 };
 
@@ -118,8 +119,8 @@ pub(super) struct Aside {
 
 /// Reads a tape from a file; the error names the file and the line.
 pub(super) fn read(file: &Path) -> Result<Tape, String> {
-    let text = std::fs::read_to_string(file)
-        .map_err(|error| format!("the tape {} cannot be read: {error}", file.display()))?;
+    let text = files::read_text(file, Subject::Tape)
+        .map_err(|fault| format!("the tape {} cannot be read: {fault}", file.display()))?;
     parse(&text, &format!("the tape {}", file.display()))
 }
 

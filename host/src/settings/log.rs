@@ -5,6 +5,7 @@ use std::path::Path;
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 use super::reader::{Reader, text};
+use crate::files::{self, Subject};
 
 /// What is logged, and how.
 #[derive(Clone, Debug)]
@@ -37,7 +38,7 @@ pub(crate) fn is_filter(text: &str) -> bool {
 impl Log {
     /// How to say what is wrong with a settings file that cannot be used: in its format, as far as that can be told.
     pub fn of_faulty_settings(path: &Path) -> Self {
-        let text = std::fs::read(path).unwrap_or_default();
+        let text = files::read(path, Subject::Settings).unwrap_or_default();
         let text = String::from_utf8_lossy(&text);
         let table = text.parse::<toml::Table>().unwrap_or_else(|_| {
             // What is wrong elsewhere is no reason to miss the section.

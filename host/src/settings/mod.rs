@@ -22,7 +22,10 @@ mod server;
 mod store;
 mod test_numbers;
 
-use std::path::{Path, PathBuf};
+use std::{
+    io::ErrorKind,
+    path::{Path, PathBuf},
+};
 
 pub use api::Api;
 pub use changes::need_restart;
@@ -39,6 +42,7 @@ use reader::Reader;
 
 use crate::{
     backends::Outbound,
+    files::{self, Subject},
     verifier::{Guard, RateLimits},
 };
 
@@ -109,10 +113,19 @@ pub fn find(named: Option<&Path>) -> Result<PathBuf, Problem> {
     if let Some(path) = std::env::var_os(SETTINGS_VARIABLE).filter(|path| !path.is_empty()) {
         return Ok(path.into());
     }
-    PLACES
+    // One that is there and cannot be read is meant all the same, and so is a link that leads nowhere.
+    let is_there = |path: &&Path| {
+        !matches!(path.symlink_metadata(), Err(error) if matches!(
+            error.kind(),
+            ErrorKind::NotFound | ErrorKind::NotADirectory
+        ))
+    };
+    let places = PLACES.map(Path::new);
+    places
         .iter()
-        .map(PathBuf::from)
-        .find(|path| path.exists())
+        .copied()
+        .find(is_there)
+        .map(Path::to_owned)
         .ok_or_else(|| Problem {
             file: PLACES[0].to_owned(),
             line: None,
@@ -141,11 +154,18 @@ pub fn whole(path: &Path) -> Result<PathBuf, Vec<Problem>> {
 impl Settings {
     /// Reads a settings file over the defaults.
     pub fn load(path: &Path) -> Result<Self, Vec<Problem>> {
-        let text = std::fs::read(path).map_err(|error| {
+        let text = files::read(path, Subject::Settings).map_err(|fault| {
+            let message = match fault.io() {
+                Some(error) => format!(
+                    "the settings file cannot be read: {}",
+                    files::told(error, "make it readable for the user that runs phone-verify")
+                ),
+                None => format!("the settings file cannot be used: {fault}"),
+            };
             vec![Problem {
                 file: path.display().to_string(),
                 line: None,
-                message: format!("the settings file cannot be read: {error}"),
+                message,
             }]
         })?;
         // Whole, for a library in this process may change the working folder.

@@ -1,53 +1,35 @@
-//! `${env:NAME}` and `${file:PATH}` in a text, so that no secret needs to stand in the settings file.
+//! `${env:NAME}` and `${file:PATH}` in a text, so that no secret needs to stand in the settings file. A path may hold
+//! references of its own, such as `${file:${env:CREDENTIALS_DIRECTORY}/key}`.
 
 use std::path::Path;
 
-/// The text with its references replaced, and whether there were any. The errors name what is missing.
+use crate::files::{self, Fault, Subject};
+
+/// The text with its references replaced, and whether there were any. The errors name what is missing, as it is written.
 pub(super) fn replace(text: &str, folder: &Path) -> Result<(String, bool), Vec<String>> {
     let (mut replaced, mut rest, mut problems) = (String::new(), text, Vec::new());
     let mut any = false;
     while let Some(begin) = rest.find("${") {
-        let Some(length) = rest[begin..].find('}') else {
+        let Some(end) = end_of(&rest[begin..]).map(|length| begin + length) else {
+            if is_reference(&rest[begin + 2..]) {
+                problems.push(format!(
+                    "has {}, which lacks its closing brace",
+                    shown(&rest[begin..])
+                ));
+            }
             break;
         };
-        let name = &rest[begin + 2..begin + length];
-        let value = match name.split_once(':') {
-            Some(("env", name)) => Some(
-                std::env::var(name)
-                    .map_err(|_| format!("refers to the environment variable {name}, which is not set")),
-            ),
-            Some(("file", path)) => {
-                let path = folder.join(path);
-                Some(
-                    std::fs::read_to_string(&path)
-                        .map(without_line_break)
-                        .map_err(|error| {
-                            format!(
-                                "refers to the file {}, which cannot be read: {error}",
-                                path.display()
-                            )
-                        }),
-                )
-            }
-            Some((scheme, name)) => Some(Err(format!(
-                "refers to {scheme}:{name}, but only ${{env:NAME}} and ${{file:PATH}} are known"
-            ))),
-            // As a shell or another program's settings would have it.
-            None if is_variable(name) => Some(Err(format!(
-                "has ${{{name}}}, which stands for nothing; for an environment variable write ${{env:{name}}}"
-            ))),
-            None => None,
-        };
+        let name = &rest[begin + 2..end];
         replaced.push_str(&rest[..begin]);
-        match value {
+        match value(name, folder) {
             Some(Ok(value)) => {
                 any = true;
                 replaced.push_str(&value);
             }
-            Some(Err(problem)) => problems.push(problem),
-            None => replaced.push_str(&rest[begin..=begin + length]),
+            Some(Err(told)) => problems.extend(told),
+            None => replaced.push_str(&rest[begin..=end]),
         }
-        rest = &rest[begin + length + 1..];
+        rest = &rest[end + 1..];
     }
     replaced.push_str(rest);
     if problems.is_empty() {
@@ -57,6 +39,91 @@ pub(super) fn replace(text: &str, folder: &Path) -> Result<(String, bool), Vec<S
     }
 }
 
+/// What stands for a name; `None`: it is no reference.
+fn value(name: &str, folder: &Path) -> Option<Result<String, Vec<String>>> {
+    match name.split_once(':') {
+        Some(("env", name)) if name.contains("${") => Some(Err(vec![format!(
+            "refers to the environment variable {name}, and only the path of ${{file:PATH}} may hold references"
+        )])),
+        Some(("env", name)) => Some(variable(name).map_err(|told| vec![told])),
+        Some(("file", path)) => Some(file(path, folder)),
+        Some((scheme, name)) => Some(Err(vec![format!(
+            "refers to {scheme}:{name}, but only ${{env:NAME}} and ${{file:PATH}} are known"
+        )])),
+        // As a shell or another program's settings would have it.
+        None if is_variable(name) => Some(Err(vec![format!(
+            "has ${{{name}}}, which stands for nothing; for an environment variable write ${{env:{name}}}"
+        )])),
+        None => None,
+    }
+}
+
+fn variable(name: &str) -> Result<String, String> {
+    std::env::var(name).map_err(|error| match error {
+        std::env::VarError::NotPresent => {
+            format!("refers to the environment variable {name}, which is not set")
+        }
+        std::env::VarError::NotUnicode(_) => {
+            format!("refers to the environment variable {name}, which is not UTF-8")
+        }
+    })
+}
+
+fn file(written: &str, folder: &Path) -> Result<String, Vec<String>> {
+    let (path, is_nested) = replace(written, folder)?;
+    let path = folder.join(path);
+    files::read_text(&path, Subject::Reference)
+        .map(without_line_break)
+        .map_err(|fault| {
+            // What a reference in it stands for may be a secret in the wrong place.
+            let shown = if is_nested {
+                written.to_owned()
+            } else {
+                path.display().to_string()
+            };
+            vec![unusable(&shown, &fault, is_nested)]
+        })
+}
+
+fn unusable(path: &str, fault: &Fault, is_nested: bool) -> String {
+    match fault.io() {
+        Some(error) => format!("refers to the file {path}, which cannot be read: {error}"),
+        None if is_nested => format!(
+            "refers to the file {path}, which cannot be used: {}",
+            fault.in_short()
+        ),
+        None => format!("refers to the file {path}, which cannot be used: {fault}"),
+    }
+}
+
+/// Where the reference at the beginning of `text` ends, with those in it.
+fn end_of(text: &str) -> Option<usize> {
+    let mut open = 0_usize;
+    for (at, character) in text.char_indices() {
+        if text[at..].starts_with("${") {
+            open += 1;
+        } else if character == '}' {
+            open -= 1;
+            if open == 0 {
+                return Some(at);
+            }
+        }
+    }
+    None
+}
+
+fn is_reference(name: &str) -> bool {
+    name.starts_with("env:") || name.starts_with("file:")
+}
+
+fn shown(text: &str) -> String {
+    const MAX_SHOWN: usize = 60;
+    if text.chars().count() <= MAX_SHOWN {
+        text.to_owned()
+    } else {
+        format!("{}…", text.chars().take(MAX_SHOWN).collect::<String>())
+    }
+}
 /// Whether this is how environment variables are named: `{app}` of a message is not.
 fn is_variable(name: &str) -> bool {
     name.starts_with(|first: char| first.is_ascii_uppercase() || first == '_')

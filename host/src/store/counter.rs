@@ -85,6 +85,15 @@ impl Counted {
     }
 }
 
+/// Where it is kept when a key of the server was used: beside the counters, which also hold for all processes on
+/// one database.
+pub(super) fn of_server_key(id: u32) -> CounterKey {
+    // As no [`Counted::tag`] is.
+    let mut key = [b'k'; 17];
+    key[13..].copy_from_slice(&id.to_be_bytes());
+    CounterKey(key)
+}
+
 /// The keys of the counters of a number, its prefix, and who asks.
 #[derive(Clone, Copy, Debug)]
 pub struct CounterKeys {

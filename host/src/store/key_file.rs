@@ -3,8 +3,8 @@
 //! Invariant: it is its owner's alone, and is made once, however many processes start at the same time.
 
 use std::{
-    fs::{File, OpenOptions},
-    io::{Read, Write},
+    fs::OpenOptions,
+    io::{self, Write},
     path::Path,
 };
 
@@ -12,30 +12,32 @@ use data_encoding::HEXLOWER_PERMISSIVE;
 use zeroize::Zeroizing;
 
 use super::{Keyring, MasterKey};
-use crate::entropy::{Entropy, NoEntropy};
+use crate::{
+    entropy::{Entropy, NoEntropy},
+    files::{self, Fault, Subject},
+};
 
 /// Why there is no keyring.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyFileError {
-    /// The file cannot be read or made.
-    #[error("the key file {path} cannot be {what}: {cause}")]
-    Io {
+    /// The file cannot be made.
+    #[error(
+        "the key file {path} cannot be made: {}",
+        files::told(
+            cause,
+            "its folder must exist, and this user must have the right to write there"
+        )
+    )]
+    NotMade {
         /// The file.
         path: String,
-        /// "read" or "made".
-        what: &'static str,
         /// The operating system's words.
-        cause: std::io::Error,
+        cause: io::Error,
     },
-    /// Others could read the keys.
-    #[error("the key file {path} has mode {mode:04o}, so others can read it; run: chmod 600 {path}")]
-    TooOpen {
-        /// The file.
-        path: String,
-        /// Its mode.
-        mode: u32,
-    },
+    /// Others could read or exchange the keys.
+    #[error(transparent)]
+    Fault(#[from] Fault),
     /// A line that is not a key.
     #[error(
         "line {line} of the key file {path} is not a key; each line holds 64 hexadecimal digits, the current key first"
@@ -57,48 +59,74 @@ pub enum KeyFileError {
     NoEntropy(#[from] NoEntropy),
 }
 
+impl KeyFileError {
+    /// Whether it may be otherwise a while later, without a change by anybody.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::NotMade { cause, .. } => files::may_pass(cause),
+            Self::Fault(fault) => fault.may_pass(),
+            Self::NoEntropy(_) => true,
+            Self::NotAKey { .. } | Self::Empty { .. } => false,
+        }
+    }
+}
+
 /// Reads the key file; makes one with mode 0600 where there is none.
 pub fn open(path: &Path, entropy: Entropy) -> Result<Keyring, KeyFileError> {
+    let keys = match read(path) {
+        Err(KeyFileError::Fault(fault)) if fault.is_missing() => {
+            let (place, _) = files::judge(path, Subject::KeyFile).map_err(|fault| match fault.into_io() {
+                Ok(cause) => not_made(path, cause),
+                Err(fault) => fault.into(),
+            })?;
+            make(&place, &entropy)?.map_err(|cause| not_made(path, cause))?;
+            read(path)?
+        }
+        keys => keys?,
+    };
     let shown = path.display().to_string();
-    let io = |what| {
-        let path = shown.clone();
-        move |cause| KeyFileError::Io { path, what, cause }
-    };
-    let file = match File::open(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            make(path, &entropy)?.map_err(io("made"))?;
-            File::open(path)
-        }
-        other => other,
-    };
-    let mut file = file.map_err(io("read"))?;
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::MetadataExt;
-        let mode = file.metadata().map_err(io("read"))?.mode() & 0o7777;
-        if mode & 0o077 != 0 {
-            return Err(KeyFileError::TooOpen { path: shown, mode });
-        }
-    }
-    let mut text = Zeroizing::new(String::new());
-    file.read_to_string(&mut text).map_err(io("read"))?;
+    let keyring = Keyring::of(&keys, entropy).ok_or(KeyFileError::Empty { path: shown })?;
+    Ok(keyring.from_file(path))
+}
+
+fn not_made(path: &Path, cause: io::Error) -> KeyFileError {
+    let path = path.display().to_string();
+    KeyFileError::NotMade { path, cause }
+}
+
+/// The keys in the file, the current one first.
+pub fn read(path: &Path) -> Result<Vec<MasterKey>, KeyFileError> {
+    let mut bytes = Zeroizing::new(Vec::new());
+    files::read_into(
+        files::open(path, Subject::KeyFile)?,
+        path,
+        Subject::KeyFile,
+        &mut bytes,
+    )?;
+    let shown = path.display().to_string();
     let mut keys = Vec::new();
-    for (index, line) in text
-        .lines()
-        .enumerate()
-        .filter(|(_, line)| !line.trim().is_empty())
-    {
-        let key = MasterKey::parse(line.trim()).ok_or_else(|| KeyFileError::NotAKey {
-            path: shown.clone(),
-            line: index + 1,
-        })?;
+    for (index, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
+        let line = line.trim_ascii();
+        if line.is_empty() {
+            continue;
+        }
+        let text = std::str::from_utf8(line).ok();
+        let key = text
+            .and_then(MasterKey::parse)
+            .ok_or_else(|| KeyFileError::NotAKey {
+                path: shown.clone(),
+                line: index + 1,
+            })?;
         keys.push(key);
     }
-    Keyring::of(&keys, entropy).ok_or(KeyFileError::Empty { path: shown })
+    if keys.is_empty() {
+        return Err(KeyFileError::Empty { path: shown });
+    }
+    Ok(keys)
 }
 
 /// Makes the key file. Another process may be doing the same: then its file is the one.
-fn make(path: &Path, entropy: &Entropy) -> Result<std::io::Result<()>, NoEntropy> {
+fn make(path: &Path, entropy: &Entropy) -> Result<io::Result<()>, NoEntropy> {
     let master = Zeroizing::new(entropy.array::<32>()?);
     let line = Zeroizing::new(format!("{}\n", HEXLOWER_PERMISSIVE.encode(&*master)));
     let unique = data_encoding::HEXLOWER.encode(&entropy.array::<8>()?);
@@ -109,13 +137,16 @@ fn make(path: &Path, entropy: &Entropy) -> Result<std::io::Result<()>, NoEntropy
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     Ok((|| {
         let mut file = options.open(&temporary)?;
-        file.write_all(line.as_bytes())?;
-        file.sync_all()?;
+        let written = file.write_all(line.as_bytes()).and_then(|()| file.sync_all());
+        if let Err(error) = written {
+            let _ = std::fs::remove_file(&temporary);
+            return Err(error);
+        }
         // A link never replaces: of two processes that start at once, one wins, and both use its key.
         let linked = std::fs::hard_link(&temporary, path);
         std::fs::remove_file(&temporary)?;
         match linked {
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
             other => other,
         }
     })())

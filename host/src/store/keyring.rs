@@ -4,8 +4,16 @@
 //! Invariants: keys never leave this module; a digest is bound to what it is for, so that one cannot stand
 //! for another; comparisons take the same time wherever the difference is.
 
-use std::fmt;
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
+use arc_swap::ArcSwap;
 use chacha20poly1305::{
     XChaCha20Poly1305, XNonce,
     aead::{Aead, KeyInit, Payload},
@@ -52,13 +60,45 @@ impl fmt::Debug for MasterKey {
     }
 }
 
-/// The current key, and earlier ones that still open what they closed.
+/// The current key, and others that open what they closed. They may be exchanged while they are in use.
 pub struct Keyring {
-    /// Never empty; the first one is current.
-    keys: Vec<Key>,
+    keys: ArcSwap<Keys>,
     entropy: Entropy,
+    /// The file that the keys stand in, if that is where they came from.
+    origin: Option<PathBuf>,
+    /// Whether the database is being written with a key that is not among them.
+    lacks: AtomicBool,
 }
 
+/// Never empty; the first one is current.
+struct Keys {
+    all: Vec<Key>,
+    /// Under which limits are counted, and requests and jobs known again: the one that the database has known for longest, so
+    /// that a new one sets nothing back.
+    counting: usize,
+}
+
+impl Keys {
+    fn of(masters: &[MasterKey]) -> Option<Self> {
+        let all: Vec<_> = masters.iter().map(|MasterKey(master)| Key::new(master)).collect();
+        let counting = all.len().checked_sub(1)?;
+        Some(Self { all, counting })
+    }
+
+    fn current(&self) -> &Key {
+        &self.all[0]
+    }
+
+    fn counting(&self) -> &Key {
+        &self.all[self.counting]
+    }
+
+    fn find(&self, id: u32) -> Option<&Key> {
+        self.all.iter().find(|key| key.id == id)
+    }
+}
+
+#[derive(Clone)]
 struct Key {
     /// Names the key in a row: the start of a digest of it.
     id: u32,
@@ -128,45 +168,111 @@ fn start<const N: usize>(digest: &Digest) -> [u8; N] {
 impl Keyring {
     /// With these keys, the current one first; `None` if there is none.
     pub fn of(keys: &[MasterKey], entropy: Entropy) -> Option<Self> {
-        let keys: Vec<_> = keys.iter().map(|MasterKey(master)| Key::new(master)).collect();
-        (!keys.is_empty()).then_some(Self { keys, entropy })
+        Some(Self::with(Arc::new(Keys::of(keys)?), entropy))
+    }
+
+    fn with(keys: Arc<Keys>, entropy: Entropy) -> Self {
+        Self {
+            keys: ArcSwap::new(keys),
+            entropy,
+            origin: None,
+            lacks: AtomicBool::new(false),
+        }
+    }
+
+    /// The same, and the file that they stand in.
+    #[must_use]
+    pub fn from_file(self, file: &Path) -> Self {
+        Self {
+            origin: Some(file.to_owned()),
+            ..self
+        }
+    }
+
+    /// The file that the keys stand in, if that is where they came from.
+    pub fn origin(&self) -> Option<&Path> {
+        self.origin.as_deref()
+    }
+
+    /// The keys as they are now: whoever writes several things under the current one must not see it exchanged between.
+    #[must_use]
+    pub fn as_it_is(&self) -> Self {
+        Self::with(self.keys.load_full(), self.entropy.clone())
+    }
+
+    /// Another one with these keys; `None` if there is none.
+    pub(super) fn with_keys(&self, masters: &[MasterKey]) -> Option<Self> {
+        Self::of(masters, self.entropy.clone())
+    }
+
+    /// Takes these keys from now on, the current one first. None at all changes nothing.
+    pub(super) fn exchange(&self, masters: &[MasterKey]) {
+        if let Some(keys) = Keys::of(masters) {
+            self.keys.store(Arc::new(keys));
+        }
+    }
+
+    /// The ids of all keys, the current one first.
+    pub(super) fn ids(&self) -> Vec<u32> {
+        self.keys.load().all.iter().map(|key| key.id).collect()
+    }
+
+    /// Counts under the key of that id.
+    pub(super) fn count_under(&self, id: u32) {
+        let keys = self.keys.load();
+        let at = keys.all.iter().position(|key| key.id == id);
+        if let Some(counting) = at.filter(|at| *at != keys.counting) {
+            let all = keys.all.clone();
+            self.keys.store(Arc::new(Keys { all, counting }));
+        }
+    }
+
+    /// Whether the database is being written with a key that is not among them, by another process: then it cannot be told
+    /// whether what was made with it is right.
+    pub fn lacks_a_key(&self) -> bool {
+        self.lacks.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_lacking(&self, lacks: bool) {
+        self.lacks.store(lacks, Ordering::Relaxed);
     }
 
     /// A keyring with one random key, for a database that does not outlive the process.
     pub fn ephemeral(entropy: Entropy) -> Result<Self, NoEntropy> {
-        let master = Zeroizing::new(entropy.array()?);
-        Ok(Self {
-            keys: vec![Key::new(&master)],
-            entropy,
-        })
+        let key = Key::new(&Zeroizing::new(entropy.array()?));
+        let keys = Keys {
+            all: vec![key],
+            counting: 0,
+        };
+        Ok(Self::with(Arc::new(keys), entropy))
     }
 
     /// Names the current key in a row.
     pub fn current_key_id(&self) -> u32 {
-        self.keys[0].id
+        self.keys.load().current().id
     }
 
     /// Whether it holds the key of that id.
     pub fn holds(&self, id: u32) -> bool {
-        self.key(id).is_some()
-    }
-
-    fn key(&self, id: u32) -> Option<&Key> {
-        self.keys.iter().find(|key| key.id == id)
+        self.keys.load().find(id).is_some()
     }
 
     /// The token for a verification: its id and a MAC over id and number, so that nothing secret of it needs
     /// to be stored.
     pub fn session_token(&self, id: VerificationId, number: &PhoneNumber) -> SessionToken {
-        let mac = self.keys[0].token_mac(id, &self.keys[0].number_digest(number));
+        let keys = self.keys.load();
+        let mac = keys
+            .current()
+            .token_mac(id, &keys.current().number_digest(number));
         SessionToken::from_client(BASE64URL_NOPAD.encode(&[&id.0[..], &mac[..]].concat()))
     }
 
     /// The verification that a token names, if the token is ours and was made for this number.
     pub fn open_session_token(&self, token: &SessionToken, number: &PhoneNumber) -> Option<VerificationId> {
         let (id, mac) = token_parts(token)?;
-        let ours = self
-            .keys
+        let keys = self.keys.load();
+        let ours = keys
+            .all
             .iter()
             .any(|key| bool::from(key.token_mac(id, &key.number_digest(number)).ct_eq(&mac)));
         ours.then_some(id)
@@ -181,7 +287,8 @@ impl Keyring {
         key_id: u32,
         number: &[u8],
     ) -> bool {
-        match (token_parts(token), self.key(key_id)) {
+        let keys = self.keys.load();
+        match (token_parts(token), keys.find(key_id)) {
             (Some((named, mac)), Some(key)) => {
                 named == id && bool::from(key.token_mac(id, number).ct_eq(&mac))
             }
@@ -191,12 +298,13 @@ impl Keyring {
 
     /// The digest of a code under the current key, bound to its verification. All ways to write it have the same.
     pub fn code_digest(&self, id: VerificationId, code: &SecurityCode) -> Digest {
-        self.keys[0].code_digest(id, code)
+        self.keys.load().current().code_digest(id, code)
     }
 
     /// The same under the key of that id; `None`: it is gone.
     pub fn code_digest_under(&self, key_id: u32, id: VerificationId, code: &SecurityCode) -> Option<Digest> {
-        self.key(key_id).map(|key| key.code_digest(id, code))
+        let keys = self.keys.load();
+        keys.find(key_id).map(|key| key.code_digest(id, code))
     }
 
     /// Whether this is the code of that digest, made under the key of that id.
@@ -207,24 +315,24 @@ impl Keyring {
 
     /// What a number is stored as: a digest under the current key.
     pub fn number_digest(&self, number: &PhoneNumber) -> Digest {
-        self.keys[0].number_digest(number)
+        self.keys.load().current().number_digest(number)
     }
 
     /// What a number is found by: a digest under each key, the current one first.
     pub fn number_digests(&self, number: &PhoneNumber) -> Vec<Digest> {
-        self.keys.iter().map(|key| key.number_digest(number)).collect()
+        let keys = self.keys.load();
+        keys.all.iter().map(|key| key.number_digest(number)).collect()
     }
 
     /// What a request is known again by.
     pub fn request_digest(&self, text: &[u8]) -> Digest {
-        // Under the oldest key, so that a request is known again when a key was added.
-        digest(&self.keys[self.keys.len() - 1].request, &[text])
+        digest(&self.keys.load().counting().request, &[text])
     }
 
     /// Where a number and who asks for it are counted.
     pub fn counter_keys(&self, number: &PhoneNumber, client: Option<ClientAddress>) -> CounterKeys {
-        // Under the oldest key, so that a new one does not set the counters back.
-        let keyed = &self.keys[self.keys.len() - 1].counter;
+        let keys = self.keys.load();
+        let keyed = &keys.counting().counter;
         CounterKeys {
             prefix: start(&digest(keyed, &[b"p", number.prefix().as_bytes()])),
             number: start(&digest(keyed, &[b"n", number.e164().as_bytes()])),
@@ -234,8 +342,7 @@ impl Keyring {
 
     /// The job that sends this text to these numbers. `again` tells repetitions apart.
     pub fn job_id(&self, numbers: &[PhoneNumber], message: &str, again: &str) -> JobId {
-        // Under the oldest key, so that a job which was interrupted is found again when a key was added.
-        let mut mac = self.keys[self.keys.len() - 1].job.clone();
+        let mut mac = self.keys.load().counting().job.clone();
         for part in numbers.iter().map(PhoneNumber::e164).chain([message, again]) {
             mac.update(&(part.len() as u64).to_be_bytes());
             mac.update(part.as_bytes());
@@ -250,7 +357,8 @@ impl Keyring {
 
     /// Seals a text for a while in the database. `bound_to` must be given again to open it.
     pub fn seal(&self, text: &str, bound_to: &[u8]) -> Result<Vec<u8>, NoEntropy> {
-        let key = &self.keys[0];
+        let keys = self.keys.load();
+        let key = keys.current();
         let nonce = self.entropy.array::<NONCE_LENGTH>()?;
         let payload = Payload {
             msg: text.as_bytes(),
@@ -267,7 +375,8 @@ impl Keyring {
     pub fn open_sealed(&self, sealed: &[u8], bound_to: &[u8]) -> Option<Zeroizing<String>> {
         let (id, rest) = sealed.split_first_chunk::<4>()?;
         let (nonce, msg) = rest.split_first_chunk::<NONCE_LENGTH>()?;
-        let key = self.key(u32::from_be_bytes(*id))?;
+        let keys = self.keys.load();
+        let key = keys.find(u32::from_be_bytes(*id))?;
         let text = key
             .seal
             .decrypt(&XNonce::from(*nonce), Payload { msg, aad: bound_to })

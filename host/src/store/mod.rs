@@ -50,9 +50,26 @@ pub enum StoreError {
     /// Another request was made under the same key.
     #[error("the idempotency key was used for another request")]
     KeyReused,
+    /// Another process writes it with a key that this one has not.
+    #[error(
+        "another process writes the database with a key that is not among this one's, so what it made cannot be judged; add \
+         that key to those of this process, as the last one"
+    )]
+    KeyMissing,
     /// The operating system gave no randomness to seal with.
     #[error(transparent)]
     NoEntropy(#[from] crate::entropy::NoEntropy),
+}
+
+/// What came of a look at the keys.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeyReview {
+    /// Whether other keys are in use from now on.
+    pub changed: bool,
+    /// Whether another process uses a key that is not among them.
+    pub lacks: bool,
+    /// Why keys that were offered were not taken.
+    pub problem: Option<String>,
 }
 
 /// A registration that is to begin.
@@ -431,6 +448,17 @@ pub trait Store: Send + Sync {
     /// The numbers of a job that failed, in their order.
     async fn bulk_failures(&self, job: JobId) -> Result<Vec<BulkFailure>, StoreError>;
 
-    /// Whether a write would be durable now: makes one and takes it back.
+    /// Looks whether another process writes the database with a key that this one lacks, and if so reads the keys again
+    /// where they came from. Says now and then which key this process uses.
+    async fn review_keys(&self, now: UnixMillis) -> Result<KeyReview, StoreError>;
+
+    /// Takes these keys from now on, the current one first; `None`: those that stand in the file that they came from.
+    async fn renew_keys(
+        &self,
+        given: Option<Vec<MasterKey>>,
+        now: UnixMillis,
+    ) -> Result<KeyReview, StoreError>;
+
+    /// Whether a write would be durable now: makes one and takes it back. An error, too, while a key is missing.
     async fn ready(&self) -> Result<(), StoreError>;
 }

@@ -42,15 +42,30 @@ impl Verifier {
     /// Judges a code. The verdict is durable when this returns; an attempt that was begun is settled when nobody
     /// waits any more.
     pub async fn check(&self, request: CheckRequest) -> Result<Verdict, CheckError> {
-        let Some(id) = self
-            .keyring
-            .open_session_token(&request.session_token, &request.number)
-        else {
+        let open = || {
+            self.keyring
+                .open_session_token(&request.session_token, &request.number)
+        };
+        let id = match open() {
+            None if self.has_renewed_keys().await? => open(),
+            id => id,
+        };
+        let Some(id) = id else {
             let verdict = Verdict::SessionTokenInvalid;
             self.metrics.checked(None, verdict);
             return Ok(verdict);
         };
         self.check_session(id, request).await
+    }
+
+    /// What looks foreign may have been made by another process with a key that this one lacks. Whether it has that key now;
+    /// an error while it has not.
+    pub(super) async fn has_renewed_keys(&self) -> Result<bool, StoreError> {
+        let review = self.store.review_keys(self.clock.now()).await?;
+        if review.lacks {
+            return Err(StoreError::KeyMissing);
+        }
+        Ok(review.changed)
     }
 
     /// Judges a code of a session whose token was found genuine.
@@ -85,10 +100,17 @@ impl Verifier {
             ..self.check_rules()
         };
         if is_test || !self.overrides.validates() {
-            return Ok(self
-                .store
-                .check_code(id, request.code, rules, self.request.as_ref())
-                .await?);
+            let request_of_check = self.request.as_ref();
+            let check = || {
+                self.store
+                    .check_code(id, request.code.clone(), rules, request_of_check)
+            };
+            return match check().await {
+                Err(StoreError::KeyMissing) if self.has_renewed_keys().await? => Ok(check().await?),
+                // The key is gone for good, and the code with it.
+                Err(StoreError::KeyMissing) => Ok(Verdict::SessionTokenInvalid),
+                verdict => Ok(verdict?),
+            };
         }
         let verifier = self.clone();
         to_its_end(async move { verifier.ask_backend(id, &request, rules).await }).await

@@ -90,9 +90,15 @@ impl Verifier {
         session_token: SessionToken,
         code: SecurityCode,
     ) -> Result<Option<Judged>, CheckError> {
-        let Some(found) = self.found(id).await? else {
+        let Some(mut found) = self.found(id).await? else {
             return Ok(None);
         };
+        if !self.keyring.holds(found.key_id)
+            && self.has_renewed_keys().await?
+            && let Some(again) = self.found(id).await?
+        {
+            found = again;
+        }
         if !self
             .keyring
             .is_session_token(&session_token, id, found.key_id, &found.number_digest)

@@ -36,7 +36,7 @@ impl NexmoBackend {
     pub(crate) fn open(options: NexmoOptions, host: Host) -> Result<Self, Error> {
         Ok(Self {
             url: send_url(&options.base_url)?,
-            from: sender(&options.from).to_owned(),
+            from: sender(&options.from)?.to_owned(),
             key: options.key,
             secret: options.secret,
             host,
@@ -88,13 +88,30 @@ fn send_url(base_url: &str) -> Result<String, Error> {
     }
 }
 
-/// The provider wants a sender number as it wants every number: without the plus sign.
-fn sender(from: &str) -> &str {
+/// The digits of a number, by E.164.
+const MAX_DIGITS: usize = 15;
+/// The characters of a name, by GSM 03.40.
+const MAX_NAME: usize = 11;
+
+/// The provider wants a sender number as it wants every number: without the plus sign. What it would refuse with every SMS
+/// is refused now.
+fn sender(from: &str) -> Result<&str, Error> {
     let from = from.trim();
-    match from.strip_prefix('+') {
-        Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => digits,
-        _ => from,
+    let digits = from.strip_prefix('+').unwrap_or(from);
+    if !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        if digits.len() <= MAX_DIGITS {
+            return Ok(digits);
+        }
+    } else if (1..=MAX_NAME).contains(&from.chars().count())
+        && from.bytes().all(|byte| (b' '..=b'~').contains(&byte))
+    {
+        return Ok(from);
     }
+    Err(Error::new(
+        ErrorKind::Config,
+        "options",
+        "option FROM must be a number of up to 15 digits, or a name of up to 11 letters and digits",
+    ))
 }
 
 #[cfg(test)]
@@ -103,10 +120,28 @@ mod tests {
 
     #[test]
     fn a_sender_number_loses_its_plus_sign_and_a_name_stays() {
-        assert_eq!(sender("+1232328372987"), "1232328372987");
-        assert_eq!(sender(" 1232328372987"), "1232328372987");
-        assert_eq!(sender("Acme+"), "Acme+");
-        assert_eq!(sender("+Acme"), "+Acme");
+        assert_eq!(sender("+1232328372987").unwrap(), "1232328372987");
+        assert_eq!(sender(" 1232328372987").unwrap(), "1232328372987");
+        assert_eq!(sender("Acme+").unwrap(), "Acme+");
+        assert_eq!(sender("+Acme").unwrap(), "+Acme");
+        assert_eq!(sender("12345").unwrap(), "12345", "a short code");
+    }
+
+    #[test]
+    fn a_sender_that_the_provider_would_refuse_is_refused_by_name() {
+        for wrong in [
+            "",
+            " ",
+            "Acme Verification Service",
+            "AcmeVerifies",
+            "1234567890123456",
+            "Acmé",
+            "Ac\nme",
+        ] {
+            let error = sender(wrong).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Config);
+            assert!(error.message().contains("FROM"), "{wrong}: {error}");
+        }
     }
 
     #[test]

@@ -86,7 +86,7 @@ impl Sender {
     fn choose(from: Option<String>, service: Option<String>) -> Result<Self, Error> {
         match (from, service) {
             (_, Some(service)) => Ok(Self::Service(service)),
-            (Some(from), None) => Ok(Self::From(sender_number(from.trim()))),
+            (Some(from), None) => sender(from.trim()).map(Self::From),
             (None, None) => Err(wrong(
                 "option FROM is missing (or MESSAGING_SERVICE_SID in its place)",
             )),
@@ -101,13 +101,34 @@ impl Sender {
     }
 }
 
-/// A number is sent as E.164: in a settings file the plus sign is easily left out. Up to eight digits are a short code.
-fn sender_number(from: &str) -> String {
-    if from.len() > 8 && from.bytes().all(|byte| byte.is_ascii_digit()) {
-        format!("+{from}")
-    } else {
-        from.to_owned()
+/// The digits of a number, by E.164.
+const MAX_DIGITS: usize = 15;
+/// The digits of a short code.
+const MAX_SHORT_CODE: usize = 8;
+/// The characters of a name, by GSM 03.40.
+const MAX_NAME: usize = 11;
+
+/// A number is sent as E.164: in a settings file the plus sign is easily left out. Up to eight digits are a short code. What
+/// Twilio would refuse with every SMS is refused now; what has a channel before it, such as `rcs:acme`, is its own affair.
+fn sender(from: &str) -> Result<String, Error> {
+    let digits = from.strip_prefix('+').unwrap_or(from);
+    let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    let is_name = (1..=MAX_NAME).contains(&from.chars().count())
+        && from.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+    if is_number && digits.len() <= MAX_DIGITS {
+        let is_short = from.len() <= MAX_SHORT_CODE;
+        return Ok(if is_short {
+            from.to_owned()
+        } else {
+            format!("+{digits}")
+        });
     }
+    if !is_number && (is_name || from.contains(':')) {
+        return Ok(from.to_owned());
+    }
+    Err(wrong(
+        "option FROM must be a number of up to 15 digits, a short code, or a name of up to 11 letters and digits",
+    ))
 }
 
 fn send_url(base_url: &str, sid: &str) -> Result<String, Error> {
@@ -152,6 +173,23 @@ mod tests {
             let sender = Sender::choose(Some(given.to_owned()), None).unwrap();
             assert_eq!(sender.field(), ("From", sent));
         }
+    }
+
+    #[test]
+    fn a_sender_that_the_provider_would_refuse_is_refused_by_name() {
+        for wrong in [
+            "",
+            "Acme Verification Service",
+            "AcmeVerifies",
+            "1234567890123456",
+            "Acmé",
+        ] {
+            let error = Sender::choose(Some(wrong.to_owned()), None).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Config);
+            assert!(error.message().contains("FROM"), "{wrong}: {error}");
+        }
+        let channel = Sender::choose(Some("rcs:acme_verification".into()), None).unwrap();
+        assert_eq!(channel.field(), ("From", "rcs:acme_verification"));
     }
 
     #[test]

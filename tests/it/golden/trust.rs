@@ -95,6 +95,22 @@ fn files_that_others_can_have_written() {
 }
 
 #[test]
+fn a_library_that_another_one_hides() {
+    let mut site = site();
+    fs::create_dir(site.path("more")).unwrap();
+    fs::copy(site.plugins().join("libnoop.so"), site.path("more/libnoop.so")).unwrap();
+    site.set("plugins", "directories", vec!["plugins", "more"]);
+    let listed = site.run(&["backends"]).stdout;
+    let line = listed
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("cannot be loaded: "));
+    let (code, sentence) = line.unwrap().split_once(": ").unwrap();
+    let mut all = Told::nothing();
+    all.line(site.folder(), code, sentence);
+    insta::assert_snapshot!(all.text());
+}
+
+#[test]
 fn files_of_somebody_else() {
     if !rustix::process::getuid().is_root() {
         // Nobody else can give a file away.

@@ -9,7 +9,7 @@ mod manifest;
 #[cfg(test)]
 mod tests;
 
-use std::{fs::File, io::Read, path::Path};
+use std::path::Path;
 
 use object::{FileKind, Object, ObjectSection, ObjectSegment, ObjectSymbol};
 use phone_verify_plugin_abi::{
@@ -24,9 +24,7 @@ use super::{
     refusal::{Refusal, code},
     stage,
 };
-
-/// A library is half a megabyte; this leaves room for those that carry a runtime, and bounds the memory.
-const MAX_SIZE_BYTES: u64 = 64 << 20;
+use crate::files::{self, Fault, Subject};
 
 /// A file that looks as a backend library should.
 #[derive(Debug)]
@@ -91,40 +89,31 @@ pub(super) fn check(found: &Found, platform: &Platform) -> Result<Candidate, Ref
     }
 }
 
+/// Who can have written it was judged before, where that matters.
 fn read(path: &Path, file: &str) -> Result<Vec<u8>, Refusal> {
-    let unreadable = |error: std::io::Error| {
-        Refusal::new(
+    let refused = |fault: Fault| {
+        if fault.is_no_file() {
+            let sentence = format!("{file} is not a file; put the library itself there");
+            return Refusal::new(code::NOT_A_FILE, sentence);
+        }
+        if let Some((size, limit)) = fault.too_big() {
+            let sentence = format!(
+                "{file} has {size} bytes, and a library may have {limit}; strip it of debug information"
+            );
+            return Refusal::new(code::TOO_BIG, sentence);
+        }
+        let Some(error) = fault.io() else {
+            return Refusal::of_fault(code::UNREADABLE_FILE, &fault);
+        };
+        let told = files::told(error, "make it readable for the user that runs phone-verify");
+        // Links followed, it may have a name that nobody knows.
+        Refusal::of_error(
             code::UNREADABLE_FILE,
-            format!("{file} cannot be read: {error}; make it readable for the user that runs phone-verify"),
+            format!("{file} cannot be read: {told}"),
+            error,
         )
     };
-    let too_big = |size| {
-        Refusal::new(
-            code::TOO_BIG,
-            format!(
-                "{file} has {size} bytes, and a library may have {MAX_SIZE_BYTES}; strip it of debug information"
-            ),
-        )
-    };
-    let metadata = std::fs::metadata(path).map_err(unreadable)?;
-    if !metadata.is_file() {
-        return Err(Refusal::new(
-            code::NOT_A_FILE,
-            format!("{file} is not a file; put the library itself there"),
-        ));
-    }
-    if metadata.len() > MAX_SIZE_BYTES {
-        return Err(too_big(metadata.len()));
-    }
-    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0));
-    File::open(path)
-        .and_then(|file| file.take(MAX_SIZE_BYTES + 1).read_to_end(&mut bytes))
-        .map_err(unreadable)?;
-    // It may have grown meanwhile.
-    if bytes.len() as u64 > MAX_SIZE_BYTES {
-        return Err(too_big(bytes.len() as u64));
-    }
-    Ok(bytes)
+    files::read(path, Subject::AnyLibrary).map_err(refused)
 }
 
 /// Judges the content of a file.

@@ -20,8 +20,6 @@ pub use self::decide::{RolledBack, VersionReport};
 pub use self::successor::{Choice, Next, Running};
 pub use self::survey::{BackendReport, LibraryAbout, LibraryReport};
 pub use self::watch::Seen;
-#[cfg(unix)]
-use super::worker::{Spec, Supervisor};
 use super::{
     Backend, BackendName, convert,
     discover::{self, Found},
@@ -39,9 +37,12 @@ use super::{
     stage,
     trust::{Build, Lock, TrustRules},
 };
-use crate::{clock::Clock, entropy::Entropy, metrics::WorkerMetrics};
 #[cfg(unix)]
-use std::fs::File;
+use super::{
+    stage::Staged,
+    worker::{Spec, Supervisor},
+};
+use crate::{clock::Clock, entropy::Entropy, metrics::WorkerMetrics};
 
 /// What a [`Loader`] needs.
 pub struct LoaderConfig {
@@ -146,7 +147,7 @@ impl Loader {
         Arc::clone(&self.metrics)
     }
 
-    /// For a look at what would run: nothing is recorded.
+    /// For a look at what would run: it is tried whether that could be recorded, and nothing is.
     #[must_use]
     pub fn looking(mut self) -> Self {
         self.records = false;
@@ -162,6 +163,14 @@ impl Loader {
             .candidate(&found, &lock)
             .map_err(|refused| vec![refused.refusal])?;
         self.take(name, &found, candidate, &lock, options, false)
+    }
+
+    /// Why each further file of a backend's library is not used.
+    pub fn hidden(&self, name: &BackendName) -> Vec<Refusal> {
+        let directories = &self.config.directories;
+        discover::one(directories, &name.library)
+            .map(|used| discover::hidden_by(directories, &used))
+            .unwrap_or_default()
     }
 
     fn lock(&self) -> Result<Lock, Vec<Refusal>> {
@@ -180,11 +189,9 @@ impl Loader {
     ) -> Result<Backend, Vec<Refusal>> {
         let build = Build::of(&candidate, self.config.clock.wall());
         let backend = self.construct(name, found, candidate, lock, options, scans)?;
-        if self.records {
-            let forgotten = self.config.trust.record(&found.stem, build);
-            if let Some(sha256) = forgotten.map_err(|refusal| vec![refusal])? {
-                stage::discard(&self.config.staging, &sha256);
-            }
+        let forgotten = self.config.trust.record(&found.stem, build, !self.records);
+        if let Some(sha256) = forgotten.map_err(|refusal| vec![refusal])? {
+            stage::discard(&self.config.staging, &sha256);
         }
         Ok(backend)
     }
@@ -297,18 +304,18 @@ impl Loader {
                 ),
             ));
         }
-        let path = stage::stage(&self.config.staging, &candidate.sha256, &candidate.bytes)?;
+        let staged = stage::stage(&self.config.staging, &candidate.sha256, &candidate.bytes)?;
         let (library, kept) = match place {
             Place::Inline => {
                 let file = candidate.file.clone();
-                let library = within_limit(move || Library::open(&path, &file))
+                let library = within_limit(move || Library::open(&staged.path, &file))
                     .ok_or_else(|| opened_too_slowly(&candidate.file))??;
                 let stem = stem.to_owned();
                 (Opened::Inline(library), Kept::Inline { stem, library })
             }
             #[cfg(unix)]
             Place::Worker => {
-                let supervisor = self.open_in_worker(stem, path, candidate, true)?;
+                let supervisor = self.open_in_worker(stem, staged, candidate, true)?;
                 let kept = Kept::Worker(Arc::downgrade(&supervisor));
                 (Opened::Worker(supervisor), kept)
             }
@@ -332,17 +339,15 @@ impl Loader {
     fn open_in_worker(
         &self,
         library: &str,
-        path: PathBuf,
+        staged: Staged,
         candidate: &Candidate,
         is_confined: bool,
     ) -> Result<Arc<Supervisor>, Refusal> {
         let rules = &self.config.isolation;
-        let staged = File::open(&path).map_err(|error| Refusal::new(code::NOT_STAGED, error.to_string()))?;
         let supervisor = Arc::new(Supervisor::new(Spec {
             is_confined,
             program: rules.worker_program.clone(),
             library: library.to_owned(),
-            path,
             staged,
             file: candidate.file.clone(),
             clock: self.config.clock.clone(),

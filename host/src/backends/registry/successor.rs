@@ -60,6 +60,9 @@ impl Loader {
         running: Option<Running<'_>>,
     ) -> Result<Choice, Vec<Refusal>> {
         let found = discover::one(&self.config.directories, &name.library)?;
+        for hidden in discover::hidden_by(&self.config.directories, &found) {
+            tracing::warn!("{hidden}");
+        }
         let lock = self.lock()?;
         let keeps = |sha256: &str| {
             let is_so = |now: &Running<'_>| {
@@ -159,8 +162,8 @@ impl Loader {
         options_json: &zeroize::Zeroizing<String>,
         services: &std::sync::Arc<Services>,
     ) -> Result<(), Refusal> {
-        let path = stage::stage(&self.config.staging, &candidate.sha256, &candidate.bytes)?;
-        let supervisor = match self.open_in_worker(&name.library, path, candidate, false) {
+        let staged = stage::stage(&self.config.staging, &candidate.sha256, &candidate.bytes)?;
+        let supervisor = match self.open_in_worker(&name.library, staged, candidate, false) {
             Ok(supervisor) => supervisor,
             Err(refusal) if is_of_the_system(refusal.code) => return Ok(()),
             Err(refusal) => return Err(refusal),

@@ -6,7 +6,6 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{self, File},
     io::{self, Write},
     path::{Path, PathBuf},
 };
@@ -14,13 +13,13 @@ use std::{
 use serde::{Deserialize, Serialize};
 use toml::value::{Date, Datetime, Offset, Time};
 
-use super::ownership;
 use crate::{
     backends::{
         preflight::Candidate,
         refusal::{Refusal, code},
     },
     clock::UnixMillis,
+    files::{self, Subject},
 };
 
 const HEADING: &str = "# Which files of libraries phone-verify uses, by their SHA-256. Written by the program; to take another file, run:\n\
@@ -30,17 +29,24 @@ const HEADING: &str = "# Which files of libraries phone-verify uses, by their SH
 #[derive(Clone, Debug)]
 pub(in crate::backends) struct LockFile(PathBuf);
 
-/// What stands in it.
+/// The version of the file's form. A later one may mean what must not be overlooked; what may be overlooked needs none.
+const VERSION: i64 = 1;
+
+/// What stands in it. What it holds beside that was written by a later version of this program, which may be overlooked,
+/// and stays.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(in crate::backends) struct Lock {
+    /// Missing in files of before there were versions.
+    #[serde(default)]
+    version: Option<i64>,
+    #[serde(flatten)]
+    later: toml::Table,
     #[serde(default)]
     pub(in crate::backends) libraries: BTreeMap<String, Locked>,
 }
 
 /// Of one library.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(in crate::backends) struct Locked {
     /// In use.
     pub(in crate::backends) current: Build,
@@ -54,7 +60,6 @@ pub(in crate::backends) struct Locked {
 
 /// The bytes of a library.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(in crate::backends) struct Build {
     pub(in crate::backends) sha256: String,
     pub(in crate::backends) version: String,
@@ -68,7 +73,6 @@ pub(in crate::backends) struct Build {
 
 /// Bytes that are not used.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(in crate::backends) struct PassedOver {
     pub(in crate::backends) sha256: String,
     /// Why; empty: they were rolled back.
@@ -149,21 +153,48 @@ impl LockFile {
 
     /// What stands in it; nothing if it is not there.
     pub(in crate::backends) fn read(&self) -> Result<Lock, Refusal> {
-        let unreadable = |problem: &dyn std::fmt::Display| {
-            let file = self.0.display();
-            let sentence = format!(
-                "{file}, which says which libraries are trusted, cannot be read: {problem}; mend it, or delete it to trust \
-                 the libraries as they are now"
-            );
-            Refusal::new(code::LOCK_FILE, sentence)
-        };
-        let metadata = match fs::metadata(&self.0) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Lock::default()),
-            metadata => metadata.map_err(|error| unreadable(&error))?,
-        };
-        ownership::check_alone(&self.0, &metadata)?;
-        let text = fs::read_to_string(&self.0).map_err(|error| unreadable(&error))?;
-        toml::from_str(&text).map_err(|error| unreadable(&error.message()))
+        match files::read_text(&self.0, Subject::LockFile) {
+            Err(fault) if fault.is_missing() => Ok(Lock::default()),
+            Err(fault) if fault.is_judgement() => Err(Refusal::of_fault(code::LOCK_FILE, &fault)),
+            Err(fault) => Err(Refusal {
+                may_pass: fault.may_pass(),
+                ..self.unreadable(&fault)
+            }),
+            Ok(text) => self.parse(&text),
+        }
+    }
+
+    fn unreadable(&self, problem: &dyn std::fmt::Display) -> Refusal {
+        let sentence = format!(
+            "{}, which says which libraries are trusted, cannot be read: {problem}; mend it, or delete it to trust the \
+             libraries as they are now",
+            self.0.display()
+        );
+        Refusal::new(code::LOCK_FILE, sentence)
+    }
+
+    fn parse(&self, text: &str) -> Result<Lock, Refusal> {
+        let table: toml::Table = text
+            .parse()
+            .map_err(|error: toml::de::Error| self.unreadable(&error.message()))?;
+        // Before all else, for what follows may look otherwise.
+        match table.get("version").map(toml::Value::as_integer) {
+            Some(Some(VERSION)) => {}
+            Some(Some(later)) if later > VERSION => {
+                let problem = format!(
+                    "a later phone-verify wrote it, in version {later} of its form, and this one knows {VERSION}; run that \
+                     one"
+                );
+                return Err(self.unreadable(&problem));
+            }
+            Some(_) => return Err(self.unreadable(&"its version is none")),
+            // What was cut off says nothing, and would trust whatever lies there.
+            None if !table.contains_key("libraries") => return Err(self.unreadable(&"it is empty")),
+            None => {}
+        }
+        toml::Value::Table(table)
+            .try_into()
+            .map_err(|error: toml::de::Error| self.unreadable(&error.message()))
     }
 
     /// Changes it.
@@ -171,60 +202,114 @@ impl LockFile {
         &self,
         change: impl FnOnce(&mut Lock) -> Result<T, Refusal>,
     ) -> Result<T, Refusal> {
+        self.change_or_try(change, false)
+    }
+
+    /// Says why it could not be changed so, and leaves it as it is.
+    pub(in crate::backends) fn try_to_change<T>(
+        &self,
+        change: impl FnOnce(&mut Lock) -> Result<T, Refusal>,
+    ) -> Result<T, Refusal> {
+        self.change_or_try(change, true)
+    }
+
+    fn change_or_try<T>(
+        &self,
+        change: impl FnOnce(&mut Lock) -> Result<T, Refusal>,
+        only_tries: bool,
+    ) -> Result<T, Refusal> {
         let unwritable = |error: io::Error| {
+            let told = files::told(
+                &error,
+                "make its folder writable for the user that runs phone-verify, or name another file in [plugins] \
+                 lock_file",
+            );
             let sentence = format!(
-                "{}, where the trusted libraries are recorded, cannot be written: {error}; make its folder writable for \
-                 the user that runs phone-verify, or name another file in [plugins] lock_file",
+                "{}, where the trusted libraries are recorded, cannot be written: {told}",
                 self.0.display()
             );
-            Refusal::new(code::LOCK_FILE, sentence)
+            Refusal::of_error(code::LOCK_FILE, sentence, &error)
         };
-        let folder = match self.0.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => folder,
-            _ => Path::new("."),
-        };
+        let place = files::judge(&self.0, Subject::LockFile);
+        let (file, _) = place.map_err(|fault| match fault.into_io() {
+            Ok(error) => unwritable(error),
+            Err(fault) => Refusal::of_fault(code::LOCK_FILE, &fault),
+        })?;
+        let folder = files::folder_of(&file);
         // Held until it is dropped. The file itself cannot be locked, for it is replaced.
         #[cfg(unix)]
-        let folder_file = File::open(folder).map_err(unwritable)?;
-        #[cfg(unix)]
-        folder_file.lock().map_err(unwritable)?;
+        let _locked = exclusive::lock(folder).map_err(unwritable)?;
         let before = self.read()?;
         let mut after = before.clone();
         let changed = change(&mut after)?;
         if after != before {
-            self.write(folder, &after).map_err(unwritable)?;
+            after.version = Some(VERSION);
+            let written = write(folder, &after).map_err(unwritable)?;
+            if !only_tries {
+                written.persist(&file).map_err(|error| unwritable(error.error))?;
+            }
         }
         Ok(changed)
     }
+}
 
-    fn write(&self, folder: &Path, lock: &Lock) -> io::Result<()> {
-        let text = toml::to_string(lock).map_err(io::Error::other)?;
-        let mut file = tempfile::Builder::new()
-            .prefix(".plugins.lock-")
-            .tempfile_in(folder)?;
-        write!(file, "{HEADING}\n{text}")?;
-        file.as_file().sync_all()?;
-        self.keep_owner(folder, file.as_file())?;
-        file.persist(&self.0)?;
-        Ok(())
-    }
-
-    /// Nothing in it is secret; and what root changes stays the daemon's.
+/// A file with this in it, which is gone if it is not given a name.
+fn write(folder: &Path, lock: &Lock) -> io::Result<tempfile::NamedTempFile> {
+    let text = toml::to_string(lock).map_err(io::Error::other)?;
+    let mut file = tempfile::Builder::new()
+        .prefix(".plugins.lock-")
+        .tempfile_in(folder)?;
+    write!(file, "{HEADING}\n{text}")?;
+    // Nothing in it is secret.
     #[cfg(unix)]
-    fn keep_owner(&self, folder: &Path, file: &File) -> io::Result<()> {
-        use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
-
-        file.set_permissions(fs::Permissions::from_mode(0o644))?;
-        if rustix::process::geteuid().is_root() {
-            let owner = fs::metadata(&self.0).or_else(|_| fs::metadata(folder))?;
-            fchown(file, Some(owner.uid()), Some(owner.gid()))?;
-        }
-        Ok(())
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = std::fs::Permissions::from_mode(0o644);
+        file.as_file().set_permissions(mode)?;
     }
+    file.as_file().sync_all()?;
+    Ok(file)
+}
 
-    #[cfg(not(unix))]
-    fn keep_owner(&self, _folder: &Path, _file: &File) -> io::Result<()> {
-        Ok(())
+#[cfg(unix)]
+mod exclusive {
+    //! One process at a time changes what lies in a folder.
+
+    use std::{
+        fs::{File, OpenOptions},
+        io,
+        os::unix::fs::OpenOptionsExt,
+        path::Path,
+    };
+
+    use rustix::io::Errno;
+
+    /// Of a file system that locks only what is open for writing, which no folder is, as NFS.
+    const BESIDE: &str = ".plugins.lock.lock";
+
+    /// Until the file is dropped.
+    pub(super) fn lock(folder: &Path) -> io::Result<File> {
+        let file = File::open(folder)?;
+        let error = match file.lock() {
+            Ok(()) => return Ok(file),
+            Err(error) => error,
+        };
+        let needs_a_file = [Errno::BADF, Errno::INVAL, Errno::ISDIR];
+        if !needs_a_file
+            .iter()
+            .any(|needs| error.raw_os_error() == Some(needs.raw_os_error()))
+        {
+            return Err(error);
+        }
+        let file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .custom_flags(i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits()).unwrap_or(0))
+            .open(folder.join(BESIDE))?;
+        file.lock()?;
+        Ok(file)
     }
 }
 
@@ -259,6 +344,8 @@ fn datetime(UnixMillis(now): UnixMillis) -> Datetime {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn version(sha256: &str) -> Build {

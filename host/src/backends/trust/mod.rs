@@ -3,7 +3,6 @@
 //! Invariant: what is judged is the hash of the bytes that are staged and opened, never a file that is read again.
 
 mod lock;
-mod ownership;
 
 use std::{
     collections::BTreeMap,
@@ -21,6 +20,7 @@ use super::{
     preflight::Candidate,
     refusal::{Refusal, code},
 };
+use crate::files::{self, Subject};
 
 /// Which libraries are used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -66,7 +66,9 @@ impl TrustRules {
         if self.mode == Trust::Any || lies_beside_program(path) {
             return Ok(());
         }
-        ownership::check(path)
+        files::judge(path, Subject::Library)
+            .map(drop)
+            .map_err(|fault| Refusal::of_fault(code::UNREADABLE_FILE, &fault))
     }
 
     /// The versions in use, as they are recorded now.
@@ -136,18 +138,30 @@ impl TrustRules {
     }
 
     /// Records that this version is in use. Returns the hash of one whose private copy nobody needs any more.
-    pub(super) fn record(&self, library: &str, version: Build) -> Result<Option<String>, Refusal> {
+    /// `only_tries`: says why that could not be recorded, and leaves everything as it is.
+    pub(super) fn record(
+        &self,
+        library: &str,
+        version: Build,
+        only_tries: bool,
+    ) -> Result<Option<String>, Refusal> {
         let Some(path) = &self.lock_file else {
             return Ok(None);
         };
-        let recorded = LockFile::new(path).change(|lock| {
+        let file = LockFile::new(path);
+        let take = |lock: &mut Lock| {
             let known = lock.libraries.get(library).map(|locked| &locked.current);
             let version = match known {
                 Some(known) if known.sha256 == version.sha256 => known.clone(),
                 _ => version,
             };
             Ok(lock.take(library, version))
-        });
+        };
+        let recorded = if only_tries {
+            file.try_to_change(take).map(|_| None)
+        } else {
+            file.change(take)
+        };
         match recorded {
             // Without a record, each change would be a first use.
             Err(refusal) if self.mode == Trust::Tofu => Err(refusal),

@@ -6,7 +6,6 @@
 
 use std::{
     collections::VecDeque,
-    fs::File,
     io,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -23,7 +22,7 @@ use super::{
 use crate::{
     backends::{
         refusal::{Refusal, code},
-        stage,
+        stage::{self, Staged},
     },
     clock::Clock,
     entropy::Entropy,
@@ -47,10 +46,8 @@ pub(in crate::backends) struct Spec {
     pub(in crate::backends) library: String,
     /// The file that the operator knows, for refusals.
     pub(in crate::backends) file: String,
-    /// The staged file that is opened.
-    pub(in crate::backends) path: PathBuf,
-    /// The same, held open: a process that is started long after must find it, whoever cleans up meanwhile.
-    pub(in crate::backends) staged: File,
+    /// The copy that is opened: a process that is started long after must find it, whoever cleans up meanwhile.
+    pub(in crate::backends) staged: Staged,
     /// Whether the process enters the sandbox. One that does not is for a rehearsal of what is to run in this process.
     pub(in crate::backends) is_confined: bool,
     pub(in crate::backends) clock: Clock,
@@ -206,7 +203,7 @@ impl Supervisor {
     }
 
     fn start(self: &Arc<Self>) -> Started {
-        stage::restore(&self.spec.path, &self.spec.staged).map_err(NotReady::Refused)?;
+        stage::restore(&self.spec.staged).map_err(NotReady::Refused)?;
         let started = start(Arc::clone(&self.spec), Arc::downgrade(self)).recv();
         let link = started.unwrap_or_else(|_| {
             let error = io::Error::other("its thread ended");

@@ -116,7 +116,7 @@ impl Watch {
         let link = Arc::new(Link::new(ours, ring, spec.clock.clone())?);
         let open = ToWorker::Open {
             protocol: PROTOCOL.to_owned(),
-            path: spec.path.as_os_str().as_bytes().to_vec(),
+            path: spec.staged.path.as_os_str().as_bytes().to_vec(),
             file: spec.file.clone(),
             is_confined: spec.is_confined,
         };
@@ -287,7 +287,7 @@ impl Watch {
                     let sentence: String = sentence.chars().take(MAX_SENTENCE_CHARACTERS).collect();
                     let sentence = sentence.replace(char::is_control, " ");
                     let code = code::of_a_worker(&code);
-                    let refusal = NotReady::Refused(Refusal { code, sentence });
+                    let refusal = NotReady::Refused(Refusal::new(code, sentence));
                     let _ = starting.send(Err(refusal));
                     self.link.retire();
                 }

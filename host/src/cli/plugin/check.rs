@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use super::inspect;
 use crate::{
     cli::output::{Failure, Output},
+    files::{self, Subject},
     kit::{self, Plan},
 };
 
@@ -75,7 +76,7 @@ impl Check {
             return Ok(Map::new());
         };
         let problem = |why: String| Failure::wrong([format!("{} cannot be read: {why}", file.display())]);
-        let text = std::fs::read_to_string(file).map_err(|error| problem(error.to_string()))?;
+        let text = files::read_text(file, Subject::Options).map_err(|fault| problem(fault.to_string()))?;
         toml::from_str(&text).map_err(|error| problem(error.to_string()))
     }
 }

@@ -23,7 +23,7 @@ impl Trust {
         let loader = daemon::loader(&settings, &Clock::system(), &Entropy::system());
         let report = loader
             .trust(&self.library, self.inline)
-            .map_err(|refusals| Failure::wrong(refusals.iter().map(ToString::to_string)))?;
+            .map_err(|refusals| Failure::of(refusals.into_iter().map(Into::into)))?;
         self.common.output().result(&report, || {
             format!("trusted; a running daemon takes it up within a second\n{report}")
         })?;

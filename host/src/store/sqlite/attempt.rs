@@ -11,7 +11,7 @@ use super::{
 use crate::{
     clock::UnixMillis,
     model::{SecurityCode, Verdict, VerificationId, verification::Standing},
-    store::{CheckRules, Keyring, TakenAttempt},
+    store::{CheckRules, Keyring, StoreError, TakenAttempt},
 };
 
 /// What decides a check, of a verification that may share the code of another.
@@ -275,6 +275,10 @@ pub(super) fn check(
         Ok(attempt) => attempt,
         Err(verdict) => return Ok(verdict),
     };
+    if !attempt.judged.code.is_empty() && !keyring.holds(attempt.judged.key_id) {
+        // Neither right nor wrong: whoever typed it loses nothing by it.
+        return Err(StoreError::KeyMissing.into());
+    }
     let verdict = attempt.judged.judge(keyring, code, rules);
     if verdict == Verdict::Valid {
         attempt.judged.succeed(transaction, rules)?;

@@ -8,6 +8,7 @@ mod backend;
 mod bulk;
 mod counter;
 mod guard;
+mod key;
 mod lifecycle;
 mod number;
 mod open;
@@ -33,8 +34,8 @@ use tokio::time::Instant;
 
 use super::{
     Answer, Begun, BulkFailure, BulkLease, BulkProgress, CapLog, CheckRules, CounterKey, Deed, Found, JobId,
-    Keyring, MessageBegun, NewVerification, OutboxMessage, Records, RequestKey, RunId, Seen, Store,
-    StoreError, TakenAttempt, Tried,
+    KeyReview, Keyring, MasterKey, MessageBegun, NewVerification, OutboxMessage, Records, RequestKey, RunId,
+    Seen, Store, StoreError, TakenAttempt, Tried, key_file,
 };
 use crate::{
     clock::{Clock, UnixMillis},
@@ -52,8 +53,9 @@ const MAX_IDLE_READERS: usize = 4;
 pub struct Sqlite {
     path: PathBuf,
     keyring: Arc<Keyring>,
-    writer: writer::Writer,
+    /// Before the writer, which is the last to close the file.
     readers: Arc<Mutex<Vec<Connection>>>,
+    writer: writer::Writer,
     /// How far the counters are looked through for those that ended.
     swept_to: Mutex<CounterKey>,
     announced: announced::Announced,
@@ -128,6 +130,16 @@ impl Sqlite {
         open::look(path, keyring)
     }
 
+    /// Why [`Self::open`] would refuse the file by what can be seen of it from outside.
+    pub fn judge(path: &Path) -> Result<(), OpenError> {
+        open::judge_files(path).map(drop)
+    }
+
+    /// Why [`Self::open`] could not write the file or beside it, tried in an empty folder there, which is left empty.
+    pub fn rehearse(path: &Path, trial: &Path) -> Result<(), OpenError> {
+        open::rehearse(path, trial)
+    }
+
     /// Runs a read on a thread that may block.
     async fn read<T: Send + 'static>(
         &self,
@@ -148,6 +160,52 @@ impl Sqlite {
             .await
             .map_err(|_| StoreError::Unavailable("a read was broken off".into()))?
             .map_err(Fault::into_error)
+    }
+
+    /// Whether another process uses a key that this one lacks.
+    async fn look_at_keys(&self, now: UnixMillis) -> Result<bool, StoreError> {
+        let held = self.keyring.ids();
+        let current = self.keyring.current_key_id();
+        let known = self
+            .read(move |connection| key::review(connection, &held, now))
+            .await?;
+        if known.is_stale {
+            self.write(move |transaction| key::note(transaction, current, now))
+                .await?;
+        }
+        if let Some(oldest) = known.oldest {
+            self.keyring.count_under(oldest);
+        }
+        self.keyring.set_lacking(known.lacks);
+        Ok(known.lacks)
+    }
+
+    /// Takes other keys, if any of them is the database's, once the database says that the first one is used.
+    async fn take_keys(
+        &self,
+        offered: &[MasterKey],
+        now: UnixMillis,
+        review: &mut KeyReview,
+    ) -> Result<(), StoreError> {
+        let Some(next) = self.keyring.with_keys(offered) else {
+            return Ok(());
+        };
+        if next.ids() == self.keyring.ids() {
+            return Ok(());
+        }
+        let current = next.current_key_id();
+        if !self
+            .read(move |connection| key::knows_any(connection, &next))
+            .await?
+        {
+            review.problem = Some("none of the keys is one that the database was written with".to_owned());
+            return Ok(());
+        }
+        self.write(move |transaction| key::note(transaction, current, now))
+            .await?;
+        self.keyring.exchange(offered);
+        review.changed = true;
+        Ok(())
     }
 
     async fn write<T: Send + 'static>(
@@ -566,7 +624,45 @@ impl Store for Sqlite {
             .await
     }
 
+    async fn review_keys(&self, now: UnixMillis) -> Result<KeyReview, StoreError> {
+        if !self.look_at_keys(now).await? {
+            return Ok(KeyReview::default());
+        }
+        // Perhaps they hold it by now.
+        self.renew_keys(None, now).await
+    }
+
+    async fn renew_keys(
+        &self,
+        given: Option<Vec<MasterKey>>,
+        now: UnixMillis,
+    ) -> Result<KeyReview, StoreError> {
+        let offered = match (given, self.keyring.origin()) {
+            (Some(given), _) => Ok(given),
+            (None, Some(file)) => {
+                let file = file.to_owned();
+                let read = tokio::task::spawn_blocking(move || key_file::read(&file));
+                let read = read
+                    .await
+                    .map_err(|_| StoreError::Unavailable("a read was broken off".into()))?;
+                read.map_err(|error| error.to_string())
+            }
+            (None, None) => Err(String::new()),
+        };
+        let mut review = KeyReview::default();
+        match offered {
+            Ok(offered) => self.take_keys(&offered, now, &mut review).await?,
+            Err(problem) if problem.is_empty() => {}
+            Err(problem) => review.problem = Some(problem),
+        }
+        review.lacks = self.look_at_keys(now).await?;
+        Ok(review)
+    }
+
     async fn ready(&self) -> Result<(), StoreError> {
+        if self.keyring.lacks_a_key() {
+            return Err(StoreError::KeyMissing);
+        }
         self.write(|connection| {
             let now = verification::PROBE;
             connection.execute("INSERT INTO pending VALUES (?1, ?1, 0)", [now])?;

@@ -1,11 +1,17 @@
 //! Opens a database file: makes it where there is none, refuses one that is not ours, and brings its schema
 //! up to date.
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
-use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior, config::DbConfig};
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior, config::DbConfig, ffi};
 
-use crate::store::Keyring;
+use crate::{
+    files::{self, Fault, Subject},
+    store::Keyring,
+};
 
 /// In their order, each with the `user_version` that a file has afterwards. Frozen once released.
 pub(super) const MIGRATIONS: [(i64, &str); 2] = [
@@ -30,6 +36,9 @@ const WRITING: [(&str, i64); 2] = [("cache_size", -4096), ("wal_autocheckpoint",
 const BUSY_PAUSE: Duration = Duration::from_millis(5);
 const BUSY_LOOKS: i32 = 400;
 
+const NO_LOCKS: &str = "its file system cannot lock files or share memory, as NFS and others over a network; put it on a \
+                        local disk";
+
 const CHECK_FOLDER: &str = "its folder must exist, and this user must have the right to write there";
 
 /// Why a database cannot be opened.
@@ -45,6 +54,19 @@ pub enum OpenError {
         cause: String,
         /// What to do.
         hint: &'static str,
+        /// Whether it may be otherwise a while later, without a change by anybody.
+        may_pass: bool,
+    },
+    /// Somebody else could have written it, or it is no file.
+    #[error("the database cannot be opened: {0}")]
+    Fault(#[from] Fault),
+    /// Its folder, or it, cannot be searched or read.
+    #[error("the database {path} cannot be opened: {}", files::told(cause, CHECK_FOLDER))]
+    Unreachable {
+        /// The file.
+        path: String,
+        /// The operating system's words.
+        cause: std::io::Error,
     },
     /// Another program's.
     #[error("the database {path} was made by another program; name another file in [store] url")]
@@ -57,6 +79,15 @@ pub enum OpenError {
         "the database {path} was written with keys that are not among those given; bring back the right ones, or name another file in [store] url"
     )]
     OtherKeys {
+        /// The file.
+        path: String,
+    },
+    /// Copied without its log.
+    #[error(
+        "the database {path} is empty, for it was copied while it was in use, without its log {path}-wal; copy both while \
+         phone-verify is stopped, or with: sqlite3 {path} \".backup COPY\""
+    )]
+    WithoutLog {
         /// The file.
         path: String,
     },
@@ -74,11 +105,64 @@ pub enum OpenError {
     },
 }
 
+impl OpenError {
+    /// Whether it may be otherwise a while later, without a change by anybody.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Unusable { may_pass, .. } => *may_pass,
+            Self::Fault(fault) => fault.may_pass(),
+            Self::Unreachable { cause, .. } => files::may_pass(cause),
+            Self::Foreign { .. } | Self::OtherKeys { .. } | Self::WithoutLog { .. } | Self::TooNew { .. } => {
+                false
+            }
+        }
+    }
+}
+
+/// What ends the use of a database. A file that says that it has a log, and has none beside it, was copied while it was in
+/// use: so one that is whole must not say so.
+pub(super) const CLOSE: &str =
+    "PRAGMA wal_checkpoint(TRUNCATE); PRAGMA busy_timeout = 0; PRAGMA journal_mode = DELETE";
+
+/// How long another process may take from making a file to making its tables.
+const MAKING: Duration = Duration::from_secs(2);
+
+/// What `SQLite` keeps beside a database: its log, the index of it, and the log that it has before the first of these.
+const COMPANIONS: [&str; 3] = ["-wal", "-shm", "-journal"];
+
+/// Judges the file and what lies beside it. Returns where it is, links followed, and whether it is there.
+pub(super) fn judge_files(path: &Path) -> Result<(PathBuf, bool), OpenError> {
+    let fault = |fault: Fault| match fault.into_io() {
+        Ok(cause) => OpenError::Unreachable {
+            path: path.display().to_string(),
+            cause,
+        },
+        Err(fault) => fault.into(),
+    };
+    let (file, is_there) = files::judge(path, Subject::Database).map_err(fault)?;
+    for companion in COMPANIONS {
+        files::judge(&beside(&file, companion), Subject::Database).map_err(fault)?;
+    }
+    Ok((file, is_there))
+}
+
+fn beside(file: &Path, companion: &str) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(companion);
+    name.into()
+}
+
 /// A connection that may write, to a file with the newest schema and with these keys.
 pub(super) fn prepare(path: &Path, keyring: &Keyring) -> Result<Connection, OpenError> {
     let unusable = |error| unusable(path, &error);
+    let (file, _) = judge_files(path)?;
+    let has_log = beside(&file, "-wal").exists();
+    let is_empty = file.metadata().is_ok_and(|found| found.len() == 0);
     make_private(path);
     let mut connection = connect(path).map_err(unusable)?;
+    if !has_log && !is_empty && says_it_has_a_log(&connection).map_err(unusable)? {
+        without_its_log(path, || Schema::of(&connection).map_err(unusable))?;
+    }
     // Before anything is changed in what may be somebody else's.
     judge(&connection, path, keyring)?;
     connection
@@ -88,39 +172,111 @@ pub(super) fn prepare(path: &Path, keyring: &Keyring) -> Result<Connection, Open
     // Another process may have been faster.
     judge(&connection, path, keyring)?;
     note_key(&connection, keyring).map_err(unusable)?;
+    // Where everybody may add files, somebody may have been faster with the log.
+    judge_files(path)?;
     for (setting, value) in WRITING {
         connection.pragma_update(None, setting, value).map_err(unusable)?;
     }
     Ok(connection)
 }
 
+fn says_it_has_a_log(connection: &Connection) -> rusqlite::Result<bool> {
+    let mode: String = connection.query_row("PRAGMA journal_mode", [], |row| row.get(0))?;
+    Ok(mode == "wal")
+}
+
+/// Refuses a file that lacks its log and all that was in it. One with tables may be a good copy, made by SQLite itself.
+fn without_its_log(path: &Path, schema: impl Fn() -> Result<Schema, OpenError>) -> Result<(), OpenError> {
+    const STEP: Duration = Duration::from_millis(20);
+    let shown = path.display();
+    let mut waited = Duration::ZERO;
+    while matches!(schema()?, Schema::None) {
+        // Another process may be making it at this moment.
+        if waited >= MAKING {
+            return Err(OpenError::WithoutLog {
+                path: shown.to_string(),
+            });
+        }
+        std::thread::sleep(STEP);
+        waited += STEP;
+    }
+    tracing::warn!(
+        "the database {shown} was copied while it was in use, or its log {shown}-wal was deleted: if it was copied without \
+         its log, it lacks what was written last; codes, limits and whom to forget may be wrong"
+    );
+    Ok(())
+}
+
 /// Says what speaks against a file, without a change to it. Beside it, only the index of a log that was copied without
 /// its own is made.
 pub(super) fn look(path: &Path, keyring: &Keyring) -> Result<(), OpenError> {
-    let not_seen = |error: std::io::Error| OpenError::Unusable {
+    let not_seen = |cause: std::io::Error| OpenError::Unreachable {
         path: path.display().to_string(),
-        cause: error.to_string(),
-        hint: CHECK_FOLDER,
+        cause,
     };
     // Its log is where the file is, not where a link to it is.
-    let file = match path.canonicalize() {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        file => file.map_err(not_seen)?,
-    };
+    let (file, is_there) = judge_files(path)?;
+    if !is_there {
+        return Ok(());
+    }
     let is_empty = file.metadata().map_err(not_seen)?.len() == 0;
     let Some(name) = file.to_str().filter(|_| !is_empty) else {
         return Ok(());
     };
-    // In use, or left by a process that died, it has its log beside it. Else one would be made to read it, unless
+    // In use, or left by a process that died, it has its log beside it. If it lacks it, one would be made to read it, unless
     // it is said that nobody changes it.
-    let has_log = Path::new(&format!("{name}-wal")).exists();
-    let immutable = if has_log { "" } else { "&immutable=1" };
+    let lacks_log = !beside(&file, "-wal").exists() && header_says_it_has_a_log(path)?;
+    let immutable = if lacks_log { "&immutable=1" } else { "" };
     let name = name.replace('%', "%25").replace('?', "%3f").replace('#', "%23");
     let flags =
         OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
     let connection = Connection::open_with_flags(format!("file:{name}?mode=ro{immutable}"), flags)
         .map_err(|error| unusable(path, &error))?;
+    if lacks_log {
+        without_its_log(path, || {
+            Schema::of(&connection).map_err(|error| unusable(path, &error))
+        })?;
+    }
     judge(&connection, path, keyring)
+}
+
+/// The same without making a log, as to ask the engine would. Only of a file that nobody has open: to close a file once more
+/// is to give up the locks on it.
+fn header_says_it_has_a_log(path: &Path) -> Result<bool, OpenError> {
+    use std::io::Read;
+
+    /// Where the header has the version that is needed to write the file, and to read it.
+    const VERSIONS: std::ops::Range<usize> = 18..20;
+    const WITH_LOG: u8 = 2;
+    let mut header = [0; VERSIONS.end];
+    let mut file = files::open(path, Subject::Database)?;
+    Ok(file.read_exact(&mut header).is_ok() && header[VERSIONS].contains(&WITH_LOG))
+}
+
+/// Says what keeps a database at `path` from being written, by writing one with a log of its own in the folder `trial`, which
+/// lies beside it.
+pub(super) fn rehearse(path: &Path, trial: &Path) -> Result<(), OpenError> {
+    #[cfg(unix)]
+    if path.exists() {
+        rustix::fs::access(path, rustix::fs::Access::WRITE_OK | rustix::fs::Access::READ_OK).map_err(
+            |cause| OpenError::Unreachable {
+                path: path.display().to_string(),
+                cause: cause.into(),
+            },
+        )?;
+    }
+    let file = trial.join("phone-verify.db");
+    let write = || {
+        let connection = connect(&file)?;
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        // Some file systems tell only now that they cannot share the index of the log.
+        connection.execute_batch("CREATE TABLE trial (id); INSERT INTO trial VALUES (1)")
+    };
+    let written = write();
+    for companion in ["", "-wal", "-shm", "-journal"] {
+        let _ = std::fs::remove_file(beside(&file, companion));
+    }
+    written.map_err(|error| unusable(path, &error))
 }
 
 /// Whether it is a file of this program, of a version that is known, with these keys.
@@ -142,17 +298,43 @@ fn judge(connection: &Connection, path: &Path, keyring: &Keyring) -> Result<(), 
 }
 
 fn unusable(path: &Path, error: &rusqlite::Error) -> OpenError {
+    let (hint, may_pass) = match error.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase) => ("name another file in [store] url", false),
+        Some(ErrorCode::DatabaseCorrupt) => ("it is damaged: bring back a copy of it", false),
+        Some(ErrorCode::ReadOnly) => ("give this user the right to write it and its folder", false),
+        Some(ErrorCode::PermissionDenied) => (CHECK_FOLDER, false),
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+            ("another process keeps it locked; end that one", true)
+        }
+        Some(ErrorCode::DiskFull) => ("make room on its disk", true),
+        Some(ErrorCode::FileLockingProtocolFailed) => (NO_LOCKS, true),
+        _ if is_of_locking(error) => (NO_LOCKS, true),
+        Some(ErrorCode::SystemIoFailure) => ("look into the kernel's log for what ails its disk", true),
+        Some(ErrorCode::OutOfMemory) => ("give it more memory", true),
+        _ => (CHECK_FOLDER, true),
+    };
     OpenError::Unusable {
         path: path.display().to_string(),
         cause: error.to_string(),
-        hint: match error.sqlite_error_code() {
-            Some(ErrorCode::NotADatabase) => "name another file in [store] url",
-            Some(ErrorCode::ReadOnly) => "give this user the right to write it and its folder",
-            Some(ErrorCode::DatabaseBusy) => "another process keeps it locked; end that one",
-            Some(ErrorCode::DiskFull) => "make room on its disk",
-            _ => CHECK_FOLDER,
-        },
+        hint,
+        may_pass,
     }
+}
+
+/// Whether its file system cannot lock files or share memory.
+fn is_of_locking(error: &rusqlite::Error) -> bool {
+    const OF_LOCKING: [i32; 7] = [
+        ffi::SQLITE_IOERR_LOCK,
+        ffi::SQLITE_IOERR_RDLOCK,
+        ffi::SQLITE_IOERR_UNLOCK,
+        ffi::SQLITE_IOERR_CHECKRESERVEDLOCK,
+        ffi::SQLITE_IOERR_SHMLOCK,
+        ffi::SQLITE_IOERR_SHMMAP,
+        ffi::SQLITE_IOERR_SHMOPEN,
+    ];
+    error
+        .sqlite_error()
+        .is_some_and(|error| OF_LOCKING.contains(&error.extended_code))
 }
 
 /// Whether anything in it can be read with these keys.
@@ -373,6 +555,26 @@ mod tests {
         let writing = super::prepare(&path, &ours).unwrap();
         writing.execute_batch("BEGIN IMMEDIATE").unwrap();
         super::prepare(&path, &ours).unwrap();
+    }
+
+    #[test]
+    fn a_copy_without_the_log_is_refused_if_it_holds_nothing_and_told_if_it_may_be_old() {
+        let directory = tempfile::tempdir().unwrap();
+        let [path, copy] = ["phone-verify.db", "copy.db"].map(|name| directory.path().join(name));
+        let ours = keys();
+        let in_use = super::prepare(&path, &ours).unwrap();
+        std::fs::copy(&path, &copy).unwrap();
+        let refusal = super::prepare(&copy, &ours).expect_err("refused");
+        assert!(matches!(refusal, OpenError::WithoutLog { .. }), "{refusal}");
+        let looked = look(&copy, &ours).expect_err("refused");
+        assert_eq!(looked.to_string(), refusal.to_string());
+        assert!(refusal.to_string().contains(".backup COPY"), "{refusal}");
+        // Closed in order, one file is all there is.
+        in_use.execute_batch(CLOSE).unwrap();
+        drop(in_use);
+        std::fs::copy(&path, &copy).unwrap();
+        look(&copy, &ours).unwrap();
+        super::prepare(&copy, &ours).unwrap();
     }
 
     #[test]

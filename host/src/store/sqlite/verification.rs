@@ -41,6 +41,8 @@ impl NewRow {
         keyring: &Keyring,
         holder: ProcessId,
     ) -> Result<Self, StoreError> {
+        // The row says once which key it is under.
+        let keyring = &keyring.as_it_is();
         let digest = |code| Some(keyring.code_digest(new.id, code));
         let (code, code_sealed, expires_at) = match &new.code {
             NewCode::Fresh { code, lifetime } => (

@@ -19,7 +19,11 @@ use tokio::{
     time::Instant,
 };
 
-use super::{Fault, counter::Counters, open::is_busy};
+use super::{
+    Fault,
+    counter::Counters,
+    open::{self, is_busy},
+};
 use crate::{metrics::StoreMetrics, store::StoreError};
 
 /// Operations that wait for the writer; more wait at the door.
@@ -212,8 +216,8 @@ fn write(
     if !group.is_empty() {
         finish(connection, &mut group, metrics, |_| {});
     }
-    // Leaves one file behind instead of three.
-    let _ = connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");
+    // Leaves one file behind instead of three; and one that says that it is whole, if nobody else has it open.
+    let _ = connection.execute_batch(open::CLOSE);
 }
 
 /// Runs a group, and what `join` adds to it meanwhile. Where another process keeps the database locked, what came while

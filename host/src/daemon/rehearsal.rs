@@ -1,0 +1,157 @@
+//! What a start would find, without making anything that stays: `phone-verify check` fails where `phone-verify serve` would,
+//! and says what a running daemon would make of a reload.
+//!
+//! Invariant: what is made to try something lies in a folder of its own beside the real thing, and is gone afterwards.
+
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+    path::{Path, PathBuf},
+};
+
+use super::{Problem, look_at_store};
+use crate::{
+    entropy::Entropy,
+    files::{self, Subject, folder_of},
+    settings::{Keys, Settings},
+    store::sqlite::Sqlite,
+};
+
+/// Of the folders that something is tried in.
+const TRIAL: &str = ".phone-verify-check-";
+
+/// Why database and keys could not be opened, or made.
+pub fn store(settings: &Settings, entropy: &Entropy) -> Vec<Problem> {
+    let problems = look_at_store(settings, entropy);
+    if !problems.is_empty() {
+        return problems;
+    }
+    let database = &settings.store.database;
+    let tried = trial_folder(database, Subject::Database)
+        .and_then(|trial| Sqlite::rehearse(database, trial.path()).map_err(Problem::from));
+    let made = match &settings.store.keys {
+        Keys::File(file) if !file.exists() => trial_folder(file, Subject::KeyFile).map(drop),
+        _ => Ok(()),
+    };
+    [tried, made].into_iter().filter_map(Result::err).collect()
+}
+
+/// Where a library is tried: where its private copies lie already, else beside where they would.
+pub fn staging(settings: &Settings) -> Result<(PathBuf, Option<tempfile::TempDir>), Problem> {
+    let staging = &settings.plugins.staging_directory;
+    if staging.symlink_metadata().is_ok() {
+        return Ok((staging.clone(), None));
+    }
+    let trial = trial_folder(staging, Subject::PrivateCopies)?;
+    Ok((trial.path().to_owned(), Some(trial)))
+}
+
+/// A folder beside what would be made at `path`, or beside the first of its folders that would.
+fn trial_folder(path: &Path, subject: Subject) -> Result<tempfile::TempDir, Problem> {
+    let mut folder = folder_of(path);
+    while subject == Subject::PrivateCopies
+        && matches!(folder.try_exists(), Ok(false))
+        && folder != folder_of(folder)
+    {
+        folder = folder_of(folder);
+    }
+    let (beside, _) = files::judge(&folder.join(TRIAL), subject)?;
+    tempfile::Builder::new()
+        .prefix(TRIAL)
+        .tempdir_in(folder_of(&beside))
+        .map_err(|error| Problem {
+            sentence: format!(
+                "nothing can be made in {}, where {} is to be: {}",
+                folder.display(),
+                path.display(),
+                files::told(&error, "make it writable for the user that runs phone-verify")
+            ),
+            may_pass: files::may_pass(&error),
+        })
+}
+
+/// Who has an address that the daemon is to listen on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// Nobody.
+    Free,
+    /// A daemon on the same database: a start must wait for its end, and a reload need not.
+    Ours,
+}
+
+/// Whether the address can be had; it is let go at once.
+pub fn listen(address: SocketAddr, database: &Path) -> Result<Taken, Problem> {
+    let Err(error) = TcpListener::bind(address) else {
+        return Ok(Taken::Free);
+    };
+    if error.kind() == io::ErrorKind::AddrInUse && listener::is_of_database(address, database) {
+        return Ok(Taken::Ours);
+    }
+    Err(Problem::of_bind(address, &error))
+}
+
+#[cfg(target_os = "linux")]
+mod listener {
+    //! Finds whoever listens at a port, among the processes that this user can see into.
+
+    use std::{fs, net::SocketAddr, os::unix::fs::MetadataExt, path::Path};
+
+    /// The state of a socket that listens, in `/proc/net/tcp`.
+    const LISTENS: &str = "0A";
+
+    /// Whether a process that listens there has this database open.
+    pub(super) fn is_of_database(address: SocketAddr, database: &Path) -> bool {
+        let Ok(database) = fs::metadata(database) else {
+            return false;
+        };
+        let sockets = sockets(address.port());
+        let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+        processes
+            .filter_map(|process| fs::read_dir(process.path().join("fd")).ok())
+            .any(|open| {
+                let (mut listens, mut has_database) = (false, false);
+                for file in open.flatten() {
+                    let path = file.path();
+                    match fs::read_link(&path) {
+                        Ok(target) if sockets.iter().any(|socket| target == Path::new(socket)) => {
+                            listens = true;
+                        }
+                        _ => {
+                            has_database |= fs::metadata(&path).is_ok_and(|found| {
+                                (found.dev(), found.ino()) == (database.dev(), database.ino())
+                            });
+                        }
+                    }
+                }
+                listens && has_database
+            })
+    }
+
+    /// The sockets that listen at a port, as links to them read.
+    fn sockets(port: u16) -> Vec<String> {
+        let port = format!(":{port:04X}");
+        let mut sockets = Vec::new();
+        for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
+            let text = fs::read_to_string(table).unwrap_or_default();
+            for line in text.lines().skip(1) {
+                let fields: Vec<&str> = line.split_whitespace().collect();
+                if let [_, local, _, state, _, _, _, _, _, inode, ..] = fields[..]
+                    && state == LISTENS
+                    && local.ends_with(&port)
+                {
+                    sockets.push(format!("socket:[{inode}]"));
+                }
+            }
+        }
+        sockets
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+mod listener {
+    //! Elsewhere it is not seen who listens at a port.
+
+    pub(super) fn is_of_database(_address: std::net::SocketAddr, _database: &std::path::Path) -> bool {
+        false
+    }
+}

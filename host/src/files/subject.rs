@@ -1,0 +1,75 @@
+//! What a file is for: what it is called, how large it may be, and who may read it.
+
+/// The kinds of files that this program opens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// A backend library.
+    Library,
+    /// The same, whoever can have written it.
+    AnyLibrary,
+    /// The folder of private copies, and the copies.
+    PrivateCopies,
+    /// `plugins.lock`.
+    LockFile,
+    /// The database, and what lies beside it.
+    Database,
+    /// The server's keys.
+    KeyFile,
+    /// The settings file.
+    Settings,
+    /// What `${file:PATH}` stands for.
+    Reference,
+    /// Numbers to send to.
+    Numbers,
+    /// What a provider answers, for the conformance kit.
+    Tape,
+    /// Of a backend, for the conformance kit.
+    Options,
+}
+
+/// A library is half a megabyte; this leaves room for those that carry a runtime, and bounds the memory.
+const MAX_LIBRARY_BYTES: u64 = 64 << 20;
+/// Of files that people write.
+const MAX_TEXT_BYTES: u64 = 1 << 20;
+/// Some four million numbers.
+const MAX_NUMBERS_BYTES: u64 = 64 << 20;
+
+impl Subject {
+    /// In a sentence.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Library | Self::AnyLibrary => "a library",
+            Self::PrivateCopies => "the folder for private copies",
+            Self::LockFile => "the lock file",
+            Self::Database => "the database",
+            Self::KeyFile => "the key file",
+            Self::Settings => "the settings file",
+            Self::Reference => "a file that the settings refer to",
+            Self::Numbers => "the file of numbers",
+            Self::Tape => "the tape",
+            Self::Options => "the file of options",
+        }
+    }
+
+    /// Whether nobody else may write it. What somebody names for one command only is theirs to choose.
+    pub(super) fn is_judged(self) -> bool {
+        !matches!(
+            self,
+            Self::AnyLibrary | Self::Numbers | Self::Tape | Self::Options
+        )
+    }
+
+    /// Whether nobody else may read it.
+    pub(super) fn is_secret(self) -> bool {
+        matches!(self, Self::KeyFile)
+    }
+
+    /// How much of it is read.
+    pub(super) fn max_bytes(self) -> u64 {
+        match self {
+            Self::Library | Self::AnyLibrary | Self::PrivateCopies => MAX_LIBRARY_BYTES,
+            Self::Numbers => MAX_NUMBERS_BYTES,
+            _ => MAX_TEXT_BYTES,
+        }
+    }
+}
