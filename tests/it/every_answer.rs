@@ -611,12 +611,7 @@ async fn whoever_is_over_a_limit_learns_when_not_to_be() {
     let answers = Answers::of(&daemon).await;
     let hour = std::time::Duration::from_secs(3600);
     let mut rules = Rules::default();
-    rules.limits.number = [Limit {
-        code: "number_per_hour",
-        max: 1,
-        window: hour,
-    }]
-    .into();
+    rules.limits.number = [Limit::new("number_per_hour", 1, hour)].into();
     let service = Service::start(&rules);
     let resend = format!("/v1/verifications/{}/resend", begun(&service).await);
     for (path, body) in [

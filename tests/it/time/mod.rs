@@ -174,7 +174,7 @@ async fn a_clock_that_ran_ahead_and_was_put_right_keeps_nobody_waiting() {
         let at = humantime::parse_rfc3339(shown.body[time].as_str().unwrap()).unwrap();
         let at = at.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
         let now = Clock::system().wall().0 / 1000;
-        assert!(at <= now + seconds, "{time} is {} s ahead: {shown:?}", at - now);
+        assert!(at <= now + ahead, "{time} is {} s ahead: {shown:?}", at - now);
     }
     drop(daemon); // kills it
     assert_waits_for_the_cooldown(&machine.serve()).await;
