@@ -24,7 +24,8 @@ impl Call {
         deadline.saturating_sub(self.host.monotonic())
     }
 
-    /// Names this call in the host's log.
+    /// Names the request that this call is made for: in the host's log, and in the header `x-request-id` of what is asked through
+    /// [`Host`](crate::Host), beside its trace in `traceparent`, unless a request sets them itself.
     pub fn request_id(&self) -> String {
         self.raw.request_id().into_string()
     }

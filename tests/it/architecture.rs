@@ -8,7 +8,7 @@ use std::{
 use phone_verify_tests::artifacts::workspace;
 
 /// The sources below a folder, by their path from the workspace's.
-fn sources(folder: &str) -> Vec<(String, String)> {
+pub(crate) fn sources(folder: &str) -> Vec<(String, String)> {
     let mut found = Vec::new();
     let mut folders = vec![workspace().join(folder)];
     while let Some(folder) = folders.pop() {
@@ -27,7 +27,7 @@ fn sources(folder: &str) -> Vec<(String, String)> {
 }
 
 /// What runs, without comments and without tests.
-fn code(source: &str) -> String {
+pub(crate) fn code(source: &str) -> String {
     let shipped = source
         .split("#[cfg(test)]\nmod tests {")
         .next()

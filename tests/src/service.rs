@@ -19,8 +19,8 @@ use phone_verify::{
     http::{App, Generation, Live, Loaded, router},
     metrics::Metrics,
     model::{
-        CodeFormat, DropIn, Language, Locale, Messages, Outcome, PhoneNumber, Receipt, SecurityCode,
-        SendFailure, Verdict,
+        ClientAddresses, CodeFormat, DropIn, Language, Locale, Messages, Outcome, PhoneNumber, Receipt,
+        SecurityCode, SendFailure, Verdict,
     },
     store::{Keyring, OutboxMessage, Store, Tried, sqlite::Sqlite},
     verifier::{BaseValidate, CheckRequest, Guard, Overrides, Policy, RateLimits, ResendPolicy, Verifier},
@@ -158,6 +158,9 @@ impl Service {
             clock: clock.clone(),
             metrics: Metrics::default(),
             started_at: BEGIN,
+            // Of its own: an id of a request changes no code.
+            entropy: Entropy::seeded(0),
+            client_addresses: ClientAddresses::Masked,
         };
         Self {
             router: router(Arc::new(app)),

@@ -6,8 +6,8 @@ use std::{sync::Arc, time::Duration};
 
 use futures_util::StreamExt;
 use phone_verify_plugin_abi::{
-    BackendObj, CallObj, RawBulk, RawCheck, RawError, RawMessageRequest, RawSms,
-    abi_stable::std_types::{RResult, RString, RVec},
+    BackendObj, CallObj, Ext, RawBulk, RawCheck, RawError, RawMessageRequest, RawSms,
+    abi_stable::std_types::{RResult, RString, Tuple2},
     async_ffi::BorrowingFfiFuture,
     error_flag, overrides,
 };
@@ -22,8 +22,9 @@ use super::{
     preflight::{BackendInfo, Manifest},
     services::{Services, call::Running, report::Reported},
 };
-use crate::model::{
-    FailureClass, Origin, PhoneNumber, Receipt, SecurityCode, SendFailure, SessionToken, Verdict,
+use crate::{
+    model::{FailureClass, Origin, PhoneNumber, Receipt, SecurityCode, SendFailure, SessionToken, Verdict},
+    telemetry::{TRACEPARENT, Trace},
 };
 
 /// The ABI's bound on the numbers of one bulk call.
@@ -154,7 +155,7 @@ impl Backend {
                         number: RString::from(number.e164()),
                         message: RString::from(message),
                         flags: 0,
-                        ext: RVec::new(),
+                        ext: traced(),
                     };
                     backend.send_sms(sms, call)
                 })
@@ -201,7 +202,7 @@ impl Backend {
                     .collect(),
                 message: RString::from(message),
                 flags: 0,
-                ext: RVec::new(),
+                ext: traced(),
             };
             backend.send_bulk_sms(bulk, reported.object(), call)
         });
@@ -247,7 +248,7 @@ impl Backend {
                     security_code: RString::from(code.expose()),
                     context_json: RString::from(serde_json::to_string(context).unwrap_or_default()),
                     flags: 0,
-                    ext: RVec::new(),
+                    ext: traced(),
                 };
                 backend.generate_message(request, call)
             })
@@ -271,7 +272,7 @@ impl Backend {
                     phone_number: RString::from(number.e164()),
                     session_token: RString::from(token.expose()),
                     flags: 0,
-                    ext: RVec::new(),
+                    ext: traced(),
                 };
                 backend.validate_security_code(check, call)
             })
@@ -365,6 +366,13 @@ impl Backend {
             "the backend could not be constructed anew"
         );
     }
+}
+
+/// What travels with a call's arguments: the trace of the request that it is made for.
+fn traced() -> Ext {
+    let trace = Trace::current();
+    let traceparent = trace.map(|trace| Tuple2(TRACEPARENT.into(), trace.traceparent().into()));
+    traceparent.into_iter().collect()
 }
 
 /// The name only: options are secret.

@@ -12,7 +12,10 @@ use phone_verify_plugin_abi::{
 };
 
 use super::scrub::{Scrubber, code_words};
-use crate::model::{FailureClass, Origin, Receipt, SecurityCode, SendFailure, Verdict};
+use crate::{
+    model::{FailureClass, Origin, Receipt, SecurityCode, SendFailure, Verdict},
+    telemetry::is_harmful,
+};
 
 const MAX_CODE_LENGTH: usize = 64;
 pub(super) const MAX_MESSAGE_CHARACTERS: usize = 500;
@@ -120,7 +123,7 @@ pub(super) fn receipt(
     private: &[&str],
 ) -> Result<Receipt, SendFailure> {
     let id = raw.message_id.as_str();
-    if id.len() > MAX_RECEIPT_BYTES || id.chars().any(char::is_control) {
+    if id.len() > MAX_RECEIPT_BYTES || id.chars().any(is_harmful) {
         let message = format!(
             "the backend gave a message id that is longer than {MAX_RECEIPT_BYTES} bytes or not a text"
         );

@@ -1,12 +1,12 @@
 //! Makes a text from a library fit to be shown: secrets, codes and phone numbers are masked, control
-//! characters replaced, the length bounded.
+//! and invisible characters replaced, the length bounded.
 //!
 //! Invariant: what leaves [`Scrubber::clean`] holds no secret option's value, none of the texts that the call
 //! is about, and no full phone number.
 
 use std::borrow::Cow;
 
-use crate::model::Alphabet;
+use crate::{model::Alphabet, telemetry::is_harmful};
 
 /// A text from a library is cut here before anything else is done with it.
 pub(super) const MAX_INPUT_BYTES: usize = 16 * 1024;
@@ -45,7 +45,7 @@ impl Scrubber {
     pub(super) fn clean(&self, text: &str, private: &[&str], max_characters: usize) -> String {
         let mut clean: Vec<char> = mask_each(&self.mask(text, private), number_length)
             .chars()
-            .map(|character| if character.is_control() { ' ' } else { character })
+            .map(|character| if is_harmful(character) { ' ' } else { character })
             .collect();
         if clean.len() > max_characters {
             clean.truncate(max_characters.saturating_sub(1));
@@ -332,6 +332,8 @@ mod tests {
     #[test]
     fn a_text_is_one_line_of_bounded_length() {
         assert_eq!(clean("two\nlines\u{1b}[31m"), "two lines [31m");
+        let turned = "a\u{2028}b\u{2029}c\u{202e}d\u{2066}e\u{9b}f\u{200b}g";
+        assert_eq!(clean(turned), "a b c d e f g");
         let long = clean(&"é".repeat(20_000));
         assert_eq!(long.chars().count(), 200);
         assert!(long.ends_with('…'));

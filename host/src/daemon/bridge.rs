@@ -19,6 +19,7 @@ use crate::{
         TestNumbers, Verdict, VerificationId,
     },
     store::{OutboxMessage, Tried},
+    telemetry::Trace,
     verifier::{BaseValidate, CheckRequest, Overrides},
 };
 
@@ -148,9 +149,10 @@ impl InCall {
         time_limit: Duration,
         validate: Option<Arc<dyn BaseValidate>>,
     ) -> Call {
+        let trace = Trace::current();
         Call {
             time_limit,
-            request_id: id.clone(),
+            request_id: trace.map_or_else(|| id.clone(), |trace| trace.request_id().to_owned()),
             idempotency_key: id,
             locale: locale.first_tag(),
             base: Arc::new(BoundBase {

@@ -73,6 +73,8 @@ pub async fn run(
         clock: service.clock.clone(),
         metrics: service.metrics(),
         started_at: service.clock.now(),
+        entropy: service.entropy.clone(),
+        client_addresses: settings.log.client_addresses,
     });
     warn_of_open_api(&settings, address);
     let reloader = Reloader {

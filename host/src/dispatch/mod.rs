@@ -29,6 +29,7 @@ use crate::{
     metrics::MessageMetrics,
     model::{FailureClass, Origin, Outcome, PhoneNumber, Receipt, SendFailure, VerificationId},
     store::{Order, OutboxMessage, Store, Tried},
+    telemetry::Trace,
 };
 
 /// Who sends. The daemon puts the loaded backend behind this.
@@ -165,7 +166,8 @@ impl Lane {
             return;
         };
         let lane = Arc::clone(self);
-        self.tasks.spawn(async move {
+        let trace = order.trace.clone();
+        self.tasks.spawn(Trace::scope(trace, async move {
             let under_way = lane.metrics.begin();
             let tried = lane.send(&order).await;
             drop((slot, under_way));
@@ -197,7 +199,7 @@ impl Lane {
             }
             lane.settle(&message, &tried).await;
             reply(answer, outcome);
-        });
+        }));
     }
 
     async fn settle(&self, message: &OutboxMessage, tried: &Tried) {
@@ -313,6 +315,7 @@ impl Lane {
                         self.dispatch(Order {
                             message,
                             since,
+                            trace: None,
                             answer: None,
                         })
                         .await;

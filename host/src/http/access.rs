@@ -1,16 +1,21 @@
-//! One log line a request, with its route and never its content; and a last net below the routes.
+//! One log line a request, with its route and never its content; the ids by which it is followed; and a last net below
+//! the routes.
 
 use std::{panic::AssertUnwindSafe, sync::Arc};
 
 use axum::{
     extract::{MatchedPath, Request, State},
+    http::{HeaderMap, HeaderName, HeaderValue},
     middleware::Next,
     response::{IntoResponse, Response},
 };
 use futures_util::FutureExt;
 
-use super::{App, error::ApiError};
-use crate::model::VerificationId;
+use super::{App, error::ApiError, keys::KeyName, routes};
+use crate::{
+    model::VerificationId,
+    telemetry::{REQUEST_ID, TRACEPARENT, Trace},
+};
 
 /// The machine code of an error, for the line.
 #[derive(Clone, Copy)]
@@ -21,14 +26,37 @@ pub(super) struct ErrorCode(pub(super) &'static str);
 pub(super) struct Began(pub(super) VerificationId);
 
 pub(super) async fn log(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let headers = request.headers();
+    let trace = Trace::of_request(
+        only(headers, REQUEST_ID),
+        only(headers, TRACEPARENT),
+        &app.entropy,
+    );
+    let mut response = Trace::scope(Some(trace.clone()), answer(&app, request, next)).await;
+    for (name, value) in [
+        (REQUEST_ID, trace.request_id()),
+        (TRACEPARENT, trace.traceparent()),
+    ] {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            response
+                .headers_mut()
+                .insert(HeaderName::from_static(name), value);
+        }
+    }
+    response
+}
+
+async fn answer(app: &App, request: Request, next: Next) -> Response {
     let begin = app.clock.elapsed();
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
+    let client = client(app, &request);
     // A defect costs its request, not the connection.
     let response = AssertUnwindSafe(next.run(request))
         .catch_unwind()
         .await
         .unwrap_or_else(|_| ApiError::Defect.into_response());
+    let key = response.extensions().get::<KeyName>();
     let route = route.as_ref().map_or("none", MatchedPath::as_str);
     let status = response.status().as_u16();
     let code = response.extensions().get().map(|ErrorCode(code)| *code);
@@ -40,9 +68,23 @@ pub(super) async fn log(State(app): State<Arc<App>>, request: Request, next: Nex
         route,
         status,
         code,
+        api_key = key.map(|KeyName(name)| &**name),
+        client,
         verification = response.extensions().get().map(|Began(id)| tracing::field::display(*id)),
         duration_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
         "request"
     );
     response
+}
+
+/// Who makes a request, as the settings want it shown.
+fn client(app: &App, request: &Request) -> Option<String> {
+    routes::address(request, &app.trusted_proxies)?.shown(app.client_addresses)
+}
+
+/// The value of a header that is there once.
+fn only<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    let mut values = headers.get_all(name).iter();
+    let value = values.next()?.to_str().ok();
+    value.filter(|_| values.next().is_none())
 }

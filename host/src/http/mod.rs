@@ -40,8 +40,9 @@ pub use serve::serve;
 use crate::{
     clock::{Clock, UnixMillis},
     dispatch::{Breaker, Sender},
+    entropy::Entropy,
     metrics::Metrics,
-    model::{DropIn, PageOrigin, PublicUrl, Scope},
+    model::{ClientAddresses, DropIn, PageOrigin, PublicUrl, Scope},
     store::Store,
 };
 
@@ -71,6 +72,10 @@ pub struct App {
     pub metrics: Metrics,
     /// When the process began.
     pub started_at: UnixMillis,
+    /// For the ids of requests.
+    pub entropy: Entropy,
+    /// How the access log shows who made a request.
+    pub client_addresses: ClientAddresses,
 }
 
 /// The service, from the outermost layer to the routes.

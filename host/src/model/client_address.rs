@@ -10,6 +10,17 @@ use ipnet::IpNet;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClientAddress(IpNet);
 
+/// How the log shows who made a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientAddresses {
+    /// The network around the address, with too many in it to know who it was: `203.0.113.0/24`, `2001:db8:7::/48`.
+    Masked,
+    /// As precise as limits know it: `203.0.113.7`, `2001:db8:7:1::/64`.
+    Full,
+    /// Not at all.
+    None,
+}
+
 impl From<IpAddr> for ClientAddress {
     fn from(address: IpAddr) -> Self {
         let address = address.to_canonical();
@@ -44,6 +55,18 @@ impl ClientAddress {
 }
 
 impl ClientAddress {
+    /// As the log shows it.
+    pub fn shown(self, how: ClientAddresses) -> Option<String> {
+        let around = |length| IpNet::new_assert(self.0.addr(), length).trunc().to_string();
+        match (how, self.0) {
+            (ClientAddresses::Masked, IpNet::V4(_)) => Some(around(24)),
+            (ClientAddresses::Masked, IpNet::V6(_)) => Some(around(48)),
+            (ClientAddresses::Full, IpNet::V4(net)) => Some(net.addr().to_string()),
+            (ClientAddresses::Full, IpNet::V6(net)) => Some(net.to_string()),
+            (ClientAddresses::None, _) => None,
+        }
+    }
+
     /// Whether it is all within one of these networks.
     pub fn is_within(self, networks: &[IpNet]) -> bool {
         networks.iter().any(|network| network.contains(&self.0))
@@ -129,6 +152,20 @@ mod tests {
                 prop_assert_eq!(client("10.0.0.1", &forwarded), client("10.0.0.1", &[honest]));
                 prop_assert_eq!(client("192.0.2.1", &forwarded), "192.0.2.1/32");
             }
+        }
+    }
+
+    #[test]
+    fn an_address_is_shown_in_full_or_as_the_network_around_it() {
+        for (address, full, masked) in [
+            ("203.0.113.7", "203.0.113.7", "203.0.113.0/24"),
+            ("::ffff:203.0.113.7", "203.0.113.7", "203.0.113.0/24"),
+            ("2001:db8:7:1::9", "2001:db8:7:1::/64", "2001:db8:7::/48"),
+        ] {
+            let address = ClientAddress::from(address.parse::<IpAddr>().unwrap());
+            assert_eq!(address.shown(ClientAddresses::Full).unwrap(), full);
+            assert_eq!(address.shown(ClientAddresses::Masked).unwrap(), masked);
+            assert_eq!(address.shown(ClientAddresses::None), None);
         }
     }
 

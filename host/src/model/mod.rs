@@ -22,7 +22,7 @@ pub mod verification;
 
 pub use api_key::{ApiKey, DropIn, KeyDigest, Scope};
 pub use autofill::Autofill;
-pub use client_address::ClientAddress;
+pub use client_address::{ClientAddress, ClientAddresses};
 pub use code_format::{Alphabet, CodeFormat};
 pub use delivery::{FailureClass, Origin, Outcome, Receipt, SendFailure, Sign};
 pub use language::Language;

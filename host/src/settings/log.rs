@@ -5,7 +5,10 @@ use std::path::Path;
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 use super::reader::{Reader, text};
-use crate::files::{self, Subject};
+use crate::{
+    files::{self, Subject},
+    model::ClientAddresses,
+};
 
 /// What is logged, and how.
 #[derive(Clone, Debug)]
@@ -14,6 +17,8 @@ pub struct Log {
     pub level: String,
     /// How lines look.
     pub format: LogFormat,
+    /// How the access log shows who made a request.
+    pub client_addresses: ClientAddresses,
 }
 
 /// How lines look.
@@ -54,6 +59,7 @@ impl Log {
                 Some("json") => LogFormat::Json,
                 _ => LogFormat::Text,
             },
+            client_addresses: ClientAddresses::Masked,
         }
     }
 
@@ -74,8 +80,18 @@ impl Log {
             "json" => Ok(LogFormat::Json),
             other => Err(format!("must be text or json, not {other}")),
         });
+        let client_addresses = section.get("client_addresses", |value| match text(value)?.as_str() {
+            "masked" => Ok(ClientAddresses::Masked),
+            "full" => Ok(ClientAddresses::Full),
+            "none" => Ok(ClientAddresses::None),
+            other => Err(format!("must be masked, full or none, not {other}")),
+        });
         section.finish();
-        Self { level, format }
+        Self {
+            level,
+            format,
+            client_addresses,
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use super::{Counter, Guarded, keyring::Digest};
 use crate::{
     clock::UnixMillis,
     model::{Locale, Outcome, PhoneNumber, VerificationId},
+    telemetry::Trace,
 };
 
 /// A message that this process alone may send, as long as it lives.
@@ -64,6 +65,8 @@ pub struct Order {
     pub message: OutboxMessage,
     /// When it began, on the clock's `elapsed`: it is not sent when that is too long ago.
     pub since: Duration,
+    /// The request that it is sent for; `None`: another process had it.
+    pub trace: Option<Trace>,
     /// Who waits for the outcome; nobody may be left.
     pub answer: Option<oneshot::Sender<Outcome>>,
 }

@@ -16,7 +16,7 @@ use tracing::{
 };
 use tracing_subscriber::layer::{Context, Layer};
 
-use super::LOG;
+use super::{LOG, trace::Trace};
 use crate::settings::LogFormat;
 
 /// A longer value is cut.
@@ -68,6 +68,10 @@ impl<S: Subscriber> Layer<S> for Lines {
         let mut scratch = SCRATCH.try_with(Cell::take).unwrap_or_default();
         let mut parts = Parts::new(self.0.format, &mut scratch);
         event.record(&mut parts);
+        if let Some(trace) = Trace::current() {
+            parts.add_missing("request_id", trace.request_id());
+            parts.add_missing("trace_id", trace.trace_id());
+        }
         let metadata = event.metadata();
         self.0.write(&mut scratch, *metadata.level(), metadata.target());
         LOG.push(&scratch.line);
@@ -204,6 +208,12 @@ impl<'a> Parts<'a> {
             message: &mut scratch.message,
             fields: &mut scratch.fields,
             names: Vec::new(),
+        }
+    }
+
+    fn add_missing(&mut self, name: &'static str, text: &str) {
+        if !self.names.contains(&name) {
+            self.text(name, text);
         }
     }
 
@@ -367,7 +377,7 @@ impl Write for Shown<'_> {
 }
 
 /// Whether a terminal or a viewer would obey a character instead of showing it: control characters, ends of lines and
-/// paragraphs, marks that turn the direction of a text, and what cannot be seen.
+/// paragraphs, marks that turn the direction of a text, and what cannot be seen; but not the joiners of words and emoji.
 pub(crate) fn is_harmful(character: char) -> bool {
     character.is_control()
         || matches!(
@@ -375,7 +385,8 @@ pub(crate) fn is_harmful(character: char) -> bool {
             '\u{ad}'
                 | '\u{61c}'
                 | '\u{180e}'
-                | '\u{200b}'..='\u{200f}'
+                | '\u{200b}'
+                | '\u{200e}'..='\u{200f}'
                 | '\u{2028}'..='\u{202e}'
                 | '\u{2060}'..='\u{206f}'
                 | '\u{feff}'

@@ -6,6 +6,7 @@
 mod line;
 #[cfg(unix)]
 mod printed;
+mod trace;
 mod writer;
 
 use std::{
@@ -18,6 +19,8 @@ use std::{
 
 use tracing_subscriber::{EnvFilter, layer::SubscriberExt, registry, util::SubscriberInitExt};
 
+pub(crate) use self::line::is_harmful;
+pub use self::trace::{REQUEST_ID, TRACEPARENT, Trace};
 use self::{
     line::{Lines, Style},
     writer::Writer,
@@ -32,7 +35,7 @@ static PRINTED: Mutex<Option<printed::Printed>> = Mutex::new(None);
 
 /// The variable that goes before the level in the settings.
 const LEVEL_VARIABLE: &str = "RUST_LOG";
-/// How long a panic waits for its line to be written: the process may be about to end.
+/// How long who may be about to end the process waits for the last line.
 const LAST_WORDS: Duration = Duration::from_millis(100);
 
 /// Starts logging. A second call changes nothing.
@@ -169,7 +172,12 @@ fn log_panic(info: &PanicHookInfo<'_>) {
         thread = thread::current().name(),
         "panicked: {what}"
     );
-    if !LOG.is_stuck() {
+    say_last_words();
+}
+
+/// Waits a moment for what was logged to be written: the process may be about to end.
+pub(crate) fn say_last_words() {
+    if STYLE.get().is_some() && !LOG.is_stuck() {
         LOG.flush(Some(LAST_WORDS));
     }
 }

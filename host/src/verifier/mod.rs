@@ -52,6 +52,7 @@ use crate::{
     metrics::VerificationMetrics,
     model::{CodeFormat, Messages, PhoneNumber, SecurityCode, TestNumbers},
     store::{CheckRules, Keyring, Order, RequestKey, Store},
+    telemetry::Trace,
 };
 
 /// How many verifications may share a code before the number's next one must wait for its end.
@@ -176,6 +177,7 @@ impl Verifier {
 
 /// Runs to its end, also when whoever waits for it is dropped.
 async fn to_its_end<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
+    let work = Trace::scope(Trace::current(), work);
     match tokio::spawn(work).await.map_err(JoinError::try_into_panic) {
         Ok(done) => done,
         Err(Ok(panic)) => resume_unwind(panic),

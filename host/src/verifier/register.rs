@@ -17,6 +17,7 @@ use crate::{
     store::{
         Answer, Begun, Blocked, NewCode, NewVerification, Order, OutboxMessage, RequestKey, Seen, StoreError,
     },
+    telemetry::Trace,
 };
 
 /// How often another registration of the same number may come in between.
@@ -333,6 +334,7 @@ pub(super) async fn sent(place: mpsc::Permit<'_, Order>, message: OutboxMessage,
     place.send(Order {
         message,
         since,
+        trace: Trace::current(),
         answer: Some(answer),
     });
     outcome.await.unwrap_or_else(|_| Err(stopped()))

@@ -56,7 +56,8 @@ pub const MANIFEST_SECTION: &str = if cfg!(target_vendor = "apple") {
     ".pv_plugin"
 };
 
-/// Pairs that a struct carries beyond its fields; unknown keys are ignored.
+/// Pairs that a struct carries beyond its fields; unknown keys are ignored. What a call is about may carry `traceparent`, the
+/// trace of the request that it is made for, as W3C Trace Context writes it.
 pub type Ext = RVec<Tuple2<RString, RString>>;
 
 /// A backend instance, made by [`Root::create`].

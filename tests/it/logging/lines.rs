@@ -52,7 +52,11 @@ fn lines(log: &str) -> Vec<Line> {
         .lines()
         .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
         .collect();
+    let documented = super::fields::documented();
     for Line(line) in &lines {
+        for name in line.keys() {
+            assert!(documented.contains(name), "{name} is in no document: {line:?}");
+        }
         for name in ["timestamp", "level", "target", "message"] {
             assert!(line.get(name).is_some_and(Value::is_string), "{name}: {line:?}");
         }

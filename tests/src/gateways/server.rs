@@ -187,6 +187,12 @@ impl<P: Provider> Gateway<P> {
         unpoisoned(&self.desk.latest).clone()
     }
 
+    /// A header of the latest request, whatever became of it.
+    pub fn last_header(&self, name: &str) -> Option<String> {
+        let headers = unpoisoned(&self.desk.latest_headers);
+        Some(headers.get(name)?.to_str().ok()?.to_owned())
+    }
+
     /// How many requests have arrived, whatever became of them.
     pub fn requests(&self) -> usize {
         self.desk.requests.load(Ordering::SeqCst)
@@ -202,6 +208,7 @@ struct Desk<P> {
     releases: Releases,
     requests: AtomicUsize,
     latest: Mutex<Vec<(String, String)>>,
+    latest_headers: Mutex<HeaderMap>,
 }
 
 /// A semaphore that starts closed.
@@ -275,6 +282,7 @@ async fn serve<P: Provider>(
     };
 
     unpoisoned(&desk.latest).clone_from(&request.form);
+    unpoisoned(&desk.latest_headers).clone_from(&headers);
     let behaviour = desk.script.pop();
     let answer = desk.answer(&request, behaviour);
     let mut body = answer.body.to_string();

@@ -8,7 +8,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::grammar;
-use crate::backends::refusal::{Refusal, code, hint, list};
+use crate::{
+    backends::refusal::{Refusal, code, hint, list},
+    telemetry::is_harmful,
+};
 
 /// A manifest is a page of text; more is a mistake or an attack.
 pub(super) const MAX_LENGTH: usize = 256 * 1024;
@@ -202,13 +205,7 @@ impl Manifest {
 }
 
 fn is_readable(value: &Value) -> bool {
-    let is_plain = |text: &str| {
-        let is_trick = |character: char| {
-            character.is_control()
-                || matches!(character, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}')
-        };
-        !text.chars().any(is_trick)
-    };
+    let is_plain = |text: &str| !text.chars().any(is_harmful);
     match value {
         Value::String(text) => is_plain(text),
         Value::Array(items) => items.iter().all(is_readable),
@@ -223,7 +220,7 @@ fn is_readable(value: &Value) -> bool {
 fn short(text: &str) -> String {
     let text: String = text
         .chars()
-        .filter(|character| !character.is_control())
+        .filter(|character| !is_harmful(*character))
         .take(32)
         .collect();
     if text.is_empty() {

@@ -25,6 +25,7 @@ use crate::{
     backends::{Call, convert},
     clock::Clock,
     model::{Origin, SecurityCode},
+    telemetry::Trace,
 };
 
 /// What is known about a call while it runs.
@@ -36,6 +37,8 @@ pub(in crate::backends) struct CallInfo {
     deadline: OnceLock<Duration>,
     /// What [`Running`] borrows; set in what [`Running::kept`] gives.
     private: OnceLock<[String; 3]>,
+    /// The request that it is made for.
+    trace: Option<Trace>,
     /// Where a failure of the call would arise, as far as the host saw: one of [`ORIGINS`] by its place, counted from 1.
     origin: AtomicU8,
 }
@@ -78,6 +81,11 @@ impl CallInfo {
         &self.call.request_id
     }
 
+    /// The request that it is made for.
+    pub(in crate::backends) fn trace(&self) -> Option<&Trace> {
+        self.trace.as_ref()
+    }
+
     /// What the call is about.
     pub(in crate::backends) fn private(&self) -> [&str; 3] {
         self.private
@@ -105,6 +113,7 @@ impl<'a> Running<'a> {
             clock: clock.clone(),
             call,
             private: OnceLock::new(),
+            trace: Trace::current(),
             origin: AtomicU8::new(0),
         });
         Self { info, private }

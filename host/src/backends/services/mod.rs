@@ -28,7 +28,7 @@ use self::{
     log::{Log, Source},
 };
 use super::scrub::Scrubber;
-use crate::{clock::Clock, entropy::Entropy};
+use crate::{clock::Clock, entropy::Entropy, telemetry};
 
 /// The services of one backend.
 pub(super) struct Services {
@@ -88,6 +88,7 @@ impl HostV1 for HostSide {
         if let Err(error) = self.0.entropy.fill(into.as_mut_slice()) {
             // A library that asked for randomness and got none would make guessable codes.
             tracing::error!(%error, "no randomness: the process ends");
+            telemetry::say_last_words();
             std::process::abort();
         }
     }

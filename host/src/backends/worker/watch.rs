@@ -33,6 +33,7 @@ use crate::{
         refusal::{Refusal, code},
     },
     metrics::WorkerMetrics,
+    telemetry::is_harmful,
 };
 
 /// How long a process that was asked to end may take.
@@ -285,7 +286,7 @@ impl Watch {
                 if let Some(starting) = self.starting.take() {
                     // The library's constructors may have said it, and a terminal may show it.
                     let sentence: String = sentence.chars().take(MAX_SENTENCE_CHARACTERS).collect();
-                    let sentence = sentence.replace(char::is_control, " ");
+                    let sentence = sentence.replace(is_harmful, " ");
                     let code = code::of_a_worker(&code);
                     let refusal = NotReady::Refused(Refusal::new(code, sentence));
                     let _ = starting.send(Err(refusal));

@@ -102,6 +102,11 @@ pub(in crate::http) fn client(request: &Request, trusted_proxies: &[IpNet]) -> O
     if request.extensions().get::<KeyName>().is_some() {
         return None;
     }
+    address(request, trusted_proxies)
+}
+
+/// Where a request comes from; `None`: by no connection.
+pub(super) fn address(request: &Request, trusted_proxies: &[IpNet]) -> Option<ClientAddress> {
     let Peer(peer) = *request.extensions().get()?;
     let forwarded = request.headers().get_all("x-forwarded-for").iter();
     // What is no text is no address either.

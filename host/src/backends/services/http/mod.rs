@@ -41,7 +41,12 @@ pub use self::{
     stand_in::{Played, SentRequest, StandIn},
 };
 use super::call::CallInfo;
-use crate::{backends::convert::raw_error, clock::Clock, model::Origin};
+use crate::{
+    backends::convert::raw_error,
+    clock::Clock,
+    model::Origin,
+    telemetry::{REQUEST_ID, TRACEPARENT, Trace},
+};
 
 const MAX_BODY_BYTES: usize = 1 << 20;
 const MAX_REQUEST_BYTES: usize = 1 << 20;
@@ -94,7 +99,10 @@ impl Http {
             return Err(invalid("HTTP is offered inside of a call only"));
         }
         let limit = time_limit(raw.timeout_ms, call.map(CallInfo::time_left));
-        let request = request(raw)?;
+        let mut request = request(raw)?;
+        if let Some(trace) = call.and_then(CallInfo::trace) {
+            add_trace(request.headers_mut(), trace);
+        }
         arises_in(Origin::Host);
         let stand_in = self.clients.stand_in();
         let route = self.egress.admit(request.url()).map_err(|why| {
@@ -284,6 +292,20 @@ fn request(raw: RawHttpRequest) -> Result<Request, RawError> {
         *request.body_mut() = Some(raw.body.into_vec().into());
     }
     Ok(request)
+}
+
+/// So that a provider can be asked about a request, and its logs be joined with ours.
+fn add_trace(headers: &mut HeaderMap, trace: &Trace) {
+    for (name, value) in [
+        (TRACEPARENT, trace.traceparent()),
+        (REQUEST_ID, trace.request_id()),
+    ] {
+        if !headers.contains_key(name)
+            && let Ok(value) = HeaderValue::from_str(value)
+        {
+            headers.insert(HeaderName::from_static(name), value);
+        }
+    }
 }
 
 /// What went wrong with a request that was made.
