@@ -3,10 +3,19 @@
 //! The syntax is the ancestor's, Python's `str.format` with names: `{app}`, `{security_code}`, and `{{`, `}}`
 //! for braces. Invariant: templates are checked when they are read, so rendering cannot fail.
 
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
 use super::{
     Autofill, SecurityCode,
     language::{self, Language},
 };
+
+/// Lists whose choice is remembered, and how long they are at most: browsers send few, and short ones.
+const MAX_REMEMBERED: usize = 256;
+const MAX_REMEMBERED_BYTES: usize = 128;
 
 /// The languages that a caller would like, as in `Accept-Language`; a single tag is one too.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -116,6 +125,8 @@ pub struct Messages {
     by_language: Vec<(String, Template)>,
     /// The languages that there are: those of `by_language` by their place, and at the end that of `default`.
     offered: Vec<(Language, Option<usize>)>,
+    /// The row for each list that came lately: to choose takes some microseconds.
+    chosen: Arc<Mutex<HashMap<String, Option<usize>>>>,
     autofill: Autofill,
 }
 
@@ -127,6 +138,7 @@ impl Messages {
             default: Template::parse(default)?,
             by_language: Vec::new(),
             offered: vec![(language, None)],
+            chosen: Arc::default(),
             autofill: Autofill::default(),
         })
     }
@@ -151,6 +163,7 @@ impl Messages {
         let twin = twin.map(|(_, row)| row.map(|row| self.by_language[row].0.as_str()));
         // Before MESSAGE, which is what is sent when no row fits.
         self.offered.insert(row, (language, Some(row)));
+        self.chosen = Arc::default();
         Ok(twin)
     }
 
@@ -177,10 +190,28 @@ impl Messages {
         if self.by_language.is_empty() || locale.0.is_empty() {
             return &self.default;
         }
-        match language::choose(&locale.0, &self.offered) {
-            Some(Some(row)) => &self.by_language[*row].1,
-            Some(None) | None => &self.default,
+        match self.row(&locale.0) {
+            Some(row) => &self.by_language[row].1,
+            None => &self.default,
         }
+    }
+
+    /// The row of `by_language` for who sends this list; `None`: `MESSAGE`.
+    fn row(&self, list: &str) -> Option<usize> {
+        let remembered = || self.chosen.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(row) = remembered().get(list) {
+            return *row;
+        }
+        let row = language::choose(list, &self.offered).copied().flatten();
+        if list.len() <= MAX_REMEMBERED_BYTES {
+            let mut remembered = remembered();
+            // Whoever sends ever new lists takes time, not memory.
+            if remembered.len() == MAX_REMEMBERED {
+                remembered.clear();
+            }
+            remembered.insert(list.to_owned(), row);
+        }
+        row
     }
 }
 
@@ -234,6 +265,29 @@ mod tests {
         assert_eq!(rendered("zh-Hant-HK, es"), "{123456}");
         // What is chosen is never more special than what is wanted.
         assert_eq!(rendered("zh-Hans, zh, es"), "Acme {x}, su código: 123456");
+    }
+
+    #[test]
+    fn a_choice_is_the_same_again_and_what_is_remembered_has_a_bound() {
+        let mut messages = Messages::new("en {security_code}", english(), "Acme").unwrap();
+        messages.add_language("es", "es {security_code}").unwrap();
+        let rendered = |list: &str| messages.render(&Locale(list.into()), &SecurityCode::new("1").unwrap());
+        for n in 0..2 * MAX_REMEMBERED {
+            let list = format!("fr;q=0.{n}, es-{:03};q=0.5, en;q=0.1", n % 1000);
+            let first = rendered(&list);
+            assert_eq!(
+                (first.as_str(), rendered(&list)),
+                ("es 1", first.clone()),
+                "{list}"
+            );
+        }
+        assert_eq!(
+            rendered(&format!("es{}", " ".repeat(2 * MAX_REMEMBERED_BYTES))),
+            "es 1"
+        );
+        let remembered = messages.chosen.lock().unwrap();
+        assert!(remembered.len() <= MAX_REMEMBERED);
+        assert!(remembered.keys().all(|list| list.len() <= MAX_REMEMBERED_BYTES));
     }
 
     #[test]

@@ -129,10 +129,12 @@ fn certificate(section: &Section<'_>, row: &Entry) -> Result<ClientCertificate, 
 fn private(path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
     #[cfg(unix)]
     {
-        use std::os::unix::fs::PermissionsExt;
+        use std::os::unix::fs::MetadataExt;
         let metadata = fs::metadata(path).map_err(|error| unreadable(path, &error))?;
-        let mode = metadata.permissions().mode() & 0o777;
-        if mode & 0o077 != 0 {
+        let mode = metadata.mode() & 0o777;
+        // A file of root is one that the process reads by its group, as those that an orchestrator puts there.
+        let for_others = if metadata.uid() == 0 { 0o027 } else { 0o077 };
+        if mode & for_others != 0 {
             let shown = path.display();
             return Err(format!(
                 "{shown} holds a private key and has mode {mode:04o}, so others can read it; run: chmod 600 {shown}"
