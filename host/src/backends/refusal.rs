@@ -88,6 +88,10 @@ pub mod code {
     pub const TRUNCATED: &str = "P209";
     /// An object file, but not a shared library.
     pub const NOT_SHARED: &str = "P210";
+    /// It asks for an executable stack.
+    pub const EXECUTABLE_STACK: &str = "P211";
+    /// Its section headers are stripped.
+    pub const NO_SECTIONS: &str = "P212";
     /// No manifest: not a backend library.
     pub const NO_MANIFEST: &str = "P301";
     /// The manifest cannot be read.
@@ -128,6 +132,10 @@ pub mod code {
     pub const WRONG_ENTRY: &str = "P508";
     /// Too many versions of it are open in this process.
     pub const TOO_MANY_GENERATIONS: &str = "P509";
+    /// The system has no thread-local memory of the static kind left for it.
+    pub const NO_STATIC_TLS: &str = "P510";
+    /// It would share its statics with the version before.
+    pub const SHARED_STATICS: &str = "P511";
     /// A required option is missing.
     pub const OPTION_MISSING: &str = "P601";
     /// An option has the wrong type.
@@ -172,6 +180,7 @@ pub mod code {
         [
             MISSING_DEPENDENCY,
             NOT_OPENED,
+            NO_STATIC_TLS,
             NO_HEADER,
             WRONG_HEADER,
             WRONG_LAYOUT,

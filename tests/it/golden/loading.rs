@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::Told;
 use crate::loading::{
     in_c,
-    shelf::{Shelf, Shelves},
+    shelf::{Shelf, Shelves, built},
     versions::generation::Generation,
 };
 
@@ -26,6 +26,13 @@ fn in_c_with(told: &mut Told, source: &str) {
     let shelf = Shelf::empty();
     shelf.compile("x", &format!("{MANIFEST}{source}"), &["-shared", "-fPIC"]);
     of(told, &shelf, "x.XBackend", &json!({}));
+}
+
+/// As `sstrip` leaves a file of 64 bits.
+fn without_section_headers(mut bytes: Vec<u8>) -> Vec<u8> {
+    bytes[40..48].fill(0);
+    bytes[60..64].fill(0);
+    bytes
 }
 
 /// A generation of the ABI that is none.
@@ -61,6 +68,26 @@ fn opening() {
             "fn root() -> RootRef {\n    assert!(std::env::args().count() > 1000, \"not today\");\n",
         ),
     );
+    in_c_with(
+        &mut told,
+        "__attribute__((tls_model(\"initial-exec\"))) __thread char kept[1 << 20];\nchar *get(void) { return kept; }\n\
+         const char pv_plugin_entry_v1[128];",
+    );
+    let shelf = Shelf::empty();
+    shelf.put("noop", &without_section_headers(built("noop")));
+    of(&mut told, &shelf, "noop.NoopBackend", &json!({}));
+    // What would be done to the whole process.
+    let shelf = Shelf::empty();
+    let source = format!("{MANIFEST}const char pv_plugin_entry_v1[128];");
+    shelf.compile("x", &source, &["-shared", "-fPIC", "-Wl,-z,execstack"]);
+    of(&mut told, &shelf, "x.XBackend", &json!({}));
+    let shelf = Shelf::with(&["noop"]);
+    let _serves = shelf.load("noop.NoopBackend", &json!({})).unwrap();
+    let source = source.replace("XBackend", "NoopBackend")
+        + "\nint counter = 1;\n__asm__(\".type counter, @gnu_unique_object\");";
+    std::fs::remove_file(shelf.path("noop")).unwrap();
+    shelf.compile("noop", &source, &["-shared", "-fPIC"]);
+    of(&mut told, &shelf, "noop.NoopBackend", &json!({}));
     let shelf = Shelf::empty();
     in_c::compile(&shelf, &["-DSEND=NULL"]);
     of(&mut told, &shelf, "rogue.RogueBackend", &json!({}));

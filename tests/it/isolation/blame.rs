@@ -195,6 +195,50 @@ async fn what_the_sandbox_refuses_a_library_is_explained() {
     assert!(!log.text().contains("P704"), "{}", log.text());
 }
 
+/// It is there, and the library would find it: the sandbox does not let it be read.
+#[test]
+fn a_dependency_outside_of_the_systems_folders_is_not_called_missing() {
+    const SOURCE: &str = r#"
+        __attribute__((section(".pv_plugin"), visibility("default")))
+        const char PHONE_VERIFY_MANIFEST[] = "{\"schema\":1,\"version\":\"1.0.0\",\"abi\":{\"major\":1,\"minor\":0},"
+            "\"plugin_api\":\"\",\"backends\":[{\"name\":\"XBackend\"}]}";
+        int acme(void);
+        int (*needed)(void) = acme;
+        const char pv_plugin_entry_v1[128];
+    "#;
+    let shelf = Shelf::with(&[]);
+    let folder = shelf.folder().join("opt");
+    std::fs::create_dir(&folder).unwrap();
+    let source = folder.join("dependency.c");
+    std::fs::write(&source, "int acme(void) { return 1; }").unwrap();
+    let built = Command::new("cc")
+        .args(["-shared", "-fPIC", "-o"])
+        .args([&folder.join("libacmedependency.so"), &source])
+        .status();
+    assert!(built.unwrap().success());
+    let [found_at, run_path] = ["-L", "-Wl,-rpath,"].map(|option| format!("{option}{}", folder.display()));
+    let needs = "-lacmedependency";
+    shelf.compile(
+        "x",
+        SOURCE,
+        &[
+            "-shared",
+            "-fPIC",
+            "-Wl,--no-as-needed",
+            &found_at,
+            &run_path,
+            needs,
+        ],
+    );
+    let (code, sentence) = shelf.refusal("x.XBackend");
+    assert_eq!(code, code::MISSING_DEPENDENCY);
+    assert!(
+        sentence.starts_with("libx.so needs libacmedependency.so, which is ")
+            && sentence.contains("/opt/libacmedependency.so, where a worker process may not read"),
+        "{sentence}"
+    );
+}
+
 /// Whatever the two say first, its refusal or its end.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_library_that_is_refused_is_not_said_to_have_crashed() {

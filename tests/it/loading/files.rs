@@ -208,6 +208,50 @@ fn a_library_whose_dependency_is_missing_is_refused_by_name() {
     );
 }
 
+/// Compiles a library on the shelf that needs another one, which it looks for in its own way.
+#[cfg(target_os = "linux")]
+fn compile_with_dependency(shelf: &Shelf, folder: &std::path::Path, run_path: &str) {
+    let source = shelf.folder().join("dependency.c");
+    std::fs::write(&source, "int acme(void) { return 1; }").unwrap();
+    let built = std::process::Command::new("cc")
+        .args(["-shared", "-fPIC", "-o"])
+        .args([&folder.join("libacmedependency.so"), &source])
+        .status();
+    assert!(built.unwrap().success());
+    let library_path = format!("-L{}", folder.display());
+    let run_path = format!("-Wl,-rpath,{run_path}");
+    let source = r#"
+        __attribute__((section(".pv_plugin"), visibility("default")))
+        const char PHONE_VERIFY_MANIFEST[] = "{\"schema\":1,\"version\":\"1.0.0\",\"abi\":{\"major\":1,\"minor\":0},"
+            "\"plugin_api\":\"\",\"backends\":[{\"name\":\"XBackend\"}]}";
+        int acme(void);
+        int (*needed)(void) = acme;
+        const char pv_plugin_entry_v1[128];
+    "#;
+    let needs = ["-Wl,--no-as-needed", "-lacmedependency"];
+    shelf.compile(
+        "x",
+        source,
+        &["-shared", "-fPIC", &library_path, &run_path, needs[0], needs[1]],
+    );
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_dependency_that_lies_beside_the_library_is_not_called_missing() {
+    for run_path in ["$ORIGIN", "${ORIGIN}/../plugins", "/nowhere:$ORIGIN"] {
+        let shelf = Shelf::empty();
+        compile_with_dependency(&shelf, &shelf.folder().join("plugins"), run_path);
+        let (code, sentence) = shelf.refusal("x.XBackend");
+        assert_eq!(code, code::MISSING_DEPENDENCY);
+        assert!(
+            sentence.starts_with("libx.so needs libacmedependency.so, which is ")
+                && sentence.contains("is looked for from where the library lies ($ORIGIN); but what is opened is a private copy"),
+            "{run_path}: {sentence}"
+        );
+    }
+}
+
 #[test]
 fn a_directory_is_told_without_running_what_lies_in_it() {
     let shelf = Shelf::with(&["noop"]);

@@ -145,7 +145,18 @@ fn not_opened(file: &str, staged: &Path, error: &libloading::Error) -> Refusal {
         .strip_prefix(&format!("{staged}: "))
         .unwrap_or(&why)
         .replace(&staged, file);
-    if let Some((library, _)) = why.split_once(": cannot open shared object file") {
+    if why.contains("static TLS block") {
+        return Refusal::new(
+            code::NO_STATIC_TLS,
+            format!(
+                "{file} keeps thread-local variables in memory that is set aside when a process starts (static TLS), and more \
+                 of it than is left; compile it, and what is linked into it, without -ftls-model=initial-exec, or set \
+                 isolation = \"worker\" for it, where nothing else takes of it"
+            ),
+        );
+    }
+    if let Some((library, "No such file or directory")) = why.split_once(": cannot open shared object file: ")
+    {
         return Refusal::new(
             code::MISSING_DEPENDENCY,
             format!(
@@ -154,7 +165,11 @@ fn not_opened(file: &str, staged: &Path, error: &libloading::Error) -> Refusal {
             ),
         );
     }
-    let hint = if why.contains("failed to map segment") {
+    let hint = if why.contains("Cannot allocate memory") {
+        "; give phone-verify, or the machine, more memory"
+    } else if why.contains("Too many open files") {
+        "; allow phone-verify more open files (LimitNOFILE=, ulimit -n)"
+    } else if why.contains("failed to map segment") {
         "; the directory for private copies must not be mounted noexec"
     } else {
         "; rebuild the library on this system"

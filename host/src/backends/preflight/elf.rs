@@ -6,14 +6,14 @@
 use object::{
     Endianness,
     elf::{self, FileHeader32, FileHeader64},
-    read::elf::{ElfFile, FileHeader, ProgramHeader},
+    read::elf::{ElfFile, FileHeader, ProgramHeader, Sym},
 };
 
-use super::Platform;
+use super::{Platform, linkage::Linkage};
 use crate::backends::refusal::{Refusal, code};
 
 /// Refuses what cannot be loaded on `platform`; `file` names the library in a refusal.
-pub(super) fn check(file: &str, bytes: &[u8], platform: &Platform) -> Result<(), Refusal> {
+pub(super) fn check(file: &str, bytes: &[u8], platform: &Platform) -> Result<Linkage, Refusal> {
     // The fifth byte is the class: 1 is 32 bits, 2 is 64.
     match bytes.get(4) {
         Some(2) => check_class::<FileHeader64<Endianness>>(file, bytes, platform),
@@ -25,7 +25,7 @@ fn check_class<E: FileHeader<Endian = Endianness>>(
     file: &str,
     bytes: &[u8],
     platform: &Platform,
-) -> Result<(), Refusal> {
+) -> Result<Linkage, Refusal> {
     let header = E::parse(bytes).map_err(|_| damaged(file, bytes))?;
     let endian = header.endian().map_err(|_| damaged(file, bytes))?;
 
@@ -55,7 +55,48 @@ fn check_class<E: FileHeader<Endian = Endianness>>(
     if needs.is_program {
         return Err(not_shared(file));
     }
-    check_libc(file, &needs, platform)
+    check_libc(file, &needs, platform)?;
+    if parsed.elf_section_table().is_empty() {
+        return Err(Refusal::new(
+            code::NO_SECTIONS,
+            format!(
+                "{file} has no section headers, by which its manifest and its exports are read before it is opened; build it \
+                 again, and make it smaller with strip, which keeps them"
+            ),
+        ));
+    }
+    let linkage = linkage(header, endian, bytes, &parsed, needs, platform);
+    linkage.ok_or_else(|| damaged(file, bytes))
+}
+
+fn linkage<'data, E: FileHeader<Endian = Endianness>>(
+    header: &E,
+    endian: Endianness,
+    bytes: &'data [u8],
+    parsed: &ElfFile<'data, E, &'data [u8]>,
+    needs: Needs,
+    platform: &Platform,
+) -> Option<Linkage> {
+    let segments = header.program_headers(endian, bytes).ok()?;
+    let stack = segments
+        .iter()
+        .find(|segment| segment.p_type(endian) == elf::PT_GNU_STACK);
+    // glibc takes it that one that says nothing wants it.
+    let has_executable_stack = stack.map_or(platform.glibc.is_some(), |stack| {
+        stack.p_flags(endian).0 & elf::PF_X.0 != 0
+    });
+    let symbols = parsed.elf_dynamic_symbol_table();
+    let unique = symbols
+        .iter()
+        .filter(|symbol| symbol.st_bind() == elf::STB_GNU_UNIQUE && !symbol.is_undefined(endian))
+        .find_map(|symbol| symbol.name(endian, symbols.strings()).ok())
+        .map(|name| String::from_utf8_lossy(name).into_owned());
+    Some(Linkage {
+        needed: needs.libraries,
+        run_paths: needs.run_paths,
+        has_executable_stack,
+        unique,
+    })
 }
 
 /// `64-bit x86_64`; machines that nobody has here keep their number.
@@ -121,6 +162,7 @@ fn is_whole<E: FileHeader<Endian = Endianness>>(header: &E, endian: Endianness, 
 #[derive(Default)]
 struct Needs {
     libraries: Vec<String>,
+    run_paths: Vec<String>,
     /// The newest `GLIBC_x.y`.
     glibc: Option<(u32, u32)>,
     is_program: bool,
@@ -137,6 +179,10 @@ impl Needs {
                 elf::DT_NEEDED => {
                     let name = dynamic.string(entry).ok()?;
                     needs.libraries.push(String::from_utf8_lossy(name).into_owned());
+                }
+                elf::DT_RPATH | elf::DT_RUNPATH => {
+                    let paths = dynamic.string(entry).ok()?;
+                    needs.run_paths.push(String::from_utf8_lossy(paths).into_owned());
                 }
                 elf::DT_FLAGS_1 => needs.is_program = entry.val & elf::DF_1_PIE.0 != 0,
                 _ => {}
@@ -227,6 +273,7 @@ mod tests {
         let check = |libraries: &[&str], glibc, here| {
             let needs = Needs {
                 libraries: libraries.iter().map(ToString::to_string).collect(),
+                run_paths: Vec::new(),
                 glibc,
                 is_program: false,
             };

@@ -5,6 +5,7 @@
 
 mod elf;
 mod grammar;
+mod linkage;
 mod manifest;
 #[cfg(test)]
 mod tests;
@@ -17,7 +18,10 @@ use phone_verify_plugin_abi::{
 };
 
 pub use self::manifest::OptionInfo;
-pub(super) use self::manifest::{BackendInfo, Manifest};
+pub(super) use self::{
+    linkage::{Linkage, explained},
+    manifest::{BackendInfo, Manifest},
+};
 use super::{
     discover::Found,
     load,
@@ -34,6 +38,7 @@ pub(super) struct Candidate {
     pub(super) bytes: Vec<u8>,
     pub(super) sha256: String,
     pub(super) manifest: Manifest,
+    pub(super) linkage: Linkage,
 }
 
 /// What a library must fit.
@@ -75,11 +80,12 @@ pub(super) fn check(found: &Found, platform: &Platform) -> Result<Candidate, Ref
     let bytes = read(&found.path, &file)?;
     let sha256 = stage::sha256(&bytes);
     match judge(&file, &bytes, platform) {
-        Ok(manifest) => Ok(Candidate {
+        Ok((manifest, linkage)) => Ok(Candidate {
             file,
             bytes,
             sha256,
             manifest,
+            linkage,
         }),
         Err(refusal) => Err(Refused {
             refusal,
@@ -117,7 +123,7 @@ fn read(path: &Path, file: &str) -> Result<Vec<u8>, Refusal> {
 }
 
 /// Judges the content of a file.
-fn judge(file: &str, bytes: &[u8], platform: &Platform) -> Result<Manifest, Refusal> {
+fn judge(file: &str, bytes: &[u8], platform: &Platform) -> Result<(Manifest, Linkage), Refusal> {
     let kind = FileKind::parse(bytes).ok();
     let is_native = match kind {
         Some(FileKind::Elf32 | FileKind::Elf64) => cfg!(not(any(windows, target_vendor = "apple"))),
@@ -134,9 +140,11 @@ fn judge(file: &str, bytes: &[u8], platform: &Platform) -> Result<Manifest, Refu
             ),
         ));
     }
-    if matches!(kind, Some(FileKind::Elf32 | FileKind::Elf64)) {
-        elf::check(file, bytes, platform)?;
-    }
+    let linkage = if matches!(kind, Some(FileKind::Elf32 | FileKind::Elf64)) {
+        elf::check(file, bytes, platform)?
+    } else {
+        Linkage::default()
+    };
     let object = object::File::parse(bytes).map_err(|error| {
         Refusal::new(
             code::TRUNCATED,
@@ -165,7 +173,7 @@ fn judge(file: &str, bytes: &[u8], platform: &Platform) -> Result<Manifest, Refu
             ),
         ));
     }
-    Ok(manifest)
+    Ok((manifest, linkage))
 }
 
 fn describe(kind: Option<FileKind>, bytes: &[u8]) -> &'static str {

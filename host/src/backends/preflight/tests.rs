@@ -33,7 +33,7 @@ fn library() -> &'static [u8] {
 }
 
 fn verdict(bytes: &[u8]) -> Result<Manifest, Refusal> {
-    judge("libx.so", bytes, &Platform::here())
+    judge("libx.so", bytes, &Platform::here()).map(|(manifest, _)| manifest)
 }
 
 /// Where the headers and tables lie: damage there matters most.

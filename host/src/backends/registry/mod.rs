@@ -292,8 +292,9 @@ impl Loader {
         }
         let generations = opened
             .values()
-            .filter(|kept| matches!(kept, Kept::Inline { stem: known, .. } if known == stem));
-        if place == Place::Inline && generations.count() >= MAX_INLINE_GENERATIONS {
+            .filter(|kept| matches!(kept, Kept::Inline { stem: known, .. } if known == stem))
+            .count();
+        if place == Place::Inline && generations >= MAX_INLINE_GENERATIONS {
             return Err(Refusal::new(
                 code::TOO_MANY_GENERATIONS,
                 format!(
@@ -304,18 +305,25 @@ impl Loader {
                 ),
             ));
         }
+        if place == Place::Inline {
+            candidate.linkage.check_inline(&candidate.file, generations > 0)?;
+        }
         let staged = stage::stage(&self.config.staging, &candidate.sha256, &candidate.bytes)?;
+        let explained = |refusal| preflight::explained(refusal, candidate, place == Place::Worker);
         let (library, kept) = match place {
             Place::Inline => {
                 let file = candidate.file.clone();
                 let library = within_limit(move || Library::open(&staged.path, &file))
-                    .ok_or_else(|| opened_too_slowly(&candidate.file))??;
+                    .ok_or_else(|| opened_too_slowly(&candidate.file))?
+                    .map_err(explained)?;
                 let stem = stem.to_owned();
                 (Opened::Inline(library), Kept::Inline { stem, library })
             }
             #[cfg(unix)]
             Place::Worker => {
-                let supervisor = self.open_in_worker(stem, staged, candidate, true)?;
+                let supervisor = self
+                    .open_in_worker(stem, staged, candidate, true)
+                    .map_err(explained)?;
                 let kept = Kept::Worker(Arc::downgrade(&supervisor));
                 (Opened::Worker(supervisor), kept)
             }
