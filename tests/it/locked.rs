@@ -40,7 +40,7 @@ async fn whoever_asks_while_the_database_is_locked_is_told_soon_to_come_again() 
         ("POST", &*check, &checks, 503, "unavailable"),
         ("POST", &*resend, &none, 503, "unavailable"),
         ("DELETE", &*path, &none, 503, "unavailable"),
-        ("GET", "/readyz", &none, 503, ""),
+        ("GET", "/readyz", &none, 503, "unavailable"),
         ("GET", &*path, &none, 200, ""),
         ("GET", "/v1/backends", &none, 200, ""),
         ("GET", "/v1/decisions", &none, 200, ""),
