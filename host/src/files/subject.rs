@@ -15,6 +15,10 @@ pub enum Subject {
     Database,
     /// The server's keys.
     KeyFile,
+    /// The private key of a client certificate.
+    ClientKey,
+    /// A client certificate alone.
+    ClientCertificate,
     /// The settings file.
     Settings,
     /// What `${file:PATH}` stands for.
@@ -43,6 +47,8 @@ impl Subject {
             Self::LockFile => "the lock file",
             Self::Database => "the database",
             Self::KeyFile => "the key file",
+            Self::ClientKey => "the private key",
+            Self::ClientCertificate => "the client certificate",
             Self::Settings => "the settings file",
             Self::Reference => "a file that the settings refer to",
             Self::Numbers => "the file of numbers",
@@ -61,7 +67,7 @@ impl Subject {
 
     /// Whether nobody else may read it.
     pub(super) fn is_secret(self) -> bool {
-        matches!(self, Self::KeyFile)
+        matches!(self, Self::KeyFile | Self::ClientKey)
     }
 
     /// How much of it is read.

@@ -1,6 +1,6 @@
 //! `[http]`: what backends' requests go through.
 
-use std::{fs, path::Path};
+use std::path::Path;
 
 use zeroize::Zeroizing;
 
@@ -8,7 +8,10 @@ use super::{
     document::{Entry, Value},
     reader::{Reader, Section, path, text, texts},
 };
-use crate::backends::{ClientCertificate, Outbound, Proxies, Proxy};
+use crate::{
+    backends::{ClientCertificate, Outbound, Proxies, Proxy},
+    files::{self, Subject},
+};
 
 const TABLE: &str = "http.client_certificates";
 
@@ -113,39 +116,18 @@ fn certificate(section: &Section<'_>, row: &Entry) -> Result<ClientCertificate, 
         Ok::<_, String>(path(&folder, &named))
     };
     let certificates = file("certificate_file")?.ok_or("certificate_file is missing")?;
-    let mut pem = Zeroizing::new(Vec::new());
-    match file("key_file")? {
-        None => pem.extend(private(&certificates)?.iter()),
+    let read = |file: &Path, subject| {
+        let read = files::read(file, subject).map(Zeroizing::new);
+        read.map_err(|fault| fault.to_string())
+    };
+    let pem = match file("key_file")? {
+        None => read(&certificates, Subject::ClientKey)?,
         Some(key) => {
-            pem.extend(private(&key)?.iter());
+            let mut pem = read(&key, Subject::ClientKey)?;
             pem.push(b'\n');
-            pem.extend(fs::read(&certificates).map_err(|error| unreadable(&certificates, &error))?);
+            pem.extend(read(&certificates, Subject::ClientCertificate)?.iter());
+            pem
         }
-    }
+    };
     ClientCertificate::new(&row.key, pem)
-}
-
-/// The content of a file with a private key in it.
-fn private(path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::MetadataExt;
-        let metadata = fs::metadata(path).map_err(|error| unreadable(path, &error))?;
-        let mode = metadata.mode() & 0o777;
-        // A file of root is one that the process reads by its group, as those that an orchestrator puts there.
-        let for_others = if metadata.uid() == 0 { 0o027 } else { 0o077 };
-        if mode & for_others != 0 {
-            let shown = path.display();
-            return Err(format!(
-                "{shown} holds a private key and has mode {mode:04o}, so others can read it; run: chmod 600 {shown}"
-            ));
-        }
-    }
-    fs::read(path)
-        .map(Zeroizing::new)
-        .map_err(|error| unreadable(path, &error))
-}
-
-fn unreadable(path: &Path, error: &std::io::Error) -> String {
-    format!("{} cannot be read: {error}", path.display())
 }
