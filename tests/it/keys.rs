@@ -143,16 +143,19 @@ async fn keys_are_exchanged_in_two_steps_while_two_processes_serve() {
     let second = second(&site, &old);
     let daemons = [(&first, KEY_FILE), (&second, "second.key")];
     // The new one goes last everywhere, and then first everywhere. At every moment codes of either are good at the other.
-    let mut number = 0;
+    let (mut number, mut sent) = (0, [0, 0]);
     for (times, keys) in [(1, format!("{old}\n{new}\n")), (2, format!("{new}\n{old}\n"))] {
         for (daemon, file) in daemons {
             write_keys(&site, file, &keys);
             hang_up(daemon);
             daemon.wait_for_logs("the keys are exchanged", times);
-            for (of, at) in [(&first, &second), (&second, &first)] {
+            for (index, of, at) in [(0, &first, &second), (1, &second, &first)] {
                 number += 1;
+                sent[index] += 1;
                 let number = format!("+1347837963{number}");
                 let token = of.register(&number).await.session_token().to_owned();
+                // The code is that of the latest line, which may be read after the answer.
+                of.wait_for_logs("security code", sent[index]);
                 let verified = at.verify(&number, &token, &of.code_on_console()).await;
                 assert_eq!(verified.status, 200, "{keys} {verified:?}");
             }

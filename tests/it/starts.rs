@@ -350,7 +350,10 @@ fn a_library_that_another_one_hides_is_told() {
     fs::create_dir(site.path("more")).unwrap();
     fs::copy(site.plugins().join("libnoop.so"), site.path("more/libnoop.so")).unwrap();
     site.set("plugins", "directories", vec!["plugins", "more"]);
-    let told = "P111: more/libnoop.so is not used, for plugins/libnoop.so has the same name";
+    let folder = site.folder().display();
+    let told = &format!(
+        "P111: {folder}/more/libnoop.so is not used, for {folder}/plugins/libnoop.so has the same name"
+    );
     let checked = site.run(&["check", "--json"]);
     assert_eq!(checked.code, Some(0), "{checked:#?}");
     assert!(

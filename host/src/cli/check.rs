@@ -25,24 +25,16 @@ impl Check {
     pub(super) fn run(&self) -> Result<(), Failure> {
         let mut settings = self.common.load()?;
         let entropy = Entropy::system();
-        let staging = rehearsal::staging(&settings);
-        if let Ok((staging, _)) = &staging {
-            settings.plugins.staging_directory.clone_from(staging);
-        }
+        let (staging, _trial) = rehearsal::staging(&settings);
+        settings.plugins.staging_directory = staging;
         let loader = daemon::loader(&settings, &Clock::system(), &entropy).looking();
         // Constructing a backend may use the host's services, which live in a runtime.
         let runtime = super::runtime()?;
         let _inside = runtime.enter();
         let mut problems = Vec::new();
-        let backend = match &staging {
-            Ok(_) => daemon::load_backend(&settings, &loader).map_err(|refusals| {
-                problems.extend(refusals.into_iter().map(Problem::from));
-            }),
-            Err(problem) => {
-                problems.push(problem.clone());
-                Err(())
-            }
-        };
+        let backend = daemon::load_backend(&settings, &loader).map_err(|refusals| {
+            problems.extend(refusals.into_iter().map(Problem::from));
+        });
         let drop_in = settings.server.drop_in_endpoints;
         problems.extend(rehearsal::store(&settings, &entropy));
         let taken = rehearsal::listen(settings.server.listen, &settings.store.database);

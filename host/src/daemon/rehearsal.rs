@@ -36,14 +36,16 @@ pub fn store(settings: &Settings, entropy: &Entropy) -> Vec<Problem> {
     [tried, made].into_iter().filter_map(Result::err).collect()
 }
 
-/// Where a library is tried: where its private copies lie already, else beside where they would.
-pub fn staging(settings: &Settings) -> Result<(PathBuf, Option<tempfile::TempDir>), Problem> {
+/// Where a library is tried: beside where its private copies would lie. Where they lie already, or cannot, it is refused or
+/// not as it would be at a start.
+pub fn staging(settings: &Settings) -> (PathBuf, Option<tempfile::TempDir>) {
     let staging = &settings.plugins.staging_directory;
-    if staging.symlink_metadata().is_ok() {
-        return Ok((staging.clone(), None));
-    }
-    let trial = trial_folder(staging, Subject::PrivateCopies)?;
-    Ok((trial.path().to_owned(), Some(trial)))
+    let trial = match staging.symlink_metadata() {
+        Ok(_) => None,
+        Err(_) => trial_folder(staging, Subject::PrivateCopies).ok(),
+    };
+    let folder = trial.as_ref().map_or(staging.as_path(), |trial| trial.path());
+    (folder.to_owned(), trial)
 }
 
 /// A folder beside what would be made at `path`, or beside the first of its folders that would.
