@@ -122,7 +122,7 @@ fn a_wrong_argument_is_told_with_what_is_needed() {
         told.ends_with("error: number 2: this is not a valid phone number; write it with its country code, such as +13478379634\n"),
         "{told}"
     );
-    for listen in ["8001", ":8001", "localhost:8001"] {
+    for listen in ["8001", ":8001", "localhost", "unix:"] {
         let told = said(&["serve", "--listen", listen]);
         assert!(
             told.contains("an address and a port such as 127.0.0.1:8000"),

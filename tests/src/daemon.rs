@@ -153,6 +153,15 @@ impl Daemon {
         assert!(found.is_some(), "{text:?} was not logged:\n{}", self.log());
     }
 
+    /// Waits until it has printed a line with this text.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub fn wait_for_print(&self, text: &str) {
+        let found = self.stdout.wait_for(|line| line.contains(text).then_some(()));
+        assert!(found.is_some(), "{text:?} was not printed:\n{}", self.printed());
+    }
+
     /// Waits until so many lines with this text are logged.
     ///
     /// # Panics

@@ -2,6 +2,7 @@
 
 pub mod artifacts;
 pub mod client;
+pub mod connection;
 pub mod daemon;
 pub mod gateways;
 pub mod proxy;

@@ -7,10 +7,7 @@ use serde_json::json;
 use super::{Common, output::Failure, test_number_warnings};
 use crate::{
     clock::Clock,
-    daemon::{
-        self, Problem,
-        rehearsal::{self, Taken},
-    },
+    daemon::{self, Problem, rehearsal},
     entropy::Entropy,
     model::segments::Size,
 };
@@ -37,14 +34,11 @@ impl Check {
         });
         let drop_in = settings.server.drop_in_endpoints;
         problems.extend(rehearsal::store(&settings, &entropy));
-        let taken = rehearsal::listen(settings.server.listen, &settings.store.database);
-        let is_running = match taken {
-            Ok(taken) => taken == Taken::Ours,
-            Err(problem) => {
-                problems.push(problem);
-                false
-            }
-        };
+        let (is_running, unbound) = runtime.block_on(rehearsal::listen(
+            &settings.server.listen,
+            &settings.store.database,
+        ));
+        problems.extend(unbound);
         let backend = match backend {
             Ok(backend) if problems.is_empty() => backend,
             _ => return Err(Failure::of(problems)),
@@ -58,6 +52,7 @@ impl Check {
             .into_iter()
             .map(|(language, text)| (language, Size::of(&text)))
             .collect();
+        let listen: Vec<String> = settings.server.listen.iter().map(ToString::to_string).collect();
         let told = settings.warnings.iter().map(ToString::to_string);
         let warnings: Vec<_> = told
             .chain(test_number_warnings(&settings))
@@ -68,7 +63,7 @@ impl Check {
             "backend": backend.name(),
             "sandbox": backend.is_sandbox(),
             "isolation": backend.isolation(),
-            "listen": settings.server.listen,
+            "listen": listen,
             "drop_in_endpoints": drop_in.name(),
             "running": is_running,
             "database": settings.store.database,
@@ -106,7 +101,7 @@ impl Check {
                  database  {}{http}{texts}",
                 backend.name(),
                 backend.isolation(),
-                settings.server.listen,
+                listen.join(", "),
                 drop_in.description(),
                 settings.store.database.display()
             )

@@ -1,6 +1,6 @@
 //! `phone-verify serve`: the daemon.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use clap::Args;
 
@@ -8,6 +8,8 @@ use super::{Common, output::Failure, runtime};
 use crate::{
     backends::{self, Isolation, LibraryIsolation},
     daemon,
+    http::Listener,
+    model::Listen,
     own_process::image,
     settings::{Keys, Settings, whole},
     telemetry,
@@ -25,14 +27,13 @@ pub(super) struct Serve {
     /// Run without settings: print each SMS to the terminal, keep nothing after the end
     #[arg(long)]
     demo: bool,
-    /// Listen here instead of where the settings say
-    #[arg(long, value_name = "ADDRESS:PORT", value_parser = address)]
-    listen: Option<SocketAddr>,
+    /// Listen here instead of where the settings say: 127.0.0.1:8000, localhost:8000, unix:PATH; may be given several times
+    #[arg(long, value_name = "PLACE", value_parser = place)]
+    listen: Vec<Listen>,
 }
 
-fn address(text: &str) -> Result<SocketAddr, String> {
-    text.parse()
-        .map_err(|_| "it must be an address and a port such as 127.0.0.1:8000".to_owned())
+fn place(text: &str) -> Result<Listen, String> {
+    text.parse().map_err(|needed| format!("it {needed}"))
 }
 
 impl Serve {
@@ -58,11 +59,15 @@ impl Serve {
         let reread: Option<daemon::Reread> =
             path.map(|path| -> daemon::Reread { Box::new(move || Settings::load(&path)) });
         let demo = demo_folder.is_some();
-        let listen = self.listen.unwrap_or(settings.server.listen);
+        let places = if self.listen.is_empty() {
+            settings.server.listen.clone()
+        } else {
+            self.listen.clone()
+        };
         telemetry::follow_prints(backends::clean_printed);
         let runtime = runtime()?;
-        let ran = runtime.block_on(daemon::run(settings, listen, reread, |address| {
-            announce(address, demo);
+        let ran = runtime.block_on(daemon::run(settings, &places, reread, |listeners| {
+            announce(listeners, demo);
         }));
         // A thread that is in a library may never come back.
         runtime.shutdown_timeout(UNENDED_WORK);
@@ -81,12 +86,16 @@ impl Serve {
 }
 
 /// What a user, or a test that took port 0, waits for.
-fn announce(address: SocketAddr, demo: bool) {
-    let mut text = format!("listening on http://{address}\n");
-    if demo {
+fn announce(listeners: &[Listener], demo: bool) {
+    let mut text = String::new();
+    for listener in listeners {
+        text.push_str(&format!("listening on {listener}\n"));
+    }
+    if let Some(listener) = listeners.first().filter(|_| demo) {
+        let request = listener.curl_target("/api/phone/register");
         text.push_str(&format!(
             "\nThis is a demo: each SMS is printed here, nothing is limited, and nothing is kept. Try:\n\n  \
-             curl -s http://{address}/api/phone/register -H 'content-type: application/json' \\\n       \
+             curl -s {request} -H 'content-type: application/json' \\\n       \
              -d '{{\"phone_number\": \"+13478379634\"}}'\n\n"
         ));
     }

@@ -2,11 +2,12 @@
 
 mod bridge;
 mod caps;
+mod descriptors;
 pub mod rehearsal;
 mod reload;
 mod run;
 
-use std::{collections::BTreeSet, io, net::SocketAddr, path::Path, sync::Arc};
+use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 use tokio::sync::mpsc;
 
@@ -18,8 +19,8 @@ use crate::{
     clock::Clock,
     dispatch::{Breaker, Dispatcher, Limits, Sender},
     entropy::Entropy,
-    files::{Fault, folder_of, may_pass},
-    http::Loaded,
+    files::{Fault, folder_of},
+    http::{Loaded, Unbound},
     metrics::Metrics,
     settings::{Keys, Settings},
     store::{
@@ -49,21 +50,11 @@ impl Problem {
     }
 }
 
-impl Problem {
-    fn of_bind(address: SocketAddr, error: &io::Error) -> Self {
-        let told = match error.kind() {
-            io::ErrorKind::AddrInUse => {
-                format!("{error}: end the other process, or name another address in [server] listen")
-            }
-            io::ErrorKind::PermissionDenied if address.port() < 1024 => format!(
-                "{error}: ports below 1024 are for root; name another in [server] listen, or let systemd give the right, \
-                 with AmbientCapabilities=CAP_NET_BIND_SERVICE"
-            ),
-            _ => format!("{error}; name another address in [server] listen"),
-        };
+impl From<Unbound> for Problem {
+    fn from(unbound: Unbound) -> Self {
         Self {
-            sentence: format!("cannot listen on {address}: {told}"),
-            may_pass: may_pass(error),
+            sentence: unbound.sentence,
+            may_pass: unbound.may_pass,
         }
     }
 }

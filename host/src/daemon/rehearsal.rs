@@ -3,16 +3,14 @@
 //!
 //! Invariant: what is made to try something lies in a folder of its own beside the real thing, and is gone afterwards.
 
-use std::{
-    io,
-    net::{SocketAddr, TcpListener},
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use super::{Problem, look_at_store};
 use crate::{
     entropy::Entropy,
     files::{self, Subject, folder_of},
+    http,
+    model::Listen,
     settings::{Keys, Settings},
     store::sqlite::Sqlite,
 };
@@ -72,41 +70,38 @@ fn trial_folder(path: &Path, subject: Subject) -> Result<tempfile::TempDir, Prob
         })
 }
 
-/// Who has an address that the daemon is to listen on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Taken {
-    /// Nobody.
-    Free,
-    /// A daemon on the same database: a start must wait for its end, and a reload need not.
-    Ours,
-}
-
-/// Whether the address can be had; it is let go at once.
-pub fn listen(address: SocketAddr, database: &Path) -> Result<Taken, Problem> {
-    let Err(error) = TcpListener::bind(address) else {
-        return Ok(Taken::Free);
-    };
-    if error.kind() == io::ErrorKind::AddrInUse && listener::is_of_database(address, database) {
-        return Ok(Taken::Ours);
-    }
-    Err(Problem::of_bind(address, &error))
+/// Whether a daemon on the same database listens at some of these places, so that a start must wait for its end and a reload
+/// need not; and what is wrong with the others. What is bound is let go at once.
+pub async fn listen(places: &[Listen], database: &Path) -> (bool, Vec<Problem>) {
+    let unbound = http::look(places).await;
+    let (ours, others): (Vec<_>, Vec<_>) = unbound.into_iter().partition(|unbound| {
+        let taken = unbound.taken.as_ref();
+        taken.is_some_and(|place| listener::is_of_database(place, database))
+    });
+    (!ours.is_empty(), others.into_iter().map(Problem::from).collect())
 }
 
 #[cfg(target_os = "linux")]
 mod listener {
-    //! Finds whoever listens at a port, among the processes that this user can see into.
+    //! Finds whoever listens at a place, among the processes that this user can see into.
 
-    use std::{fs, net::SocketAddr, os::unix::fs::MetadataExt, path::Path};
+    use std::{fs, os::unix::fs::MetadataExt, path::Path};
+
+    use crate::model::Listen;
 
     /// The state of a socket that listens, in `/proc/net/tcp`.
     const LISTENS: &str = "0A";
 
     /// Whether a process that listens there has this database open.
-    pub(super) fn is_of_database(address: SocketAddr, database: &Path) -> bool {
+    pub(super) fn is_of_database(place: &Listen, database: &Path) -> bool {
         let Ok(database) = fs::metadata(database) else {
             return false;
         };
-        let sockets = sockets(address.port());
+        let sockets = match place {
+            Listen::Address(address) => sockets(address.port()),
+            Listen::Unix(path) => unix_sockets(path),
+            Listen::Name(..) => Vec::new(),
+        };
         let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
         processes
             .filter_map(|process| fs::read_dir(process.path().join("fd")).ok())
@@ -147,13 +142,25 @@ mod listener {
         }
         sockets
     }
+
+    /// The sockets at a path, as links to them read.
+    fn unix_sockets(path: &Path) -> Vec<String> {
+        let text = fs::read_to_string("/proc/net/unix").unwrap_or_default();
+        let at_path = text.lines().filter_map(|line| {
+            let fields: Vec<&str> = line.split_whitespace().take(7).collect();
+            let [.., inode] = fields[..] else { return None };
+            line.ends_with(&format!(" {}", path.display()))
+                .then(|| format!("socket:[{inode}]"))
+        });
+        at_path.collect()
+    }
 }
 
 #[cfg(not(target_os = "linux"))]
 mod listener {
     //! Elsewhere it is not seen who listens at a port.
 
-    pub(super) fn is_of_database(_address: std::net::SocketAddr, _database: &std::path::Path) -> bool {
+    pub(super) fn is_of_database(_place: &crate::model::Listen, _database: &std::path::Path) -> bool {
         false
     }
 }

@@ -4,7 +4,7 @@
 //! Invariants: one reload at a time; a reload that fails changes nothing but what `/readyz` and the log say; what serves is
 //! exchanged as a whole, and no call is lost or made twice by it.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use tokio::{
     sync::mpsc,
@@ -44,8 +44,8 @@ pub(super) struct Reloader {
     pub(super) reread: Option<Reread>,
     /// Whether the settings file is faulty.
     pub(super) has_faulty_settings: bool,
-    /// Where requests come in.
-    pub(super) address: SocketAddr,
+    /// Where everybody can connect.
+    pub(super) open_to_all: Vec<String>,
 }
 
 impl Reloader {
@@ -150,7 +150,7 @@ impl Reloader {
                         waiting.join(", ")
                     );
                 }
-                warn_of_open_api(&settings, self.address);
+                warn_of_open_api(&settings, &self.open_to_all);
                 self.has_faulty_settings = false;
                 self.loader = loader;
                 self.take(*backend, refusals, &settings, began);

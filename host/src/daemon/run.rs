@@ -1,13 +1,15 @@
 //! Runs the daemon: bind, serve, reload, and end in order when asked to.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use tokio::{net::TcpListener, sync::mpsc, time::interval};
+use tokio::{sync::mpsc, time::interval};
 use tokio_util::sync::CancellationToken;
 
-use super::{Problem, Service, caps, reload::Reloader};
+use super::{Problem, Service, caps, descriptors, reload::Reloader};
 use crate::{
-    http::{self, App, Generation, Live},
+    clock::Clock,
+    http::{self, App, Bounds, Connections, Generation, Listener, Live},
+    model::Listen,
     settings::{Problem as SettingsProblem, Settings},
     store::StoreError,
 };
@@ -22,7 +24,7 @@ const KEYS_INTERVAL: Duration = Duration::from_secs(2);
 /// Why the daemon did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// Everything that is wrong with address, backend and database.
+    /// Everything that is wrong with places to listen at, backend and database.
     #[error("{}", .0.iter().map(|problem| problem.sentence.as_str()).collect::<Vec<_>>().join("\n"))]
     Start(Vec<Problem>),
 }
@@ -39,20 +41,23 @@ impl RunError {
 /// Reads the settings again.
 pub type Reread = Box<dyn Fn() -> Result<Settings, Vec<SettingsProblem>> + Send + Sync>;
 
-/// Serves at `listen` until a signal says to stop. `ready` hears the address once requests are answered.
+/// Serves at `places` until a signal says to stop. `ready` hears where once requests are answered.
 pub async fn run(
     settings: Settings,
-    address: SocketAddr,
+    places: &[Listen],
     reread: Option<Reread>,
-    ready: impl FnOnce(SocketAddr),
+    ready: impl FnOnce(&[Listener]),
 ) -> Result<(), RunError> {
-    let bind = |cause: std::io::Error| RunError::Start(vec![Problem::of_bind(address, &cause)]);
     let (stop, hangups) = signals();
-    let listener = TcpListener::bind(address).await.map_err(bind)?;
+    let max_descriptors = descriptors::raise_limit();
+    let listeners = http::bind(places, settings.server.unix_socket_mode)
+        .await
+        .map_err(|unbound| RunError::Start(unbound.into_iter().map(Problem::from).collect()))?;
     let service = Service::start(&settings).map_err(RunError::Start)?;
     // Whatever it says is said again, and at once.
     let _ = service.store.review_keys(service.clock.now()).await;
     let settings = Arc::new(settings);
+    let connections = connections(&settings, max_descriptors, &service.clock);
     let app = Arc::new(App {
         live: Live::new(Generation {
             verifier: service.verifier.clone(),
@@ -65,6 +70,7 @@ pub async fn run(
         store: Arc::clone(&service.store),
         breaker: Arc::clone(&service.breaker),
         sender: Arc::clone(&service.sender),
+        connections: Arc::clone(&connections),
         trusted_proxies: settings.server.trusted_proxies.clone(),
         allowed_origins: settings.server.allowed_origins.clone(),
         public_url: settings.server.public_url.clone(),
@@ -76,7 +82,12 @@ pub async fn run(
         entropy: service.entropy.clone(),
         client_addresses: settings.log.client_addresses,
     });
-    warn_of_open_api(&settings, address);
+    let open_to_all: Vec<String> = listeners
+        .iter()
+        .filter(|listener| !listener.is_local())
+        .map(ToString::to_string)
+        .collect();
+    warn_of_open_api(&settings, &open_to_all);
     let reloader = Reloader {
         app: Arc::clone(&app),
         bridge: Arc::clone(&service.bridge),
@@ -89,13 +100,14 @@ pub async fn run(
         at_start: Arc::clone(&settings),
         reread,
         has_faulty_settings: false,
-        address,
+        open_to_all,
     };
     reloader.publish();
     let reloads = tokio::spawn(reloader.run(hangups, stop.clone()));
-    let bound = listener.local_addr().map_err(bind)?;
-    tracing::info!(address = %bound, backend = service.backend.name, "listening on http://{bound}");
-    ready(bound);
+    for listener in &listeners {
+        tracing::info!(address = %listener, backend = service.backend.name, "listening on {listener}");
+    }
+    ready(&listeners);
     let conversion = tokio::spawn(watch_conversion(Arc::clone(&app)));
     let keys = tokio::spawn(watch_keys(Arc::clone(&app)));
     let caps = tokio::spawn(caps::watch(Arc::clone(&app)));
@@ -103,12 +115,12 @@ pub async fn run(
         Arc::clone(&app),
         settings.store.cleanup_interval,
     ));
-    let server = &settings.server;
     let finished = http::serve(
-        listener,
+        listeners,
         http::router(app),
-        server.read_timeout,
-        server.shutdown_timeout,
+        connections,
+        service.clock.clone(),
+        settings.server.shutdown_timeout,
         stop,
     )
     .await;
@@ -129,10 +141,35 @@ pub async fn run(
     Ok(())
 }
 
-pub(super) fn warn_of_open_api(settings: &Settings, address: SocketAddr) {
-    if settings.api.keys.is_empty() && !address.ip().is_loopback() {
+/// All connections, as many as the settings and the system let there be.
+fn connections(settings: &Settings, max_descriptors: Option<usize>, clock: &Clock) -> Arc<Connections> {
+    let server = &settings.server;
+    let max_connections = descriptors::max_connections(server.max_connections, max_descriptors);
+    if max_connections < server.max_connections {
         tracing::warn!(
-            "the native API is open to everybody who reaches {address}: name keys in [api.keys], or let a proxy keep /v1"
+            max = max_connections,
+            descriptors = max_descriptors,
+            "there are fewer connections than [server] max_connections, {}, for the system lets this process open no more \
+             files: raise the limit (ulimit -n, LimitNOFILE)",
+            server.max_connections
+        );
+    }
+    let bounds = Bounds {
+        max_connections,
+        max_connections_per_address: server.max_connections_per_address,
+        trusted_proxies: server.trusted_proxies.clone(),
+        read_timeout: server.read_timeout,
+        idle_timeout: server.idle_timeout,
+    };
+    Connections::new(bounds, clock.clone())
+}
+
+/// `open_to_all`: where more than this machine, or those that the permissions of a socket let in, can connect.
+pub(super) fn warn_of_open_api(settings: &Settings, open_to_all: &[String]) {
+    if settings.api.keys.is_empty() && !open_to_all.is_empty() {
+        tracing::warn!(
+            "the native API is open to everybody who reaches {}: name keys in [api.keys], or let a proxy keep /v1",
+            open_to_all.join(", ")
         );
     }
 }

@@ -24,6 +24,22 @@ pub(super) enum Code {
     BodyTooLarge,
     /// The body did not arrive in time.
     BodyTooSlow,
+    /// The request names no host, several, or one that is none.
+    HostInvalid,
+    /// The request line or a header field cannot be read.
+    HeadUnparsable,
+    /// The head is too large.
+    HeadTooLarge,
+    /// The head did not arrive in time.
+    HeadTooSlow,
+    /// The target is too long.
+    UriTooLong,
+    /// It is a version of HTTP that is not spoken here.
+    HttpVersionUnsupported,
+    /// The body is in a transfer encoding other than chunked.
+    TransferEncodingUnsupported,
+    /// The address has too many connections.
+    TooManyConnections,
     /// There is nothing at this path.
     NotFound,
     /// The path does not have this method.

@@ -18,8 +18,8 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use super::{App, error::ApiError, serve::Peer};
-use crate::model::{PageOrigin, PublicUrl};
+use super::{App, error::ApiError};
+use crate::model::{PageOrigin, Peer, PublicUrl};
 
 const ALLOWED_METHODS: HeaderValue = HeaderValue::from_static("GET, POST, DELETE");
 const ALLOWED_HEADERS: HeaderValue =
@@ -90,13 +90,13 @@ fn host(request: &Request) -> Option<String> {
 /// Whether a browser on this machine may have been led here by a name that is another's. Other clients, and proxies, may ask
 /// under any name.
 fn is_rebound(app: &App, request: &Request, host: Option<&str>) -> bool {
-    let Some(Peer(peer)) = request.extensions().get() else {
+    // No browser connects to a Unix socket.
+    let Some(peer @ Peer::Address(address)) = request.extensions().get() else {
         return false;
     };
-    let peer = peer.to_canonical();
-    let is_proxy = app.trusted_proxies.iter().any(|network| network.contains(&peer));
+    let is_proxy = app.trusted_proxies.contain(*peer);
     let is_foreign = host.is_some_and(|host| !is_own_name(app, host));
-    peer.is_loopback() && !is_proxy && is_foreign && is_of_insecure_page(request.headers())
+    address.to_canonical().is_loopback() && !is_proxy && is_foreign && is_of_insecure_page(request.headers())
 }
 
 /// Whether a page that came over plain HTTP may have made a request. Browsers say a language and, to HTTPS and to

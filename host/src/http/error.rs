@@ -12,6 +12,7 @@ use super::{
     answer::{Answer, NON_FIELD, answer, detail, field},
     code::Code,
     problem::{DropInError, Problem},
+    serve::HeadFault,
 };
 use crate::{
     model::{FailureClass, Scope, SendFailure, Status, Verdict, guard::Reason},
@@ -36,6 +37,8 @@ pub(super) enum ApiError {
     UnsupportedMediaType(String),
     /// The client takes no JSON.
     NotAcceptable,
+    /// The head of the request is at fault, whatever it asks for.
+    Head(HeadFault),
     /// The connection broke, or what came is not HTTP.
     Broken,
     TooLarge,
@@ -105,6 +108,7 @@ impl ApiError {
                 Code::NotAcceptable,
                 "Could not satisfy the request Accept header.",
             ),
+            Self::Head(fault) => detail(fault.status, fault.code, fault.text),
             Self::Broken => detail(
                 S::BAD_REQUEST,
                 Code::BodyUnparsable,

@@ -10,6 +10,7 @@ mod error;
 mod idempotency;
 mod json;
 mod keys;
+mod listener;
 mod live;
 mod media_type;
 mod openapi;
@@ -26,23 +27,23 @@ use axum::{
     Router,
     middleware::{from_fn, from_fn_with_state},
 };
-use ipnet::IpNet;
 use utoipa_axum::{
     router::{OpenApiRouter, UtoipaMethodRouterExt},
     routes as methods,
 };
 
 use keys::Need;
+pub use listener::{Listener, Unbound, bind, look};
 pub use live::{Generation, Live, Loaded};
 use routes::{healthz, metrics, phone_register, phone_verify, readyz, v1};
-pub use serve::serve;
+pub use serve::{Bounds, ConnectionCounts, Connections, serve};
 
 use crate::{
     clock::{Clock, UnixMillis},
     dispatch::{Breaker, Sender},
     entropy::Entropy,
     metrics::Metrics,
-    model::{ClientAddresses, DropIn, PageOrigin, PublicUrl, Scope},
+    model::{ClientAddresses, DropIn, PageOrigin, PublicUrl, Scope, TrustedProxies},
     store::Store,
 };
 
@@ -56,8 +57,10 @@ pub struct App {
     pub breaker: Arc<Breaker>,
     /// For the readiness probe.
     pub sender: Arc<dyn Sender>,
-    /// Whose `X-Forwarded-For` is believed.
-    pub trusted_proxies: Vec<IpNet>,
+    /// For the metrics.
+    pub connections: Arc<Connections>,
+    /// Whose `X-Forwarded-For` and `Forwarded` are believed.
+    pub trusted_proxies: TrustedProxies,
     /// Pages of other sites that may use the service.
     pub allowed_origins: Vec<PageOrigin>,
     /// How browsers see this server.

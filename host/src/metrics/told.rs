@@ -10,7 +10,13 @@ use super::{
     page::Page,
     process,
 };
-use crate::{clock::UnixMillis, dispatch::BreakerState, http::Loaded, model::Region, verifier::CapUse};
+use crate::{
+    clock::UnixMillis,
+    dispatch::BreakerState,
+    http::{ConnectionCounts, Loaded},
+    model::Region,
+    verifier::CapUse,
+};
 
 /// The handles of all parts.
 #[derive(Clone, Debug, Default)]
@@ -39,6 +45,8 @@ pub struct Facts<'a> {
     pub queue: (usize, usize),
     /// Lines of the log that nothing took in time.
     pub log_lines_lost: u64,
+    /// Connections of clients.
+    pub connections: &'a ConnectionCounts,
     /// The caps of the limits.
     pub caps: &'a [CapUse],
     /// When this process began.
@@ -50,6 +58,7 @@ impl Metrics {
     pub fn page(&self, facts: &Facts<'_>) -> Page {
         let mut page = Page::default();
         about(&mut page, facts.backend);
+        connections(&mut page, facts.connections);
         self.http(&mut page);
         self.verifications(&mut page);
         self.messages(&mut page, facts);
@@ -297,6 +306,23 @@ fn about(page: &mut Page, backend: &Loaded) {
         ],
         1,
     );
+}
+
+fn connections(page: &mut Page, counts: &ConnectionCounts) {
+    page.gauge("phone_verify_connections_open", "Connections of clients now.")
+        .whole(&[], counts.open);
+    page.counter(
+        "phone_verify_connections_accepted_total",
+        "Connections that were accepted.",
+    )
+    .whole(&[], counts.accepted);
+    let closed = page.counter(
+        "phone_verify_connections_closed_total",
+        "Connections that ended, by reason.",
+    );
+    for (reason, count) in &counts.closed {
+        closed.whole(&[("reason", reason)], *count);
+    }
 }
 
 fn caps(page: &mut Page, caps: &[CapUse]) {

@@ -2,13 +2,72 @@
 //!
 //! Invariant: what a client can write by itself is believed only as far as a trusted proxy vouches for it.
 
-use std::net::IpAddr;
+use std::{
+    hash::{Hash, Hasher},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
 
 use ipnet::IpNet;
 
-/// An address whose requests are counted together. An IPv6 host has a whole /64 to choose from, so that is one.
+use super::forwarded;
+
+/// The other end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ClientAddress(IpNet);
+pub enum Peer {
+    /// Reached over TCP.
+    Address(IpAddr),
+    /// A process of this machine, through a Unix socket: it has no address.
+    UnixSocket,
+}
+
+/// Whose word about where a request came from is believed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TrustedProxies {
+    /// The addresses of proxies.
+    pub networks: Vec<IpNet>,
+    /// Whether whoever connects through a Unix socket is a proxy.
+    pub unix_socket: bool,
+}
+
+impl TrustedProxies {
+    /// Whether this is one of them.
+    pub fn contain(&self, peer: Peer) -> bool {
+        match peer {
+            Peer::Address(address) => {
+                let address = address.to_canonical();
+                self.networks.iter().any(|network| network.contains(&address))
+            }
+            Peer::UnixSocket => self.unix_socket,
+        }
+    }
+}
+
+/// An address whose requests are counted together. An IPv6 host has a whole /64 to choose from, so that is one; and an
+/// IPv4 host that reaches us through a transition mechanism is counted under its IPv4 address, or it would have as many
+/// networks as it likes.
+///
+/// Two of them are equal if they are counted together.
+#[derive(Clone, Copy, Debug)]
+pub struct ClientAddress(Client);
+
+#[derive(Clone, Copy, Debug)]
+enum Client {
+    /// `own` is where the packets come from; `counted` is what limits count.
+    Network {
+        own: IpNet,
+        counted: IpNet,
+    },
+    UnixSocket,
+}
+
+/// Where a request came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Requester {
+    /// Who asks.
+    pub client: ClientAddress,
+    /// Whether `Forwarded` and `X-Forwarded-For` named different clients, so that neither was believed.
+    pub is_contradictory: bool,
+}
 
 /// How the log shows who made a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,70 +83,141 @@ pub enum ClientAddresses {
 impl From<IpAddr> for ClientAddress {
     fn from(address: IpAddr) -> Self {
         let address = address.to_canonical();
-        let prefix = if address.is_ipv4() { 32 } else { 64 };
-        Self(IpNet::new_assert(address, prefix).trunc())
-    }
-}
-
-impl ClientAddress {
-    /// Who asks: the other end of the connection, unless that is a trusted proxy. Then `forwarded`, all values of
-    /// `X-Forwarded-For` in their order, is read from its end: each trusted proxy names who came to it.
-    pub fn of_request<'a>(
-        peer: IpAddr,
-        forwarded: impl DoubleEndedIterator<Item = &'a str>,
-        trusted: &[IpNet],
-    ) -> Self {
-        let is_trusted = |address: IpAddr| {
-            let address = address.to_canonical();
-            trusted.iter().any(|net| net.contains(&address))
+        let own = IpNet::new_assert(address, if address.is_ipv4() { 32 } else { 64 }).trunc();
+        let counted = match address {
+            IpAddr::V6(address) => counted(address).unwrap_or(own),
+            IpAddr::V4(_) => own,
         };
-        let mut client = peer;
-        for hop in forwarded.rev().flat_map(|value| value.rsplit(',')) {
-            if !is_trusted(client) {
-                break;
-            }
-            // What a trusted proxy did not write as an address hides whoever came to it; the proxy stands for them.
-            let Some(address) = parse(hop.trim()) else { break };
-            client = address;
+        Self(Client::Network { own, counted })
+    }
+}
+
+impl From<Peer> for ClientAddress {
+    fn from(peer: Peer) -> Self {
+        match peer {
+            Peer::Address(address) => address.into(),
+            Peer::UnixSocket => Self(Client::UnixSocket),
         }
-        client.into()
     }
 }
 
 impl ClientAddress {
-    /// As the log shows it.
+    /// As the log shows it: what limits count, for the IPv4 address of a host may be within its IPv6 address.
     pub fn shown(self, how: ClientAddresses) -> Option<String> {
-        let around = |length| IpNet::new_assert(self.0.addr(), length).trunc().to_string();
-        match (how, self.0) {
-            (ClientAddresses::Masked, IpNet::V4(_)) => Some(around(24)),
-            (ClientAddresses::Masked, IpNet::V6(_)) => Some(around(48)),
-            (ClientAddresses::Full, IpNet::V4(net)) => Some(net.addr().to_string()),
-            (ClientAddresses::Full, IpNet::V6(net)) => Some(net.to_string()),
+        let around = |net: IpNet, length| IpNet::new_assert(net.addr(), length).trunc().to_string();
+        match (how, self.counted()) {
             (ClientAddresses::None, _) => None,
+            (_, None) => Some(self.to_string()),
+            (ClientAddresses::Masked, Some(net @ IpNet::V4(_))) => Some(around(net, 24)),
+            (ClientAddresses::Masked, Some(net @ IpNet::V6(_))) => Some(around(net, 48)),
+            (ClientAddresses::Full, Some(IpNet::V4(net))) => Some(net.addr().to_string()),
+            (ClientAddresses::Full, Some(IpNet::V6(net))) => Some(net.to_string()),
+        }
+    }
+
+    /// Who asks: the other end of the connection, unless that is a trusted proxy. Then `x_forwarded_for` and `forwarded`,
+    /// all values of these header fields in their order, are read from their end: each trusted proxy names who came to it.
+    ///
+    /// Most proxies write one of the two fields and pass the other one on as the client wrote it. So if both are there and
+    /// name different clients, neither is believed, and the proxy stands for the client.
+    pub fn of_request(
+        peer: Peer,
+        x_forwarded_for: &[&str],
+        forwarded: &[&str],
+        trusted: &TrustedProxies,
+    ) -> Requester {
+        let certain = |client| Requester {
+            client,
+            is_contradictory: false,
+        };
+        let one = || follow(peer, forwarded::by_x_forwarded_for(x_forwarded_for), trusted);
+        let other = || follow(peer, forwarded::by_forwarded(forwarded), trusted);
+        match (x_forwarded_for.is_empty(), forwarded.is_empty()) {
+            _ if !trusted.contain(peer) => certain(peer.into()),
+            (true, true) => certain(peer.into()),
+            (false, true) => certain(one()),
+            (true, false) => certain(other()),
+            (false, false) if one() == other() => certain(one()),
+            (false, false) => Requester {
+                client: peer.into(),
+                is_contradictory: true,
+            },
         }
     }
 
     /// Whether it is all within one of these networks.
     pub fn is_within(self, networks: &[IpNet]) -> bool {
-        networks.iter().any(|network| network.contains(&self.0))
+        match self.0 {
+            // Not the IPv4 address that it claims: a network that is spared must be reached from within.
+            Client::Network { own, .. } => networks.iter().any(|network| network.contains(&own)),
+            Client::UnixSocket => false,
+        }
+    }
+
+    fn counted(&self) -> Option<IpNet> {
+        match self.0 {
+            Client::Network { counted, .. } => Some(counted),
+            Client::UnixSocket => None,
+        }
+    }
+}
+
+impl PartialEq for ClientAddress {
+    fn eq(&self, other: &Self) -> bool {
+        self.counted() == other.counted()
+    }
+}
+
+impl Eq for ClientAddress {}
+
+impl Hash for ClientAddress {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.counted().hash(state);
     }
 }
 
 impl std::fmt::Display for ClientAddress {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.fmt(f)
+        match self.counted() {
+            Some(network) => network.fmt(f),
+            None => f.write_str("unix"),
+        }
     }
 }
 
-/// An address, in brackets or not, with a port or not: proxies write all of these.
-fn parse(hop: &str) -> Option<IpAddr> {
-    if let Ok(address) = hop.parse() {
-        return Some(address);
+/// Goes back from the peer as far as trusted proxies say who came to them.
+fn follow(peer: Peer, hops: impl Iterator<Item = Option<IpAddr>>, trusted: &TrustedProxies) -> ClientAddress {
+    let mut client = peer;
+    for hop in hops {
+        if !trusted.contain(client) {
+            break;
+        }
+        // What a trusted proxy did not write as an address hides whoever came to it; the proxy stands for them.
+        let Some(address) = hop else { break };
+        client = Peer::Address(address);
     }
-    if let Ok(socket) = hop.parse::<std::net::SocketAddr>() {
-        return Some(socket.ip());
+    client.into()
+}
+
+/// What an IPv6 address is counted under, if not under its /64.
+fn counted(address: Ipv6Addr) -> Option<IpNet> {
+    let segments = address.segments();
+    let ipv4 = |high: u16, low: u16| {
+        let address = Ipv4Addr::from((u32::from(high) << 16) | u32::from(low));
+        Some(IpNet::from(IpAddr::V4(address)))
+    };
+    match segments {
+        // 6to4 (RFC 3056): an IPv4 host has a whole /48. NAT64 (RFC 6052) and IPv4-translated (RFC 2765): all of IPv4 is in
+        // one /64.
+        [0x2002, high, low, ..]
+        | [0x64, 0xff9b, 0, 0, 0, 0, high, low]
+        | [0, 0, 0, 0, 0xffff, 0, high, low] => ipv4(high, low),
+        // Teredo (RFC 4380): the client's address is inverted at the end; what stands before it, it can choose.
+        [0x2001, 0, .., high, low] => ipv4(!high, !low),
+        // NAT64 within a site (RFC 8215): where the IPv4 address is, the site knows; each is one host.
+        [0x64, 0xff9b, 1, ..] => Some(IpNet::from(IpAddr::V6(address))),
+        _ => None,
     }
-    hop.strip_prefix('[')?.strip_suffix(']')?.parse().ok()
 }
 
 #[cfg(test)]
@@ -96,12 +226,24 @@ mod tests {
 
     use super::*;
 
-    fn client(peer: &str, forwarded: &[&str]) -> String {
-        let trusted: Vec<IpNet> = ["10.0.0.0/8", "2001:db8:ffff::/48"]
-            .iter()
-            .map(|net| net.parse().unwrap())
-            .collect();
-        ClientAddress::of_request(peer.parse().unwrap(), forwarded.iter().copied(), &trusted).to_string()
+    fn trusted() -> TrustedProxies {
+        let networks = ["10.0.0.0/8", "2001:db8:ffff::/48"];
+        TrustedProxies {
+            networks: networks.iter().map(|net| net.parse().unwrap()).collect(),
+            unix_socket: true,
+        }
+    }
+
+    fn origin(peer: &str, x_forwarded_for: &[&str], forwarded: &[&str]) -> Requester {
+        let peer = match peer {
+            "unix" => Peer::UnixSocket,
+            address => Peer::Address(address.parse().unwrap()),
+        };
+        ClientAddress::of_request(peer, x_forwarded_for, forwarded, &trusted())
+    }
+
+    fn client(peer: &str, x_forwarded_for: &[&str]) -> String {
+        origin(peer, x_forwarded_for, &[]).client.to_string()
     }
 
     #[test]
@@ -137,9 +279,80 @@ mod tests {
             // IPv4 as a socket of both families shows it.
             ("::ffff:10.0.0.1", &["::ffff:198.51.100.7"], "198.51.100.7/32"),
             ("::ffff:192.0.2.1", &["198.51.100.7"], "192.0.2.1/32"),
+            // A proxy on this machine.
+            ("unix", &["198.51.100.7, 10.0.0.2"], "198.51.100.7/32"),
+            ("unix", &[], "unix"),
         ] {
             assert_eq!(client(peer, forwarded), expected, "{peer} {forwarded:?}");
         }
+    }
+
+    #[test]
+    fn the_standard_field_is_read_as_the_older_one_is() {
+        for (peer, forwarded, expected) in [
+            ("192.0.2.1", &["for=198.51.100.7"][..], "192.0.2.1/32"),
+            ("10.0.0.1", &["for=198.51.100.7"], "198.51.100.7/32"),
+            ("unix", &["for=198.51.100.7"], "198.51.100.7/32"),
+            (
+                "10.0.0.1",
+                &["FOR=\"198.51.100.7:4711\";proto=https"],
+                "198.51.100.7/32",
+            ),
+            (
+                "10.0.0.1",
+                &["proto=https ; For=\"[2001:db8::7]:_port\" ;by=_us"],
+                "2001:db8::/64",
+            ),
+            (
+                "10.0.0.1",
+                &["for=203.0.113.9, for=198.51.100.7"],
+                "198.51.100.7/32",
+            ),
+            (
+                "10.0.0.1",
+                &["for=203.0.113.9", "for=198.51.100.7"],
+                "198.51.100.7/32",
+            ),
+            (
+                "10.0.0.1",
+                &["for=203.0.113.9, for=198.51.100.7;host=\"a,b\", for=10.0.0.2"],
+                "198.51.100.7/32",
+            ),
+            ("10.0.0.1", &["for=198.51.100.7, for=unknown"], "10.0.0.1/32"),
+            ("10.0.0.1", &["for=_hidden, for=10.0.0.2"], "10.0.0.2/32"),
+            ("10.0.0.1", &["for=198.51.100.7, proto=https"], "10.0.0.1/32"),
+            // A proxy writes what the client sent as Host.
+            (
+                "10.0.0.1",
+                &["for=203.0.113.9, for=198.51.100.7;host=\"x\\\", for=192.0.2.9\""],
+                "198.51.100.7/32",
+            ),
+            // Which of the two it means, nobody knows.
+            ("10.0.0.1", &["for=198.51.100.7;for=203.0.113.9"], "10.0.0.1/32"),
+            ("10.0.0.1", &[""], "10.0.0.1/32"),
+        ] {
+            let found = origin(peer, &[], forwarded).client.to_string();
+            assert_eq!(found, expected, "{peer} {forwarded:?}");
+        }
+    }
+
+    #[test]
+    fn two_fields_that_contradict_each_other_are_not_believed() {
+        let agreed = origin("10.0.0.1", &["198.51.100.7"], &["for=198.51.100.7"]);
+        assert_eq!(
+            (agreed.client.to_string().as_str(), agreed.is_contradictory),
+            ("198.51.100.7/32", false)
+        );
+        let contradictory = origin("10.0.0.1", &["198.51.100.7"], &["for=203.0.113.9"]);
+        assert_eq!(
+            (
+                contradictory.client.to_string().as_str(),
+                contradictory.is_contradictory
+            ),
+            ("10.0.0.1/32", true)
+        );
+        // Whoever is no proxy contradicts nothing: it is not listened to.
+        assert!(!origin("192.0.2.1", &["198.51.100.7"], &["for=203.0.113.9"]).is_contradictory);
     }
 
     proptest! {
@@ -151,6 +364,31 @@ mod tests {
                 let forwarded = if lines { vec![invented.as_str(), honest] } else { vec![joined.as_str()] };
                 prop_assert_eq!(client("10.0.0.1", &forwarded), client("10.0.0.1", &[honest]));
                 prop_assert_eq!(client("192.0.2.1", &forwarded), "192.0.2.1/32");
+            }
+        }
+
+        #[test]
+        fn nobody_invents_an_address_in_the_standard_field(
+            invented in "\\PC{0,40}|((for|by)=[\"\\\\0-9a-f.:;,\\[\\]]{0,20}[,; ]{0,2}){0,5}",
+            lines in any::<bool>(),
+        ) {
+            for honest in ["for=198.51.100.7", "for=198.51.100.7, for=10.0.0.2", "for=\"[2001:db8::7]\", for=10.0.0.2"] {
+                let joined = format!("{invented}, {honest}");
+                let forwarded = if lines { vec![invented.as_str(), honest] } else { vec![joined.as_str()] };
+                let found = origin("10.0.0.1", &[], &forwarded).client;
+                prop_assert_eq!(found, origin("10.0.0.1", &[], &[honest]).client);
+            }
+        }
+
+        /// A client that adds the field which its proxy does not write gains no address by it.
+        #[test]
+        fn the_field_that_the_proxy_does_not_write_gains_nothing(invented in "[0-9]{1,3}(\\.[0-9]{1,3}){3}") {
+            let standard = format!("for={invented}");
+            for origin in [
+                origin("10.0.0.1", &["198.51.100.7"], &[&standard]),
+                origin("10.0.0.1", &[&invented], &["for=198.51.100.7"]),
+            ] {
+                prop_assert!(["198.51.100.7/32", "10.0.0.1/32"].contains(&origin.client.to_string().as_str()));
             }
         }
     }
@@ -171,9 +409,41 @@ mod tests {
 
     #[test]
     fn a_host_cannot_choose_another_address_in_its_network() {
-        let [one, other, third] = ["2001:db8:1:2::1", "2001:db8:1:2:ffff::9", "2001:db8:1:3::1"]
-            .map(|address| ClientAddress::from(address.parse::<IpAddr>().unwrap()));
-        assert_eq!(one, other);
-        assert_ne!(one, third);
+        for (one, other, are_one) in [
+            ("2001:db8:1:2::1", "2001:db8:1:2:ffff::9", true),
+            ("2001:db8:1:2::1", "2001:db8:1:3::1", false),
+            // 6to4, Teredo, NAT64, IPv4-translated, IPv4-mapped: the IPv4 host that it is.
+            ("2002:c000:201:1::1", "2002:c000:201:ffff::9", true),
+            ("2002:c000:201::1", "192.0.2.1", true),
+            ("2002:c000:201::1", "2002:c000:202::1", false),
+            (
+                "2001:0:4136:e378:8000:63bf:3fff:fdfe",
+                "2001:0:1:2:3:4:3fff:fdfe",
+                true,
+            ),
+            ("2001:0:4136:e378:8000:63bf:3fff:fdfe", "192.0.2.1", true),
+            ("64:ff9b::192.0.2.1", "192.0.2.1", true),
+            ("64:ff9b::192.0.2.1", "64:ff9b::192.0.2.2", false),
+            ("64:ff9b:1::192.0.2.1", "64:ff9b:1::192.0.2.2", false),
+            ("::ffff:0:192.0.2.1", "192.0.2.1", true),
+            ("::ffff:192.0.2.1", "192.0.2.1", true),
+        ] {
+            let [this, that] =
+                [one, other].map(|address| ClientAddress::from(address.parse::<IpAddr>().unwrap()));
+            assert_eq!(this == that, are_one, "{one} {other}");
+            assert_eq!(this.to_string() == that.to_string(), are_one, "{one} {other}");
+        }
+    }
+
+    #[test]
+    fn nobody_is_within_a_network_by_a_claim() {
+        let within = |address: &str, network: &str| {
+            let address = ClientAddress::from(address.parse::<IpAddr>().unwrap());
+            address.is_within(&[network.parse().unwrap()])
+        };
+        assert!(within("192.0.2.1", "192.0.2.0/24"));
+        assert!(within("2001:db8:1:2::1", "2001:db8::/32"));
+        assert!(!within("2002:c000:201::1", "192.0.2.0/24"));
+        assert!(within("2002:c000:201::1", "2002:c000:201::/48"));
     }
 }

@@ -268,7 +268,8 @@ KEY = "s3cret-value"
                 "test.toml:1: [phone_verification] SECURITY_CODE_EXPIRATION_SECONDS is missing",
                 "test.toml:1: [phone_verification] VERIFY_SECURITY_CODE_ONLY_ONCE is missing",
                 "test.toml:2: [phone_verification] TOKEN_LENGHT is not a setting; did you mean TOKEN_LENGTH?",
-                "test.toml:6: [server] listen must be an address and a port such as 127.0.0.1:8000",
+                "test.toml:6: [server] listen must be an address and a port such as 127.0.0.1:8000, a name and a port such as \
+                 localhost:8000, or the path of a Unix socket such as unix:/run/phone-verify/http.sock",
                 "test.toml:4: [servr] is not a section; did you mean [server]?",
             ]
         );

@@ -1,9 +1,6 @@
 //! `[server]`: HTTP.
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    time::Duration,
-};
+use std::{net::IpAddr, path::Path, time::Duration};
 
 use ipnet::{IpNet, Ipv4Net};
 
@@ -11,17 +8,25 @@ use super::{
     document::Value,
     reader::{Reader, number, text, texts},
 };
-use crate::model::{DropIn, PageOrigin, PublicUrl};
+use crate::model::{DropIn, Listen, PageOrigin, PublicUrl, TrustedProxies};
 
 /// HTTP.
 #[derive(Clone, Debug)]
 pub struct Server {
-    /// Where it listens; port 0 takes a free one.
-    pub listen: SocketAddr,
-    /// Whose `X-Forwarded-For` is believed.
-    pub trusted_proxies: Vec<IpNet>,
-    /// How long a request may take to arrive.
+    /// Where it listens: at least at one place, and at none twice.
+    pub listen: Vec<Listen>,
+    /// Who may connect to Unix sockets: the permissions of their files.
+    pub unix_socket_mode: u32,
+    /// Whose `X-Forwarded-For` and `Forwarded` are believed.
+    pub trusted_proxies: TrustedProxies,
+    /// Connections at once, if the system lets this process have as many.
+    pub max_connections: usize,
+    /// Connections at once of one client address.
+    pub max_connections_per_address: usize,
+    /// How long a request may take to arrive, and its answer to be taken.
     pub read_timeout: Duration,
+    /// How long a connection may wait for its next request.
+    pub idle_timeout: Duration,
     /// How long shutting down waits for requests.
     pub shutdown_timeout: Duration,
     /// Pages of other sites that may use the service.
@@ -37,17 +42,20 @@ pub struct Server {
 impl Server {
     pub(super) fn read(reader: &mut Reader) -> Self {
         let mut section = reader.section("server", false);
-        let listen = section.get("listen", |value| {
-            text(value)?
-                .parse()
-                .map_err(|_| "must be an address and a port such as 127.0.0.1:8000".to_owned())
-        });
-        let trusted_proxies = section.get("trusted_proxies", |value| {
-            texts(value)?.iter().map(|text| network(text)).collect()
-        });
-        let mut seconds = |key| Duration::from_secs(u64::from(section.get(key, number(1..=300))));
-        let read_timeout = seconds("read_timeout_seconds");
-        let shutdown_timeout = seconds("shutdown_timeout_seconds");
+        let folder = section.folder();
+        let listen = section.get("listen", |value| places(value, &folder));
+        let unix_socket_mode = section.get("unix_socket_mode", |value| mode(&text(value)?));
+        let trusted_proxies = section.get("trusted_proxies", |value| proxies(&texts(value)?));
+        let mut count = |key| {
+            let count = section.get(key, number(1..=1_000_000));
+            usize::try_from(count).unwrap_or(usize::MAX)
+        };
+        let max_connections = count("max_connections");
+        let max_connections_per_address = count("max_connections_per_address");
+        let mut seconds = |key, max| Duration::from_secs(u64::from(section.get(key, number(1..=max))));
+        let read_timeout = seconds("read_timeout_seconds", 300);
+        let idle_timeout = seconds("idle_timeout_seconds", 3600);
+        let shutdown_timeout = seconds("shutdown_timeout_seconds", 300);
         let allowed_origins = section.get("allowed_origins", |value| {
             texts(value)?.iter().map(|text| origin(text)).collect()
         });
@@ -57,8 +65,12 @@ impl Server {
         section.finish();
         Self {
             listen,
+            unix_socket_mode,
             trusted_proxies,
+            max_connections,
+            max_connections_per_address,
             read_timeout,
+            idle_timeout,
             shutdown_timeout,
             allowed_origins,
             public_url,
@@ -93,6 +105,52 @@ fn public_url(value: &Value) -> Result<Option<PublicUrl>, String> {
     PublicUrl::parse(&text)
         .map(Some)
         .ok_or_else(|| format!("must be a URL such as https://verify.example, not {text}"))
+}
+
+/// Where to listen: a text, or a list of them.
+fn places(value: &Value, folder: &Path) -> Result<Vec<Listen>, String> {
+    let written = match value {
+        Value::List(_) => texts(value)?,
+        Value::Text { .. } => vec![text(value)?],
+        other => return Err(format!("must be a text or a list of texts, not {}", other.kind())),
+    };
+    let mut places: Vec<Listen> = Vec::new();
+    for text in &written {
+        let place = text.parse::<Listen>()?.within(folder);
+        let has_free_port = matches!(&place, Listen::Address(address) if address.port() == 0);
+        if places.contains(&place) && !has_free_port {
+            return Err(format!("has {text} twice; keep one"));
+        }
+        places.push(place);
+    }
+    if places.is_empty() {
+        return Err("must have at least one place to listen at".to_owned());
+    }
+    Ok(places)
+}
+
+/// The permissions of a file, in octal as chmod takes them. Its owner can always connect.
+fn mode(text: &str) -> Result<u32, String> {
+    let is_octal = text.bytes().all(|byte| (b'0'..=b'7').contains(&byte));
+    let mode = u32::from_str_radix(text, 8).ok().filter(|_| is_octal);
+    mode.filter(|mode| mode & !0o666 == 0 && mode & 0o600 == 0o600)
+        .ok_or_else(|| {
+            "must be permissions as chmod takes them: \"0600\" for the daemon's user alone, \"0660\" for its group too, \
+             or \"0666\" for everybody"
+                .to_owned()
+        })
+}
+
+/// Addresses, networks, and `unix` for those who connect through a Unix socket.
+fn proxies(texts: &[String]) -> Result<TrustedProxies, String> {
+    let (unix, networks): (Vec<&String>, Vec<&String>) = texts.iter().partition(|text| *text == "unix");
+    Ok(TrustedProxies {
+        networks: networks
+            .into_iter()
+            .map(|text| network(text))
+            .collect::<Result<_, _>>()?,
+        unix_socket: !unix.is_empty(),
+    })
 }
 
 /// A network such as `10.0.0.0/8`, or a single address.
@@ -161,6 +219,17 @@ mod tests {
         ] {
             let found = problems(&with(line)).join("\n");
             assert!(found.contains(told), "{told} in {found}");
+        }
+    }
+
+    #[test]
+    fn the_permissions_of_a_socket_let_its_owner_in_and_run_nothing() {
+        assert_eq!(
+            ["0600", "660", "0666", "0620"].map(|text| mode(text).ok()),
+            [0o600, 0o660, 0o666, 0o620].map(Some)
+        );
+        for nonsense in ["", "0", "0060", "0700", "0888", "rw", "-600", "+600", "01600"] {
+            assert!(mode(nonsense).is_err(), "{nonsense}");
         }
     }
 

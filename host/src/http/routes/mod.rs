@@ -7,18 +7,19 @@ pub(super) mod phone_verify;
 pub(super) mod readyz;
 pub(super) mod v1;
 
+use std::sync::Once;
+
 use axum::{
     extract::Request,
     http::{HeaderMap, Method, StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
-use ipnet::IpNet;
 use serde_json::{Map, Value, json};
 
 use super::error::{ApiError, FieldError, NOT_A_PHONE_NUMBER, NOT_A_STRING, NULL_CHARACTER};
 use crate::{
-    http::{json::Json, keys::KeyName, media_type::accepts_json, serve::Peer},
-    model::{ClientAddress, Locale, PhoneNumber, Region},
+    http::{json::Json, keys::KeyName, media_type::accepts_json},
+    model::{ClientAddress, Locale, Peer, PhoneNumber, Region, TrustedProxies},
 };
 
 /// Where the ancestor's endpoints are.
@@ -98,7 +99,7 @@ fn locale(headers: &HeaderMap) -> Locale {
 
 /// Who asks, for the limit of an address; `None`: the request came by no connection, or with an API key: that is of a
 /// server that asks for all of its users.
-pub(in crate::http) fn client(request: &Request, trusted_proxies: &[IpNet]) -> Option<ClientAddress> {
+pub(in crate::http) fn client(request: &Request, trusted_proxies: &TrustedProxies) -> Option<ClientAddress> {
     if request.extensions().get::<KeyName>().is_some() {
         return None;
     }
@@ -106,10 +107,25 @@ pub(in crate::http) fn client(request: &Request, trusted_proxies: &[IpNet]) -> O
 }
 
 /// Where a request comes from; `None`: by no connection.
-pub(super) fn address(request: &Request, trusted_proxies: &[IpNet]) -> Option<ClientAddress> {
-    let Peer(peer) = *request.extensions().get()?;
-    let forwarded = request.headers().get_all("x-forwarded-for").iter();
+pub(super) fn address(request: &Request, trusted_proxies: &TrustedProxies) -> Option<ClientAddress> {
+    let peer: Peer = *request.extensions().get()?;
     // What is no text is no address either.
-    let forwarded = forwarded.map(|value| value.to_str().unwrap_or_default());
-    Some(ClientAddress::of_request(peer, forwarded, trusted_proxies))
+    let values = |name: &str| -> Vec<&str> {
+        let values = request.headers().get_all(name).iter();
+        values.map(|value| value.to_str().unwrap_or_default()).collect()
+    };
+    let (older, standard) = (values("x-forwarded-for"), values("forwarded"));
+    let requester = ClientAddress::of_request(peer, &older, &standard, trusted_proxies);
+    if requester.is_contradictory {
+        // Once: any client can bring it about where a proxy passes on the field that it does not write.
+        static TOLD: Once = Once::new();
+        TOLD.call_once(|| {
+            tracing::warn!(
+                "a request came through a trusted proxy with both X-Forwarded-For and Forwarded, and they name different \
+                 clients: neither is believed, and the proxy counts as the client; have it drop the field that it does not \
+                 write"
+            );
+        });
+    }
+    Some(requester.client)
 }

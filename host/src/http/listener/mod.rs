@@ -1,0 +1,171 @@
+//! Where requests come in: sockets that are bound before anything is served, over TCP or at a path.
+//!
+//! Invariant: either every place can be listened at, or each one that cannot is named and none is listened at.
+
+mod tcp;
+#[cfg(unix)]
+mod unix;
+
+use std::{io, net::SocketAddr, path::Path};
+
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::model::{Listen, Peer};
+
+/// A connection to a client.
+#[cfg(unix)]
+pub(super) type Stream = tokio_util::either::Either<TcpStream, tokio::net::UnixStream>;
+/// A connection to a client.
+#[cfg(not(unix))]
+pub(super) type Stream = TcpStream;
+
+/// A socket that clients can connect to.
+pub struct Listener(Socket);
+
+enum Socket {
+    Tcp {
+        listener: TcpListener,
+        address: SocketAddr,
+    },
+    #[cfg(unix)]
+    Unix(unix::Socket),
+}
+
+/// Why a place cannot be listened at.
+#[derive(Clone, Debug)]
+pub struct Unbound {
+    /// Which place, what was found, what to do.
+    pub sentence: String,
+    /// Whether it may be otherwise a while later, without a change by anybody.
+    pub may_pass: bool,
+    /// Where another process listens: an address or a path.
+    pub taken: Option<Listen>,
+}
+
+/// Binds them all; `unix_mode`: the permissions of Unix sockets. The error says of each one that cannot be bound why, and
+/// what to do. Call it inside a tokio runtime.
+pub async fn bind(places: &[Listen], unix_mode: u32) -> Result<Vec<Listener>, Vec<Unbound>> {
+    let (addresses, mut problems) = addresses(places).await;
+    let (bound, unbound) = addresses.bind();
+    problems.extend(unbound);
+    let tcp = |(listener, address)| Listener(Socket::Tcp { listener, address });
+    let mut listeners: Vec<Listener> = bound.into_iter().map(tcp).collect();
+    for path in paths(places) {
+        #[cfg(unix)]
+        match unix::Socket::bind(path, unix_mode) {
+            Ok(socket) => listeners.push(Listener(Socket::Unix(socket))),
+            Err(problem) => problems.push(problem),
+        }
+        #[cfg(not(unix))]
+        problems.push(no_unix_sockets(path));
+    }
+    #[cfg(not(unix))]
+    let _ = (unix_mode, &mut listeners);
+    if problems.is_empty() {
+        Ok(listeners)
+    } else {
+        Err(problems)
+    }
+}
+
+/// Why [`bind`] would fail; what is bound is let go at once, and no file is made or removed. Call it inside a tokio runtime.
+pub async fn look(places: &[Listen]) -> Vec<Unbound> {
+    let (addresses, mut problems) = addresses(places).await;
+    problems.extend(addresses.bind().1);
+    #[cfg(unix)]
+    problems.extend(paths(places).filter_map(|path| unix::look(path).err()));
+    #[cfg(not(unix))]
+    problems.extend(paths(places).map(no_unix_sockets));
+    problems
+}
+
+/// The addresses of all places that have some.
+async fn addresses(places: &[Listen]) -> (tcp::Addresses, Vec<Unbound>) {
+    let (mut addresses, mut problems) = (tcp::Addresses::default(), Vec::new());
+    for place in places {
+        match place {
+            Listen::Address(address) => addresses.add(place, *address),
+            Listen::Name(name, port) => match tcp::resolve(name, *port).await {
+                Ok(found) => found.into_iter().for_each(|address| addresses.add(place, address)),
+                Err(cause) => problems.push(Unbound {
+                    sentence: format!(
+                        "cannot listen on {place}: the address of {name} cannot be found: {cause}; correct [server] listen"
+                    ),
+                    // A name server may answer later.
+                    may_pass: true,
+                    taken: None,
+                }),
+            },
+            Listen::Unix(_) => {}
+        }
+    }
+    (addresses, problems)
+}
+
+fn paths(places: &[Listen]) -> impl Iterator<Item = &Path> {
+    places.iter().filter_map(|place| match place {
+        Listen::Unix(path) => Some(path.as_path()),
+        Listen::Address(_) | Listen::Name(..) => None,
+    })
+}
+
+#[cfg(not(unix))]
+fn no_unix_sockets(path: &Path) -> Unbound {
+    Unbound {
+        sentence: format!(
+            "cannot listen on unix:{}: this system has no Unix sockets here",
+            path.display()
+        ),
+        may_pass: false,
+        taken: None,
+    }
+}
+
+impl Listener {
+    /// Whether only processes of this machine can connect, or those that the permissions of a file let in.
+    pub fn is_local(&self) -> bool {
+        match &self.0 {
+            Socket::Tcp { address, .. } => address.ip().to_canonical().is_loopback(),
+            #[cfg(unix)]
+            Socket::Unix(socket) => !socket.is_open_to_all(),
+        }
+    }
+
+    /// What follows `curl` to ask for a path: `http://127.0.0.1:8000/healthz`.
+    pub fn curl_target(&self, path: &str) -> String {
+        match &self.0 {
+            Socket::Tcp { address, .. } => format!("http://{address}{path}"),
+            #[cfg(unix)]
+            Socket::Unix(socket) => format!(
+                "--unix-socket '{}' http://localhost{path}",
+                socket.path().display()
+            ),
+        }
+    }
+
+    /// The next connection, and who made it.
+    pub(super) async fn accept(&self) -> io::Result<(Stream, Peer)> {
+        match &self.0 {
+            Socket::Tcp { listener, .. } => {
+                let (stream, address) = listener.accept().await?;
+                let _ = stream.set_nodelay(true);
+                #[cfg(unix)]
+                let stream = Stream::Left(stream);
+                Ok((stream, Peer::Address(address.ip())))
+            }
+            #[cfg(unix)]
+            Socket::Unix(socket) => Ok((Stream::Right(socket.accept().await?), Peer::UnixSocket)),
+        }
+    }
+}
+
+/// As a user would reach it: `http://127.0.0.1:8000` or `unix:/run/phone-verify/http.sock`.
+impl std::fmt::Display for Listener {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.0 {
+            Socket::Tcp { address, .. } => write!(f, "http://{address}"),
+            #[cfg(unix)]
+            Socket::Unix(socket) => socket.fmt(f),
+        }
+    }
+}

@@ -1,0 +1,306 @@
+//! Listening at a path.
+//!
+//! Invariants: a file that is no socket is never deleted, nor is a socket that somebody listens at; nobody can connect whom
+//! the permissions do not let in, not even before they are set.
+
+use std::{
+    fs, io,
+    os::{
+        fd::OwnedFd,
+        unix::{
+            ffi::OsStrExt,
+            fs::{FileTypeExt, MetadataExt, PermissionsExt},
+            net::UnixListener as StdListener,
+        },
+    },
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use rustix::{
+    fs::{Access, FlockOperation, Mode, OFlags, fchmod, flock},
+    io::Errno,
+    net::{AddressFamily, SocketAddrUnix, SocketType},
+};
+use tokio::net::{UnixListener, UnixStream};
+
+use super::Unbound;
+use crate::{files::may_pass, model::Listen};
+
+/// Connections that the system keeps until they are accepted; it may keep fewer.
+const BACKLOG: i32 = 1024;
+
+/// The longest path of a socket, in bytes: what `sockaddr_un` holds, without the zero at its end.
+const MAX_PATH_BYTES: usize = if cfg!(any(target_os = "linux", target_os = "android")) {
+    107
+} else {
+    103
+};
+
+/// A socket at a path, whose file is removed when it is dropped.
+pub(super) struct Socket {
+    listener: UnixListener,
+    path: PathBuf,
+    mode: u32,
+    /// Device and inode of the file: another process may have put its own there since.
+    file: (u64, u64),
+}
+
+impl Socket {
+    /// A socket that was left there is replaced.
+    pub(super) fn bind(path: &Path, mode: u32) -> Result<Self, Unbound> {
+        has_room(path)?;
+        let _lock = lock_folder(path);
+        if was_left(path)? {
+            fs::remove_file(path).map_err(|cause| {
+                unbound(
+                    path,
+                    &format!(
+                        "nobody listens at the socket there, but it cannot be removed: {cause}; remove it"
+                    ),
+                )
+            })?;
+        }
+        let broken = |cause: io::Error| explain(path, &cause);
+        let listener = listen(path, mode).map_err(broken)?;
+        let file = fs::symlink_metadata(path).map_err(broken)?;
+        listener.set_nonblocking(true).map_err(broken)?;
+        Ok(Self {
+            listener: UnixListener::from_std(listener).map_err(broken)?,
+            path: path.to_owned(),
+            mode,
+            file: (file.dev(), file.ino()),
+        })
+    }
+
+    pub(super) async fn accept(&self) -> io::Result<UnixStream> {
+        Ok(self.listener.accept().await?.0)
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn is_open_to_all(&self) -> bool {
+        self.mode & 0o006 != 0
+    }
+}
+
+impl std::fmt::Display for Socket {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "unix:{}", self.path.display())
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        let is_ours =
+            fs::symlink_metadata(&self.path).is_ok_and(|file| (file.dev(), file.ino()) == self.file);
+        if is_ours {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Two daemons that start at once must not take each other's new socket for one that was left. The folder is what they have
+/// in common. Where it cannot be locked, or somebody else keeps it, nothing is lost but that.
+fn lock_folder(path: &Path) -> Option<OwnedFd> {
+    let folder = rustix::fs::open(
+        folder(path),
+        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+    .ok()?;
+    for _ in 0..40 {
+        match flock(&folder, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK) => std::thread::sleep(Duration::from_millis(25)),
+            _ => break,
+        }
+    }
+    Some(folder)
+}
+
+/// Why [`Socket::bind`] would fail, without making or removing anything.
+pub(super) fn look(path: &Path) -> Result<(), Unbound> {
+    has_room(path)?;
+    was_left(path)?;
+    let folder = folder(path);
+    rustix::fs::access(folder, Access::WRITE_OK | Access::EXEC_OK)
+        .map_err(|cause| explain(path, &cause.into()))
+}
+
+/// Whether the system takes a path as long as this.
+fn has_room(path: &Path) -> Result<(), Unbound> {
+    let length = path.as_os_str().as_bytes().len();
+    if length <= MAX_PATH_BYTES {
+        return Ok(());
+    }
+    let problem = format!(
+        "the path is {length} bytes long, and that of a Unix socket may have {MAX_PATH_BYTES} at most; choose a shorter one"
+    );
+    Err(unbound(path, &problem))
+}
+
+/// Whether there is a socket that a process left when it was killed. Everything else that is there is in the way.
+fn was_left(path: &Path) -> Result<bool, Unbound> {
+    let Ok(found) = fs::symlink_metadata(path) else {
+        // Nothing is there, or nothing that could be looked at: binding says what is wrong.
+        return Ok(false);
+    };
+    if !found.file_type().is_socket() {
+        let problem =
+            "there is a file that is no socket; move it away, or name another path in [server] listen";
+        return Err(unbound(path, problem));
+    }
+    match connect(path) {
+        Err(Errno::CONNREFUSED) => Ok(true),
+        Err(Errno::NOENT) => Ok(false),
+        // A queue that is full is somebody's.
+        Ok(()) | Err(Errno::WOULDBLOCK) => Err(in_use(path)),
+        Err(cause) => Err(unbound(
+            path,
+            &format!(
+                "whether somebody listens at the socket there cannot be seen: {cause}; remove it if nobody does"
+            ),
+        )),
+    }
+}
+
+/// Without waiting: who listens there may be stopped.
+fn connect(path: &Path) -> rustix::io::Result<()> {
+    let socket = new_socket()?;
+    rustix::io::ioctl_fionbio(&socket, true)?;
+    rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)
+}
+
+fn new_socket() -> rustix::io::Result<OwnedFd> {
+    let socket = rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None)?;
+    rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
+    Ok(socket)
+}
+
+fn unbound(path: &Path, problem: &str) -> Unbound {
+    Unbound {
+        sentence: format!("cannot listen on unix:{}: {problem}", path.display()),
+        may_pass: false,
+        taken: None,
+    }
+}
+
+fn in_use(path: &Path) -> Unbound {
+    Unbound {
+        may_pass: true,
+        taken: Some(Listen::Unix(path.to_owned())),
+        ..unbound(
+            path,
+            "another process listens there; end it, or name another path in [server] listen",
+        )
+    }
+}
+
+fn folder(path: &Path) -> &Path {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    folder.unwrap_or(Path::new("."))
+}
+
+fn listen(path: &Path, mode: u32) -> io::Result<StdListener> {
+    let socket = new_socket()?;
+    // On Linux the file gets no more permissions than the socket has; elsewhere the folder must keep others out until the
+    // permissions are set.
+    let _ = fchmod(&socket, Mode::from_raw_mode(0o600));
+    rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
+    let listened = fs::set_permissions(path, fs::Permissions::from_mode(mode))
+        .and_then(|()| Ok(rustix::net::listen(&socket, BACKLOG)?));
+    if let Err(cause) = listened {
+        let _ = fs::remove_file(path);
+        return Err(cause);
+    }
+    Ok(socket.into())
+}
+
+fn explain(path: &Path, cause: &io::Error) -> Unbound {
+    let folder = folder(path).display();
+    let problem = match cause.kind() {
+        io::ErrorKind::AddrInUse => return in_use(path),
+        io::ErrorKind::NotFound => format!("there is no folder {folder}; make it"),
+        io::ErrorKind::PermissionDenied => {
+            format!("{cause}; let the daemon's user write to the folder {folder}")
+        }
+        _ => format!("{cause}; name another path in [server] listen"),
+    };
+    Unbound {
+        may_pass: may_pass(cause),
+        ..unbound(path, &problem)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream as StdStream;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_socket_that_was_left_is_replaced_and_one_in_use_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("http.sock");
+        drop(StdListener::bind(&path).unwrap());
+        assert!(path.exists());
+        let first = Socket::bind(&path, 0o660).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o660);
+        let refused = Socket::bind(&path, 0o600).err().unwrap().sentence;
+        assert!(refused.contains("another process listens there"), "{refused}");
+        StdStream::connect(&path).unwrap();
+        drop(first);
+        assert!(!path.exists());
+    }
+
+    #[tokio::test]
+    async fn what_is_not_ours_is_not_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("http.sock");
+        for in_the_way in ["file", "folder", "link"] {
+            match in_the_way {
+                "file" => fs::write(&path, "precious").unwrap(),
+                "folder" => fs::create_dir(&path).unwrap(),
+                _ => std::os::unix::fs::symlink(folder.path().join("elsewhere"), &path).unwrap(),
+            }
+            let refused = Socket::bind(&path, 0o600).err().unwrap().sentence;
+            assert!(
+                refused.contains("no socket; move it away"),
+                "{in_the_way}: {refused}"
+            );
+            assert!(fs::symlink_metadata(&path).is_ok(), "{in_the_way}");
+            if in_the_way == "folder" {
+                fs::remove_dir(&path).unwrap();
+            } else {
+                fs::remove_file(&path).unwrap();
+            }
+        }
+        let socket = Socket::bind(&path, 0o600).unwrap();
+        fs::remove_file(&path).unwrap();
+        let successor = StdListener::bind(&path).unwrap();
+        drop(socket);
+        assert!(path.exists(), "the socket of a successor was removed");
+        drop(successor);
+    }
+
+    #[tokio::test]
+    async fn a_path_that_cannot_be_had_is_told_with_what_to_do() {
+        let folder = tempfile::tempdir().unwrap();
+        let long = folder.path().join("x".repeat(120));
+        let told = Socket::bind(&long, 0o600).err().unwrap().sentence;
+        assert!(
+            told.contains("bytes long") && told.contains("choose a shorter one"),
+            "{told}"
+        );
+        let told = Socket::bind(&folder.path().join("gone/http.sock"), 0o600)
+            .err()
+            .unwrap()
+            .sentence;
+        assert!(
+            told.contains("there is no folder") && told.contains("gone"),
+            "{told}"
+        );
+    }
+}

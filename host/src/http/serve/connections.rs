@@ -1,0 +1,459 @@
+//! All connections: how many there may be, which one makes room for another, and what became of them.
+//!
+//! Invariants: there are never more connections than places; none with a request under way makes room; no address takes all
+//! places, but that of a trusted proxy, which has the clients of many.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::connection::{Connection, Patience, Phase};
+use crate::{
+    clock::Clock,
+    model::{ClientAddress, Peer, TrustedProxies},
+};
+
+/// How long to wait for a connection to end before it is looked again whether one could make room.
+const ROOM_INTERVAL: Duration = Duration::from_millis(20);
+
+/// What a client may take of the server.
+#[derive(Clone, Debug)]
+pub struct Bounds {
+    /// Connections at once.
+    pub max_connections: usize,
+    /// Connections at once of one client address.
+    pub max_connections_per_address: usize,
+    /// Whom the bound of an address does not hold for.
+    pub trusted_proxies: TrustedProxies,
+    /// How long a request's head may take to arrive, and an answer to be taken.
+    pub read_timeout: Duration,
+    /// How long a connection may wait for its next request.
+    pub idle_timeout: Duration,
+}
+
+/// How a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Ended {
+    /// The client ended it, or it was over with its last answer.
+    Finished,
+    /// No further request came.
+    Idle,
+    /// A request's head did not come in time.
+    HeadTooSlow,
+    /// The client did not take the answer.
+    AnswerNotTaken,
+    /// It made room, for there were as many as there may be.
+    Room,
+    /// It made room for another one of its address.
+    RoomOfAddress,
+    /// It was refused: its address has as many with a request under way.
+    Refused,
+    /// The server stops.
+    Stopped,
+}
+
+impl Ended {
+    const ALL: [Self; 8] = [
+        Self::Finished,
+        Self::Idle,
+        Self::HeadTooSlow,
+        Self::AnswerNotTaken,
+        Self::Room,
+        Self::RoomOfAddress,
+        Self::Refused,
+        Self::Stopped,
+    ];
+
+    pub(super) fn of(number: u8) -> Self {
+        Self::ALL
+            .get(usize::from(number))
+            .copied()
+            .unwrap_or(Self::Finished)
+    }
+
+    /// As metrics and log name it.
+    fn reason(self) -> &'static str {
+        match self {
+            Self::Finished => "finished",
+            Self::Idle => "idle_timeout",
+            Self::HeadTooSlow => "head_timeout",
+            Self::AnswerNotTaken => "answer_timeout",
+            Self::Room => "max_connections",
+            Self::RoomOfAddress => "max_connections_per_address",
+            Self::Refused => "refused",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+/// What became of connections, since the start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConnectionCounts {
+    /// Those there are.
+    pub open: u64,
+    /// Those that were accepted.
+    pub accepted: u64,
+    /// Those that ended, by reason: `finished` in order, or by the client; `idle_timeout`, `head_timeout`,
+    /// `answer_timeout`; to make room under `max_connections` or `max_connections_per_address`; `refused`; `stopped`.
+    pub closed: Vec<(&'static str, u64)>,
+}
+
+/// Connections that had to go because there are as many as there may be, since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Pressure {
+    pub(super) of_all: u64,
+    pub(super) of_address: u64,
+    pub(super) refused: u64,
+}
+
+/// All connections of a server.
+pub struct Connections {
+    bounds: Bounds,
+    clock: Clock,
+    places: Arc<Semaphore>,
+    by_client: Mutex<ByClient>,
+    accepted: AtomicU64,
+    ended: [AtomicU64; Ended::ALL.len()],
+}
+
+type ByClient = HashMap<ClientAddress, HashMap<u64, Arc<Connection>>>;
+
+/// A connection among all; when it is dropped, its place is free.
+pub(super) struct Admitted {
+    pub(super) connection: Arc<Connection>,
+    connections: Arc<Connections>,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Connections {
+    /// None yet.
+    pub fn new(bounds: Bounds, clock: Clock) -> Arc<Self> {
+        Arc::new(Self {
+            places: Arc::new(Semaphore::new(bounds.max_connections)),
+            bounds,
+            clock,
+            by_client: Mutex::default(),
+            accepted: AtomicU64::new(0),
+            ended: std::array::from_fn(|_| AtomicU64::new(0)),
+        })
+    }
+
+    /// What became of them.
+    pub fn counts(&self) -> ConnectionCounts {
+        let places = self.places.available_permits();
+        ConnectionCounts {
+            open: self.bounds.max_connections.saturating_sub(places) as u64,
+            accepted: self.accepted.load(Ordering::Relaxed),
+            closed: Ended::ALL.map(|ended| (ended.reason(), self.count(ended))).into(),
+        }
+    }
+
+    pub(super) fn pressure(&self) -> Pressure {
+        Pressure {
+            of_all: self.count(Ended::Room),
+            of_address: self.count(Ended::RoomOfAddress),
+            refused: self.count(Ended::Refused),
+        }
+    }
+
+    fn count(&self, ended: Ended) -> u64 {
+        self.ended[ended as usize].load(Ordering::Relaxed)
+    }
+
+    fn add(&self, ended: Ended) {
+        self.ended[ended as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn by_client(&self) -> MutexGuard<'_, ByClient> {
+        self.by_client.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A place for one more, which another one makes room for if need be. Where all have a request under way, it waits for
+    /// the first to end.
+    pub(super) async fn place(&self) -> OwnedSemaphorePermit {
+        loop {
+            if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
+                return place;
+            }
+            self.make_room();
+            let place = Arc::clone(&self.places).acquire_owned();
+            if let Ok(Ok(place)) = tokio::time::timeout(ROOM_INTERVAL, place).await {
+                return place;
+            }
+        }
+    }
+
+    /// Closes those that have waited the longest: of many, several at once, so that a flood does not have all looked
+    /// through for each one that comes.
+    pub(super) fn make_room(&self) {
+        let by_client = self.by_client();
+        let few = 1 + self.bounds.max_connections / 128;
+        for connection in oldest(by_client.values().flat_map(HashMap::values), few) {
+            connection.close_if_waiting(Ended::Room);
+        }
+    }
+
+    /// A new connection in this place; `None`: its address has as many already, and each has a request under way.
+    pub(super) fn admit(self: &Arc<Self>, peer: Peer, place: OwnedSemaphorePermit) -> Option<Admitted> {
+        let id = self.accepted.fetch_add(1, Ordering::Relaxed);
+        let client = ClientAddress::from(peer);
+        let mut by_client = self.by_client();
+        let of_client = by_client.entry(client).or_default();
+        let bound = self.bounds.max_connections_per_address;
+        if of_client.len() >= bound && !self.bounds.trusted_proxies.contain(peer) {
+            let Some(oldest) = close_oldest(of_client) else {
+                self.add(Ended::Refused);
+                return None;
+            };
+            of_client.remove(&oldest);
+        }
+        let connection = Connection::new(id, client, self.clock.clone());
+        of_client.insert(id, Arc::clone(&connection));
+        Some(Admitted {
+            connection,
+            connections: Arc::clone(self),
+            _place: place,
+        })
+    }
+
+    /// Closes all that have been too long in what they do.
+    pub(super) fn close_late(&self) {
+        let patience = Patience {
+            read: self.bounds.read_timeout,
+            idle: self.bounds.idle_timeout,
+        };
+        for connection in self.by_client().values().flat_map(HashMap::values) {
+            connection.close_if_late(patience);
+        }
+    }
+
+    /// Closes all that wait for a request, and has the others end after theirs.
+    pub(super) fn stop(&self) {
+        for connection in self.by_client().values().flat_map(HashMap::values) {
+            if !connection.close_if_idle(Ended::Stopped) {
+                connection.make_last_request();
+            }
+        }
+    }
+
+    /// Until there are none. Nothing must be admitted meanwhile.
+    pub(super) async fn all_ended(&self) {
+        let all = u32::try_from(self.bounds.max_connections).unwrap_or(u32::MAX);
+        let _ = self.places.acquire_many(all).await;
+    }
+}
+
+/// Closes the connection of these that is the first to make room.
+fn close_oldest(connections: &HashMap<u64, Arc<Connection>>) -> Option<u64> {
+    // A request of one may have begun this instant: then the next one is tried.
+    let closed = oldest(connections.values(), 8)
+        .into_iter()
+        .find(|connection| connection.close_if_waiting(Ended::RoomOfAddress));
+    closed.map(|connection| connection.id)
+}
+
+/// The few of these that are to make room, the first one first: of those that wait, the ones that have waited longest.
+///
+/// Silent ones, which have yet to send a whole request, go before those that are kept for a next request, so that a flood
+/// takes nothing from regular clients; but not where they are few among kept ones, or a new client would be closed before
+/// its request comes.
+fn oldest<'a>(
+    connections: impl Iterator<Item = &'a Arc<Connection>>,
+    few: usize,
+) -> Vec<&'a Arc<Connection>> {
+    let mut waiting: Vec<_> = connections
+        .filter_map(|connection| Some((connection.waiting()?, connection)))
+        .collect();
+    let is_silent = |phase| matches!(phase, Phase::Fresh | Phase::Head);
+    let silent = waiting.iter().filter(|((phase, _), _)| is_silent(*phase)).count();
+    let silent_go_first = silent * 4 >= waiting.len();
+    let order = |((phase, since), connection): &((Phase, u64), &Arc<Connection>)| {
+        let rank = match phase {
+            Phase::Lingering => 0,
+            phase if is_silent(*phase) == silent_go_first => 1,
+            _ => 2,
+        };
+        (rank, *since, connection.id)
+    };
+    if waiting.len() > few {
+        waiting.select_nth_unstable_by_key(few, order);
+        waiting.truncate(few);
+    }
+    waiting.sort_unstable_by_key(order);
+    waiting.into_iter().map(|(_, connection)| connection).collect()
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        let Connection { id, client, .. } = &*self.connection;
+        let mut by_client = self.connections.by_client();
+        if let Some(of_client) = by_client.get_mut(client) {
+            of_client.remove(id);
+            if of_client.is_empty() {
+                by_client.remove(client);
+            }
+        }
+        drop(by_client);
+        self.connections.add(self.connection.ended());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use super::*;
+    use crate::clock::UnixMillis;
+
+    const ONE: Peer = Peer::Address(IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)));
+    const OTHER: Peer = Peer::Address(IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 2)));
+
+    fn connections(max: usize, per_address: usize) -> (Arc<Connections>, Clock) {
+        let clock = Clock::manual(UnixMillis(1_800_000_000_000));
+        let bounds = Bounds {
+            max_connections: max,
+            max_connections_per_address: per_address,
+            trusted_proxies: TrustedProxies {
+                networks: vec!["10.0.0.0/8".parse().unwrap()],
+                unix_socket: false,
+            },
+            read_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(75),
+        };
+        (Connections::new(bounds, clock.clone()), clock)
+    }
+
+    async fn connect(connections: &Arc<Connections>, peer: Peer) -> Option<Admitted> {
+        let place = connections.place().await;
+        connections.admit(peer, place)
+    }
+
+    fn is_to_end(admitted: &Admitted) -> bool {
+        admitted.connection.phase() == Phase::Closing
+    }
+
+    #[tokio::test]
+    async fn the_one_of_its_address_that_waited_longest_makes_room() {
+        let (connections, clock) = connections(100, 3);
+        let mut all = Vec::new();
+        for _ in 0..3 {
+            all.push(connect(&connections, ONE).await.unwrap());
+            clock.advance(Duration::from_millis(10));
+        }
+        let other = connect(&connections, OTHER).await.unwrap();
+        all[0].connection.enter(Phase::Busy);
+        all.push(connect(&connections, ONE).await.unwrap());
+        let ending: Vec<bool> = all.iter().map(is_to_end).collect();
+        assert_eq!(ending, [false, true, false, false]);
+        assert!(!is_to_end(&other));
+    }
+
+    #[tokio::test]
+    async fn an_address_whose_connections_are_all_busy_gets_no_more() {
+        let (connections, _) = connections(100, 2);
+        let busy = [
+            connect(&connections, ONE).await.unwrap(),
+            connect(&connections, ONE).await.unwrap(),
+        ];
+        for admitted in &busy {
+            admitted.connection.enter(Phase::Busy);
+        }
+        assert!(connect(&connections, ONE).await.is_none());
+        assert!(connect(&connections, OTHER).await.is_some());
+        assert_eq!(connections.count(Ended::Refused), 1);
+        drop(busy);
+        assert!(connect(&connections, ONE).await.is_some());
+    }
+
+    #[tokio::test]
+    async fn a_trusted_proxy_has_the_clients_of_many() {
+        let (connections, _) = connections(100, 2);
+        let proxy = Peer::Address("10.0.0.1".parse().unwrap());
+        let mut all = Vec::new();
+        for _ in 0..50 {
+            all.push(connect(&connections, proxy).await.unwrap());
+        }
+        assert!(!all.iter().any(is_to_end));
+    }
+
+    #[tokio::test]
+    async fn of_all_the_one_that_waited_longest_makes_room() {
+        let (connections, clock) = connections(3, 3);
+        let mut all = Vec::new();
+        for host in 1..=3 {
+            let peer = Peer::Address(IpAddr::from([192, 0, 2, host]));
+            all.push(Some(connect(&connections, peer).await.unwrap()));
+            clock.advance(Duration::from_millis(10));
+        }
+        all[0].as_ref().unwrap().connection.enter(Phase::Busy);
+        connections.make_room();
+        let ending: Vec<bool> = all.iter().flatten().map(is_to_end).collect();
+        assert_eq!(ending, [false, true, false]);
+        all[1] = None;
+        connect(&connections, OTHER).await.unwrap();
+        assert_eq!(connections.count(Ended::Room), 1);
+    }
+
+    #[tokio::test]
+    async fn a_flood_of_silent_connections_leaves_the_kept_ones_alone() {
+        let (connections, clock) = connections(100, 8);
+        let kept = connect(&connections, ONE).await.unwrap();
+        kept.connection.enter(Phase::KeepAlive);
+        clock.advance(Duration::from_secs(60));
+        let mut flood = Vec::new();
+        for _ in 0..50 {
+            flood.push(connect(&connections, ONE).await.unwrap());
+        }
+        assert!(!is_to_end(&kept));
+        assert_eq!(flood.iter().filter(|silent| !is_to_end(silent)).count(), 7);
+    }
+
+    #[tokio::test]
+    async fn a_newcomer_among_kept_connections_has_time_for_its_request() {
+        let (connections, clock) = connections(100, 8);
+        let mut kept = Vec::new();
+        for _ in 0..8 {
+            let connection = connect(&connections, ONE).await.unwrap();
+            connection.connection.enter(Phase::KeepAlive);
+            kept.push(connection);
+            clock.advance(Duration::from_millis(10));
+        }
+        let newcomer = connect(&connections, ONE).await.unwrap();
+        let next = connect(&connections, ONE).await.unwrap();
+        assert!(!is_to_end(&newcomer) && !is_to_end(&next));
+        let ending: Vec<usize> = (0..8).filter(|at| is_to_end(&kept[*at])).collect();
+        assert_eq!(ending, [0, 1]);
+    }
+
+    #[tokio::test]
+    async fn what_became_of_them_is_counted() {
+        let (connections, clock) = connections(10, 10);
+        let idle = connect(&connections, ONE).await.unwrap();
+        let open = connect(&connections, ONE).await.unwrap();
+        idle.connection.enter(Phase::KeepAlive);
+        open.connection.enter(Phase::Busy);
+        clock.advance(Duration::from_secs(75));
+        connections.close_late();
+        drop(idle);
+        let counts = connections.counts();
+        assert_eq!((counts.open, counts.accepted), (1, 2));
+        let closed: Vec<_> = counts
+            .closed
+            .into_iter()
+            .filter(|(_, count)| *count > 0)
+            .collect();
+        assert_eq!(closed, [("idle_timeout", 1)]);
+        connections.stop();
+        assert!(open.connection.is_last_request());
+        drop(open);
+        connections.all_ended().await;
+    }
+}

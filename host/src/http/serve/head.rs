@@ -1,0 +1,182 @@
+//! What is wrong with the head of a request, as a whole: it names no host, or cannot be read at all.
+//!
+//! Invariant: every refusal has a machine code, also where the request never reaches a route.
+
+use std::time::SystemTime;
+
+use axum::{
+    http::{Request, StatusCode, Version, header},
+    response::Response,
+};
+use serde_json::json;
+
+use crate::{
+    clock::Clock,
+    http::{code::Code, error::ApiError},
+};
+
+/// What is wrong, and how it is answered.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::http) struct HeadFault {
+    pub(in crate::http) status: StatusCode,
+    pub(in crate::http) code: Code,
+    pub(in crate::http) text: &'static str,
+}
+
+const fn fault(status: StatusCode, code: Code, text: &'static str) -> HeadFault {
+    HeadFault { status, code, text }
+}
+
+const NO_HOST: HeadFault = fault(
+    StatusCode::BAD_REQUEST,
+    Code::HostInvalid,
+    "An HTTP/1.1 request must have a Host header field.",
+);
+const TWO_HOSTS: HeadFault = fault(
+    StatusCode::BAD_REQUEST,
+    Code::HostInvalid,
+    "A request must have one Host header field, not several.",
+);
+const NOT_A_HOST: HeadFault = fault(
+    StatusCode::BAD_REQUEST,
+    Code::HostInvalid,
+    "The Host header field must be a host, and a port if need be, such as verify.example:8000.",
+);
+const UNKNOWN_CODING: HeadFault = fault(
+    StatusCode::NOT_IMPLEMENTED,
+    Code::TransferEncodingUnsupported,
+    "The only transfer encoding that is understood is chunked.",
+);
+const NOT_HTTP: HeadFault = fault(
+    StatusCode::BAD_REQUEST,
+    Code::HeadUnparsable,
+    "The request line or a header field is not valid HTTP/1.1.",
+);
+const TOO_LARGE: HeadFault = fault(
+    StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+    Code::HeadTooLarge,
+    "The request's head is larger than 64 KiB, or has more than 100 header fields.",
+);
+const URI_TOO_LONG: HeadFault = fault(
+    StatusCode::URI_TOO_LONG,
+    Code::UriTooLong,
+    "The request's target is too long.",
+);
+/// A client that speaks HTTP/2 without asking.
+pub(super) const HTTP_2: HeadFault = fault(
+    StatusCode::HTTP_VERSION_NOT_SUPPORTED,
+    Code::HttpVersionUnsupported,
+    "This server speaks HTTP/1.1 and HTTP/1.0.",
+);
+/// The client ended its side within a head.
+pub(super) const BROKEN_OFF: HeadFault = fault(
+    StatusCode::BAD_REQUEST,
+    Code::HeadUnparsable,
+    "The request ended within its head.",
+);
+pub(super) const TOO_SLOW: HeadFault = fault(
+    StatusCode::REQUEST_TIMEOUT,
+    Code::HeadTooSlow,
+    "The request's head did not arrive in time.",
+);
+pub(super) const TOO_MANY: HeadFault = fault(
+    StatusCode::SERVICE_UNAVAILABLE,
+    Code::TooManyConnections,
+    "There are too many connections from this address. Please use those that there are.",
+);
+
+/// What every request must have, whatever it asks for (RFC 9112, sections 3.2 and 6.1).
+pub(super) fn check<B>(request: &Request<B>) -> Result<(), HeadFault> {
+    let headers = request.headers();
+    let mut hosts = headers.get_all(header::HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (None, _) if request.version() == Version::HTTP_10 => {}
+        (None, _) => return Err(NO_HOST),
+        (Some(_), Some(_)) => return Err(TWO_HOSTS),
+        (Some(host), None) if !is_host(host.as_bytes()) => return Err(NOT_A_HOST),
+        (Some(_), None) => {}
+    }
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => Ok(()),
+        (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(()),
+        _ => Err(UNKNOWN_CODING),
+    }
+}
+
+/// `uri-host [ ":" port ]` of RFC 3986; the host may be empty.
+fn is_host(value: &[u8]) -> bool {
+    let (host, port) = match value {
+        [b'[', rest @ ..] => {
+            let Some(end) = rest.iter().position(|byte| *byte == b']') else {
+                return false;
+            };
+            let is_inside = |byte: &u8| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.');
+            let (address, rest) = rest.split_at(end);
+            if address.is_empty() || !address.iter().all(is_inside) {
+                return false;
+            }
+            (&b""[..], &rest[1..])
+        }
+        _ => value.split_at(value.iter().position(|byte| *byte == b':').unwrap_or(value.len())),
+    };
+    let is_inside = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=%".contains(byte);
+    let has_port = match port {
+        [] => true,
+        [b':', digits @ ..] => digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit),
+        _ => false,
+    };
+    has_port && host.iter().all(is_inside)
+}
+
+impl HeadFault {
+    /// What hyper would answer, with a body.
+    pub(super) fn of_status(status: StatusCode) -> Self {
+        match status {
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => TOO_LARGE,
+            StatusCode::URI_TOO_LONG => URI_TOO_LONG,
+            _ => NOT_HTTP,
+        }
+    }
+
+    /// The answer to a request that was read, in the form of the API that it asked.
+    pub(super) fn answer<B>(self, request: &Request<B>) -> Response {
+        self.log(request.method().as_str());
+        ApiError::Head(self).told_at(request.uri().path())
+    }
+
+    /// The whole answer to what could not be read as a request.
+    pub(super) fn bytes(self, clock: &Clock) -> Vec<u8> {
+        self.log("none");
+        let body = json!({ "code": self.code(), "detail": self.text }).to_string();
+        let now = SystemTime::UNIX_EPOCH + std::time::Duration::from_millis(clock.now().0);
+        let retry_after = if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            "retry-after: 1\r\n"
+        } else {
+            ""
+        };
+        format!(
+            "HTTP/1.1 {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n{retry_after}connection: close\r\n\
+             date: {}\r\n\r\n{body}",
+            self.status,
+            body.len(),
+            httpdate::fmt_http_date(now),
+        )
+        .into_bytes()
+    }
+
+    fn code(self) -> &'static str {
+        self.code.into()
+    }
+
+    /// A request that no route sees has its line in the log too.
+    fn log(self, method: &str) {
+        tracing::info!(
+            method,
+            route = "none",
+            status = self.status.as_u16(),
+            code = self.code(),
+            "request"
+        );
+    }
+}

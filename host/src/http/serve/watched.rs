@@ -1,0 +1,117 @@
+//! A connection's bytes, and what they say of its state: a head begins to arrive, an answer is sent, or the client does not
+//! take it. And what hyper would answer by itself, without a body, is taken out, so that it can be answered with one.
+
+use std::{
+    io::{self, IoSlice},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use axum::http::StatusCode;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::connection::{Connection, Phase};
+
+pub(super) struct Watched<S> {
+    pub(super) stream: S,
+    connection: Arc<Connection>,
+    is_blocked: bool,
+    /// Whether any bytes of a head have come that is not answered.
+    pub(super) has_part_of_head: bool,
+    /// What hyper would have answered to a head that is none.
+    pub(super) own_answer: Option<StatusCode>,
+}
+
+impl<S> Watched<S> {
+    pub(super) fn new(stream: S, connection: Arc<Connection>) -> Self {
+        Self {
+            stream,
+            connection,
+            is_blocked: false,
+            has_part_of_head: false,
+            own_answer: None,
+        }
+    }
+
+    /// Whether this is an answer to no request: hyper makes one when it cannot read a head.
+    fn takes_out(&mut self, answer: &[u8]) -> bool {
+        if !self.connection.phase().awaits_head() {
+            return false;
+        }
+        let status = answer
+            .strip_prefix(b"HTTP/1.1 ")
+            .or(answer.strip_prefix(b"HTTP/1.0 "));
+        if let Some(status) = status.and_then(|rest| StatusCode::from_bytes(rest.get(..3)?).ok()) {
+            self.own_answer = Some(status);
+        }
+        true
+    }
+
+    fn note(&mut self, wrote: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if wrote.is_pending() && !self.is_blocked {
+            self.is_blocked = true;
+            self.connection.enter(Phase::Sending);
+        }
+        wrote
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        if buf.filled().len() > before {
+            let phase = self.connection.phase();
+            if phase == Phase::KeepAlive {
+                self.connection.enter(Phase::Head);
+            }
+            self.has_part_of_head |= phase.awaits_head();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if self.takes_out(buf) {
+            return Poll::Ready(Ok(buf.len()));
+        }
+        let wrote = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.note(wrote)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if self.takes_out(bufs.first().map_or(&[], |first| first)) {
+            return Poll::Ready(Ok(bufs.iter().map(|buf| buf.len()).sum()));
+        }
+        let wrote = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.note(wrote)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
+        self.is_blocked = false;
+        if self.connection.sent_all() {
+            self.has_part_of_head = false;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// The end is the connection's to make: the client may still be sending.
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
