@@ -175,7 +175,7 @@ impl Machine {
             }
             (registered, _) => registered,
         };
-        let sent = self.network.inbox();
+        let inbox = self.network.inbox();
         let made = match registered {
             Ok(made) => made,
             Err(RegisterError::LimitReached { .. }) if set.is_some() => return,
@@ -188,8 +188,8 @@ impl Machine {
             }
             Err(error) => panic!("{error}"),
         };
-        assert_eq!(sent.len(), before + 1, "one SMS");
-        let (_, text) = sent.last().unwrap();
+        assert_eq!(inbox.len(), before + 1, "one SMS");
+        let (_, text) = inbox.last().unwrap();
         let code = code_in(text);
         // A code that was pending is as old as it was.
         let earlier = self.sent.get(&n).filter(|earlier| earlier.code == code);

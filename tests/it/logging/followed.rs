@@ -117,12 +117,12 @@ async fn every_answer_names_its_request() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_shown_is_not_taken_over() {
     let daemon = Site::new().serve();
-    let long = "x".repeat(129);
+    let too_long = "x".repeat(129);
     let faulty: [&[&str]; 6] = [
         &[NUMBER],
         &["a b"],
         &["<script>"],
-        &[&long],
+        &[&too_long],
         &["one", "two"],
         &[""],
     ];

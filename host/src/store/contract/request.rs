@@ -170,8 +170,8 @@ pub(super) async fn the_same_further_message_is_begun_once(desk: &Desk) {
             .begin_message(message.clone(), None, desk.clock.now(), Some(&request));
         (begun.await.unwrap(), message)
     };
-    let (begun, message) = begin().await;
-    assert!(matches!(begun, MessageBegun::Yes(_)), "{begun:?}");
+    let (first, message) = begin().await;
+    assert!(matches!(first, MessageBegun::Yes(_)), "{first:?}");
     assert!(matches!(begin().await.0, MessageBegun::Before));
     // What certainly was not sent may be asked for again.
     desk.settle_as(&message, failed(FailureClass::Transient)).await;
