@@ -272,7 +272,7 @@ fn oldest<'a>(
     let mut waiting: Vec<_> = connections
         .filter_map(|connection| Some((connection.waiting()?, connection)))
         .collect();
-    let is_silent = |phase| matches!(phase, Phase::Fresh | Phase::Head);
+    let is_silent = |phase| phase == Phase::Fresh;
     let silent = waiting.iter().filter(|((phase, _), _)| is_silent(*phase)).count();
     let silent_go_first = silent * 4 >= waiting.len();
     let order = |((phase, since), connection): &((Phase, u64), &Arc<Connection>)| {

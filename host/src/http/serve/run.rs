@@ -4,7 +4,7 @@
 //! resets the connection, which takes the answer from the client; so what comes is read and dropped for a while
 //! (RFC 9112, section 9.6).
 
-use std::{io, sync::Arc};
+use std::{io, sync::Arc, time::Duration};
 
 use axum::Router;
 use futures_util::FutureExt;
@@ -23,6 +23,9 @@ use crate::{clock::Clock, http::listener::Stream, model::Peer};
 
 /// The most that is read and dropped.
 const MAX_DROPPED_BYTES: usize = 16 * 1024 * 1024;
+
+/// How long nothing may come before it is taken for the end.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// What every connection needs.
 pub(super) struct Serving {
@@ -106,7 +109,7 @@ async fn linger(connection: &Connection, mut stream: Stream) {
         let mut buffer = [0; 8 * 1024];
         let mut dropped = 0;
         while dropped < MAX_DROPPED_BYTES {
-            match stream.read(&mut buffer).await? {
+            match tokio::time::timeout(PAUSE, stream.read(&mut buffer)).await?? {
                 0 => break,
                 length => dropped += length,
             }
