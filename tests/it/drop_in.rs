@@ -193,11 +193,40 @@ const DIFFERENCES: &[Difference] = &[
         status: 400,
         body: || json!({ "non_field_errors": ["Security code is already verified"] }),
     },
+    already_verified(7),
+    already_verified(8),
+    no_attempt_back(11),
+    no_attempt_back(12),
+    no_attempt_back(13),
+    no_attempt_back(14),
     the_right_code("a code like '04 2917'"),
     the_right_code("a code like '０４２９１７'"),
     the_right_code("a code like '٠٤٢٩١٧'"),
     the_right_code("a code like '042917\\u200b'"),
 ];
+
+const fn already_verified(step: usize) -> Difference {
+    Difference {
+        story: "a code is good once",
+        step: Some(step),
+        why: "a session that was verified is told so, however often it asks",
+        status: 400,
+        body: || json!({ "non_field_errors": ["Security code is already verified"] }),
+    }
+}
+
+const fn no_attempt_back(step: usize) -> Difference {
+    Difference {
+        story: "a code may be good for ever",
+        step: Some(step),
+        why: "a right code gives no attempt back: a code is compared with so many wrong ones in its life, in any order",
+        status: 400,
+        body: || {
+            let message = "Too many failed verification attempts. Please request a new code.";
+            json!({ "non_field_errors": [message] })
+        },
+    }
+}
 
 const fn the_right_code(story: &'static str) -> Difference {
     Difference {
