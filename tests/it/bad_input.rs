@@ -126,8 +126,9 @@ async fn who_connects_and_connects_leaves_the_daemon_what_it_must_open() {
         .arg(program)
         .current_dir(site.folder());
     let daemon = Daemon::start(&mut limited);
-    let mut served = TcpStream::connect(daemon.address()).unwrap();
-    let mut ask = |path: &str| {
+    // A connection of its own each time: one that waits among so many makes room for another.
+    let ask = |path: &str| {
+        let mut served = TcpStream::connect(daemon.address()).unwrap();
         write!(served, "GET {path} HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
         let mut answer = [0; 4096];
         let length = served.read(&mut answer).unwrap();
