@@ -302,6 +302,9 @@ pub fn main() -> ExitCode {
 /// A library that prints without end must not fill the disk until its time is up.
 #[cfg(unix)]
 fn limit_files() {
+    use std::sync::{Arc, atomic::AtomicBool};
+
+    use nix::sys::signal::Signal;
     use rustix::process::{Resource, Rlimit, setrlimit};
 
     let limit = Rlimit {
@@ -310,6 +313,9 @@ fn limit_files() {
     };
     // Where a lower one holds already, that is as good.
     let _ = setrlimit(Resource::Fsize, limit);
+    // The program takes a full file for a failed write; a library that does not look at its writes would go on for ever.
+    let ends = Arc::new(AtomicBool::new(true));
+    let _ = signal_hook::flag::register_conditional_default(Signal::SIGXFSZ as i32, ends);
 }
 
 impl Runs {
