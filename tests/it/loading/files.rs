@@ -180,8 +180,8 @@ fn a_library_with_a_manifest_alone_is_refused() {
     assert_eq!(manifest(&abort.to_string()).0, code::PANIC_ABORT);
     assert_eq!(
         manifest("{\"schema\": 1").1,
-        "the manifest of libx.so cannot be read: EOF while parsing an object at line 1 column 12; rebuild the library \
-         with phone-verify-plugin-api"
+        "the manifest of libx.so cannot be read: EOF while parsing an object at line 1 column 12; correct the JSON of \
+         PV_MANIFEST, and rebuild the library"
     );
 }
 

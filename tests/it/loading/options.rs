@@ -55,8 +55,8 @@ fn a_backend_that_the_library_lacks_is_refused_with_those_it_has() {
         Shelf::with(&["noop"]).refusal("noop.NopBackend"),
         (
             code::UNKNOWN_BACKEND,
-            "libnoop.so has no backend NopBackend, only NoopBackend and FixedCodeBackend; did you mean NoopBackend?; \
-             correct BACKEND"
+            "libnoop.so has no backend NopBackend, only NoopBackend, FixedCodeBackend and LowerCaseCodeBackend; did you mean \
+             NoopBackend?; correct BACKEND"
                 .to_owned()
         )
     );
