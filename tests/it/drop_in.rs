@@ -193,8 +193,13 @@ const DIFFERENCES: &[Difference] = &[
         status: 400,
         body: || json!({ "non_field_errors": ["Security code is already verified"] }),
     },
-    already_verified(7),
-    already_verified(8),
+    already_verified("a code is good once", 7),
+    already_verified("a code is good once", 8),
+    already_verified("a success sets the attempts back", 7),
+    already_verified("a success sets the attempts back", 8),
+    already_verified("a success sets the attempts back", 9),
+    already_verified("a success sets the attempts back", 10),
+    already_verified("a success sets the attempts back", 11),
     no_attempt_back(11),
     no_attempt_back(12),
     no_attempt_back(13),
@@ -205,11 +210,11 @@ const DIFFERENCES: &[Difference] = &[
     the_right_code("a code like '042917\\u200b'"),
 ];
 
-const fn already_verified(step: usize) -> Difference {
+const fn already_verified(story: &'static str, step: usize) -> Difference {
     Difference {
-        story: "a code is good once",
+        story,
         step: Some(step),
-        why: "a session that was verified is told so, however often it asks",
+        why: "a success gives no attempt back, and a session that was verified is told so, however often it asks",
         status: 400,
         body: || json!({ "non_field_errors": ["Security code is already verified"] }),
     }
