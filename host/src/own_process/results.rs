@@ -4,7 +4,7 @@
 //! the result alone. So before any foreign code runs, the standard output is put aside for the result, and what others
 //! print there goes to the standard error.
 //!
-//! Invariant: only [`write`] reaches what was the standard output.
+//! Invariant: only [`write()`] reaches what was the standard output.
 
 use std::{
     fs::File,

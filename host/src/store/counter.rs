@@ -1,4 +1,4 @@
-//! What a registration is counted in. A counter is a [`Log`](crate::model::limits::Log) in the store, so that it
+//! What a registration is counted in. A counter is a [`Log`] in the store, so that it
 //! survives a restart and holds for all processes on one database.
 
 use std::sync::Arc;
