@@ -49,6 +49,19 @@ async fn a_flood_from_two_addresses_leaves_all_others_served() {
         assert_eq!(answer.status(), 200, "{answer:?}");
     }
     daemon.wait_for_log("max_connections_per_address");
+    let metrics = from(4, &daemon)
+        .await
+        .write("GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n")
+        .answer();
+    let closed = |reason: &str| -> u64 {
+        let name = format!("phone_verify_connections_closed_total{{reason=\"{reason}\"}} ");
+        let mut lines = metrics.body.lines();
+        let count = lines.find_map(|line| line.strip_prefix(&name)?.parse().ok());
+        count.unwrap_or_else(|| panic!("no {reason} in {metrics:?}"))
+    };
+    assert!(closed("max_connections_per_address") > 0);
+    // Nobody else paid for it, and who came was let in.
+    assert_eq!((closed("max_connections"), closed("refused")), (0, 0));
     drop(flood);
 }
 

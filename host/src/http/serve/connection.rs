@@ -13,7 +13,7 @@ use std::{
 
 use tokio::sync::{Notify, futures::Notified};
 
-use super::connections::Ended;
+use super::ended::Ended;
 use crate::{clock::Clock, model::ClientAddress};
 
 /// What a connection is doing.

@@ -4,7 +4,6 @@
 //! places, but that of a trusted proxy, which has the clients of many.
 
 use std::{
-    collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -14,7 +13,11 @@ use std::{
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::connection::{Connection, Patience, Phase};
+use super::{
+    connection::{Connection, Patience},
+    ended::{ConnectionCounts, Ended, Pressure},
+    living::{Living, oldest},
+};
 use crate::{
     clock::Clock,
     model::{ClientAddress, Peer, TrustedProxies},
@@ -38,93 +41,15 @@ pub struct Bounds {
     pub idle_timeout: Duration,
 }
 
-/// How a connection ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub(super) enum Ended {
-    /// The client ended it, or it was over with its last answer.
-    Finished,
-    /// No further request came.
-    Idle,
-    /// A request's head did not come in time.
-    HeadTooSlow,
-    /// The client did not take the answer.
-    AnswerNotTaken,
-    /// It made room, for there were as many as there may be.
-    Room,
-    /// It made room for another one of its address.
-    RoomOfAddress,
-    /// It was refused: its address has as many with a request under way.
-    Refused,
-    /// The server stops.
-    Stopped,
-}
-
-impl Ended {
-    const ALL: [Self; 8] = [
-        Self::Finished,
-        Self::Idle,
-        Self::HeadTooSlow,
-        Self::AnswerNotTaken,
-        Self::Room,
-        Self::RoomOfAddress,
-        Self::Refused,
-        Self::Stopped,
-    ];
-
-    pub(super) fn of(number: u8) -> Self {
-        Self::ALL
-            .get(usize::from(number))
-            .copied()
-            .unwrap_or(Self::Finished)
-    }
-
-    /// As metrics and log name it.
-    fn reason(self) -> &'static str {
-        match self {
-            Self::Finished => "finished",
-            Self::Idle => "idle_timeout",
-            Self::HeadTooSlow => "head_timeout",
-            Self::AnswerNotTaken => "answer_timeout",
-            Self::Room => "max_connections",
-            Self::RoomOfAddress => "max_connections_per_address",
-            Self::Refused => "refused",
-            Self::Stopped => "stopped",
-        }
-    }
-}
-
-/// What became of connections, since the start.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConnectionCounts {
-    /// Those there are.
-    pub open: u64,
-    /// Those that were accepted.
-    pub accepted: u64,
-    /// Those that ended, by reason: `finished` in order, or by the client; `idle_timeout`, `head_timeout`,
-    /// `answer_timeout`; to make room under `max_connections` or `max_connections_per_address`; `refused`; `stopped`.
-    pub closed: Vec<(&'static str, u64)>,
-}
-
-/// Connections that had to go because there are as many as there may be, since the start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Pressure {
-    pub(super) of_all: u64,
-    pub(super) of_address: u64,
-    pub(super) refused: u64,
-}
-
 /// All connections of a server.
 pub struct Connections {
     bounds: Bounds,
     clock: Clock,
     places: Arc<Semaphore>,
-    by_client: Mutex<ByClient>,
+    living: Mutex<Living>,
     accepted: AtomicU64,
     ended: [AtomicU64; Ended::ALL.len()],
 }
-
-type ByClient = HashMap<ClientAddress, HashMap<u64, Arc<Connection>>>;
 
 /// A connection among all; when it is dropped, its place is free.
 pub(super) struct Admitted {
@@ -140,7 +65,7 @@ impl Connections {
             places: Arc::new(Semaphore::new(bounds.max_connections)),
             bounds,
             clock,
-            by_client: Mutex::default(),
+            living: Mutex::default(),
             accepted: AtomicU64::new(0),
             ended: std::array::from_fn(|_| AtomicU64::new(0)),
         })
@@ -172,8 +97,8 @@ impl Connections {
         self.ended[ended as usize].fetch_add(1, Ordering::Relaxed);
     }
 
-    fn by_client(&self) -> MutexGuard<'_, ByClient> {
-        self.by_client.lock().unwrap_or_else(PoisonError::into_inner)
+    fn living(&self) -> MutexGuard<'_, Living> {
+        self.living.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A place for one more, which another one makes room for if need be. Where all have a request under way, it waits for
@@ -183,7 +108,10 @@ impl Connections {
             if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
                 return place;
             }
-            self.make_room();
+            // Otherwise some are about to end, and others need not.
+            if self.living().count() >= self.bounds.max_connections {
+                self.make_room();
+            }
             let place = Arc::clone(&self.places).acquire_owned();
             if let Ok(Ok(place)) = tokio::time::timeout(ROOM_INTERVAL, place).await {
                 return place;
@@ -194,10 +122,12 @@ impl Connections {
     /// Closes those that have waited the longest: of many, several at once, so that a flood does not have all looked
     /// through for each one that comes.
     pub(super) fn make_room(&self) {
-        let by_client = self.by_client();
+        let mut living = self.living();
         let few = 1 + self.bounds.max_connections / 128;
-        for connection in oldest(by_client.values().flat_map(HashMap::values), few) {
-            connection.close_if_waiting(Ended::Room);
+        for connection in oldest(living.all(), few) {
+            if connection.close_if_waiting(Ended::Room) {
+                living.remove(&connection);
+            }
         }
     }
 
@@ -205,18 +135,24 @@ impl Connections {
     pub(super) fn admit(self: &Arc<Self>, peer: Peer, place: OwnedSemaphorePermit) -> Option<Admitted> {
         let id = self.accepted.fetch_add(1, Ordering::Relaxed);
         let client = ClientAddress::from(peer);
-        let mut by_client = self.by_client();
-        let of_client = by_client.entry(client).or_default();
+        let mut living = self.living();
         let bound = self.bounds.max_connections_per_address;
-        if of_client.len() >= bound && !self.bounds.trusted_proxies.contain(peer) {
-            let Some(oldest) = close_oldest(of_client) else {
+        if let Some(of_client) = living.of(client)
+            && of_client.len() >= bound
+            && !self.bounds.trusted_proxies.contain(peer)
+        {
+            // A request of the first may have begun this instant: then the next one is tried.
+            let closed = oldest(of_client.values(), 8)
+                .into_iter()
+                .find(|connection| connection.close_if_waiting(Ended::RoomOfAddress));
+            let Some(closed) = closed else {
                 self.add(Ended::Refused);
                 return None;
             };
-            of_client.remove(&oldest);
+            living.remove(&closed);
         }
         let connection = Connection::new(id, client, self.clock.clone());
-        of_client.insert(id, Arc::clone(&connection));
+        living.add(Arc::clone(&connection));
         Some(Admitted {
             connection,
             connections: Arc::clone(self),
@@ -230,14 +166,17 @@ impl Connections {
             read: self.bounds.read_timeout,
             idle: self.bounds.idle_timeout,
         };
-        for connection in self.by_client().values().flat_map(HashMap::values) {
-            connection.close_if_late(patience);
+        let mut living = self.living();
+        let late = |connection: &&Arc<Connection>| connection.close_if_late(patience);
+        let late: Vec<_> = living.all().filter(late).cloned().collect();
+        for connection in late {
+            living.remove(&connection);
         }
     }
 
     /// Closes all that wait for a request, and has the others end after theirs.
     pub(super) fn stop(&self) {
-        for connection in self.by_client().values().flat_map(HashMap::values) {
+        for connection in self.living().all() {
             if !connection.close_if_idle(Ended::Stopped) {
                 connection.make_last_request();
             }
@@ -251,57 +190,9 @@ impl Connections {
     }
 }
 
-/// Closes the connection of these that is the first to make room.
-fn close_oldest(connections: &HashMap<u64, Arc<Connection>>) -> Option<u64> {
-    // A request of one may have begun this instant: then the next one is tried.
-    let closed = oldest(connections.values(), 8)
-        .into_iter()
-        .find(|connection| connection.close_if_waiting(Ended::RoomOfAddress));
-    closed.map(|connection| connection.id)
-}
-
-/// The few of these that are to make room, the first one first: of those that wait, the ones that have waited longest.
-///
-/// Silent ones, which have yet to send a whole request, go before those that are kept for a next request, so that a flood
-/// takes nothing from regular clients; but not where they are few among kept ones, or a new client would be closed before
-/// its request comes.
-fn oldest<'a>(
-    connections: impl Iterator<Item = &'a Arc<Connection>>,
-    few: usize,
-) -> Vec<&'a Arc<Connection>> {
-    let mut waiting: Vec<_> = connections
-        .filter_map(|connection| Some((connection.waiting()?, connection)))
-        .collect();
-    let is_silent = |phase| phase == Phase::Fresh;
-    let silent = waiting.iter().filter(|((phase, _), _)| is_silent(*phase)).count();
-    let silent_go_first = silent * 4 >= waiting.len();
-    let order = |((phase, since), connection): &((Phase, u64), &Arc<Connection>)| {
-        let rank = match phase {
-            Phase::Lingering => 0,
-            phase if is_silent(*phase) == silent_go_first => 1,
-            _ => 2,
-        };
-        (rank, *since, connection.id)
-    };
-    if waiting.len() > few {
-        waiting.select_nth_unstable_by_key(few, order);
-        waiting.truncate(few);
-    }
-    waiting.sort_unstable_by_key(order);
-    waiting.into_iter().map(|(_, connection)| connection).collect()
-}
-
 impl Drop for Admitted {
     fn drop(&mut self) {
-        let Connection { id, client, .. } = &*self.connection;
-        let mut by_client = self.connections.by_client();
-        if let Some(of_client) = by_client.get_mut(client) {
-            of_client.remove(id);
-            if of_client.is_empty() {
-                by_client.remove(client);
-            }
-        }
-        drop(by_client);
+        self.connections.living().remove(&self.connection);
         self.connections.add(self.connection.ended());
     }
 }
@@ -311,7 +202,7 @@ mod tests {
     use std::net::IpAddr;
 
     use super::*;
-    use crate::clock::UnixMillis;
+    use crate::{clock::UnixMillis, http::serve::connection::Phase};
 
     const ONE: Peer = Peer::Address(IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)));
     const OTHER: Peer = Peer::Address(IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 2)));
@@ -431,6 +322,25 @@ mod tests {
         assert!(!is_to_end(&newcomer) && !is_to_end(&next));
         let ending: Vec<usize> = (0..8).filter(|at| is_to_end(&kept[*at])).collect();
         assert_eq!(ending, [0, 1]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_is_about_to_end_costs_no_other_one_its_place() {
+        let (connections, _) = connections(3, 2);
+        let other = connect(&connections, OTHER).await.unwrap();
+        let ending = connect(&connections, ONE).await.unwrap();
+        let kept = connect(&connections, ONE).await.unwrap();
+        // It makes room, and its task has not come to see that yet.
+        ending.connection.close_if_waiting(Ended::RoomOfAddress);
+        connections.living().remove(&ending.connection);
+        tokio::spawn(async move {
+            tokio::time::sleep(ROOM_INTERVAL * 3).await;
+            drop(ending);
+        });
+        let place = connections.place().await;
+        assert!(connections.admit(ONE, place).is_some());
+        assert!(!is_to_end(&other) && !is_to_end(&kept));
+        assert_eq!(connections.pressure().refused, 0);
     }
 
     #[tokio::test]

@@ -5,8 +5,10 @@
 
 mod connection;
 mod connections;
+mod ended;
 mod exchange;
 mod head;
+mod living;
 mod run;
 mod watched;
 
@@ -20,7 +22,8 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-pub use connections::{Bounds, ConnectionCounts, Connections};
+pub use connections::{Bounds, Connections};
+pub use ended::ConnectionCounts;
 pub(super) use head::HeadFault;
 use run::Serving;
 
@@ -128,7 +131,7 @@ fn is_of_client(error: &io::Error) -> bool {
 async fn watch(connections: Arc<Connections>, clock: Clock) {
     let mut ticks = interval(LATE_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut told: Option<(Duration, connections::Pressure)> = None;
+    let mut told: Option<(Duration, ended::Pressure)> = None;
     loop {
         ticks.tick().await;
         connections.close_late();

@@ -14,7 +14,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{
     connection::{Connection, Phase},
-    connections::{Admitted, Ended},
+    connections::Admitted,
+    ended::Ended,
     exchange::Exchange,
     head::{self, HeadFault},
     watched::Watched,
