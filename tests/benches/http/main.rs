@@ -181,7 +181,13 @@ impl Bench {
             Subject::Unlimited => daemon(&self.program, &fresh, NO_LIMITS),
             Subject::Million => daemon(&self.program, &self.million, LIMITS),
             Subject::TenMillion => daemon(&self.program, &self.ten_million, LIMITS),
-            Subject::Before => daemon(self.before.as_ref().expect("it is a subject"), &fresh, LIMITS),
+            Subject::Before => {
+                // In a folder of its own: another build may not read this one's lock file of libraries.
+                let apart = directory.join("before");
+                std::fs::create_dir_all(&apart).expect("the folder is made");
+                let program = self.before.as_ref().expect("it is a subject");
+                Server::daemon(program, &apart, &apart.join(format!("{}.db", self.runs)), LIMITS)
+            }
         };
         // The client has an executor of its own each time, so that nothing of one run is left in the next.
         let runtime = tokio::runtime::Runtime::new().expect("the runtime starts");
@@ -231,7 +237,17 @@ impl Server {
             .lines()
             .map_while(Result::ok)
             .find_map(|line| line.split("http://").nth(1)?.trim_end_matches('/').parse().ok())
-            .expect("the server says where it listens");
+            .unwrap_or_else(|| {
+                // Its log is not read while it is measured. So it is started again to say why.
+                let again = command
+                    .stderr(Stdio::piped())
+                    .output()
+                    .expect("the server starts");
+                panic!(
+                    "the server does not say where it listens:\n{}",
+                    String::from_utf8_lossy(&again.stderr)
+                )
+            });
         Self { process, address }
     }
 }
@@ -337,7 +353,7 @@ fn seed(program: &Path, directory: &Path, name: &str, rows: u32) -> PathBuf {
             "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?1)
              INSERT INTO verification
                  (id, number, key_id, code, code_used_at, attempts_left, created_at, expires_at, verified_at, delivery)
-             SELECT unhex(printf('%012x', ?2 + i)) || randomblob(10), randomblob(32), 1, randomblob(32),
+             SELECT CAST(unhex(printf('%012x', ?2 + i)) || randomblob(10) AS BLOB), randomblob(32), 1, randomblob(32),
                  ?2 + i, 5, ?2 + i, ?2 + 600000 + i, ?2 + i, 'sent'
              FROM n",
             (rows, first),
@@ -349,7 +365,7 @@ fn seed(program: &Path, directory: &Path, name: &str, rows: u32) -> PathBuf {
             // As many numbers of which it is remembered that they were verified.
             "INSERT INTO counter (key, log, ends_at)
              WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?1)
-             SELECT unhex('6e') || randomblob(16) AS key, randomblob(35), ?2 FROM n ORDER BY key",
+             SELECT CAST(unhex('6e') || randomblob(16) AS BLOB) AS key, randomblob(35), ?2 FROM n ORDER BY key",
             (rows, LONG_FROM_NOW),
         )
         .expect("the rows fit the schema");
