@@ -35,16 +35,20 @@ extern "C" {
 
 #if defined(_WIN32)
 #define PV_EXPORT __declspec(dllexport)
-#define PV_IN_MANIFEST_SECTION __declspec(allocate(".pvplug"))
-#elif defined(__APPLE__)
-#define PV_EXPORT __attribute__((visibility("default")))
-#define PV_IN_MANIFEST_SECTION __attribute__((section("__DATA,__pv_plugin"), used))
 #else
 #define PV_EXPORT __attribute__((visibility("default")))
-#define PV_IN_MANIFEST_SECTION __attribute__((section(".pv_plugin"), used))
 #endif
+
+/* Where the host reads the manifest. MinGW (GCC and clang) and tcc ignore Microsoft's allocate, without a word. */
 #if defined(_MSC_VER)
 #pragma section(".pvplug", read)
+#define PV_IN_MANIFEST_SECTION __declspec(allocate(".pvplug"))
+#elif defined(_WIN32)
+#define PV_IN_MANIFEST_SECTION __attribute__((section(".pvplug"), used))
+#elif defined(__APPLE__)
+#define PV_IN_MANIFEST_SECTION __attribute__((section("__DATA,__pv_plugin"), used))
+#else
+#define PV_IN_MANIFEST_SECTION __attribute__((section(".pv_plugin"), used))
 #endif
 
 /* The manifest: PV_MANIFEST({"schema": 1, "library": "acme", …}) with the JSON as it is, unquoted. */

@@ -5,13 +5,12 @@
 
 use std::{
     collections::BTreeMap,
-    env::consts::{DLL_PREFIX, DLL_SUFFIX},
     path::{Path, PathBuf},
 };
 
 use super::{
-    name::is_library_name,
-    refusal::{Refusal, code, hint, list, nearest},
+    file_name::FileNaming,
+    refusal::{Refusal, code, hint, list},
 };
 
 /// A file that is named as a library.
@@ -27,7 +26,7 @@ pub(super) fn all(directories: &[PathBuf]) -> (Vec<Found>, Vec<(PathBuf, Refusal
     let mut found: Vec<Found> = Vec::new();
     let mut refused = Vec::new();
     for directory in directories {
-        match scan(directory) {
+        match scan(directory, FileNaming::HERE) {
             Err(refusal) => refused.push((directory.clone(), refusal)),
             Ok(files) => {
                 for (stem, mut paths) in files {
@@ -52,7 +51,9 @@ pub(super) fn all(directories: &[PathBuf]) -> (Vec<Found>, Vec<(PathBuf, Refusal
 
 /// Why each further file of a library is not used, beside the one that is.
 pub(super) fn hidden_by(directories: &[PathBuf], used: &Found) -> Vec<Refusal> {
-    let files = directories.iter().filter_map(|directory| scan(directory).ok());
+    let files = directories
+        .iter()
+        .filter_map(|directory| scan(directory, FileNaming::HERE).ok());
     let others = files.filter_map(|mut files| files.remove(&used.stem)).flatten();
     others
         .filter(|path| *path != used.path)
@@ -74,10 +75,14 @@ fn hidden(path: &Path, first: &Path) -> Refusal {
 
 /// The file of one library.
 pub(super) fn one(directories: &[PathBuf], stem: &str) -> Result<Found, Vec<Refusal>> {
+    one_named(directories, stem, FileNaming::HERE)
+}
+
+fn one_named(directories: &[PathBuf], stem: &str, naming: FileNaming) -> Result<Found, Vec<Refusal>> {
     let mut unreadable = Vec::new();
     let mut known = Vec::new();
     for directory in directories {
-        match scan(directory) {
+        match scan(directory, naming) {
             Err(refusal) => unreadable.push(refusal),
             Ok(mut files) => match files.remove(stem) {
                 Some(paths) if paths.len() > 1 => return Err(vec![two_files(stem, &paths)]),
@@ -103,7 +108,7 @@ pub(super) fn one(directories: &[PathBuf], stem: &str) -> Result<Found, Vec<Refu
     if unreadable.len() == directories.len() && !unreadable.is_empty() {
         return Err(unreadable);
     }
-    let file = format!("{DLL_PREFIX}{stem}{DLL_SUFFIX}");
+    let file = naming.file_of(stem);
     let refusal = if directories.is_empty() {
         Refusal::new(
             code::NO_LIBRARIES,
@@ -116,7 +121,7 @@ pub(super) fn one(directories: &[PathBuf], stem: &str) -> Result<Found, Vec<Refu
             code::NO_LIBRARIES,
             format!(
                 "no library lies in {searched}{}; put {file} there, or name another directory in [plugins] directories",
-                near_misses(directories, stem)
+                near_misses(directories, stem, naming)
             ),
         )
     } else {
@@ -126,7 +131,7 @@ pub(super) fn one(directories: &[PathBuf], stem: &str) -> Result<Found, Vec<Refu
                 "no library {stem} lies in {searched}, only {}{}{}; put {file} there, or correct BACKEND",
                 list(&known),
                 hint(stem, known.iter().map(String::as_str)),
-                near_misses(directories, stem),
+                near_misses(directories, stem, naming),
             ),
         )
     };
@@ -136,15 +141,14 @@ pub(super) fn one(directories: &[PathBuf], stem: &str) -> Result<Found, Vec<Refu
 
 /// The library that a file would be in a plugin directory; `None` if it is not named as one.
 pub(super) fn file(path: &Path) -> Option<Found> {
-    let stem = path.file_name()?.to_str().and_then(stem_of)?;
     Some(Found {
-        stem: stem.to_owned(),
+        stem: FileNaming::HERE.library_of(path.file_name()?.to_str()?)?,
         path: path.to_owned(),
     })
 }
 
 /// The library files of one directory by stem, each with all its spellings.
-fn scan(directory: &Path) -> Result<BTreeMap<String, Vec<PathBuf>>, Refusal> {
+fn scan(directory: &Path, naming: FileNaming) -> Result<BTreeMap<String, Vec<PathBuf>>, Refusal> {
     let refuse = |error: std::io::Error| {
         let problem = match error.kind() {
             std::io::ErrorKind::NotFound => "does not exist; make it".to_owned(),
@@ -162,8 +166,9 @@ fn scan(directory: &Path) -> Result<BTreeMap<String, Vec<PathBuf>>, Refusal> {
     let mut files: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
     for entry in std::fs::read_dir(directory).map_err(refuse)? {
         let entry = entry.map_err(refuse)?;
-        if let Some(stem) = entry.file_name().to_str().and_then(stem_of) {
-            files.entry(stem.to_owned()).or_default().push(entry.path());
+        let name = entry.file_name();
+        if let Some(stem) = name.to_str().and_then(|name| naming.library_of(name)) {
+            files.entry(stem).or_default().push(entry.path());
         }
     }
     for paths in files.values_mut() {
@@ -173,7 +178,7 @@ fn scan(directory: &Path) -> Result<BTreeMap<String, Vec<PathBuf>>, Refusal> {
 }
 
 /// Files that are named almost as a library of this name would be, with why they are not taken for it.
-fn near_misses(directories: &[PathBuf], stem: &str) -> String {
+fn near_misses(directories: &[PathBuf], stem: &str, naming: FileNaming) -> String {
     let entries = directories
         .iter()
         .filter_map(|directory| std::fs::read_dir(directory).ok());
@@ -181,54 +186,19 @@ fn near_misses(directories: &[PathBuf], stem: &str) -> String {
         .flatten()
         .flatten()
         .filter_map(|entry| entry.file_name().into_string().ok())
-        .filter(|name| stem_of(name).is_none() && is_near(name, stem))
+        .filter(|name| naming.is_near(name, stem))
         .collect();
     names.sort();
     names.dedup();
     names.truncate(MAX_NEAR_MISSES);
-    match names.as_slice() {
-        [] => String::new(),
-        [name] => format!(
-            "; {name} does, but a library is named with a-z, 0-9 and _ before {DLL_SUFFIX} and nothing after: rename it"
-        ),
-        names => format!(
-            "; {} do, but a library is named with a-z, 0-9 and _ before {DLL_SUFFIX} and nothing after: rename the right \
-             one",
-            list(names)
-        ),
+    if names.is_empty() {
+        return String::new();
     }
+    format!("; {} {}", list(&names), naming.why_not(&names))
 }
 
 /// How many of them are told.
 const MAX_NEAR_MISSES: usize = 5;
-
-/// Whether a file may be meant for the library of this name: `libacme.so.1.0`, `libacme-sms.so`, `LibAcme.SO`, `acme.dll`.
-fn is_near(file_name: &str, stem: &str) -> bool {
-    let name = file_name.to_lowercase();
-    let mut parts = name.split('.');
-    let first = parts.next().unwrap_or_default();
-    let is_library = parts.any(|part| ["so", "dylib", "dll", "a", "rlib", "bundle"].contains(&part));
-    let plain = first
-        .strip_prefix("lib")
-        .filter(|rest| !rest.is_empty())
-        .unwrap_or(first);
-    let begins = |plain: &str| {
-        let rest = plain.strip_prefix(stem);
-        rest.is_some_and(|rest| !rest.starts_with(|next: char| next.is_ascii_alphanumeric()))
-    };
-    let meant = plain.replace(['-', ' '], "_");
-    is_library && (begins(&meant) || begins(first) || nearest(&meant, [stem]).is_some())
-}
-
-/// `nexmo` of `libnexmo.so` and of `nexmo.so`.
-fn stem_of(file_name: &str) -> Option<&str> {
-    let stem = file_name.strip_suffix(DLL_SUFFIX)?;
-    let stem = match stem.strip_prefix(DLL_PREFIX) {
-        Some(rest) if !rest.is_empty() => rest,
-        _ => stem,
-    };
-    is_library_name(stem).then_some(stem)
-}
 
 fn two_files(stem: &str, paths: &[PathBuf]) -> Refusal {
     let names: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
@@ -243,7 +213,10 @@ fn two_files(stem: &str, paths: &[PathBuf]) -> Refusal {
 
 #[cfg(test)]
 mod tests {
+    use std::env::consts::{DLL_PREFIX, DLL_SUFFIX};
+
     use super::*;
+    use crate::backends::file_name::WINDOWS;
 
     fn directory(files: &[&str]) -> tempfile::TempDir {
         let directory = tempfile::tempdir().unwrap();
@@ -364,6 +337,46 @@ mod tests {
                 directory.path().display(),
                 library("nexmo"),
             )
+        );
+    }
+
+    #[test]
+    fn a_file_of_windows_is_found_in_any_case() {
+        for file in ["acme.dll", "ACME.DLL", "libacme.dll", "LibAcme.dll"] {
+            let directory = directory(&[file, "nexmo.dll", "acme.dll.old"]);
+            let directories = [directory.path().to_owned()];
+            let found = one_named(&directories, "acme", WINDOWS).unwrap();
+            assert_eq!(
+                (found.stem.as_str(), found.path),
+                ("acme", directory.path().join(file))
+            );
+            let refused = |stem: &str| one_named(&directories, stem, WINDOWS).unwrap_err().remove(0);
+            let unknown = refused("acne");
+            assert_eq!(unknown.code, code::UNKNOWN_LIBRARY);
+            assert!(
+                unknown.sentence.contains(
+                    ", only acme and nexmo; did you mean acme?; acme.dll.old does, but a library is named"
+                ) && unknown
+                    .sentence
+                    .ends_with("put acne.dll there, or correct BACKEND"),
+                "{unknown}"
+            );
+        }
+        let twice = directory(&["ACME.dll", "libacme.dll"]);
+        let refused = one_named(&[twice.path().to_owned()], "acme", WINDOWS)
+            .unwrap_err()
+            .remove(0);
+        assert_eq!(refused.code, code::TWO_FILES);
+        let none = directory(&["acme.exe", "libacme.so"]);
+        let refused = one_named(&[none.path().to_owned()], "acme", WINDOWS)
+            .unwrap_err()
+            .remove(0);
+        assert_eq!(refused.code, code::NO_LIBRARIES);
+        assert!(
+            refused
+                .sentence
+                .contains("; libacme.so does, but that is what a library for Linux is called"),
+            "{refused}"
         );
     }
 

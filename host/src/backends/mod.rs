@@ -12,6 +12,7 @@ mod backend;
 mod bounded;
 mod convert;
 mod discover;
+mod file_name;
 mod instance;
 mod isolation;
 mod load;
@@ -31,6 +32,7 @@ pub(crate) mod worker;
 
 use std::{sync::Arc, time::Duration};
 
+pub(crate) use self::file_name::FileNaming;
 pub use self::{
     backend::Backend,
     isolation::{Isolation, IsolationRules, LibraryIsolation, Place},

@@ -2,15 +2,12 @@
 //!
 //! Invariant: nothing of the library runs.
 
-use std::{
-    env::consts::{DLL_PREFIX, DLL_SUFFIX},
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
 use crate::{
-    backends::LibraryReport,
+    backends::{FileNaming, LibraryReport},
     cli::output::{Failure, Output},
 };
 
@@ -40,10 +37,8 @@ impl Inspect {
 pub(super) fn report(library: &Path) -> Result<LibraryReport, Failure> {
     if !library.exists() {
         let place = if library.components().count() == 1 && library.extension().is_none() {
-            format!(
-                "; name the file of the library, such as plugins/{DLL_PREFIX}{}{DLL_SUFFIX}",
-                library.display()
-            )
+            let file = FileNaming::HERE.file_of(&library.display().to_string());
+            format!("; name the file of the library, such as plugins/{file}")
         } else {
             String::new()
         };
@@ -54,9 +49,10 @@ pub(super) fn report(library: &Path) -> Result<LibraryReport, Failure> {
     }
     LibraryReport::of_file(library).ok_or_else(|| {
         Failure::wrong([format!(
-            "{} is not named as a library: a host looks for {DLL_PREFIX}<name>{DLL_SUFFIX}, and a name has 1 to 64 of \
-             a-z, 0-9 and _",
-            library.display()
+            "{} is not named as a library: a host looks for {}, and a name has 1 to 64 of {}",
+            library.display(),
+            FileNaming::HERE.file_of("<name>"),
+            FileNaming::HERE.characters()
         )])
     })
 }

@@ -7,11 +7,12 @@ mod new;
 mod rollback;
 mod trust;
 
-use std::{env::consts::DLL_PREFIX, ffi::OsStr, path::Path};
+use std::{ffi::OsStr, path::Path};
 
 use clap::{Args, Subcommand};
 
 use super::{Common, output::Failure};
+use crate::backends::FileNaming;
 
 #[derive(Args)]
 pub(super) struct Plugin {
@@ -36,13 +37,17 @@ enum Tool {
 /// The name of a library, where somebody may well name its file, as for the tools of an author.
 fn library_name(text: &str) -> Result<String, String> {
     if text.contains(['/', '\\', '.']) {
-        let stem = Path::new(text)
-            .file_stem()
-            .and_then(OsStr::to_str)
-            .unwrap_or(text);
+        let path = Path::new(text);
+        let of_file = |name: &OsStr| FileNaming::HERE.library_of(name.to_str()?);
+        let stem = || {
+            path.file_stem()
+                .and_then(OsStr::to_str)
+                .unwrap_or(text)
+                .to_owned()
+        };
         return Err(format!(
             "this is a file; name the library as settings do, without folder and ending: {}",
-            stem.strip_prefix(DLL_PREFIX).unwrap_or(stem)
+            path.file_name().and_then(of_file).unwrap_or_else(stem)
         ));
     }
     Ok(text.to_owned())
