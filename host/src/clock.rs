@@ -236,6 +236,14 @@ impl Clock {
         }
     }
 
+    /// Microseconds of `CLOCK_MONOTONIC`, which a service manager compares with its own reading of it.
+    #[cfg(target_os = "linux")]
+    pub fn monotonic_us() -> u64 {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+        let since = Duration::try_from(time).unwrap_or_default();
+        u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+    }
+
     /// Lets time pass on a manual clock; the system's clock stays where it is.
     pub fn advance(&self, by: Duration) {
         if let Source::Manual(manual) = &self.source {

@@ -39,6 +39,7 @@ mod refusals;
 mod retention;
 mod scopes;
 mod send;
+mod service_manager;
 mod settings;
 mod shutdown;
 mod starts;

@@ -8,7 +8,7 @@ use super::{Common, output::Failure, runtime};
 use crate::{
     backends::{self, Isolation, LibraryIsolation},
     daemon,
-    http::Listener,
+    http::{Listener, Passed},
     model::Listen,
     own_process::image,
     settings::{Keys, Settings, whole},
@@ -38,6 +38,14 @@ fn place(text: &str) -> Result<Listen, String> {
 
 impl Serve {
     pub(super) fn run(&self) -> Result<(), Failure> {
+        // Before there is another thread.
+        let passed = Passed::take();
+        if !passed.is_empty() && !self.listen.is_empty() {
+            return Err(Failure::wrong([
+                "the service manager passes sockets (LISTEN_FDS), and --listen names others; take one of them away"
+                    .to_owned(),
+            ]));
+        }
         let (settings, demo_folder) = if self.demo {
             let (settings, folder) = demo()?;
             (settings, Some(folder))
@@ -66,7 +74,7 @@ impl Serve {
         };
         telemetry::follow_prints(backends::clean_printed);
         let runtime = runtime()?;
-        let ran = runtime.block_on(daemon::run(settings, &places, reread, |listeners| {
+        let ran = runtime.block_on(daemon::run(settings, passed, &places, reread, |listeners| {
             announce(listeners, demo);
         }));
         // A thread that is in a library may never come back.

@@ -6,6 +6,8 @@ mod descriptors;
 pub mod rehearsal;
 mod reload;
 mod run;
+mod service_manager;
+mod watchdog;
 
 use std::{collections::BTreeSet, path::Path, sync::Arc};
 

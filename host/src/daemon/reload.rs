@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Bridge, InUse, Reread, Serving, base, choose_backend, loader_config, policy, run::warn_of_open_api,
+    service_manager::ServiceManager,
 };
 use crate::{
     backends::{Backend, Choice, Loader, Next, Refusal, Running, Seen},
@@ -46,6 +47,8 @@ pub(super) struct Reloader {
     pub(super) has_faulty_settings: bool,
     /// Where everybody can connect.
     pub(super) open_to_all: Vec<String>,
+    /// Hears of reloads.
+    pub(super) manager: Arc<ServiceManager>,
 }
 
 impl Reloader {
@@ -59,14 +62,17 @@ impl Reloader {
             tokio::select! {
                 () = stop.cancelled() => return,
                 Some(()) = hangups.recv() => {
+                    self.manager.reloads();
                     taken = self.look().await;
                     self.reload_all().await;
+                    self.manager.serves(&self.status());
                 }
                 _ = looks.tick() => {
                     let seen = self.look().await;
                     if seen != taken && seen == last {
                         taken = seen.clone();
                         self.reload_library().await;
+                        self.manager.status(&self.status());
                     }
                     last = seen;
                 }
@@ -256,6 +262,14 @@ impl Reloader {
             context_allows_urls: self.settings.phone_verification.context_allows_urls,
             keys: self.settings.api.keys.clone(),
         });
+    }
+
+    /// What serves, and what is out of order, for an operator.
+    pub(super) fn status(&self) -> String {
+        let Serving { name, version, .. } = &self.serving;
+        let notes = self.notes();
+        let notes = notes.iter().map(|note| format!("; {note}"));
+        format!("Serving with {name} {version}{}", notes.collect::<String>())
     }
 
     fn notes(&self) -> Vec<String> {

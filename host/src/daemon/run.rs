@@ -5,12 +5,14 @@ use std::{sync::Arc, time::Duration};
 use tokio::{sync::mpsc, time::interval};
 use tokio_util::sync::CancellationToken;
 
-use super::{Problem, Service, caps, descriptors, reload::Reloader};
+use super::{
+    Problem, Service, caps, descriptors, reload::Reloader, service_manager::ServiceManager, watchdog,
+};
 use crate::{
     clock::Clock,
-    http::{self, App, Bounds, Connections, Generation, Listener, Live},
+    http::{self, App, Bounds, Connections, Generation, Listener, Live, Passed},
     model::Listen,
-    settings::{Problem as SettingsProblem, Settings},
+    settings::{Problem as SettingsProblem, Server, Settings},
     store::StoreError,
 };
 
@@ -41,18 +43,19 @@ impl RunError {
 /// Reads the settings again.
 pub type Reread = Box<dyn Fn() -> Result<Settings, Vec<SettingsProblem>> + Send + Sync>;
 
-/// Serves at `places` until a signal says to stop. `ready` hears where once requests are answered.
+/// Serves at the sockets that were passed, or else at `places`, until a signal says to stop. `ready` hears where once requests
+/// are answered.
 pub async fn run(
     settings: Settings,
+    passed: Passed,
     places: &[Listen],
     reread: Option<Reread>,
     ready: impl FnOnce(&[Listener]),
 ) -> Result<(), RunError> {
     let (stop, hangups) = signals();
     let max_descriptors = descriptors::raise_limit();
-    let listeners = http::bind(places, settings.server.unix_socket_mode)
-        .await
-        .map_err(|unbound| RunError::Start(unbound.into_iter().map(Problem::from).collect()))?;
+    let manager = Arc::new(ServiceManager::of_environment());
+    let listeners = listen(passed, places, &settings).await?;
     let service = Service::start(&settings).map_err(RunError::Start)?;
     // Whatever it says is said again, and at once.
     let _ = service.store.review_keys(service.clock.now()).await;
@@ -101,8 +104,11 @@ pub async fn run(
         reread,
         has_faulty_settings: false,
         open_to_all,
+        manager: Arc::clone(&manager),
     };
     reloader.publish();
+    // Before the reloader can say that it reloads.
+    manager.serves(&reloader.status());
     let reloads = tokio::spawn(reloader.run(hangups, stop.clone()));
     for listener in &listeners {
         tracing::info!(address = %listener, backend = service.backend.name, "listening on {listener}");
@@ -115,6 +121,9 @@ pub async fn run(
         Arc::clone(&app),
         settings.store.cleanup_interval,
     ));
+    let alive = tokio::spawn(watchdog::watch(Arc::clone(&manager), Arc::clone(&service.store)));
+    let at_most = settings.server.shutdown_timeout + service.limits.total_timeout;
+    let ends = tokio::spawn(tell_of_end(Arc::clone(&manager), stop.clone(), at_most));
     let finished = http::serve(
         listeners,
         http::router(app),
@@ -133,12 +142,53 @@ pub async fn run(
         tracing::error!("reloading panicked");
     }
     let settled = service.stop().await;
+    alive.abort();
+    ends.abort();
     if finished && settled {
         tracing::info!("stopped: everything under way was finished");
     } else {
         tracing::warn!("stopped: what was not finished in time stays in the outbox");
     }
     Ok(())
+}
+
+/// Listens at what was passed, or else at `places`.
+async fn listen(passed: Passed, places: &[Listen], settings: &Settings) -> Result<Vec<Listener>, RunError> {
+    let listeners = if passed.is_empty() {
+        http::bind(places, settings.server.unix_socket_mode).await
+    } else {
+        passed
+            .listen()
+            .inspect(|passed| tell_of_passed(passed, &settings.server))
+    };
+    listeners.map_err(|unbound| RunError::Start(unbound.into_iter().map(Problem::from).collect()))
+}
+
+/// Once the end begins, says how long it may take.
+async fn tell_of_end(manager: Arc<ServiceManager>, stop: CancellationToken, at_most: Duration) {
+    stop.cancelled().await;
+    manager.stops(at_most);
+}
+
+/// The service manager's sockets are used instead of those of the settings, which the operator may not expect.
+fn tell_of_passed(passed: &[Listener], server: &Server) {
+    let agree = passed
+        .iter()
+        .all(|listener| server.listen.iter().any(|place| listener.is_at(place)))
+        && server
+            .listen
+            .iter()
+            .all(|place| passed.iter().any(|listener| listener.is_at(place)));
+    if agree || !server.names_listen {
+        return;
+    }
+    let shown = |places: Vec<String>| places.join(", ");
+    tracing::warn!(
+        "the service manager passes sockets, which are listened at: {}; [server] listen, {}, is not used: make the two alike, \
+         or take one of them away",
+        shown(passed.iter().map(ToString::to_string).collect()),
+        shown(server.listen.iter().map(ToString::to_string).collect()),
+    );
 }
 
 /// All connections, as many as the settings and the system let there be.

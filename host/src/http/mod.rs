@@ -33,7 +33,7 @@ use utoipa_axum::{
 };
 
 use keys::Need;
-pub use listener::{Listener, Unbound, bind, look};
+pub use listener::{Listener, Passed, Unbound, bind, look};
 pub use live::{Generation, Live, Loaded};
 use routes::{healthz, metrics, phone_register, phone_verify, readyz, v1};
 pub use serve::{Bounds, ConnectionCounts, Connections, serve};

@@ -15,6 +15,8 @@ use crate::model::{DropIn, Listen, PageOrigin, PublicUrl, TrustedProxies};
 pub struct Server {
     /// Where it listens: at least at one place, and at none twice.
     pub listen: Vec<Listen>,
+    /// Whether the file says where.
+    pub names_listen: bool,
     /// Who may connect to Unix sockets: the permissions of their files.
     pub unix_socket_mode: u32,
     /// Whose `X-Forwarded-For` and `Forwarded` are believed.
@@ -43,6 +45,7 @@ impl Server {
     pub(super) fn read(reader: &mut Reader) -> Self {
         let mut section = reader.section("server", false);
         let folder = section.folder();
+        let names_listen = section.has("listen");
         let listen = section.get("listen", |value| places(value, &folder));
         let unix_socket_mode = section.get("unix_socket_mode", |value| mode(&text(value)?));
         let trusted_proxies = section.get("trusted_proxies", |value| proxies(&texts(value)?));
@@ -65,6 +68,7 @@ impl Server {
         section.finish();
         Self {
             listen,
+            names_listen,
             unix_socket_mode,
             trusted_proxies,
             max_connections,

@@ -1,7 +1,10 @@
-//! Where requests come in: sockets that are bound before anything is served, over TCP or at a path.
+//! Where requests come in: sockets that are bound before anything is served, over TCP or at a path, by this process or by
+//! the service manager that passes them to it.
 //!
 //! Invariant: either every place can be listened at, or each one that cannot is named and none is listened at.
 
+#[cfg(target_os = "linux")]
+mod passed;
 mod tcp;
 #[cfg(unix)]
 mod unix;
@@ -9,6 +12,9 @@ mod unix;
 use std::{io, net::SocketAddr, path::Path};
 
 use tokio::net::{TcpListener, TcpStream};
+
+#[cfg(target_os = "linux")]
+pub use passed::Passed;
 
 use crate::model::{Listen, Peer};
 
@@ -40,6 +46,29 @@ pub struct Unbound {
     pub may_pass: bool,
     /// Where another process listens: an address or a path.
     pub taken: Option<Listen>,
+}
+
+/// Nothing: no service manager of this system passes sockets in a way that is known here.
+#[cfg(not(target_os = "linux"))]
+#[derive(Default)]
+pub struct Passed;
+
+#[cfg(not(target_os = "linux"))]
+impl Passed {
+    /// Takes nothing.
+    pub fn take() -> Self {
+        Self
+    }
+
+    /// Whether nothing was passed.
+    pub fn is_empty(&self) -> bool {
+        true
+    }
+
+    /// Listens nowhere.
+    pub fn listen(self) -> Result<Vec<Listener>, Vec<Unbound>> {
+        Ok(Vec::new())
+    }
 }
 
 /// Binds them all; `unix_mode`: the permissions of Unix sockets. The error says of each one that cannot be bound why, and
@@ -128,6 +157,17 @@ impl Listener {
             Socket::Tcp { address, .. } => address.ip().to_canonical().is_loopback(),
             #[cfg(unix)]
             Socket::Unix(socket) => !socket.is_open_to_all(),
+        }
+    }
+
+    /// Whether the settings mean this socket when they name that place. Of a name, only the port is compared.
+    pub fn is_at(&self, place: &Listen) -> bool {
+        match (&self.0, place) {
+            (Socket::Tcp { address, .. }, Listen::Address(named)) => address == named,
+            (Socket::Tcp { address, .. }, Listen::Name(_, port)) => address.port() == *port,
+            #[cfg(unix)]
+            (Socket::Unix(socket), Listen::Unix(path)) => socket.path() == path,
+            _ => false,
         }
     }
 

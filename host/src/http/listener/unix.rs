@@ -37,13 +37,14 @@ const MAX_PATH_BYTES: usize = if cfg!(any(target_os = "linux", target_os = "andr
     103
 };
 
-/// A socket at a path, whose file is removed when it is dropped.
+/// A socket at a path. Its file is removed when it is dropped, if it was made here.
 pub(super) struct Socket {
     listener: UnixListener,
+    /// With `@` and a name for one that has no file (Linux's abstract ones).
     path: PathBuf,
     mode: u32,
-    /// Device and inode of the file: another process may have put its own there since.
-    file: (u64, u64),
+    /// Device and inode of the file that was made here: another process may have put its own there since.
+    file: Option<(u64, u64)>,
 }
 
 impl Socket {
@@ -69,7 +70,26 @@ impl Socket {
             listener: UnixListener::from_std(listener).map_err(broken)?,
             path: path.to_owned(),
             mode,
-            file: (file.dev(), file.ino()),
+            file: Some((file.dev(), file.ino())),
+        })
+    }
+
+    /// One that is bound already, and whose file is another's.
+    #[cfg(target_os = "linux")]
+    pub(super) fn passed(listener: StdListener) -> io::Result<Self> {
+        use std::os::linux::net::SocketAddrExt;
+
+        let address = listener.local_addr()?;
+        let path = address.as_pathname().map(Path::to_owned);
+        let mode = path.as_ref().and_then(|path| fs::metadata(path).ok());
+        let name = address.as_abstract_name().unwrap_or_default();
+        listener.set_nonblocking(true)?;
+        Ok(Self {
+            listener: UnixListener::from_std(listener)?,
+            path: path.unwrap_or_else(|| format!("@{}", String::from_utf8_lossy(name)).into()),
+            // Where no permissions can be seen, none keep anybody out.
+            mode: mode.map_or(0o666, |file| file.permissions().mode()),
+            file: None,
         })
     }
 
@@ -94,9 +114,8 @@ impl std::fmt::Display for Socket {
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        let is_ours =
-            fs::symlink_metadata(&self.path).is_ok_and(|file| (file.dev(), file.ino()) == self.file);
-        if is_ours {
+        let is_ours = |file: fs::Metadata| Some((file.dev(), file.ino())) == self.file;
+        if fs::symlink_metadata(&self.path).is_ok_and(is_ours) {
             let _ = fs::remove_file(&self.path);
         }
     }
