@@ -112,6 +112,42 @@ fn a_library_of_another_architecture_is_refused() {
     );
 }
 
+/// A few words at an offset.
+#[cfg(not(any(windows, target_vendor = "apple")))]
+fn put(bytes: &mut [u8], at: usize, words: &[u16]) {
+    for (word, place) in words.iter().zip(bytes[at..].chunks_mut(2)) {
+        place.copy_from_slice(&word.to_le_bytes());
+    }
+}
+
+#[test]
+#[cfg(not(any(windows, target_vendor = "apple")))]
+fn a_library_of_another_system_is_called_that_and_what_is_needed() {
+    let here = format!("an ELF library for 64-bit {}", std::env::consts::ARCH);
+    // Its headers alone: of Windows for ARM64, with the optional one of 240 bytes.
+    let mut dll = vec![0; 1024];
+    dll[..2].copy_from_slice(b"MZ");
+    put(&mut dll, 0x3c, &[0x40]);
+    dll[0x40..0x42].copy_from_slice(b"PE");
+    put(&mut dll, 0x44, &[0xaa64]);
+    put(&mut dll, 0x54, &[240, 0x2022, 0x20b]);
+    // Of macOS: the processor, and the kind.
+    let mut dylib = vec![0; 1024];
+    put(&mut dylib, 0, &[0xfacf, 0xfeed, 12, 0x100, 0, 0, 6]);
+    for (bytes, what) in [
+        (dll, "a Windows DLL for 64-bit aarch64"),
+        (dylib, "a macOS library for 64-bit aarch64"),
+    ] {
+        assert_eq!(
+            refusal(&bytes),
+            (
+                code::NOT_AN_OBJECT,
+                format!("libx.so is {what}, and this host needs {here}; build the library for this system")
+            )
+        );
+    }
+}
+
 #[test]
 fn a_program_and_an_object_file_are_no_libraries() {
     let shelf = Shelf::empty();

@@ -8,6 +8,7 @@
 
 mod c;
 mod layout;
+mod not_opened;
 
 use std::path::Path;
 
@@ -127,10 +128,14 @@ fn handle(path: &Path) -> Result<libloading::Library, libloading::Error> {
     unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) }.map(Into::into)
 }
 
-#[cfg(not(unix))]
+/// What it needs is looked for in the folder of the program and in that of the system, and nowhere else: the current folder
+/// and `PATH` are anybody's.
+#[cfg(windows)]
 fn handle(path: &Path) -> Result<libloading::Library, libloading::Error> {
+    use libloading::os::windows::{LOAD_LIBRARY_SEARCH_DEFAULT_DIRS, Library};
+
     // SAFETY: as above.
-    unsafe { libloading::Library::new(path) }
+    unsafe { Library::load_with_flags(path, LOAD_LIBRARY_SEARCH_DEFAULT_DIRS) }.map(Into::into)
 }
 
 fn not_opened(file: &str, staged: &Path, error: &libloading::Error) -> Refusal {
@@ -145,39 +150,7 @@ fn not_opened(file: &str, staged: &Path, error: &libloading::Error) -> Refusal {
         .strip_prefix(&format!("{staged}: "))
         .unwrap_or(&why)
         .replace(&staged, file);
-    if why.contains("static TLS block") {
-        return Refusal::new(
-            code::NO_STATIC_TLS,
-            format!(
-                "{file} keeps thread-local variables in memory that is set aside when a process starts (static TLS), and more \
-                 of it than is left; compile it, and what is linked into it, without -ftls-model=initial-exec, or set \
-                 isolation = \"worker\" for it, where nothing else takes of it"
-            ),
-        );
-    }
-    if let Some((library, "No such file or directory")) = why.split_once(": cannot open shared object file: ")
-    {
-        return Refusal::new(
-            code::MISSING_DEPENDENCY,
-            format!(
-                "{file} needs {library}, which this system does not have; install it, or link it statically into the \
-                 library"
-            ),
-        );
-    }
-    let hint = if why.contains("Cannot allocate memory") {
-        "; give phone-verify, or the machine, more memory"
-    } else if why.contains("Too many open files") {
-        "; allow phone-verify more open files (LimitNOFILE=, ulimit -n)"
-    } else if why.contains("failed to map segment") {
-        "; the directory for private copies must not be mounted noexec"
-    } else {
-        "; rebuild the library on this system"
-    };
-    Refusal::new(
-        code::NOT_OPENED,
-        format!("the system could not open {file}: {why}{hint}"),
-    )
+    not_opened::refusal(file, &why)
 }
 
 /// The gate that the layout check does not make: it takes any two versions with the same shape.

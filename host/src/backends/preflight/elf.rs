@@ -9,7 +9,10 @@ use object::{
     read::elf::{ElfFile, FileHeader, ProgramHeader, Sym},
 };
 
-use super::{Platform, linkage::Linkage};
+use super::{
+    format::{Platform, damaged},
+    linkage::{Linkage, MAX_DEPENDENCIES, dependency},
+};
 use crate::backends::refusal::{Refusal, code};
 
 /// Refuses what cannot be loaded on `platform`; `file` names the library in a refusal.
@@ -34,15 +37,7 @@ fn check_class<E: FileHeader<Endian = Endianness>>(
         header.is_class_64(),
         endian == Endianness::Big,
     );
-    if found != platform.architecture {
-        return Err(Refusal::new(
-            code::WRONG_ARCHITECTURE,
-            format!(
-                "{file} is built for {found}, this host runs on {}; build the library for {}",
-                platform.architecture, platform.architecture
-            ),
-        ));
-    }
+    platform.check_architecture(file, &found)?;
     if header.e_type(endian) != elf::ET_DYN {
         return Err(not_shared(file));
     }
@@ -120,24 +115,18 @@ fn architecture(machine: elf::Machine, is_64_bit: bool, is_big: bool) -> String 
     format!("{}-bit {name}", if is_64_bit { 64 } else { 32 })
 }
 
-/// The architecture that this host was built for, in the words of [`architecture`].
-pub(super) fn own_architecture() -> String {
-    let machine = match std::env::consts::ARCH {
-        "x86_64" => elf::EM_X86_64,
-        "x86" => elf::EM_386,
-        "aarch64" => elf::EM_AARCH64,
-        "arm" => elf::EM_ARM,
-        "riscv64" | "riscv32" => elf::EM_RISCV,
-        "loongarch64" => elf::EM_LOONGARCH,
-        "powerpc64" => elf::EM_PPC64,
-        "s390x" => elf::EM_S390,
-        other => return other.to_owned(),
-    };
-    architecture(
-        machine,
-        cfg!(target_pointer_width = "64"),
-        cfg!(target_endian = "big"),
-    )
+/// Whether it is a library or a program that may be loaded anywhere, and for which processor.
+pub(super) fn about(bytes: &[u8]) -> (bool, Vec<String>) {
+    fn read<E: FileHeader<Endian = Endianness>>(bytes: &[u8]) -> Option<(bool, Vec<String>)> {
+        let header = E::parse(bytes).ok()?;
+        let endian = header.endian().ok()?;
+        let is_big = endian == Endianness::Big;
+        let architecture = architecture(header.e_machine(endian), header.is_class_64(), is_big);
+        Some((header.e_type(endian) == elf::ET_DYN, vec![architecture]))
+    }
+    read::<FileHeader64<Endianness>>(bytes)
+        .or_else(|| read::<FileHeader32<Endianness>>(bytes))
+        .unwrap_or_default()
 }
 
 /// Whether all that the headers speak of lies in the file.
@@ -176,13 +165,17 @@ impl Needs {
         let dynamic = file.elf_dynamic_table().ok()?;
         for entry in &dynamic {
             match entry.tag {
-                elf::DT_NEEDED => {
-                    let name = dynamic.string(entry).ok()?;
-                    needs.libraries.push(String::from_utf8_lossy(name).into_owned());
-                }
-                elf::DT_RPATH | elf::DT_RUNPATH => {
-                    let paths = dynamic.string(entry).ok()?;
-                    needs.run_paths.push(String::from_utf8_lossy(paths).into_owned());
+                elf::DT_NEEDED | elf::DT_RPATH | elf::DT_RUNPATH => {
+                    let text = dependency(dynamic.string(entry).ok()?)?;
+                    let into = if entry.tag == elf::DT_NEEDED {
+                        &mut needs.libraries
+                    } else {
+                        &mut needs.run_paths
+                    };
+                    if into.len() == MAX_DEPENDENCIES {
+                        return None;
+                    }
+                    into.push(text);
                 }
                 elf::DT_FLAGS_1 => needs.is_program = entry.val & elf::DF_1_PIE.0 != 0,
                 _ => {}
@@ -239,16 +232,6 @@ fn check_libc(file: &str, needs: &Needs, platform: &Platform) -> Result<(), Refu
     }
 }
 
-fn damaged(file: &str, bytes: &[u8]) -> Refusal {
-    Refusal::new(
-        code::TRUNCATED,
-        format!(
-            "{file} is damaged or cut off: its headers do not fit its {} bytes; copy it there again",
-            bytes.len()
-        ),
-    )
-}
-
 fn not_shared(file: &str) -> Refusal {
     Refusal::new(
         code::NOT_SHARED,
@@ -258,7 +241,7 @@ fn not_shared(file: &str) -> Refusal {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::format::Format, *};
 
     #[test]
     fn a_glibc_version_is_read_as_numbers() {
@@ -278,6 +261,7 @@ mod tests {
                 is_program: false,
             };
             let platform = Platform {
+                format: Format::Elf,
                 architecture: String::new(),
                 glibc: here,
             };

@@ -3,10 +3,14 @@
 //!
 //! Invariant: any file at all leads to a verdict, never to a panic; at most 64 MiB of it are read.
 
+mod dlls;
 mod elf;
+mod format;
 mod grammar;
 mod linkage;
+mod mach_o;
 mod manifest;
+mod pe;
 #[cfg(test)]
 mod tests;
 
@@ -14,17 +18,18 @@ use std::path::Path;
 
 use object::{FileKind, Object, ObjectSection, ObjectSegment, ObjectSymbol};
 use phone_verify_plugin_abi::{
-    MANIFEST_SECTION, MANIFEST_SYMBOL, abi_stable::library::ROOT_MODULE_LOADER_NAME, c::ENTRY_SYMBOL,
+    MANIFEST_SYMBOL, abi_stable::library::ROOT_MODULE_LOADER_NAME, c::ENTRY_SYMBOL,
 };
 
+use self::format::Format;
 pub use self::manifest::OptionInfo;
 pub(super) use self::{
+    format::Platform,
     linkage::{Linkage, explained},
     manifest::{BackendInfo, Manifest},
 };
 use super::{
     discover::Found,
-    load,
     refusal::{Refusal, code},
     stage,
 };
@@ -39,22 +44,6 @@ pub(super) struct Candidate {
     pub(super) sha256: String,
     pub(super) manifest: Manifest,
     pub(super) linkage: Linkage,
-}
-
-/// What a library must fit.
-pub(super) struct Platform {
-    architecture: String,
-    /// `None`: another C library.
-    glibc: Option<(u32, u32)>,
-}
-
-impl Platform {
-    pub(super) fn here() -> Self {
-        Self {
-            architecture: elf::own_architecture(),
-            glibc: load::glibc_version(),
-        }
-    }
 }
 
 /// A refused file, with what could be told about it.
@@ -125,25 +114,18 @@ fn read(path: &Path, file: &str) -> Result<Vec<u8>, Refusal> {
 /// Judges the content of a file.
 fn judge(file: &str, bytes: &[u8], platform: &Platform) -> Result<(Manifest, Linkage), Refusal> {
     let kind = FileKind::parse(bytes).ok();
-    let is_native = match kind {
-        Some(FileKind::Elf32 | FileKind::Elf64) => cfg!(not(any(windows, target_vendor = "apple"))),
-        Some(FileKind::MachO32 | FileKind::MachO64) => cfg!(target_vendor = "apple"),
-        Some(FileKind::Pe32 | FileKind::Pe64) => cfg!(windows),
-        _ => false,
-    };
-    if !is_native {
-        return Err(Refusal::new(
-            code::NOT_AN_OBJECT,
-            format!(
-                "{file} is {}, and a shared library of this system was needed; put the built library there",
-                describe(kind, bytes)
-            ),
-        ));
-    }
-    let linkage = if matches!(kind, Some(FileKind::Elf32 | FileKind::Elf64)) {
-        elf::check(file, bytes, platform)?
-    } else {
-        Linkage::default()
+    let format = kind.and_then(Format::of);
+    let (bytes, linkage) = match platform.format {
+        Format::Pe if pe::is_cut_off(bytes) => return Err(format::damaged(file, bytes)),
+        here if format != Some(here) || format::is_java(bytes) => {
+            return Err(platform.foreign(file, bytes, kind));
+        }
+        Format::Elf => (bytes, elf::check(file, bytes, platform)?),
+        Format::Pe => (bytes, pe::check(file, bytes, platform)?),
+        Format::MachO => {
+            let part = mach_o::part(file, bytes, platform)?;
+            (part, mach_o::check(file, part, platform)?)
+        }
     };
     let object = object::File::parse(bytes).map_err(|error| {
         Refusal::new(
@@ -151,7 +133,7 @@ fn judge(file: &str, bytes: &[u8], platform: &Platform) -> Result<(Manifest, Lin
             format!("{file} is damaged or cut off: {error}; copy it there again"),
         )
     })?;
-    let text = manifest_text(&object).ok_or_else(|| {
+    let text = manifest_text(&object, bytes, platform.format).ok_or_else(|| {
         Refusal::new(
             code::NO_MANIFEST,
             format!(
@@ -163,7 +145,7 @@ fn judge(file: &str, bytes: &[u8], platform: &Platform) -> Result<(Manifest, Lin
     let manifest = Manifest::parse(file, text)?;
     if ![ROOT_MODULE_LOADER_NAME, ENTRY_SYMBOL]
         .iter()
-        .any(|name| exports(&object, name))
+        .any(|name| exported(&object, bytes, platform.format, name).is_some())
     {
         return Err(Refusal::new(
             code::NO_HEADER,
@@ -176,48 +158,57 @@ fn judge(file: &str, bytes: &[u8], platform: &Platform) -> Result<(Manifest, Lin
     Ok((manifest, linkage))
 }
 
-fn describe(kind: Option<FileKind>, bytes: &[u8]) -> &'static str {
-    match kind {
-        Some(FileKind::Elf32 | FileKind::Elf64) => "an ELF file",
-        Some(FileKind::Pe32 | FileKind::Pe64) => "a Windows library or program",
-        Some(FileKind::MachO32 | FileKind::MachO64 | FileKind::MachOFat32 | FileKind::MachOFat64) => {
-            "a macOS library or program"
-        }
-        Some(FileKind::Archive) => "an archive of object files",
-        _ if bytes.is_empty() => "empty",
-        _ if bytes.starts_with(b"\x7fELF") => "the beginning of an ELF file, cut off",
-        _ if std::str::from_utf8(bytes).is_ok() => "a text file",
-        _ => "not an object file",
-    }
-}
-
 /// The manifest as it lies in the file: in its section, or where the exported symbol points.
-fn manifest_text<'data>(object: &object::File<'data>) -> Option<&'data [u8]> {
-    let (_, section) = MANIFEST_SECTION
-        .rsplit_once(',')
-        .unwrap_or(("", MANIFEST_SECTION));
-    if let Some(section) = object.section_by_name(section) {
+fn manifest_text<'data>(
+    object: &object::File<'data>,
+    bytes: &'data [u8],
+    format: Format,
+) -> Option<&'data [u8]> {
+    if let Some(section) = object.section_by_name(format.manifest_section()) {
         // Some linkers pad a section.
         return section.data().ok().map(<[u8]>::trim_ascii_end).map(|data| {
             let padding = data.iter().rev().take_while(|byte| **byte == 0).count();
             &data[..data.len() - padding]
         });
     }
-    let symbol = object
-        .dynamic_symbols()
-        .find(|symbol| symbol.name() == Ok(MANIFEST_SYMBOL))?;
-    object
-        .segments()
-        .find_map(|segment| segment.data_range(symbol.address(), symbol.size()).ok().flatten())
+    let found = exported(object, bytes, format, MANIFEST_SYMBOL)?;
+    let end = found.iter().position(|byte| *byte == 0);
+    Some(&found[..end.unwrap_or(found.len())])
 }
 
-fn exports(object: &object::File<'_>, name: &str) -> bool {
-    object.exports().is_ok_and(|exports| {
-        exports.flatten().any(|export| {
-            let export = export.name();
-            let found = export.name().unwrap_or_default();
-            // Mach-O puts an underscore before every name.
-            found == name.as_bytes() || found.strip_prefix(b"_") == Some(name.as_bytes())
-        })
-    })
+/// What the export of that name points to: as much as it says, or all up to the end of its section.
+fn exported<'data>(
+    object: &object::File<'data>,
+    bytes: &'data [u8],
+    format: Format,
+    name: &str,
+) -> Option<&'data [u8]> {
+    match format {
+        Format::Elf => {
+            let symbol = named(object.dynamic_symbols().filter(ObjectSymbol::is_definition), name)?;
+            object
+                .segments()
+                .find_map(|segment| segment.data_range(symbol.address(), symbol.size()).ok().flatten())
+        }
+        Format::Pe => pe::exported(bytes, name),
+        Format::MachO => mach_o::exported(bytes, name),
+    }
+}
+
+/// The symbol of that name. A damaged file may have millions of them that all begin within one endless name: so only so much
+/// of names is read as a whole library can have.
+fn named<'data, S: ObjectSymbol<'data>>(symbols: impl Iterator<Item = S>, name: &str) -> Option<S> {
+    const MAX_READ: usize = 1 << 28;
+    let mut read = 0;
+    for symbol in symbols {
+        let found = symbol.name_bytes().ok()?;
+        if found == name.as_bytes() {
+            return Some(symbol);
+        }
+        read += found.len();
+        if read > MAX_READ {
+            return None;
+        }
+    }
+    None
 }

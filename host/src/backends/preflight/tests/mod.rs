@@ -1,5 +1,9 @@
 //! Any bytes at all lead to a verdict: a real library is damaged in every way.
 
+mod mach_o;
+pub(super) mod made;
+mod pe;
+
 use std::{path::Path, process::Command, sync::OnceLock};
 
 use proptest::{collection::vec, prelude::*, sample::Index};
@@ -30,6 +34,15 @@ fn library() -> &'static [u8] {
         assert!(status.expect("a C compiler is installed").success());
         std::fs::read(library).unwrap()
     })
+}
+
+/// A host of any system.
+fn on(format: Format, architecture: &str) -> Platform {
+    Platform {
+        format,
+        architecture: architecture.to_owned(),
+        glibc: None,
+    }
 }
 
 fn verdict(bytes: &[u8]) -> Result<Manifest, Refusal> {
