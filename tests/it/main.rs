@@ -8,6 +8,7 @@ mod any_request;
 mod architecture;
 mod at_once;
 mod authors;
+mod backups;
 mod bad_input;
 mod canaries;
 mod commands;

@@ -9,6 +9,7 @@ use std::{
 };
 
 use phone_verify_tests::{
+    artifacts,
     daemon::Daemon,
     gateways::{Behaviour, Gateway, Nexmo},
     site::Site,
@@ -326,4 +327,31 @@ async fn a_cap_that_is_nearly_used_up_is_told_by_the_log_and_by_readyz() {
     let (status, word, told) = warnings().await;
     assert_eq!((status, word, told.len()), (200, json!("degraded"), 1));
     daemon.wait_for_log("service_per_hour: 8 of 10 are used");
+}
+
+#[test]
+fn alerts_ring_for_metrics_that_there_are_and_each_has_its_cure() {
+    let read = |path: &str| fs::read_to_string(artifacts::workspace().join(path)).unwrap();
+    let alerts = read("examples/prometheus/alerts.yml");
+    let (metrics, cures) = (read("host/docs/metrics.md"), read("host/docs/operate.md"));
+    let is_of_name = |character: char| character.is_ascii_alphanumeric() || character == '_';
+    let named: BTreeSet<&str> = alerts
+        .split(|character| !is_of_name(character))
+        .filter(|word| word.starts_with("phone_verify_") || word.starts_with("process_"))
+        .map(|word| word.strip_suffix("_bucket").unwrap_or(word))
+        .collect();
+    assert!(named.len() > 10, "{named:?}");
+    for metric in named {
+        assert!(metrics.contains(&format!("| `{metric}` |")), "{metric}");
+    }
+    let rules: Vec<&str> = alerts
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("- alert: "))
+        .collect();
+    let headings: Vec<&str> = cures
+        .lines()
+        .filter_map(|line| line.strip_prefix("### "))
+        .filter(|heading| heading.starts_with("PhoneVerify"))
+        .collect();
+    assert_eq!(rules, headings);
 }

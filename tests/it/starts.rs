@@ -39,7 +39,7 @@ fn both(site: &Site, code: i32, told: &str) {
 }
 
 /// Runs a command on a system that cannot do something.
-fn on_a_system_that(fails: &str, site: &Site, arguments: &[&str]) -> Ran {
+pub(crate) fn on_a_system_that(fails: &str, site: &Site, arguments: &[&str]) -> Ran {
     let shim = site.path("shim.so");
     if !shim.exists() {
         let source = site.write("shim.c", SHIM);

@@ -5,6 +5,7 @@
 
 mod audit;
 mod backends;
+mod backup;
 mod check;
 mod cleanup;
 mod decisions;
@@ -20,7 +21,7 @@ mod verify;
 
 use std::{num::NonZero, path::PathBuf, process::ExitCode, sync::OnceLock, time::Duration};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
 #[cfg(unix)]
 use crate::backends::worker;
@@ -77,6 +78,15 @@ enum Command {
     /// Limits and the pumping guard go on counting under a keyed digest of the number, which ends within a day:
     /// whoever may ask to be forgotten is not free of limits for it.
     Forget(person::Forget),
+    /// Copy the database, while it is in use, and its keys, and check the copy
+    ///
+    /// The copy is one file, with its keys beside it, and can be restored, or named in the settings as it is. Settings and
+    /// libraries are not in it.
+    Backup(backup::Backup),
+    /// Put a backup into the place of the database and its keys, and keep what was there
+    ///
+    /// The daemon must be stopped. Codes, limits and the audit log are then as they were at the backup.
+    Restore(backup::Restore),
     /// Say who did what
     Audit(audit::Audit),
     /// Keys of the native API
@@ -173,6 +183,11 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
         .map_err(|error| Failure::failed(format!("no threads can be started: {error}")))
 }
 
+/// All commands with their arguments, for manual pages and the completions of shells.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
 /// Reads the command line and runs the command.
 pub fn main() -> ExitCode {
     // Not among the commands, for it is not for people; and first, for it is to be quick.
@@ -209,6 +224,8 @@ pub fn main() -> ExitCode {
         Command::Cleanup(command) => (command.run(), command.common.json),
         Command::Export(command) => (command.run(), command.json()),
         Command::Forget(command) => (command.run(), command.json()),
+        Command::Backup(command) => (command.run(), command.common.json),
+        Command::Restore(command) => (command.run(), command.common.json),
         Command::Audit(command) => (command.run(), command.common.json),
         Command::Keys(command) => (command.run(), command.json()),
         Command::Decisions(command) => (command.run(), command.common.json),
@@ -224,10 +241,8 @@ pub fn main() -> ExitCode {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     #[test]
     fn the_command_line_is_consistent() {
-        super::Cli::command().debug_assert();
+        super::command().debug_assert();
     }
 }

@@ -1,5 +1,6 @@
 //! Puts the parts together, runs them, and ends them in order. The only place that knows all parts.
 
+pub mod backup;
 mod bridge;
 mod caps;
 mod descriptors;

@@ -13,6 +13,8 @@ pub enum Subject {
     LockFile,
     /// The database, and what lies beside it.
     Database,
+    /// A copy of it.
+    Backup,
     /// The server's keys.
     KeyFile,
     /// The private key of a client certificate.
@@ -46,6 +48,7 @@ impl Subject {
             Self::PrivateCopies => "the folder for private copies",
             Self::LockFile => "the lock file",
             Self::Database => "the database",
+            Self::Backup => "the backup",
             Self::KeyFile => "the key file",
             Self::ClientKey => "the private key",
             Self::ClientCertificate => "the client certificate",

@@ -5,6 +5,7 @@ mod announced;
 mod attempt;
 mod audit;
 mod backend;
+mod backup;
 mod bulk;
 mod counter;
 mod guard;
@@ -28,6 +29,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+pub use backup::{BackupError, Contents, Taken};
 pub use open::OpenError;
 use rusqlite::Connection;
 use tokio::time::Instant;

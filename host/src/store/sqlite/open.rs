@@ -20,7 +20,7 @@ pub(super) const MIGRATIONS: [(i64, &str); 2] = [
 ];
 
 /// The schema version that this program writes.
-const NEWEST: i64 = MIGRATIONS[MIGRATIONS.len() - 1].0;
+pub(super) const NEWEST: i64 = MIGRATIONS[MIGRATIONS.len() - 1].0;
 
 /// Marks a file as ours: "pver" in ASCII, in SQLite's `application_id`.
 const APPLICATION_ID: i64 = 0x7076_6572;
@@ -85,7 +85,7 @@ pub enum OpenError {
     /// Copied without its log.
     #[error(
         "the database {path} is empty, for it was copied while it was in use, without its log {path}-wal; copy both while \
-         phone-verify is stopped, or with: sqlite3 {path} \".backup COPY\""
+         phone-verify is stopped, or with: phone-verify backup COPY"
     )]
     WithoutLog {
         /// The file.
@@ -128,7 +128,7 @@ pub(super) const CLOSE: &str =
 const MAKING: Duration = Duration::from_secs(2);
 
 /// What `SQLite` keeps beside a database: its log, the index of it, and the log that it has before the first of these.
-const COMPANIONS: [&str; 3] = ["-wal", "-shm", "-journal"];
+pub(super) const COMPANIONS: [&str; 3] = ["-wal", "-shm", "-journal"];
 
 /// Judges the file and what lies beside it. Returns where it is, links followed, and whether it is there.
 pub(super) fn judge_files(path: &Path) -> Result<(PathBuf, bool), OpenError> {
@@ -146,7 +146,7 @@ pub(super) fn judge_files(path: &Path) -> Result<(PathBuf, bool), OpenError> {
     Ok((file, is_there))
 }
 
-fn beside(file: &Path, companion: &str) -> PathBuf {
+pub(super) fn beside(file: &Path, companion: &str) -> PathBuf {
     let mut name = file.as_os_str().to_owned();
     name.push(companion);
     name.into()
@@ -225,7 +225,7 @@ pub(super) fn look(path: &Path, keyring: &Keyring) -> Result<(), OpenError> {
     };
     // In use, or left by a process that died, it has its log beside it. If it lacks it, one would be made to read it, unless
     // it is said that nobody changes it.
-    let lacks_log = !beside(&file, "-wal").exists() && header_says_it_has_a_log(path)?;
+    let lacks_log = !beside(&file, "-wal").exists() && header_says_it_has_a_log(path, Subject::Database)?;
     let immutable = if lacks_log { "&immutable=1" } else { "" };
     let name = name.replace('%', "%25").replace('?', "%3f").replace('#', "%23");
     let flags =
@@ -242,14 +242,14 @@ pub(super) fn look(path: &Path, keyring: &Keyring) -> Result<(), OpenError> {
 
 /// The same without making a log, as to ask the engine would. Only of a file that nobody has open: to close a file once more
 /// is to give up the locks on it.
-fn header_says_it_has_a_log(path: &Path) -> Result<bool, OpenError> {
+pub(super) fn header_says_it_has_a_log(path: &Path, subject: Subject) -> Result<bool, Fault> {
     use std::io::Read;
 
     /// Where the header has the version that is needed to write the file, and to read it.
     const VERSIONS: std::ops::Range<usize> = 18..20;
     const WITH_LOG: u8 = 2;
     let mut header = [0; VERSIONS.end];
-    let mut file = files::open(path, Subject::Database)?;
+    let mut file = files::open(path, subject)?;
     Ok(file.read_exact(&mut header).is_ok() && header[VERSIONS].contains(&WITH_LOG))
 }
 
@@ -298,7 +298,18 @@ fn judge(connection: &Connection, path: &Path, keyring: &Keyring) -> Result<(), 
 }
 
 fn unusable(path: &Path, error: &rusqlite::Error) -> OpenError {
-    let (hint, may_pass) = match error.sqlite_error_code() {
+    let (hint, may_pass) = cure(error);
+    OpenError::Unusable {
+        path: path.display().to_string(),
+        cause: error.to_string(),
+        hint,
+        may_pass,
+    }
+}
+
+/// What to do about an error, and whether it may pass by itself.
+pub(super) fn cure(error: &rusqlite::Error) -> (&'static str, bool) {
+    match error.sqlite_error_code() {
         Some(ErrorCode::NotADatabase) => ("name another file in [store] url", false),
         Some(ErrorCode::DatabaseCorrupt) => ("it is damaged: bring back a copy of it", false),
         Some(ErrorCode::ReadOnly) => ("give this user the right to write it and its folder", false),
@@ -312,12 +323,6 @@ fn unusable(path: &Path, error: &rusqlite::Error) -> OpenError {
         Some(ErrorCode::SystemIoFailure) => ("look into the kernel's log for what ails its disk", true),
         Some(ErrorCode::OutOfMemory) => ("give it more memory", true),
         _ => (CHECK_FOLDER, true),
-    };
-    OpenError::Unusable {
-        path: path.display().to_string(),
-        cause: error.to_string(),
-        hint,
-        may_pass,
     }
 }
 
@@ -338,7 +343,7 @@ fn is_of_locking(error: &rusqlite::Error) -> bool {
 }
 
 /// Whether anything in it can be read with these keys.
-fn is_written_with(connection: &Connection, keyring: &Keyring) -> rusqlite::Result<bool> {
+pub(super) fn is_written_with(connection: &Connection, keyring: &Keyring) -> rusqlite::Result<bool> {
     let known: Vec<u32> = connection
         .prepare("SELECT id FROM key")?
         .query_map([], |row| row.get(0))?
@@ -387,7 +392,7 @@ pub(super) fn is_busy(error: &rusqlite::Error) -> bool {
 }
 
 /// Others on the machine have no business in the file; `SQLite` gives its companions the same mode.
-fn make_private(path: &Path) {
+pub(super) fn make_private(path: &Path) {
     #[cfg(unix)]
     {
         use std::os::unix::fs::OpenOptionsExt;
@@ -401,15 +406,17 @@ fn make_private(path: &Path) {
 }
 
 /// What is in a file.
-enum Schema {
+pub(super) enum Schema {
+    /// Nothing.
     None,
     /// Of this version.
     Ours(i64),
+    /// Another program's.
     Foreign,
 }
 
 impl Schema {
-    fn of(connection: &Connection) -> rusqlite::Result<Self> {
+    pub(super) fn of(connection: &Connection) -> rusqlite::Result<Self> {
         // One statement, so that another process which is making the schema shows all of it or nothing.
         let (application_id, version, tables): (i64, i64, i64) = connection.query_row(
             "SELECT (SELECT application_id FROM pragma_application_id),
@@ -568,7 +575,10 @@ mod tests {
         assert!(matches!(refusal, OpenError::WithoutLog { .. }), "{refusal}");
         let looked = look(&copy, &ours).expect_err("refused");
         assert_eq!(looked.to_string(), refusal.to_string());
-        assert!(refusal.to_string().contains(".backup COPY"), "{refusal}");
+        assert!(
+            refusal.to_string().contains("phone-verify backup COPY"),
+            "{refusal}"
+        );
         // Closed in order, one file is all there is.
         in_use.execute_batch(CLOSE).unwrap();
         drop(in_use);

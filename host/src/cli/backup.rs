@@ -1,0 +1,116 @@
+//! `phone-verify backup` and `restore`: a consistent copy of the database with its keys, and the way back.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::json;
+
+use super::{Common, output::Failure, whoami};
+use crate::{
+    clock::Clock,
+    daemon::{self, backup},
+    entropy::Entropy,
+    settings::Settings,
+    store::Deed,
+};
+
+#[derive(Args)]
+pub(super) struct Backup {
+    /// Where to: a file that is not there yet. The keys go beside it, to the same name with .key added
+    file: PathBuf,
+    #[command(flatten)]
+    pub(super) common: Common,
+}
+
+#[derive(Args)]
+pub(super) struct Restore {
+    /// The file that phone-verify backup wrote, with its keys beside it
+    file: PathBuf,
+    #[command(flatten)]
+    pub(super) common: Common,
+}
+
+/// Records what was done, in the database that is there now.
+fn record(settings: &Settings, action: &str, subject: String, clock: &Clock) -> Result<(), String> {
+    let (store, _) =
+        daemon::open_store(settings, clock, &Entropy::system()).map_err(|problem| problem.sentence)?;
+    let deed = Deed {
+        at: clock.now(),
+        actor: whoami(),
+        action: action.to_owned(),
+        subject,
+    };
+    super::runtime()
+        .map_err(|failure| failure.problems().collect::<Vec<_>>().join("; "))?
+        .block_on(store.record_deed(deed))
+        .map_err(|error| error.to_string())
+}
+
+impl Backup {
+    pub(super) fn run(&self) -> Result<(), Failure> {
+        let settings = self.common.load()?;
+        let clock = Clock::system();
+        let file = self.file.display();
+        let made = backup::back_up(&settings, &self.file, &clock, &Entropy::system())
+            .map_err(|problem| Failure::of([problem]))?;
+        // After the copy, so that one can be made of a database whose disk is full.
+        record(&settings, "backup", format!("to {file}"), &clock).map_err(|problem| {
+            Failure::failed(format!(
+                "the backup {file} is whole, but could not be recorded in the audit log: {problem}"
+            ))
+        })?;
+        let result = json!({
+            "file": self.file,
+            "keys": made.keys,
+            "bytes": made.bytes,
+            "schema": made.contents.schema,
+            "verifications": made.contents.verifications,
+        });
+        self.common.output().result(&result, || {
+            let keys = match &made.keys {
+                Some(keys) => format!(
+                    "its keys are in {}: whoever has both files can read what is in them",
+                    keys.display()
+                ),
+                None => "its keys are in [store] keys of the settings, and not in it".to_owned(),
+            };
+            format!(
+                "{file}: {} bytes, {} verifications, checked\n{keys}",
+                made.bytes, made.contents.verifications
+            )
+        })
+    }
+}
+
+impl Restore {
+    pub(super) fn run(&self) -> Result<(), Failure> {
+        let settings = self.common.load()?;
+        let clock = Clock::system();
+        let file = self.file.display();
+        let restored = backup::restore(&settings, &self.file, &clock, &Entropy::system())
+            .map_err(|problem| Failure::of([problem]))?;
+        record(&settings, "restore", format!("from {file}"), &clock).map_err(|problem| {
+            Failure::failed(format!(
+                "{file} is restored, but that could not be recorded in the audit log: {problem}"
+            ))
+        })?;
+        let database = &settings.store.database;
+        let result = json!({
+            "database": database,
+            "before": restored.before,
+            "schema": restored.contents.schema,
+            "verifications": restored.contents.verifications,
+        });
+        self.common.output().result(&result, || {
+            let before = match &restored.before {
+                Some(before) => format!("what was there is kept as {}", before.display()),
+                None => "nothing was there before".to_owned(),
+            };
+            format!(
+                "{} is restored: {} verifications\n{before}",
+                database.display(),
+                restored.contents.verifications
+            )
+        })
+    }
+}
