@@ -11,6 +11,8 @@ mod authors;
 mod backups;
 mod bad_input;
 mod canaries;
+#[cfg(unix)]
+mod clients;
 mod commands;
 mod connections;
 mod custom_backend;

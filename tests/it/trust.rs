@@ -55,7 +55,8 @@ fn a_library_is_recorded_on_first_use_and_another_version_needs_a_word() {
         refused.stderr.trim(),
         format!(
             "error: P401: {file} has changed: version {version} with the sha256 {second} lies there, and version {version} \
-             with {first} is trusted; if the change is yours, run: phone-verify plugin trust noop"
+             with {first} is trusted; if the change is yours, run: phone-verify plugin trust noop; until then a start goes on \
+             with version {version} with the sha256 {first}, which served before"
         )
     );
     assert_eq!(refused.code, Some(2));

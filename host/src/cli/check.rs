@@ -29,7 +29,16 @@ impl Check {
         let runtime = super::runtime()?;
         let _inside = runtime.enter();
         let mut problems = Vec::new();
-        let backend = daemon::load_backend(&settings, &loader).map_err(|refusals| {
+        let backend = daemon::load_backend(&settings, &loader).map_err(|mut refusals| {
+            if let Some(refusal) = refusals.last_mut()
+                && let Some(before) = daemon::version_before(&settings, &loader)
+            {
+                refusal.sentence += &format!(
+                    "; until then a start goes on with version {} with the sha256 {}, which served before",
+                    before.library_version(),
+                    before.library_sha256()
+                );
+            }
             problems.extend(refusals.into_iter().map(Problem::from));
         });
         let drop_in = settings.server.drop_in_endpoints;

@@ -218,6 +218,15 @@ pub fn load_backend(settings: &Settings, loader: &Loader) -> Result<Backend, Vec
     loader.load(&backend_name(settings)?, &settings.phone_verification.options)
 }
 
+/// What a start goes on with where the backend in the plugin directory is refused, if a version that served before can be
+/// used.
+pub fn version_before(settings: &Settings, loader: &Loader) -> Option<Backend> {
+    match choose_backend(settings, loader, None).ok()?.next {
+        Next::Take(backend) => Some(*backend),
+        Next::Keep => None,
+    }
+}
+
 /// Why the backend in the plugin directory could not be used, with private copies that are gone at once.
 fn refusals(settings: &Settings, clock: &Clock, entropy: &Entropy) -> Vec<Problem> {
     let Ok(copies) = tempfile::tempdir() else {

@@ -52,8 +52,10 @@ pub struct ClientAddress(Client);
 
 #[derive(Clone, Copy, Debug)]
 enum Client {
-    /// `own` is where the packets come from; `counted` is what limits count.
+    /// `exact` is where the packets come from, `own` the network that a host has to choose from; `counted` is what limits
+    /// count.
     Network {
+        exact: IpAddr,
         own: IpNet,
         counted: IpNet,
     },
@@ -74,7 +76,7 @@ pub struct Requester {
 pub enum ClientAddresses {
     /// The network around the address, with too many in it to know who it was: `203.0.113.0/24`, `2001:db8:7::/48`.
     Masked,
-    /// As precise as limits know it: `203.0.113.7`, `2001:db8:7:1::/64`.
+    /// As it is: `203.0.113.7`, `2001:db8:7:1::9`.
     Full,
     /// Not at all.
     None,
@@ -85,10 +87,14 @@ impl From<IpAddr> for ClientAddress {
         let address = address.to_canonical();
         let own = IpNet::new_assert(address, if address.is_ipv4() { 32 } else { 64 }).trunc();
         let counted = match address {
-            IpAddr::V6(address) => counted(address).unwrap_or(own),
+            IpAddr::V6(v6) => counted(v6).unwrap_or(own),
             IpAddr::V4(_) => own,
         };
-        Self(Client::Network { own, counted })
+        Self(Client::Network {
+            exact: address,
+            own,
+            counted,
+        })
     }
 }
 
@@ -102,16 +108,16 @@ impl From<Peer> for ClientAddress {
 }
 
 impl ClientAddress {
-    /// As the log shows it: what limits count, for the IPv4 address of a host may be within its IPv6 address.
+    /// As the log shows it. The network around what limits count: the IPv4 address of a host may be within its IPv6 address.
     pub fn shown(self, how: ClientAddresses) -> Option<String> {
         let around = |net: IpNet, length| IpNet::new_assert(net.addr(), length).trunc().to_string();
-        match (how, self.counted()) {
+        match (how, self.0) {
             (ClientAddresses::None, _) => None,
-            (_, None) => Some(self.to_string()),
-            (ClientAddresses::Masked, Some(net @ IpNet::V4(_))) => Some(around(net, 24)),
-            (ClientAddresses::Masked, Some(net @ IpNet::V6(_))) => Some(around(net, 48)),
-            (ClientAddresses::Full, Some(IpNet::V4(net))) => Some(net.addr().to_string()),
-            (ClientAddresses::Full, Some(IpNet::V6(net))) => Some(net.to_string()),
+            (_, Client::UnixSocket) => Some(self.to_string()),
+            (ClientAddresses::Full, Client::Network { exact, .. }) => Some(exact.to_string()),
+            (ClientAddresses::Masked, Client::Network { counted, .. }) => {
+                Some(around(counted, if counted.addr().is_ipv4() { 24 } else { 48 }))
+            }
         }
     }
 
@@ -398,7 +404,9 @@ mod tests {
         for (address, full, masked) in [
             ("203.0.113.7", "203.0.113.7", "203.0.113.0/24"),
             ("::ffff:203.0.113.7", "203.0.113.7", "203.0.113.0/24"),
-            ("2001:db8:7:1::9", "2001:db8:7:1::/64", "2001:db8:7::/48"),
+            ("2001:db8:7:1::9", "2001:db8:7:1::9", "2001:db8:7::/48"),
+            // By 6to4, that of 192.0.2.1.
+            ("2002:c000:201::9", "2002:c000:201::9", "192.0.2.0/24"),
         ] {
             let address = ClientAddress::from(address.parse::<IpAddr>().unwrap());
             assert_eq!(address.shown(ClientAddresses::Full).unwrap(), full);
