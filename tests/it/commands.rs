@@ -232,17 +232,7 @@ fn old_records_are_counted_and_then_deleted() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_demo_needs_nothing_but_itself() {
     let site = Site::new();
-    // As it is installed: the libraries in a folder beside the program.
-    let program = site.path("phone-verify");
-    let built = phone_verify_tests::artifacts::program();
-    if std::fs::hard_link(&built, &program).is_err() {
-        std::fs::copy(&built, &program).unwrap();
-    }
-    let mut command = std::process::Command::new(&program);
-    command
-        .args(["serve", "--demo", "--listen", "127.0.0.1:0"])
-        .current_dir("/");
-    let daemon = phone_verify_tests::daemon::Daemon::start(&mut command);
+    let daemon = site.serve_demo();
     let registered = daemon.register(NUMBER).await;
     assert_eq!(registered.status, 200, "{registered:?}\n{}", daemon.log());
     let checked = daemon

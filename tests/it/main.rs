@@ -16,6 +16,7 @@ mod clients;
 mod commands;
 mod connections;
 mod custom_backend;
+mod demo;
 mod drop_in;
 mod every_answer;
 mod files;

@@ -1,6 +1,7 @@
 //! The harness of the end-to-end tests: what they build, and stand-ins for what phone-verify talks to.
 
 pub mod artifacts;
+pub mod browser;
 pub mod client;
 pub mod connection;
 pub mod daemon;

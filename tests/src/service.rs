@@ -171,6 +171,7 @@ impl Service {
             // Of its own: an id of a request changes no code.
             entropy: Entropy::seeded(0),
             client_addresses: ClientAddresses::Masked,
+            demo: None,
         };
         Self {
             router: router(Arc::new(app)),

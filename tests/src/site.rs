@@ -224,6 +224,23 @@ impl Site {
         Daemon::start(&mut self.command(&["serve"]))
     }
 
+    /// Starts a demo, as it is installed: the libraries in a folder beside the program, and no settings.
+    ///
+    /// # Panics
+    /// When the program cannot be put there, or does not start.
+    pub fn serve_demo(&self) -> Daemon {
+        let program = self.path("phone-verify");
+        let built = artifacts::program();
+        if fs::hard_link(&built, &program).is_err() {
+            fs::copy(&built, &program).expect("the program can be copied");
+        }
+        let mut command = Command::new(program);
+        command
+            .args(["serve", "--demo", "--listen", "127.0.0.1:0"])
+            .current_dir("/");
+        Daemon::start(&mut command)
+    }
+
     /// The folder.
     pub fn folder(&self) -> &Path {
         self.folder.path()

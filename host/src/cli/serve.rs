@@ -1,6 +1,6 @@
 //! `phone-verify serve`: the daemon.
 
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use clap::Args;
 
@@ -9,7 +9,7 @@ use crate::{
     backends::{self, Isolation, LibraryIsolation},
     daemon,
     http::{Listener, Passed},
-    model::Listen,
+    model::{Limit, Listen},
     own_process::image,
     settings::{Keys, Settings, whole},
     telemetry,
@@ -18,6 +18,9 @@ use crate::{
 
 /// What is still under way when all is drained gets so long.
 const UNENDED_WORK: Duration = Duration::from_secs(1);
+
+/// The one limit of a demo, so that there is one to be seen: how soon a number gets another SMS.
+const DEMO_COOLDOWN: Duration = Duration::from_secs(15);
 
 #[derive(Args)]
 pub(super) struct Serve {
@@ -74,9 +77,16 @@ impl Serve {
         };
         telemetry::follow_prints(backends::clean_printed);
         let runtime = runtime()?;
-        let ran = runtime.block_on(daemon::run(settings, passed, &places, reread, |listeners| {
-            announce(listeners, demo);
-        }));
+        let ran = runtime.block_on(daemon::run(
+            settings,
+            passed,
+            &places,
+            reread,
+            demo,
+            |listeners| {
+                announce(listeners, demo);
+            },
+        ));
         // A thread that is in a library may never come back.
         runtime.shutdown_timeout(UNENDED_WORK);
         drop(demo_folder);
@@ -101,20 +111,35 @@ fn announce(listeners: &[Listener], demo: bool) {
     }
     if let Some(listener) = listeners.first().filter(|_| demo) {
         let request = listener.curl_target("/api/phone/register");
+        let seconds = DEMO_COOLDOWN.as_secs();
+        let page = match listener.page() {
+            Some(page) => format!("Open {page} in a browser, or try:"),
+            None => "Try:".to_owned(),
+        };
         text.push_str(&format!(
-            "\nThis is a demo: each SMS is printed here, nothing is limited, and nothing is kept. Try:\n\n  \
+            "\nThis is a demo: each SMS is printed here, and nothing is kept. The one limit is that a number gets another SMS \
+             after {seconds} seconds.\n{page}\n\n  \
              curl -s {request} -H 'content-type: application/json' \\\n       \
              -d '{{\"phone_number\": \"+13478379634\"}}'\n\n"
         ));
+        for open in listeners.iter().filter(|listener| !listener.is_local()) {
+            text.push_str(&format!(
+                "Everybody who reaches {open} can read each SMS there.\n\n"
+            ));
+        }
     }
     telemetry::announce(text);
 }
 
-/// The defaults without limits, for no SMS leaves this machine; on a database that ends with the process, and the libraries that came with the program.
+/// The defaults with one limit, for no SMS leaves this machine; on a database that ends with the process, and with the
+/// libraries that came with the program.
 fn demo() -> Result<(Settings, tempfile::TempDir), Failure> {
     let mut settings = Settings::defaults();
     telemetry::start(&settings.log);
-    settings.limits = RateLimits::default();
+    settings.limits = RateLimits {
+        number: Arc::from([Limit::new("resend_cooldown", 1, DEMO_COOLDOWN)]),
+        ..RateLimits::default()
+    };
     settings.guard = Guard::default();
     let folder = tempfile::Builder::new()
         .prefix("phone-verify-demo-")

@@ -14,6 +14,7 @@ use crate::{
     clock::UnixMillis,
     dispatch::{Sender, Settled},
     entropy::Entropy,
+    http::DemoPhone,
     model::{
         CodeFormat, FailureClass, Locale, Messages, Outcome, PhoneNumber, SecurityCode, SendFailure,
         TestNumbers, Verdict, VerificationId,
@@ -30,6 +31,8 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(30);
 pub(super) struct Bridge {
     current: ArcSwap<InUse>,
     time_limit: Duration,
+    /// Shown each SMS that the backend took, in a demo.
+    demo: Option<Arc<DemoPhone>>,
 }
 
 /// A backend, with what its overrides can fall back on.
@@ -115,10 +118,11 @@ struct InCall {
 }
 
 impl Bridge {
-    pub(super) fn new(in_use: InUse, time_limit: Duration) -> Self {
+    pub(super) fn new(in_use: InUse, time_limit: Duration, demo: Option<Arc<DemoPhone>>) -> Self {
         Self {
             current: ArcSwap::from_pointee(in_use),
             time_limit,
+            demo,
         }
     }
 
@@ -184,9 +188,15 @@ impl Sender for Bridge {
             time_limit,
             None,
         );
-        let outcome = current.backend().send_sms(&message.number, &message.text, call);
+        let outcome = current
+            .backend()
+            .send_sms(&message.number, &message.text, call)
+            .await;
+        if let Some(demo) = self.demo.as_ref().filter(|_| outcome.is_ok()) {
+            demo.receive(&message.number, &message.text);
+        }
         Tried {
-            outcome: outcome.await,
+            outcome,
             backend: Arc::clone(&current.in_use.name),
         }
     }

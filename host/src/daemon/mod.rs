@@ -23,7 +23,7 @@ use crate::{
     dispatch::{Breaker, Dispatcher, Limits, Sender},
     entropy::Entropy,
     files::{Fault, folder_of},
-    http::{Loaded, Unbound},
+    http::{DemoPhone, Loaded, Unbound},
     metrics::Metrics,
     settings::{Keys, Settings},
     store::{
@@ -305,6 +305,11 @@ impl Service {
     /// Loads the backend, opens the database, and starts to dispatch. The error holds every problem found.
     /// Call it inside a tokio runtime.
     pub fn start(settings: &Settings) -> Result<Self, Vec<Problem>> {
+        Self::start_with(settings, None)
+    }
+
+    /// The same; `demo` is shown each SMS that the backend took.
+    fn start_with(settings: &Settings, demo: Option<Arc<DemoPhone>>) -> Result<Self, Vec<Problem>> {
         let (clock, entropy) = (Clock::system(), Entropy::system());
         let missing = missing_folders(settings);
         if !missing.is_empty() {
@@ -330,7 +335,7 @@ impl Service {
         let serving = Serving::of(&backend, chosen.refusals);
         let limits = settings.dispatch.limits;
         let in_use = InUse::new(*backend, base(settings, &entropy));
-        let bridge = Arc::new(Bridge::new(in_use, limits.send_timeout));
+        let bridge = Arc::new(Bridge::new(in_use, limits.send_timeout, demo));
         let (orders, to_dispatch) = mpsc::channel(settings.dispatch.queue_length);
         let breaker = Arc::new(Breaker::new(clock.clone()));
         let dispatcher = Dispatcher::start(

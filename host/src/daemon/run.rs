@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    http::{self, App, Bounds, Connections, Generation, Listener, Live, Passed},
+    http::{self, App, Bounds, Connections, DemoPhone, Generation, Listener, Live, Passed},
     model::Listen,
     settings::{Problem as SettingsProblem, Server, Settings},
     store::StoreError,
@@ -43,20 +43,22 @@ impl RunError {
 /// Reads the settings again.
 pub type Reread = Box<dyn Fn() -> Result<Settings, Vec<SettingsProblem>> + Send + Sync>;
 
-/// Serves at the sockets that were passed, or else at `places`, until a signal says to stop. `ready` hears where once requests
-/// are answered.
+/// Serves at the sockets that were passed, or else at `places`, until a signal says to stop. `is_demo`: with a page on which
+/// each SMS is shown. `ready` hears where once requests are answered.
 pub async fn run(
     settings: Settings,
     passed: Passed,
     places: &[Listen],
     reread: Option<Reread>,
+    is_demo: bool,
     ready: impl FnOnce(&[Listener]),
 ) -> Result<(), RunError> {
     let (stop, hangups) = signals();
     let max_descriptors = descriptors::raise_limit();
     let manager = Arc::new(ServiceManager::of_environment());
     let listeners = listen(passed, places, &settings).await?;
-    let service = Service::start(&settings).map_err(RunError::Start)?;
+    let demo = is_demo.then(|| Arc::new(DemoPhone::new(stop.clone())));
+    let service = Service::start_with(&settings, demo.clone()).map_err(RunError::Start)?;
     // Whatever it says is said again, and at once.
     let _ = service.store.review_keys(service.clock.now()).await;
     let settings = Arc::new(settings);
@@ -84,6 +86,7 @@ pub async fn run(
         started_at: service.clock.now(),
         entropy: service.entropy.clone(),
         client_addresses: settings.log.client_addresses,
+        demo,
     });
     let open_to_all: Vec<String> = listeners
         .iter()

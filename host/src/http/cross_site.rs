@@ -68,6 +68,21 @@ fn preflight() -> Response {
     (StatusCode::NO_CONTENT, headers).into_response()
 }
 
+/// For what only this server's own pages may read, whoever connects: a name that may be another's is refused also from other
+/// machines, and so is a request that a page of another site makes, though the browser would keep the answer from it.
+pub(super) async fn own_pages_only(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let host = host(&request);
+    let refusal = if host.as_deref().is_some_and(|host| !is_own_name(&app, host)) {
+        Some(ApiError::ForeignHost)
+    } else {
+        is_of_another_site(&app, request.headers(), host.as_deref()).then_some(ApiError::CrossSite)
+    };
+    match refusal {
+        Some(refusal) => refusal.told_at(request.uri().path()),
+        None => next.run(request).await,
+    }
+}
+
 /// Why a request is not served; `is_allowed`: the settings name its origin.
 fn refusal(app: &App, request: &Request, is_allowed: bool) -> Option<ApiError> {
     let host = host(request);

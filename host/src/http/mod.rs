@@ -35,7 +35,8 @@ use utoipa_axum::{
 use keys::Need;
 pub use listener::{Listener, Passed, Unbound, bind, look};
 pub use live::{Generation, Live, Loaded};
-use routes::{healthz, metrics, phone_register, phone_verify, readyz, v1};
+pub use routes::demo::DemoPhone;
+use routes::{demo, healthz, metrics, phone_register, phone_verify, readyz, v1};
 pub use serve::{Bounds, ConnectionCounts, Connections, serve};
 
 use crate::{
@@ -79,14 +80,20 @@ pub struct App {
     pub entropy: Entropy,
     /// How the access log shows who made a request.
     pub client_addresses: ClientAddresses,
+    /// What the page of `serve --demo` shows; `None`: this is no demo, and there is no page.
+    pub demo: Option<Arc<DemoPhone>>,
 }
 
 /// The service, from the outermost layer to the routes.
 pub fn router(app: Arc<App>) -> Router {
     let log = from_fn_with_state(Arc::clone(&app), access::log);
     let (routes, description) = routes(&app).split_for_parts();
+    let routes = routes.route("/openapi.json", openapi::answer(&description));
+    let routes = match &app.demo {
+        Some(phone) => routes.merge(demo::routes(&app, phone)),
+        None => routes,
+    };
     let routes = routes
-        .route("/openapi.json", openapi::answer(&description))
         .fallback(routes::not_found)
         .method_not_allowed_fallback(routes::method_not_allowed)
         .layer(from_fn_with_state(Arc::clone(&app), cross_site::guard))

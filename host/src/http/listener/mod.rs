@@ -9,7 +9,11 @@ mod tcp;
 #[cfg(unix)]
 mod unix;
 
-use std::{io, net::SocketAddr, path::Path};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    path::Path,
+};
 
 use tokio::net::{TcpListener, TcpStream};
 
@@ -168,6 +172,23 @@ impl Listener {
             #[cfg(unix)]
             (Socket::Unix(socket), Listen::Unix(path)) => socket.path() == path,
             _ => false,
+        }
+    }
+
+    /// The address that a person opens in a browser; `None`: no browser can.
+    pub fn page(&self) -> Option<String> {
+        match &self.0 {
+            Socket::Tcp { address, .. } => {
+                let host = match address.ip() {
+                    // All addresses of this machine.
+                    ip if ip.is_unspecified() => "localhost".to_owned(),
+                    IpAddr::V4(ip) => ip.to_string(),
+                    IpAddr::V6(ip) => format!("[{ip}]"),
+                };
+                Some(format!("http://{host}:{}/", address.port()))
+            }
+            #[cfg(unix)]
+            Socket::Unix(_) => None,
         }
     }
 

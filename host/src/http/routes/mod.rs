@@ -1,5 +1,6 @@
 //! One file a route, named as its URL.
 
+pub(super) mod demo;
 pub(super) mod healthz;
 pub(super) mod metrics;
 pub(super) mod phone_register;

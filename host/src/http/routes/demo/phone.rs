@@ -1,0 +1,132 @@
+//! The phone of the demo: the SMS that the daemon sent, in the order in which they were sent.
+//!
+//! Invariant: it holds at most [`MAX_MESSAGES`], and prints none of them: they have codes and whole numbers in them.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use futures_util::{Stream, stream};
+use serde_json::json;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::model::PhoneNumber;
+
+/// Older ones leave for newer ones.
+const MAX_MESSAGES: usize = 20;
+
+/// What was sent to any number since the start.
+pub struct DemoPhone {
+    messages: Mutex<VecDeque<Arc<Sms>>>,
+    /// How many arrived.
+    arrived: watch::Sender<u64>,
+    /// When it is cancelled, everybody who follows has seen enough.
+    stop: CancellationToken,
+}
+
+/// One SMS.
+pub(super) struct Sms {
+    /// Counted from 1.
+    place: u64,
+    number: PhoneNumber,
+    text: String,
+}
+
+impl Sms {
+    /// `{"number": "+13478379634", "text": "…"}`.
+    pub(super) fn to_json(&self) -> String {
+        json!({ "number": self.number.e164(), "text": self.text }).to_string()
+    }
+}
+
+impl DemoPhone {
+    /// Without an SMS. `stop`: ends what [`Self::follow`] gives, so that the daemon can end.
+    pub fn new(stop: CancellationToken) -> Self {
+        Self {
+            messages: Mutex::default(),
+            arrived: watch::Sender::new(0),
+            stop,
+        }
+    }
+
+    /// An SMS arrives.
+    pub fn receive(&self, number: &PhoneNumber, text: &str) {
+        let mut messages = self.messages.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = *self.arrived.borrow() + 1;
+        messages.push_back(Arc::new(Sms {
+            place,
+            number: number.clone(),
+            text: text.to_owned(),
+        }));
+        if messages.len() > MAX_MESSAGES {
+            messages.pop_front();
+        }
+        // Under the lock, so that the places are in order.
+        self.arrived.send_replace(place);
+    }
+
+    /// The SMS that are there, then each one as it arrives, until the daemon is to stop.
+    pub(super) fn follow(self: Arc<Self>) -> impl Stream<Item = Arc<Sms>> {
+        let arrivals = self.arrived.subscribe();
+        stream::unfold((self, arrivals, 0), |(phone, mut arrivals, seen)| async move {
+            loop {
+                arrivals.mark_unchanged();
+                if let Some(sms) = phone.after(seen) {
+                    let seen = sms.place;
+                    return Some((sms, (phone, arrivals, seen)));
+                }
+                tokio::select! {
+                    () = phone.stop.cancelled() => return None,
+                    changed = arrivals.changed() => changed.ok()?,
+                }
+            }
+        })
+    }
+
+    /// The first SMS after that place which is still there.
+    fn after(&self, seen: u64) -> Option<Arc<Sms>> {
+        let messages = self.messages.lock().unwrap_or_else(PoisonError::into_inner);
+        messages.iter().find(|sms| sms.place > seen).cloned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::StreamExt;
+
+    use super::*;
+
+    fn number() -> PhoneNumber {
+        PhoneNumber::parse("+13478379634", None).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_page_sees_what_was_there_and_what_comes_until_the_daemon_stops() {
+        let stop = CancellationToken::new();
+        let phone = Arc::new(DemoPhone::new(stop.clone()));
+        phone.receive(&number(), "first");
+        let mut page = Box::pin(Arc::clone(&phone).follow());
+        assert_eq!(page.next().await.unwrap().text, "first");
+        let (next, ()) = tokio::join!(page.next(), async { phone.receive(&number(), "second") });
+        assert_eq!(
+            next.unwrap().to_json(),
+            r#"{"number":"+13478379634","text":"second"}"#
+        );
+        stop.cancel();
+        assert!(page.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_page_that_comes_late_sees_the_latest_ones() {
+        let phone = Arc::new(DemoPhone::new(CancellationToken::new()));
+        for place in 1..=MAX_MESSAGES + 5 {
+            phone.receive(&number(), &place.to_string());
+        }
+        let page = Arc::clone(&phone).follow().take(MAX_MESSAGES);
+        let texts: Vec<String> = page.map(|sms| sms.text.clone()).collect().await;
+        let expected: Vec<String> = (6..=MAX_MESSAGES + 5).map(|place| place.to_string()).collect();
+        assert_eq!(texts, expected);
+    }
+}
