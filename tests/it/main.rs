@@ -17,6 +17,7 @@ mod commands;
 mod connections;
 mod custom_backend;
 mod demo;
+mod documents;
 mod drop_in;
 mod every_answer;
 mod files;

@@ -3,7 +3,7 @@
 mod check;
 mod inspect;
 mod new;
-mod readme;
+mod tutorial;
 
 use std::{
     path::{Path, PathBuf},
