@@ -24,9 +24,16 @@ fn write(folder: &std::path::Path) -> io::Result<()> {
     let [man, completions] = ["man", "completions"].map(|name| folder.join(name));
     fs::create_dir_all(&man)?;
     fs::create_dir_all(&completions)?;
-    let mut command = phone_verify::cli::command();
+    let mut command = without_help(phone_verify::cli::command());
     for shell in [Shell::Bash, Shell::Fish, Shell::Zsh] {
         generate_to(shell, &mut command, "phone-verify", &completions)?;
     }
     clap_mangen::generate_to(command, &man)
+}
+
+/// Without `help` among the commands, whose every page would say what the others say.
+fn without_help(command: clap::Command) -> clap::Command {
+    command
+        .disable_help_subcommand(true)
+        .mut_subcommands(without_help)
 }
