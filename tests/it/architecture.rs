@@ -86,13 +86,17 @@ fn only_the_engine_names_the_database_driver() {
     );
 }
 
+/// Where foreign code is met: that of libraries, and the system's where no safe crate offers what is needed.
+const UNSAFE: [&str; 3] = [
+    "host/src/backends/load/",
+    "host/src/backends/worker/process/windows.rs",
+    "host/src/cli/service.rs",
+];
+
 #[test]
 fn only_the_loader_and_the_glue_are_unsafe() {
     let words = ["unsafe {", "unsafe fn", "unsafe impl", "unsafe extern"];
-    assert_eq!(
-        offenders("host/src", &words, &["host/src/backends/load/"]),
-        [""; 0]
-    );
+    assert_eq!(offenders("host/src", &words, &UNSAFE), [""; 0]);
     assert_eq!(
         offenders("plugin-api/src", &words, &["plugin-api/src/hidden"]),
         [""; 0]
@@ -102,10 +106,7 @@ fn only_the_loader_and_the_glue_are_unsafe() {
 
 #[test]
 fn every_unsafe_block_says_why_it_is_sound() {
-    for (name, source) in sources("host/src/backends")
-        .into_iter()
-        .chain(sources("plugin-api/src"))
-    {
+    for (name, source) in sources("host/src").into_iter().chain(sources("plugin-api/src")) {
         let lines: Vec<&str> = source.lines().collect();
         for (at, line) in lines
             .iter()

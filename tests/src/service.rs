@@ -141,6 +141,7 @@ impl Service {
                     sha256: "0".repeat(64),
                     isolation: "inline".into(),
                     sandbox: false,
+                    weakness: None,
                 },
                 notes: Vec::new(),
                 default_region: None,

@@ -101,6 +101,11 @@ impl Backend {
         )
     }
 
+    /// What the sandbox of its worker process cannot keep its library from on this system, in one sentence.
+    pub fn weakness(&self) -> Option<String> {
+        self.instance.weakness()
+    }
+
     /// Whether it is for tests and tutorials, by its manifest.
     pub fn is_sandbox(&self) -> bool {
         self.info.sandbox

@@ -11,7 +11,6 @@ use arc_swap::{ArcSwap, Guard};
 use phone_verify_plugin_abi::{BackendObj, RawError, kind};
 use zeroize::Zeroizing;
 
-#[cfg(unix)]
 use super::worker::{self, Supervisor};
 use super::{
     convert::raw_error,
@@ -29,7 +28,6 @@ pub(super) enum Opened {
     /// Here.
     Inline(Library),
     /// In the processes of this supervisor.
-    #[cfg(unix)]
     Worker(Arc<Supervisor>),
 }
 
@@ -102,7 +100,6 @@ impl Maker {
                     .ok_or_else(NotConstructed::too_slow)?
                     .map_err(NotConstructed::Refused)
             }
-            #[cfg(unix)]
             Opened::Worker(ref supervisor) => {
                 worker::create(supervisor, &self.export, &self.options_json, &self.services)
             }
@@ -145,8 +142,15 @@ impl Instance {
     pub(super) fn trouble(&self) -> Option<String> {
         match &self.maker.library {
             Opened::Inline(_) => None,
-            #[cfg(unix)]
             Opened::Worker(supervisor) => supervisor.trouble(),
+        }
+    }
+
+    /// What a sandbox cannot keep its library from on this system.
+    pub(super) fn weakness(&self) -> Option<String> {
+        match &self.maker.library {
+            Opened::Inline(_) => None,
+            Opened::Worker(supervisor) => supervisor.weakness(),
         }
     }
 

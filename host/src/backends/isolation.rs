@@ -104,7 +104,7 @@ impl IsolationRules {
             Isolation::Worker => Place::Worker,
             Isolation::Auto => {
                 let is_trusted = is_trusted || said.and_then(|said| said.sha256.as_deref()) == Some(sha256);
-                if is_trusted || is_bundled(path) || cfg!(not(unix)) {
+                if is_trusted || is_bundled(path) {
                     Place::Inline
                 } else {
                     Place::Worker

@@ -5,7 +5,7 @@
 //! settings fit) → `stage` (a private copy) → `load` (open it, check the ABI) → `instance` (construct) → [`Backend`]
 //! (call). `isolation` says whether it runs in this process or in one of its own (`worker`). `services` is what the library gets from the host; [`Loader`] puts it all together.
 //!
-//! Invariants: only `load` has unsafe code; nothing of a library runs before its file was judged; a library that
+//! Invariants: only `load`, and the start of a worker process on Windows, have unsafe code; nothing of a library runs before its file was judged; a library that
 //! panics, hangs or answers nonsense costs that call; and nothing that a library says is shown unmasked.
 
 mod backend;
@@ -27,7 +27,6 @@ mod stage;
 #[cfg(test)]
 mod testing;
 mod trust;
-#[cfg(unix)]
 pub(crate) mod worker;
 
 use std::{sync::Arc, time::Duration};

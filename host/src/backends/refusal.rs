@@ -175,7 +175,6 @@ pub mod code {
     ];
 
     /// The code of a refusal that a worker process told.
-    #[cfg(unix)]
     pub(in crate::backends) fn of_a_worker(told: &str) -> &'static str {
         [
             MISSING_DEPENDENCY,

@@ -35,12 +35,26 @@ pub(super) fn discard(directory: &Path, sha256: &str) {
     let _ = fs::remove_file(copy(directory, sha256));
 }
 
+/// Deletes the copies that no version needs any more, given the hashes of those that one does. Where a file cannot be deleted
+/// while it is open in a process, as on Windows, [`discard`] leaves it to the next start.
+pub(super) fn sweep(directory: &Path, needed: impl Fn(&str) -> bool) {
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        let path = entry.path();
+        let name = entry.file_name();
+        let hash = name.to_str().and_then(|name| name.strip_suffix(DLL_SUFFIX));
+        let is_hash = |hash: &&str| hash.len() == 64 && hash.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if hash.filter(is_hash).is_some_and(|hash| !needed(hash)) {
+            // Another process may have it open.
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
 /// A private copy, open, so that it can be made again whatever becomes of its name.
 #[derive(Debug)]
 pub(super) struct Staged {
     /// Absolute, links followed: the system's loader would search for a bare name in its own directories.
     pub(super) path: PathBuf,
-    #[cfg_attr(not(unix), allow(dead_code, reason = "no worker process is started from it"))]
     file: fs::File,
 }
 
@@ -130,10 +144,7 @@ fn is_ours_alone(_found: &fs::Metadata) -> bool {
 
 /// Before it is opened again: makes sure that what lies there is what was hashed, and makes it again out of its open file if
 /// it is gone or another.
-#[cfg(unix)]
 pub(super) fn restore(staged: &Staged) -> Result<(), Refusal> {
-    use std::os::unix::fs::FileExt;
-
     let path = staged.path.display();
     let not_staged = |why: String| {
         Refusal::new(
@@ -144,7 +155,7 @@ pub(super) fn restore(staged: &Staged) -> Result<(), Refusal> {
     let read = || {
         let length = usize::try_from(staged.file.metadata()?.len()).map_err(io::Error::other)?;
         let mut bytes = vec![0; length];
-        staged.file.read_exact_at(&mut bytes, 0)?;
+        read_from_start(&staged.file, &mut bytes)?;
         Ok::<_, io::Error>(bytes)
     };
     let bytes = read().map_err(|error| not_staged(error.to_string()))?;
@@ -159,6 +170,20 @@ pub(super) fn restore(staged: &Staged) -> Result<(), Refusal> {
         ));
     }
     stage(files::folder_of(&staged.path), &sha256(&bytes), &bytes).map(drop)
+}
+
+#[cfg(unix)]
+fn read_from_start(file: &fs::File, bytes: &mut [u8]) -> io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, bytes, 0)
+}
+
+#[cfg(not(unix))]
+fn read_from_start(file: &fs::File, bytes: &mut [u8]) -> io::Result<()> {
+    use std::io::{Read, Seek};
+
+    let mut file = file;
+    file.rewind()?;
+    file.read_exact(bytes)
 }
 
 #[cfg(unix)]
@@ -197,6 +222,17 @@ mod tests {
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o500);
         assert_eq!(fs::metadata(&directory).unwrap().mode() & 0o777, 0o700);
         assert_eq!(fs::read_dir(&directory).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_sweep_deletes_the_copies_that_no_version_needs_and_nothing_else() {
+        let home = tempfile::tempdir().unwrap();
+        let needed = staged(home.path()).path;
+        let other = stage(home.path(), &sha256(b"old"), b"old").unwrap().path;
+        let note = home.path().join("note.txt");
+        fs::write(&note, "").unwrap();
+        sweep(home.path(), |hash| hash == sha256(b"abc"));
+        assert!(needed.exists() && note.exists() && !other.exists());
     }
 
     #[test]

@@ -66,6 +66,7 @@ impl Check {
         let warnings: Vec<_> = told
             .chain(test_number_warnings(&settings))
             .chain(hidden)
+            .chain(backend.weakness())
             .collect();
         let result = json!({
             "ok": true,

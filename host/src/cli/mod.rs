@@ -16,6 +16,8 @@ mod plugin;
 mod register;
 mod send;
 mod serve;
+#[cfg(windows)]
+mod service;
 mod settings;
 mod verify;
 
@@ -24,10 +26,9 @@ use std::{num::NonZero, path::PathBuf, process::ExitCode, sync::OnceLock, time::
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 #[cfg(unix)]
-use crate::backends::worker;
-#[cfg(unix)]
 use crate::files;
 use crate::{
+    backends::worker,
     clock::Clock,
     daemon::Service,
     kit,
@@ -95,12 +96,17 @@ enum Command {
     Decisions(decisions::Decisions),
     /// Tools for the authors of backends
     Plugin(plugin::Plugin),
+    /// Run the daemon as a service of Windows
+    #[cfg(windows)]
+    Service(service::Service),
 }
 
 /// What every command takes.
 #[derive(Args)]
 struct Common {
-    /// The settings file; else that of `$PHONE_VERIFY_SETTINGS`, ./phone-verify.toml, /etc/phone-verify/phone-verify.toml
+    /// The settings file; else that of `$PHONE_VERIFY_SETTINGS`, ./phone-verify.toml,
+    #[cfg_attr(not(windows), doc = "/etc/phone-verify/phone-verify.toml")]
+    #[cfg_attr(windows, doc = r"%ProgramData%\phone-verify\phone-verify.toml")]
     #[arg(long, value_name = "FILE")]
     settings: Option<PathBuf>,
     /// Print the result as JSON
@@ -191,7 +197,6 @@ pub fn command() -> clap::Command {
 /// Reads the command line and runs the command.
 pub fn main() -> ExitCode {
     // Not among the commands, for it is not for people; and first, for it is to be quick.
-    #[cfg(unix)]
     if std::env::args_os()
         .nth(1)
         .is_some_and(|first| first == worker::COMMAND)
@@ -230,6 +235,8 @@ pub fn main() -> ExitCode {
         Command::Keys(command) => (command.run(), command.json()),
         Command::Decisions(command) => (command.run(), command.common.json),
         Command::Plugin(command) => (command.run(), command.json()),
+        #[cfg(windows)]
+        Command::Service(command) => (command.run(), false),
     };
     let code = match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -7,7 +7,7 @@ use clap::Args;
 use super::{Common, output::Failure, runtime};
 use crate::{
     backends::{self, Isolation, LibraryIsolation},
-    daemon,
+    daemon, files,
     http::{Listener, Passed},
     model::{Limit, Listen},
     own_process::image,
@@ -21,10 +21,14 @@ const UNENDED_WORK: Duration = Duration::from_secs(1);
 
 /// The one limit of a demo, so that there is one to be seen: how soon a number gets another SMS.
 const DEMO_COOLDOWN: Duration = Duration::from_secs(15);
+/// Of the folders of demos.
+const DEMO: &str = "phone-verify-demo-";
 
 #[derive(Args)]
 pub(super) struct Serve {
-    /// The settings file; else that of `$PHONE_VERIFY_SETTINGS`, ./phone-verify.toml, /etc/phone-verify/phone-verify.toml
+    /// The settings file; else that of `$PHONE_VERIFY_SETTINGS`, ./phone-verify.toml,
+    #[cfg_attr(not(windows), doc = "/etc/phone-verify/phone-verify.toml")]
+    #[cfg_attr(windows, doc = r"%ProgramData%\phone-verify\phone-verify.toml")]
     #[arg(long, value_name = "FILE", conflicts_with = "demo")]
     settings: Option<PathBuf>,
     /// Run without settings: print each SMS to the terminal, keep nothing after the end
@@ -40,6 +44,16 @@ fn place(text: &str) -> Result<Listen, String> {
 }
 
 impl Serve {
+    /// With these settings, and otherwise as they say.
+    #[cfg(windows)]
+    pub(super) fn with(settings: Option<PathBuf>) -> Self {
+        Self {
+            settings,
+            demo: false,
+            listen: Vec::new(),
+        }
+    }
+
     pub(super) fn run(&self) -> Result<(), Failure> {
         // Before there is another thread.
         let passed = Passed::take();
@@ -141,8 +155,9 @@ fn demo() -> Result<(Settings, tempfile::TempDir), Failure> {
         ..RateLimits::default()
     };
     settings.guard = Guard::default();
+    files::delete_leftovers(&std::env::temp_dir(), DEMO);
     let folder = tempfile::Builder::new()
-        .prefix("phone-verify-demo-")
+        .prefix(DEMO)
         .tempdir()
         .map_err(|error| Failure::failed(format!("no temporary folder can be made: {error}")))?;
     settings.store.database = folder.path().join("phone-verify.db");

@@ -7,7 +7,8 @@ mod descriptors;
 pub mod rehearsal;
 mod reload;
 mod run;
-mod service_manager;
+pub(crate) mod service_manager;
+mod signals;
 mod watchdog;
 
 use std::{collections::BTreeSet, path::Path, sync::Arc};
@@ -141,6 +142,8 @@ pub struct Serving {
     pub place: Place,
     /// Whether it is for tests and tutorials.
     pub sandbox: bool,
+    /// What the sandbox of its worker process cannot keep it from on this system.
+    pub weakness: Option<String>,
     /// Why it is not the file in the plugin directory; empty: it is.
     pub refusals: Vec<Refusal>,
 }
@@ -154,6 +157,7 @@ impl Serving {
             sha256: backend.library_sha256().to_owned(),
             place: backend.isolation(),
             sandbox: backend.is_sandbox(),
+            weakness: backend.weakness(),
             refusals,
         };
         serving.tell_refusals();
@@ -176,6 +180,7 @@ impl Serving {
             sha256: self.sha256.clone(),
             isolation: self.place.to_string(),
             sandbox: self.sandbox,
+            weakness: self.weakness.clone(),
         }
     }
 

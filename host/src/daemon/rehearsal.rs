@@ -56,6 +56,7 @@ fn trial_folder(path: &Path, subject: Subject) -> Result<tempfile::TempDir, Prob
         folder = folder_of(folder);
     }
     let (beside, _) = files::judge(&folder.join(TRIAL), subject)?;
+    files::delete_leftovers(folder_of(&beside), TRIAL);
     tempfile::Builder::new()
         .prefix(TRIAL)
         .tempdir_in(folder_of(&beside))

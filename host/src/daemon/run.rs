@@ -2,11 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::{sync::mpsc, time::interval};
+use tokio::time::interval;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Problem, Service, caps, descriptors, reload::Reloader, service_manager::ServiceManager, watchdog,
+    Problem, Service, caps, descriptors, reload::Reloader, service_manager::ServiceManager, signals::signals,
+    watchdog,
 };
 use crate::{
     clock::Clock,
@@ -59,6 +60,7 @@ pub async fn run(
     let listeners = listen(passed, places, &settings).await?;
     let demo = is_demo.then(|| Arc::new(DemoPhone::new(stop.clone())));
     let service = Service::start_with(&settings, demo.clone()).map_err(RunError::Start)?;
+    service.loader.sweep();
     // Whatever it says is said again, and at once.
     let _ = service.store.review_keys(service.clock.now()).await;
     let settings = Arc::new(settings);
@@ -288,53 +290,4 @@ async fn delete_old_records(app: Arc<App>, every: Duration) {
             Err(error) => tracing::error!(%error, "old records cannot be deleted"),
         }
     }
-}
-
-/// Cancelled by SIGTERM or SIGINT; and hears each SIGHUP.
-fn signals() -> (CancellationToken, mpsc::Receiver<()>) {
-    let stop = CancellationToken::new();
-    let cancel = stop.clone();
-    // One that comes while another waits asks for nothing more.
-    let (hung_up, hangups) = mpsc::channel(1);
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{Signal, SignalKind, signal};
-        // Taken over before anything else runs, so that none is missed.
-        let signals: std::io::Result<Vec<Signal>> = [
-            SignalKind::terminate(),
-            SignalKind::interrupt(),
-            SignalKind::hangup(),
-        ]
-        .into_iter()
-        .map(signal)
-        .collect();
-        tokio::spawn(async move {
-            let mut signals = match signals {
-                Ok(signals) => signals,
-                Err(error) => return tracing::error!(%error, "signals cannot be waited for"),
-            };
-            let [terminate, interrupt, hangup] = &mut signals[..] else {
-                return;
-            };
-            loop {
-                tokio::select! {
-                    _ = terminate.recv() => break,
-                    _ = interrupt.recv() => break,
-                    _ = hangup.recv() => {
-                        tracing::info!("SIGHUP: reloading settings and backend");
-                        let _ = hung_up.try_send(());
-                    }
-                }
-            }
-            tracing::info!("stopping");
-            cancel.cancel();
-        });
-    }
-    #[cfg(not(unix))]
-    tokio::spawn(async move {
-        let _hung_up = hung_up;
-        let _ = tokio::signal::ctrl_c().await;
-        cancel.cancel();
-    });
-    (stop, hangups)
 }

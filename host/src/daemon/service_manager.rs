@@ -12,11 +12,16 @@ pub(super) use linux::ServiceManager;
 /// How much longer than the bounds of all that is finished at the end the service manager should wait.
 const MARGIN: Duration = Duration::from_secs(5);
 
+#[cfg(windows)]
+pub(super) use windows::ServiceManager;
+#[cfg(windows)]
+pub(crate) use windows::{asked_to_reload, asked_to_stop, attend, ended};
+
 /// Elsewhere there is none that is told.
-#[cfg(not(target_os = "linux"))]
+#[cfg(not(any(target_os = "linux", windows)))]
 pub(super) struct ServiceManager;
 
-#[cfg(not(target_os = "linux"))]
+#[cfg(not(any(target_os = "linux", windows)))]
 impl ServiceManager {
     pub(super) fn of_environment() -> Self {
         Self
@@ -30,6 +35,120 @@ impl ServiceManager {
     pub(super) fn lives(&self) {}
     pub(super) fn watchdog(&self) -> Option<Duration> {
         None
+    }
+}
+
+#[cfg(windows)]
+mod windows {
+    //! The service control manager: what it asks comes on a thread of its own, before and after there is a runtime.
+
+    use std::{
+        sync::{Mutex, PoisonError},
+        time::Duration,
+    };
+
+    use tokio::sync::Notify;
+    use windows_service::{
+        Result,
+        service::{
+            ServiceControl, ServiceControlAccept, ServiceExitCode, ServiceState, ServiceStatus, ServiceType,
+        },
+        service_control_handler::{ServiceControlHandlerResult, ServiceStatusHandle, register},
+    };
+
+    use super::MARGIN;
+
+    static STOP: Notify = Notify::const_new();
+    static RELOAD: Notify = Notify::const_new();
+    /// Who is told; set when this process runs as a service.
+    static TOLD: Mutex<Option<ServiceStatusHandle>> = Mutex::new(None);
+    /// How long a start may take: each attempt to construct a backend has ten seconds.
+    const START: Duration = Duration::from_secs(60);
+
+    /// Once for each time.
+    pub(crate) async fn asked_to_stop() {
+        STOP.notified().await;
+    }
+
+    /// Once for each time that nobody had heard of yet.
+    pub(crate) async fn asked_to_reload() {
+        RELOAD.notified().await;
+    }
+
+    /// Hears from now on what the service manager asks of the service of this name: to stop, and to reload, which is its
+    /// control for changed parameters.
+    pub(crate) fn attend(service: &str) -> Result<()> {
+        let handle = register(service, |control| match control {
+            ServiceControl::Stop | ServiceControl::Shutdown | ServiceControl::Preshutdown => {
+                STOP.notify_one();
+                ServiceControlHandlerResult::NoError
+            }
+            ServiceControl::ParamChange => {
+                RELOAD.notify_one();
+                ServiceControlHandlerResult::NoError
+            }
+            ServiceControl::Interrogate => ServiceControlHandlerResult::NoError,
+            _ => ServiceControlHandlerResult::NotImplemented,
+        })?;
+        *TOLD.lock().unwrap_or_else(PoisonError::into_inner) = Some(handle);
+        tell(ServiceState::StartPending, START, 0);
+        Ok(())
+    }
+
+    /// The last that is told.
+    pub(crate) fn ended(code: u32) {
+        tell(ServiceState::Stopped, Duration::ZERO, code);
+    }
+
+    fn tell(current_state: ServiceState, wait_hint: Duration, code: u32) {
+        let told = TOLD.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(handle) = told.as_ref() else { return };
+        let controls_accepted = match current_state {
+            ServiceState::Running => {
+                ServiceControlAccept::STOP
+                    | ServiceControlAccept::SHUTDOWN
+                    | ServiceControlAccept::PARAM_CHANGE
+            }
+            _ => ServiceControlAccept::empty(),
+        };
+        let exit_code = match code {
+            0 => ServiceExitCode::Win32(0),
+            code => ServiceExitCode::ServiceSpecific(code),
+        };
+        let status = ServiceStatus {
+            service_type: ServiceType::OWN_PROCESS,
+            current_state,
+            controls_accepted,
+            exit_code,
+            checkpoint: 0,
+            wait_hint,
+            process_id: None,
+        };
+        if let Err(error) = handle.set_service_status(status) {
+            tracing::warn!(%error, "the service manager cannot be told that the service is {current_state:?}");
+        }
+    }
+
+    /// Tells it, if it started this process.
+    pub(in crate::daemon) struct ServiceManager;
+
+    #[allow(clippy::unused_self, reason = "what other systems have to remember")]
+    impl ServiceManager {
+        pub(in crate::daemon) fn of_environment() -> Self {
+            Self
+        }
+        pub(in crate::daemon) fn serves(&self, _status: &str) {
+            tell(ServiceState::Running, Duration::ZERO, 0);
+        }
+        pub(in crate::daemon) fn reloads(&self) {}
+        pub(in crate::daemon) fn stops(&self, at_most: Duration) {
+            tell(ServiceState::StopPending, at_most + MARGIN, 0);
+        }
+        pub(in crate::daemon) fn status(&self, _status: &str) {}
+        pub(in crate::daemon) fn lives(&self) {}
+        pub(in crate::daemon) fn watchdog(&self) -> Option<Duration> {
+            None
+        }
     }
 }
 

@@ -8,6 +8,7 @@
 //! more of it is read than its bound.
 
 mod fault;
+mod leftovers;
 #[cfg(unix)]
 mod owner;
 #[cfg(unix)]
@@ -28,6 +29,7 @@ use std::{
 };
 
 pub use fault::{Fault, may_pass, told};
+pub use leftovers::delete_leftovers;
 #[cfg(unix)]
 pub use owner::{act_as_owner, act_as_owner_of_folder};
 pub use subject::Subject;

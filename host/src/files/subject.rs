@@ -61,6 +61,7 @@ impl Subject {
     }
 
     /// Whether nobody else may write it. What somebody names for one command only is theirs to choose.
+    #[cfg(unix)]
     pub(super) fn is_judged(self) -> bool {
         !matches!(
             self,
@@ -69,6 +70,7 @@ impl Subject {
     }
 
     /// Whether nobody else may read it.
+    #[cfg(unix)]
     pub(super) fn is_secret(self) -> bool {
         matches!(self, Self::KeyFile | Self::ClientKey)
     }

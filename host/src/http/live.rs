@@ -43,6 +43,8 @@ pub struct Loaded {
     pub isolation: String,
     /// Whether it is for tests and tutorials.
     pub sandbox: bool,
+    /// What the sandbox of its worker process cannot keep it from on this system, in one sentence.
+    pub weakness: Option<String>,
 }
 
 /// The generation that serves.

@@ -7,8 +7,10 @@
 //!
 //! Invariant: a child is never another program than this one.
 
+#[cfg(unix)]
+use std::fs;
 use std::{
-    fs::{self, File},
+    fs::File,
     io,
     path::{Path, PathBuf},
     process::Command,
@@ -42,6 +44,11 @@ impl Program {
     /// A command that runs it.
     pub fn command(&self) -> Command {
         Command::new(&self.path)
+    }
+
+    /// Where it lies.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 }
 

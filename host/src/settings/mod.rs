@@ -53,7 +53,30 @@ pub const DEFAULTS: &str = include_str!("../../default.toml");
 pub const SETTINGS_VARIABLE: &str = "PHONE_VERIFY_SETTINGS";
 
 /// Where the file is looked for when nobody names one.
-const PLACES: [&str; 2] = ["phone-verify.toml", "/etc/phone-verify/phone-verify.toml"];
+fn places() -> [PathBuf; 2] {
+    [PathBuf::from(FILE), folder_of_machine().join(FILE)]
+}
+
+/// Where a service of this machine finds its settings.
+#[cfg(windows)]
+pub fn of_machine() -> PathBuf {
+    folder_of_machine().join(FILE)
+}
+
+const FILE: &str = "phone-verify.toml";
+
+/// Where the settings of this machine's services lie.
+#[cfg(not(windows))]
+fn folder_of_machine() -> PathBuf {
+    PathBuf::from("/etc/phone-verify")
+}
+
+/// The same. `/etc` would be a folder of the current drive, which every user may make.
+#[cfg(windows)]
+fn folder_of_machine() -> PathBuf {
+    let data = std::env::var_os("ProgramData").filter(|folder| !folder.is_empty());
+    PathBuf::from(data.unwrap_or_else(|| r"C:\ProgramData".into())).join("phone-verify")
+}
 
 /// All settings.
 #[derive(Debug)]
@@ -114,27 +137,22 @@ pub fn find(named: Option<&Path>) -> Result<PathBuf, Problem> {
         return Ok(path.into());
     }
     // One that is there and cannot be read is meant all the same, and so is a link that leads nowhere.
-    let is_there = |path: &&Path| {
+    let is_there = |path: &&PathBuf| {
         !matches!(path.symlink_metadata(), Err(error) if matches!(
             error.kind(),
             ErrorKind::NotFound | ErrorKind::NotADirectory
         ))
     };
-    let places = PLACES.map(Path::new);
-    places
-        .iter()
-        .copied()
-        .find(is_there)
-        .map(Path::to_owned)
-        .ok_or_else(|| Problem {
-            file: PLACES[0].to_owned(),
-            line: None,
-            message: format!(
-                "there is no settings file; looked at --settings, ${SETTINGS_VARIABLE}, ./{} and {}. \
+    let places = places();
+    places.iter().find(is_there).cloned().ok_or_else(|| Problem {
+        file: FILE.to_owned(),
+        line: None,
+        message: format!(
+            "there is no settings file; looked at --settings, ${SETTINGS_VARIABLE}, ./{FILE} and {}. \
              To try without one, run: phone-verify serve --demo",
-                PLACES[0], PLACES[1]
-            ),
-        })
+            places[1].display()
+        ),
+    })
 }
 
 /// The path from the root, so that it leads to the same file whatever becomes of the working folder.

@@ -101,6 +101,7 @@ impl Style {
     }
 
     /// A line that is not the program's log but is printed by a library in this process: text as it is.
+    #[cfg(unix)]
     pub(super) fn printed(self, text: &str) -> String {
         self.said(Level::INFO, "phone_verify::printed", text)
     }

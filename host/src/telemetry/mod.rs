@@ -10,11 +10,17 @@ mod trace;
 mod writer;
 
 use std::{
-    io::{self, IsTerminal, Write, stderr, stdout},
+    io::{IsTerminal, Write, stderr, stdout},
     panic::PanicHookInfo,
-    sync::{Mutex, OnceLock, PoisonError},
+    sync::OnceLock,
     thread,
     time::Duration,
+};
+
+#[cfg(unix)]
+use std::{
+    io,
+    sync::{Mutex, PoisonError},
 };
 
 use tracing_subscriber::{EnvFilter, layer::SubscriberExt, registry, util::SubscriberInitExt};

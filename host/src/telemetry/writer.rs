@@ -17,6 +17,7 @@ use super::line::Style;
 /// What may wait to be written: some 4,000 lines. As much again is in the thread's hands.
 const MAX_WAITING_BYTES: usize = 1 << 20;
 /// Lines that libraries print leave this much of it to the lines of the program.
+#[cfg(unix)]
 const KEPT_FOR_THE_LOG: usize = MAX_WAITING_BYTES / 2;
 /// A write that takes longer waits for a reader.
 const STUCK: Duration = Duration::from_millis(100);
@@ -73,6 +74,7 @@ impl Writer {
     }
 
     /// The same for a line that comes after those of the program if there is no room for both.
+    #[cfg(unix)]
     pub(super) fn push_after_others(&self, line: &str) {
         self.push_within(line, MAX_WAITING_BYTES - KEPT_FOR_THE_LOG);
     }

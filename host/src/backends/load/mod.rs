@@ -1,5 +1,5 @@
-//! Opens a staged library and takes out its root module, or the table of the C door. The only unsafe code of the host is
-//! here.
+//! Opens a staged library and takes out its root module, or the table of the C door. Most unsafe code of the host
+//! is here.
 //!
 //! Invariant: a [`Library`] is had only after its major version, its `abi_stable` and the layout of every type of
 //! the ABI, or the size of its table, were found to fit; and what was opened once is never closed, since wakers, vtables and

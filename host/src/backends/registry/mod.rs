@@ -37,7 +37,6 @@ use super::{
     stage,
     trust::{Build, Lock, TrustRules},
 };
-#[cfg(unix)]
 use super::{
     stage::Staged,
     worker::{Spec, Supervisor},
@@ -85,11 +84,7 @@ type Shelf = HashMap<(Place, String), Kept>;
 
 /// An opened library: one in this process for ever, one in a worker as long as a backend of it is in use.
 enum Kept {
-    Inline {
-        stem: String,
-        library: Library,
-    },
-    #[cfg(unix)]
+    Inline { stem: String, library: Library },
     Worker(Weak<Supervisor>),
 }
 
@@ -97,7 +92,6 @@ impl Kept {
     fn opened(&self) -> Option<Opened> {
         match self {
             Self::Inline { library, .. } => Some(Opened::Inline(*library)),
-            #[cfg(unix)]
             Self::Worker(supervisor) => supervisor.upgrade().map(Opened::Worker),
         }
     }
@@ -171,6 +165,17 @@ impl Loader {
         discover::one(directories, &name.library)
             .map(|used| discover::hidden_by(directories, &used))
             .unwrap_or_default()
+    }
+
+    /// Deletes private copies that no recorded version needs. Where a file can be deleted while it is in use, that was done
+    /// when it was replaced; elsewhere it is done by the next process.
+    pub fn sweep(&self) {
+        if cfg!(unix) {
+            return;
+        }
+        if let Ok(lock) = self.lock() {
+            stage::sweep(&self.config.staging, |sha256| lock.names(sha256));
+        }
     }
 
     fn lock(&self) -> Result<Lock, Vec<Refusal>> {
@@ -250,13 +255,10 @@ impl Loader {
                 clock: self.config.clock.clone(),
             },
         ));
-        #[cfg(unix)]
         if scans && place == Place::Inline && !self.is_open(&candidate.sha256) {
             self.scan(name, &candidate, &options.json, &services)
                 .map_err(|refusal| vec![refusal])?;
         }
-        #[cfg(not(unix))]
-        let _ = scans;
         let library = self
             .open(&name.library, &candidate, place)
             .map_err(|refusal| vec![refusal])?;
@@ -319,7 +321,6 @@ impl Loader {
                 let stem = stem.to_owned();
                 (Opened::Inline(library), Kept::Inline { stem, library })
             }
-            #[cfg(unix)]
             Place::Worker => {
                 let supervisor = self
                     .open_in_worker(stem, staged, candidate, true)
@@ -327,23 +328,12 @@ impl Loader {
                 let kept = Kept::Worker(Arc::downgrade(&supervisor));
                 (Opened::Worker(supervisor), kept)
             }
-            #[cfg(not(unix))]
-            Place::Worker => {
-                return Err(Refusal::new(
-                    code::WORKER_NOT_STARTED,
-                    format!(
-                        "{} cannot run in a worker process on this system; set isolation = \"inline\"",
-                        candidate.file
-                    ),
-                ));
-            }
         };
         opened.insert(key, kept);
         Ok(library)
     }
 
     /// Starts the worker process, which opens the library: what it refuses is told now.
-    #[cfg(unix)]
     fn open_in_worker(
         &self,
         library: &str,

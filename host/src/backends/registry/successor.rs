@@ -16,7 +16,6 @@ use crate::backends::{
     stage,
     trust::{Build, Lock},
 };
-#[cfg(unix)]
 use crate::backends::{
     convert,
     instance::{Instance, Maker, Opened},
@@ -154,7 +153,6 @@ impl Loader {
     /// Opens and constructs in a process of its own what is to run in this one. It is no sandbox, for such a library may
     /// use threads, files and the network. That it crashes is a verdict; what the system does not let that process do, and
     /// an error of the constructor, which may be of what the version that serves holds, is none.
-    #[cfg(unix)]
     pub(super) fn scan(
         &self,
         name: &BackendName,
@@ -188,7 +186,6 @@ impl Loader {
     }
 
     /// Whether these bytes run in this process already.
-    #[cfg(unix)]
     pub(super) fn is_open(&self, sha256: &str) -> bool {
         let opened = self
             .opened
@@ -199,7 +196,6 @@ impl Loader {
 }
 
 /// Whether it says nothing of the library that its process ended, or was not there, with this code.
-#[cfg(unix)]
 fn is_of_the_system(ended: &str) -> bool {
     [
         code::WORKER_NOT_STARTED,
@@ -211,7 +207,6 @@ fn is_of_the_system(ended: &str) -> bool {
 }
 
 /// Whether it is the library's fault that its constructor ended with this code.
-#[cfg(unix)]
 fn is_verdict(ended: &str) -> bool {
     [
         code::TOO_SLOW,

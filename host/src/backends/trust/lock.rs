@@ -237,7 +237,6 @@ impl LockFile {
         })?;
         let folder = files::folder_of(&file);
         // Held until it is dropped. The file itself cannot be locked, for it is replaced.
-        #[cfg(unix)]
         let _locked = exclusive::lock(folder).map_err(unwritable)?;
         let before = self.read()?;
         let mut after = before.clone();
@@ -269,6 +268,28 @@ fn write(folder: &Path, lock: &Lock) -> io::Result<tempfile::NamedTempFile> {
     }
     file.as_file().sync_all()?;
     Ok(file)
+}
+
+#[cfg(not(unix))]
+mod exclusive {
+    //! One process at a time changes what lies in a folder, which cannot be locked itself.
+
+    use std::{
+        fs::{File, OpenOptions},
+        io,
+        path::Path,
+    };
+
+    /// Until the file is dropped.
+    pub(super) fn lock(folder: &Path) -> io::Result<File> {
+        let file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(folder.join(".plugins.lock.lock"))?;
+        file.lock()?;
+        Ok(file)
+    }
 }
 
 #[cfg(unix)]

@@ -4,8 +4,11 @@
 //! runs; the sandbox refuses with an error and never kills; and a sealed process cannot send itself SIGKILL or SIGSYS:
 //! these come from the system, or from somebody else.
 
-use std::{os::unix::process::ExitStatusExt, process::ExitStatus};
+#[cfg(unix)]
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
 
+#[cfg(unix)]
 use rustix::process::Signal;
 
 use super::{
@@ -46,6 +49,7 @@ pub(super) struct Remains {
     /// What its memory was limited to.
     pub(super) memory_bytes: Option<u64>,
     /// Whether the system has killed processes for lack of memory while it ran.
+    #[cfg_attr(not(unix), allow(dead_code, reason = "a signal tells that it was this one"))]
     pub(super) is_system_short_of_memory: bool,
 }
 
@@ -100,29 +104,9 @@ impl Death {
 
 impl Remains {
     fn judged(&self) -> (&'static str, String) {
-        let signal = self.status.and_then(|status| status.signal());
-        let is = |known: Signal| signal == Some(known.as_raw());
-        if is(Signal::SYS) {
-            return (code::WORKER_FORBIDDEN, self.filtered());
-        }
-        if is(Signal::XCPU) {
-            let what = "was killed by SIGXCPU: it used more processor time than phone-verify is allowed (ulimit -t, \
-                        LimitCPU=)";
-            return (code::WORKER_FORBIDDEN, what.to_owned());
-        }
-        if is(Signal::KILL) && self.is_system_short_of_memory {
-            let what = "was killed by SIGKILL, and the system has killed processes for lack of memory since it was started; \
-                        give phone-verify, or the machine, more memory (MemoryMax=, the container's limit)";
-            return (code::SYSTEM_MEMORY, what.to_owned());
-        }
-        if FROM_OUTSIDE.into_iter().any(is) {
-            return (
-                code::WORKER_KILLED,
-                format!(
-                    "{}: from outside, by an administrator or the system",
-                    how(self.status)
-                ),
-            );
+        #[cfg(unix)]
+        if let Some(judged) = self.judged_by_signal() {
+            return judged;
         }
         if self.is_out_of_memory() {
             return self.out_of_memory();
@@ -138,13 +122,46 @@ impl Remains {
             );
         }
         let what = match self.status.and_then(|status| status.code()) {
-            Some(_) => format!("{}: the library ended the process", how(self.status)),
-            None => how(self.status),
+            Some(code) if exception_name(code).is_none() => {
+                format!("{}: the library ended the process", how(self.status))
+            }
+            _ => how(self.status),
         };
         (code::WORKER_DIED, what)
     }
 
+    /// What a signal says that is not of the library's doing.
+    #[cfg(unix)]
+    fn judged_by_signal(&self) -> Option<(&'static str, String)> {
+        let signal = self.status.and_then(|status| status.signal());
+        let is = |known: Signal| signal == Some(known.as_raw());
+        if is(Signal::SYS) {
+            return Some((code::WORKER_FORBIDDEN, self.filtered()));
+        }
+        if is(Signal::XCPU) {
+            let what = "was killed by SIGXCPU: it used more processor time than phone-verify is allowed (ulimit -t, \
+                        LimitCPU=)";
+            return Some((code::WORKER_FORBIDDEN, what.to_owned()));
+        }
+        if is(Signal::KILL) && self.is_system_short_of_memory {
+            let what = "was killed by SIGKILL, and the system has killed processes for lack of memory since it was started; \
+                        give phone-verify, or the machine, more memory (MemoryMax=, the container's limit)";
+            return Some((code::SYSTEM_MEMORY, what.to_owned()));
+        }
+        if FROM_OUTSIDE.into_iter().any(is) {
+            return Some((
+                code::WORKER_KILLED,
+                format!(
+                    "{}: from outside, by an administrator or the system",
+                    how(self.status)
+                ),
+            ));
+        }
+        None
+    }
+
     /// Killed for a system call: the worker's own filters only refuse.
+    #[cfg(unix)]
     fn filtered(&self) -> String {
         let when = self
             .step
@@ -185,6 +202,7 @@ impl Remains {
 }
 
 /// What a process does not send to itself: a sealed one cannot, and others are blocked in it from its start.
+#[cfg(unix)]
 const FROM_OUTSIDE: [Signal; 5] = [Signal::KILL, Signal::TERM, Signal::INT, Signal::HUP, Signal::QUIT];
 
 fn doing(step: Step) -> &'static str {
@@ -201,6 +219,7 @@ fn how(status: Option<ExitStatus>) -> String {
     let Some(status) = status else {
         return "ended in an unknown way".to_owned();
     };
+    #[cfg(unix)]
     if let Some(signal) = status.signal() {
         return match signal_name(signal) {
             Some((name, "")) => format!("was killed by {name}"),
@@ -209,12 +228,53 @@ fn how(status: Option<ExitStatus>) -> String {
         };
     }
     match status.code() {
-        Some(code) => format!("exited with code {code}"),
+        Some(code) => match exception_name(code) {
+            Some(exception) => format!("was ended by {exception} (0x{code:08X})"),
+            None => format!("exited with code {code}"),
+        },
         None => "ended in an unknown way".to_owned(),
     }
 }
 
+/// What ended a process, where the system says so in the code that it ends with.
+#[cfg(windows)]
+fn exception_name(code: i32) -> Option<&'static str> {
+    use windows_sys::Win32::Foundation as status;
+
+    let known = [
+        (status::STATUS_ACCESS_VIOLATION, "an invalid memory access"),
+        (status::STATUS_IN_PAGE_ERROR, "an invalid memory access"),
+        (status::STATUS_STACK_OVERFLOW, "a stack overflow"),
+        (status::STATUS_STACK_BUFFER_OVERRUN, "an abort or a broken stack"),
+        (status::STATUS_HEAP_CORRUPTION, "a broken heap"),
+        (status::STATUS_ILLEGAL_INSTRUCTION, "an invalid instruction"),
+        (status::STATUS_PRIVILEGED_INSTRUCTION, "an invalid instruction"),
+        (status::STATUS_INTEGER_DIVIDE_BY_ZERO, "an arithmetic fault"),
+        (status::STATUS_BREAKPOINT, "a trap"),
+        (
+            status::STATUS_DLL_NOT_FOUND,
+            "a library that the system did not find",
+        ),
+        (
+            status::STATUS_DLL_INIT_FAILED,
+            "a library of the system that did not start",
+        ),
+        (status::STATUS_CONTROL_C_EXIT, "Ctrl-C"),
+    ];
+    known
+        .into_iter()
+        .find(|(known, _)| *known == code)
+        .map(|(_, name)| name)
+}
+
+/// Here that is a signal.
+#[cfg(not(windows))]
+fn exception_name(_: i32) -> Option<&'static str> {
+    None
+}
+
 /// Its name, and what it means to a process that gets it, if that is not in the name.
+#[cfg(unix)]
 pub(crate) fn signal_name(signal: i32) -> Option<(&'static str, &'static str)> {
     let known = [
         (Signal::SEGV, "SIGSEGV", "invalid memory access"),
@@ -256,7 +316,7 @@ fn count_in(file: &str) -> Option<u64> {
     count.trim().parse().ok()
 }
 
-#[cfg(test)]
+#[cfg(all(test, unix))]
 mod tests {
     use super::*;
 

@@ -1,14 +1,13 @@
-//! The host's end of the socket to one worker process.
+//! The host's end of the channel to one worker process.
 //!
 //! Invariants: nothing here waits for the worker; and once the process is gone, no call is registered, and every
 //! registered one hears of it, by the end of its events.
 
 use std::{
     collections::{HashMap, VecDeque},
-    io::{self, Write},
-    os::unix::net::UnixStream,
+    io,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -19,6 +18,7 @@ use serde::Serialize;
 use tokio::sync::mpsc;
 
 use super::{
+    channel::Channel,
     death::{Death, Killed},
     frame::{TooLarge, encode},
     message::{Outcome, ToWorker},
@@ -115,16 +115,17 @@ impl Pending {
     }
 }
 
-/// The socket, and the calls on it.
+/// The channel, and the calls on it.
 pub(super) struct Link {
-    stream: UnixStream,
     /// Rings in the thread that watches.
-    bell: UnixStream,
+    channel: Channel,
     outgoing: Mutex<VecDeque<u8>>,
     state: Mutex<State>,
     next_id: AtomicU64,
     /// Whether the worker cannot reach a network but through the host.
     is_sealed: AtomicBool,
+    /// What of the sandbox this system does not offer.
+    lacking: OnceLock<Vec<String>>,
     held_bytes: Arc<AtomicUsize>,
     pub(super) clock: Clock,
 }
@@ -162,12 +163,9 @@ enum Life {
 pub(super) struct Closed;
 
 impl Link {
-    pub(super) fn new(stream: UnixStream, bell: UnixStream, clock: Clock) -> io::Result<Self> {
-        stream.set_nonblocking(true)?;
-        bell.set_nonblocking(true)?;
-        Ok(Self {
-            stream,
-            bell,
+    pub(super) fn new(channel: Channel, clock: Clock) -> Self {
+        Self {
+            channel,
             outgoing: Mutex::default(),
             state: Mutex::new(State {
                 life: Life::Open,
@@ -179,13 +177,14 @@ impl Link {
             }),
             next_id: AtomicU64::new(1),
             is_sealed: AtomicBool::new(false),
+            lacking: OnceLock::new(),
             held_bytes: Arc::default(),
             clock,
-        })
+        }
     }
 
-    pub(super) fn stream(&self) -> &UnixStream {
-        &self.stream
+    pub(super) fn channel(&self) -> &Channel {
+        &self.channel
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
@@ -202,6 +201,15 @@ impl Link {
 
     pub(super) fn is_sealed(&self) -> bool {
         self.is_sealed.load(Ordering::Relaxed)
+    }
+
+    /// Told once, before any code of the library runs.
+    pub(super) fn lacks(&self, what: Vec<String>) {
+        let _ = self.lacking.set(what);
+    }
+
+    pub(super) fn lacking(&self) -> &[String] {
+        self.lacking.get().map_or(&[], Vec::as_slice)
     }
 
     pub(super) fn is_open(&self) -> bool {
@@ -232,7 +240,7 @@ impl Link {
         let mut outgoing = lock(&self.outgoing);
         if outgoing.is_empty() {
             // A worker that is gone is told of by the thread that watches.
-            let written = (&self.stream).write(&frame).unwrap_or(0);
+            let written = self.channel.write(&frame).unwrap_or(0);
             outgoing.extend(&frame[written..]);
         } else {
             outgoing.extend(frame.iter());
@@ -265,7 +273,7 @@ impl Link {
     pub(super) fn flush(&self) -> bool {
         let mut outgoing = lock(&self.outgoing);
         while !outgoing.is_empty() {
-            match (&self.stream).write(outgoing.as_slices().0) {
+            match self.channel.write(outgoing.as_slices().0) {
                 Ok(written) => drop(outgoing.drain(..written)),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => break,
@@ -369,8 +377,7 @@ impl Link {
     }
 
     fn ring(&self) {
-        // A full bell rings already.
-        let _ = (&self.bell).write(&[1]);
+        self.channel.ring();
     }
 }
 

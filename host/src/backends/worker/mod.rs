@@ -2,13 +2,14 @@
 //! was serving, never this process.
 //!
 //! The way of a call: `remote` implements the ABI's `BackendV1` → `exchange` waits for the answer and runs what the
-//! library asks of the host meanwhile → `link` is the socket to one process → `watch` is the thread that started the
+//! library asks of the host meanwhile → `link` holds the `channel` to one process → `watch` is the thread that started the
 //! `process`, reads from it (`reception`, `output`), and tells how it ended (`death`) → `supervisor` says whether there
 //! is another. `child` is the other side. The host's services are the very objects that a library in this process gets.
 //!
 //! Invariants: a message is sent again only when its call had asked for no HTTP request and nothing else can have
 //! reached a network: never twice; and what a worker says costs this process a bounded amount of memory and time.
 
+mod channel;
 mod child;
 mod death;
 mod exchange;
@@ -25,6 +26,7 @@ mod supervisor;
 mod watch;
 
 pub(crate) use self::child::main;
+#[cfg(unix)]
 pub(crate) use self::death::signal_name;
 pub(super) use self::{
     remote::create,

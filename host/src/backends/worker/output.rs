@@ -4,16 +4,12 @@
 //! about, and of every word that may be a security code, because a library may print a code that it has just made, or
 //! print when the call is over; a flood of lines is cut off.
 
-use std::{
-    collections::VecDeque,
-    io::{PipeReader, Read},
-    sync::Arc,
-};
+use std::{collections::VecDeque, sync::Arc};
 
 use phone_verify_plugin_abi::level;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::{
+    channel::Printed,
     link::Link,
     refused::{EXPLANATION, speaks_of_it},
 };
@@ -36,7 +32,7 @@ const MAX_LAST_LINE_CHARACTERS: usize = 160;
 
 /// The pipe that is the process's standard output and standard error.
 pub(super) struct Output {
-    pipe: PipeReader,
+    printed: Printed,
     log: Log,
     line: Vec<u8>,
     last: VecDeque<String>,
@@ -46,9 +42,9 @@ pub(super) struct Output {
 }
 
 impl Output {
-    pub(super) fn new(pipe: PipeReader, library: &str, clock: Clock) -> Self {
+    pub(super) fn new(printed: Printed, library: &str, clock: Clock) -> Self {
         Self {
-            pipe,
+            printed,
             // Each line is cleaned before.
             log: Log::new(
                 Source::Library(library.to_owned()),
@@ -62,8 +58,8 @@ impl Output {
         }
     }
 
-    pub(super) fn pipe(&self) -> &PipeReader {
-        &self.pipe
+    pub(super) fn printed(&self) -> &Printed {
+        &self.printed
     }
 
     /// Reads what is there; `false` when nothing can come any more.
@@ -71,17 +67,10 @@ impl Output {
         let mut bytes = [0; 8 * 1024];
         // All that a pipe holds, and no more: a flood leaves room for the calls in between.
         for _ in 0..8 {
-            let now = Timespec {
-                tv_sec: 0,
-                tv_nsec: 0,
-            };
-            let mut ready = [PollFd::new(&self.pipe, PollFlags::IN)];
-            if !matches!(poll(&mut ready, Some(&now)), Ok(1..)) {
-                return true;
-            }
-            match self.pipe.read(&mut bytes) {
-                Ok(read @ 1..) => self.take(&bytes[..read], link),
-                _ => return false,
+            match self.printed.read_now(&mut bytes) {
+                Some(read @ 1..) => self.take(&bytes[..read], link),
+                Some(_) => return false,
+                None => return true,
             }
         }
         true
@@ -100,6 +89,7 @@ impl Output {
 
     /// Writes the line that has no end, when there will be none.
     pub(super) fn finish(&mut self, link: &Link) -> Vec<String> {
+        self.printed.settle();
         // Once is all that a pipe holds; somebody else may still write into it where there is no sandbox.
         self.read(link);
         self.write(link);

@@ -17,7 +17,7 @@ use arc_swap::ArcSwapOption;
 use super::{
     death::Death,
     link::Link,
-    watch::{Started, start},
+    watch::{Started, start, weaker},
 };
 use crate::{
     backends::{
@@ -230,6 +230,13 @@ impl Supervisor {
         }
     }
 
+    /// What its sandbox cannot keep the library from on this system, in one sentence; `None`: nothing, or no process runs.
+    pub(in crate::backends) fn weakness(&self) -> Option<String> {
+        let live = self.live.load_full()?;
+        let lacking = live.lacking();
+        (!lacking.is_empty()).then(|| weaker(lacking))
+    }
+
     fn may_start(&self) -> Result<(), NotReady> {
         let mut crashes = lock(&self.crashes);
         let now = self.spec.clock.elapsed();
@@ -296,7 +303,16 @@ impl Drop for Supervisor {
     }
 }
 
+const INLINE: &str = "set isolation = \"inline\" for a library that you trust";
+
 /// What to do about a process that the system does not start.
+#[cfg(not(unix))]
+fn remedy(_: &io::Error) -> &'static str {
+    INLINE
+}
+
+/// What to do about a process that the system does not start.
+#[cfg(unix)]
 fn remedy(error: &io::Error) -> &'static str {
     let is = |errno: rustix::io::Errno| error.raw_os_error() == Some(errno.raw_os_error());
     if is(rustix::io::Errno::AGAIN) {
@@ -306,7 +322,7 @@ fn remedy(error: &io::Error) -> &'static str {
     } else if is(rustix::io::Errno::NOMEM) {
         "give phone-verify, or the machine, more memory"
     } else {
-        "set isolation = \"inline\" for a library that you trust"
+        INLINE
     }
 }
 

@@ -5,17 +5,11 @@
 //! Invariant: what a worker says is judged here before anybody acts on it; one that breaks the rules is killed.
 
 use std::{
-    io::{self, Read},
-    os::{
-        fd::AsFd,
-        unix::{ffi::OsStrExt, net::UnixStream},
-    },
+    io,
     sync::{Arc, Once, Weak, mpsc},
     thread,
     time::Duration,
 };
-
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::{
     death::{Death, Killed, Remains, killed_for_memory},
@@ -76,7 +70,6 @@ struct Watch {
     library: String,
     process: Process,
     link: Arc<Link>,
-    bell: UnixStream,
     output: Output,
     has_output: bool,
     /// Whether it told of its sandbox; what it says of that later is the library's word.
@@ -109,15 +102,12 @@ impl Watch {
         starting: mpsc::SyncSender<Started>,
     ) -> io::Result<Self> {
         let begun = spec.clock.elapsed();
-        let (ours, theirs) = UnixStream::pair()?;
-        let (bell, ring) = UnixStream::pair()?;
-        bell.set_nonblocking(true)?;
         let killed_for_memory = killed_for_memory();
-        let (process, pipe) = Process::start(&spec.program()?, theirs, spec.is_confined)?;
-        let link = Arc::new(Link::new(ours, ring, spec.clock.clone())?);
+        let (process, channel, printed) = Process::start(&spec.program()?, spec.is_confined)?;
+        let link = Arc::new(Link::new(channel, spec.clock.clone()));
         let open = ToWorker::Open {
             protocol: PROTOCOL.to_owned(),
-            path: spec.staged.path.as_os_str().as_bytes().to_vec(),
+            path: spec.staged.path.as_os_str().as_encoded_bytes().to_vec(),
             file: spec.file.clone(),
             is_confined: spec.is_confined,
         };
@@ -126,7 +116,7 @@ impl Watch {
         spec.metrics.started(&spec.library, process.id());
         Ok(Self {
             metrics: Arc::clone(&spec.metrics),
-            output: Output::new(pipe, &spec.library, spec.clock.clone()),
+            output: Output::new(printed, &spec.library, spec.clock.clone()),
             has_output: true,
             is_confined: false,
             step: Some(Step::Begin),
@@ -135,7 +125,6 @@ impl Watch {
             library: spec.library.clone(),
             process,
             link,
-            bell,
             supervisor,
             starting: Some(starting),
             begun,
@@ -159,30 +148,12 @@ impl Watch {
         self.is_doomed()?;
         let unsent = self.link.flush();
         let timeout = self.wait_at_most()?;
-        let socket = if unsent {
-            PollFlags::IN | PollFlags::OUT
-        } else {
-            PollFlags::IN
-        };
-        let mut ready = [
-            PollFd::from_borrowed_fd(self.link.stream().as_fd(), socket),
-            PollFd::new(&self.bell, PollFlags::IN),
-            PollFd::from_borrowed_fd(self.output.pipe().as_fd(), PollFlags::IN),
-        ];
-        // A pipe that is closed would always be ready.
-        let watched = if self.has_output { 3 } else { 2 };
-        if poll(&mut ready[..watched], timeout.as_ref()).is_err() {
-            return Ok(());
-        }
-        let [socket, bell, output] = ready.map(|fd| !fd.revents().is_empty());
-        if bell {
-            let mut rings = [0; 64];
-            while matches!((&self.bell).read(&mut rings), Ok(1..)) {}
-        }
-        if output {
+        let printed = self.has_output.then_some(self.output.printed());
+        let ready = self.link.channel().wait(unsent, printed, timeout);
+        if ready.printed {
             self.read_output();
         }
-        if socket {
+        if ready.channel {
             self.read(arrivals)?;
         }
         Ok(())
@@ -197,7 +168,7 @@ impl Watch {
     }
 
     /// Until when nothing has to be done without being told; what is due by now is done.
-    fn wait_at_most(&mut self) -> Result<Option<Timespec>, End> {
+    fn wait_at_most(&mut self) -> Result<Option<Duration>, End> {
         let now = self.link.clock.elapsed();
         if self.starting.is_some() && self.begun + CONSTRUCTION_LIMIT <= now {
             return Err(End::Kill(Killed::TooSlow("open the library")));
@@ -230,7 +201,7 @@ impl Watch {
             .into_iter()
             .flatten()
             .min();
-        Ok(next.map(|at| timespec(at.saturating_sub(now))))
+        Ok(next.map(|at| at.saturating_sub(now)))
     }
 
     fn read_output(&mut self) {
@@ -241,7 +212,7 @@ impl Watch {
 
     fn read(&mut self, arrivals: &mut Arrivals) -> Result<(), End> {
         for _ in 0..READS {
-            match arrivals.read(self.link.stream()) {
+            match arrivals.read(self.link.channel()) {
                 Ok(0) => return Err(End::Gone),
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
@@ -279,7 +250,9 @@ impl Watch {
                 if is_sealed {
                     self.link.seal();
                 }
+                let lacking = [self.process.lacking(), &lacking].concat();
                 say_what_lacks(&lacking);
+                self.link.lacks(lacking);
             }
             ToHost::Ready => self.ready(),
             ToHost::Refused { code, sentence } => {
@@ -367,15 +340,15 @@ fn say_what_lacks(lacking: &[String]) {
     static SAID: Once = Once::new();
     if !lacking.is_empty() {
         SAID.call_once(|| {
-            let lacking = lacking.join(" and ");
-            tracing::warn!("worker processes run with a weaker sandbox, for this system lacks {lacking}");
+            tracing::warn!("{}", weaker(lacking));
         });
     }
 }
 
-fn timespec(duration: Duration) -> Timespec {
-    Timespec {
-        tv_sec: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
-        tv_nsec: duration.subsec_nanos().into(),
-    }
+/// In a sentence.
+pub(super) fn weaker(lacking: &[String]) -> String {
+    format!(
+        "worker processes run with a weaker sandbox, for this system lacks {}",
+        lacking.join(" and ")
+    )
 }

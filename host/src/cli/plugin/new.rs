@@ -138,8 +138,8 @@ impl New {
         let Some(path) = &self.plugin_api else {
             return Ok(None);
         };
-        let absolute = path
-            .canonicalize()
+        // Links stay: a path without them is one that Windows prefixes so that not every tool reads it.
+        let absolute = std::path::absolute(path)
             .ok()
             .filter(|path| path.join("Cargo.toml").is_file());
         let absolute = absolute.ok_or_else(|| {

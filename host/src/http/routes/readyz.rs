@@ -110,6 +110,7 @@ pub(in crate::http) async fn answer(State(app): State<Arc<App>>) -> Response {
             live.backend.name
         ));
     }
+    warnings.extend(live.backend.weakness.clone());
     warnings.extend(live.verifier.test_numbers_warning());
     match live.verifier.conversion_alarm().await {
         Ok(alarm) => warnings.extend(alarm.map(|alarm| alarm.to_string())),

@@ -392,18 +392,20 @@ pub(super) fn is_busy(error: &rusqlite::Error) -> bool {
 }
 
 /// Others on the machine have no business in the file; `SQLite` gives its companions the same mode.
+#[cfg(unix)]
 pub(super) fn make_private(path: &Path) {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::OpenOptionsExt;
-        // An existing file keeps the mode that its owner gave it; any other trouble shows when it is opened.
-        let _ = std::fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(path);
-    }
+    use std::os::unix::fs::OpenOptionsExt;
+    // An existing file keeps the mode that its owner gave it; any other trouble shows when it is opened.
+    let _ = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path);
 }
+
+/// Here it has the access control list of its folder.
+#[cfg(not(unix))]
+pub(super) fn make_private(_: &Path) {}
 
 /// What is in a file.
 pub(super) enum Schema {

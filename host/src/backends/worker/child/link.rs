@@ -1,4 +1,4 @@
-//! The worker's end of the socket.
+//! The worker's end of the channel.
 //!
 //! The host's services are half synchronous: a library that asks for randomness or for the base's message waits for
 //! the answer on its only thread. So reading happens in two places, in the event loop and in [`Link::ask`], and what is
@@ -8,8 +8,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    io::{self, Write},
-    os::{fd::AsFd, unix::net::UnixStream},
+    io,
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU32, Ordering},
@@ -17,19 +16,22 @@ use std::{
     time::Duration,
 };
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::sync::{Notify, oneshot};
 
 use super::super::{
+    channel::Inherited,
     frame::{Arrivals, TooLarge, encode},
     message::{Answer, Question, Times, ToHost, ToWorker},
     raw::{Error, HttpResponse},
 };
 use crate::{backends::services::nanoseconds, clock::Clock};
 
-/// The socket, and who waits for what on it.
+/// How long a thread waits for an answer before it looks whether another thread has read it.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
+/// The channel, and who waits for what on it.
 pub(super) struct Link {
-    stream: UnixStream,
+    channel: Inherited,
     incoming: Mutex<Incoming>,
     outgoing: Mutex<()>,
     /// Rung when [`Link::ask`] read something for the event loop.
@@ -56,14 +58,13 @@ pub(super) enum Reply {
 }
 
 impl Link {
-    pub(super) fn new(stream: UnixStream, arrivals: Arrivals) -> io::Result<Self> {
-        stream.set_nonblocking(true)?;
+    pub(super) fn new(channel: Inherited, arrivals: Arrivals) -> Self {
         let times = Times {
             unix_ms: 0,
             monotonic_ns: 0,
         };
-        Ok(Self {
-            stream,
+        Self {
+            channel,
             incoming: Mutex::new(Incoming {
                 arrivals,
                 ..Incoming::default()
@@ -74,27 +75,19 @@ impl Link {
             next_request: AtomicU32::new(1),
             times: Mutex::new((times, Duration::ZERO)),
             clock: Clock::system(),
-        })
+        }
     }
 
-    pub(super) fn stream(&self) -> &UnixStream {
-        &self.stream
+    pub(super) fn channel(&self) -> &Inherited {
+        &self.channel
     }
 
     /// Writes a frame; waits while the host is busy.
     pub(super) fn send(&self, id: u64, message: &ToHost) -> Result<(), TooLarge> {
         let frame = encode(id, message)?;
         let _one_at_a_time = lock(&self.outgoing);
-        let mut rest = frame.as_slice();
-        while !rest.is_empty() {
-            match (&self.stream).write(rest) {
-                Ok(written) => rest = &rest[written..],
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.wait_for(PollFlags::OUT, None);
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => std::process::exit(0),
-            }
+        if self.channel.write(&frame).is_err() {
+            std::process::exit(0);
         }
         Ok(())
     }
@@ -108,7 +101,7 @@ impl Link {
 
     fn read(&self, incoming: &mut Incoming) {
         loop {
-            match incoming.arrivals.read(&self.stream) {
+            match incoming.arrivals.read(&self.channel) {
                 Ok(1..) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -127,20 +120,10 @@ impl Link {
         }
     }
 
-    fn wait_for(&self, what: PollFlags, limit: Option<&Timespec>) {
-        // Interrupted or not: the caller tries again.
-        let _ = poll(&mut [PollFd::from_borrowed_fd(self.stream.as_fd(), what)], limit);
-    }
-
     /// Asks the host, and stands still until it has answered.
     pub(super) fn ask(&self, id: u64, question: Question) -> Option<Answer> {
         let request = self.next_request.fetch_add(1, Ordering::Relaxed);
         self.send(id, &ToHost::Ask { request, question }).ok()?;
-        // Not for ever, for another thread may have read the answer.
-        let limit = Timespec {
-            tv_sec: 0,
-            tv_nsec: 10_000_000,
-        };
         loop {
             let mut incoming = lock(&self.incoming);
             self.read(&mut incoming);
@@ -151,7 +134,8 @@ impl Link {
                 return Some(answer);
             }
             drop(incoming);
-            self.wait_for(PollFlags::IN, Some(&limit));
+            // Not for ever, for another thread may have read the answer.
+            self.channel.wait(Some(LOOK_AGAIN));
         }
     }
 

@@ -1,4 +1,4 @@
-//! The worker process: opens one library, serves its backends over the socket that is its standard input.
+//! The worker process: opens one library, serves its backends over the channel that it was started with.
 //!
 //! Invariant: no code of the library runs before the sandbox is on.
 
@@ -8,15 +8,10 @@ mod services;
 
 use std::{
     collections::HashMap,
-    ffi::OsStr,
     future::{Future, poll_fn},
     io::{self, Write},
-    os::{
-        fd::{AsFd, OwnedFd},
-        unix::{ffi::OsStrExt, net::UnixStream},
-    },
     panic::{AssertUnwindSafe, catch_unwind},
-    path::Path,
+    path::PathBuf,
     pin::pin,
     process::ExitCode,
     sync::Arc,
@@ -26,8 +21,7 @@ use std::{
 use phone_verify_plugin_abi::{
     BackendObj, CallObj, RawError, ReportObj, abi_stable::std_types::RResult, error_flag, kind,
 };
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use tokio::{io::Interest, sync::oneshot};
+use tokio::sync::oneshot;
 
 pub(super) use self::sandbox::MEMORY_BYTES;
 use self::{
@@ -35,6 +29,7 @@ use self::{
     sandbox::Sandbox,
 };
 use super::{
+    channel::Inherited,
     frame::Arrivals,
     message::{About, Method, NO_CALL, Outcome, PROTOCOL, Step, ToHost, ToWorker},
     raw,
@@ -53,16 +48,21 @@ pub(crate) fn main() -> ExitCode {
 }
 
 fn serve() -> io::Result<()> {
-    close_inherited();
+    let channel = Inherited::take()
+        .map_err(|error| io::Error::other(format!("this command is for phone-verify itself: {error}")))?;
     // Lists of processes would call it `exe`, as the link is called that it was started by.
     #[cfg(target_os = "linux")]
     let _ = rustix::thread::set_name(c"phone-verify");
-    let stream = socket()
-        .map_err(|error| io::Error::other(format!("this command is for phone-verify itself: {error}")))?;
     let mut arrivals = Arrivals::default();
     let (path, file, is_confined) = loop {
-        if arrivals.read(&stream)? == 0 {
-            return Err(io::Error::other("the host is gone"));
+        match arrivals.read(&channel) {
+            Ok(1..) => {}
+            Ok(0) => return Err(io::Error::other("the host is gone")),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                channel.wait(None);
+                continue;
+            }
+            Err(error) => return Err(error),
         }
         match arrivals.next() {
             Ok(None) => {}
@@ -78,12 +78,13 @@ fn serve() -> io::Result<()> {
             _ => return Err(io::Error::other(format!("the host does not speak {PROTOCOL}"))),
         }
     };
-    let link = Arc::new(Link::new(stream, arrivals)?);
+    let link = Arc::new(Link::new(channel, arrivals));
     // Before the sandbox is on, for it needs descriptors.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let path = Path::new(OsStr::from_bytes(&path));
+    let path = path_of(path)?;
+    let path = path.as_path();
     let prepares = |step: Step| {
         // A few bytes always fit into a frame.
         let _ = link.send(NO_CALL, &ToHost::Preparing { step });
@@ -93,7 +94,7 @@ fn serve() -> io::Result<()> {
     } else {
         Sandbox::none()
     };
-    if is_gone(link.stream()) {
+    if link.channel().is_gone() {
         return Ok(());
     }
     let is_sealed = sandbox.is_sealed;
@@ -128,46 +129,19 @@ fn serve() -> io::Result<()> {
     runtime.block_on(worker.run())
 }
 
-/// Closes what is open besides the three streams. The daemon passes nothing on, but whoever started the daemon may have
-/// left it something that it does not know of.
-fn close_inherited() {
-    let list = std::fs::read_dir("/proc/self/fd").or_else(|_| std::fs::read_dir("/dev/fd"));
-    let open: Vec<i32> = match list {
-        Ok(list) => list
-            .flatten()
-            .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-            .collect(),
-        Err(_) => (0..1024).collect(),
-    };
-    for descriptor in open.into_iter().filter(|descriptor| *descriptor > 2) {
-        // The one by which the list was read is closed already.
-        let _ = nix::unistd::close(descriptor);
-    }
+#[cfg(unix)]
+#[allow(clippy::unnecessary_wraps, reason = "elsewhere a path is a text")]
+fn path_of(bytes: Vec<u8>) -> io::Result<PathBuf> {
+    use std::os::unix::ffi::OsStringExt;
+
+    Ok(std::ffi::OsString::from_vec(bytes).into())
 }
 
-/// The socket, which comes as standard input; the library finds nothing there.
-fn socket() -> io::Result<UnixStream> {
-    let stdin = io::stdin();
-    let stat = rustix::fs::fstat(stdin.as_fd())?;
-    if !rustix::fs::FileType::from_raw_mode(stat.st_mode).is_socket() {
-        return Err(io::Error::other("the standard input is not its socket"));
-    }
-    let socket: OwnedFd = stdin.as_fd().try_clone_to_owned()?;
-    // Not /dev/null, which not every system has.
-    let (nothing, _) = io::pipe()?;
-    rustix::stdio::dup2_stdin(nothing)?;
-    Ok(socket.into())
-}
-
-/// Whether the host ended before this process was to end with it.
-fn is_gone(stream: &UnixStream) -> bool {
-    let mut ends = [PollFd::new(stream, PollFlags::empty())];
-    let now = Timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    matches!(poll(&mut ends, Some(&now)), Ok(1..))
-        && ends[0].revents().intersects(PollFlags::HUP | PollFlags::ERR)
+#[cfg(not(unix))]
+fn path_of(bytes: Vec<u8>) -> io::Result<PathBuf> {
+    let text = String::from_utf8(bytes);
+    text.map(PathBuf::from)
+        .map_err(|_| io::Error::other("the path of the private copy is not Unicode"))
 }
 
 struct Worker {
@@ -181,8 +155,7 @@ struct Worker {
 impl Worker {
     async fn run(mut self) -> io::Result<()> {
         let link = Arc::clone(&self.link);
-        // Only waits: the link reads.
-        let readable = tokio::net::UnixStream::from_std(link.stream().try_clone()?)?;
+        let readable = link.channel().readable()?;
         loop {
             for (id, message) in link.receive() {
                 if matches!(message, ToWorker::Bye) {
@@ -194,11 +167,7 @@ impl Worker {
             }
             tokio::select! {
                 () = link.arrived.notified() => {}
-                ready = readable.readable() => {
-                    ready?;
-                    let all_is_read = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
-                    let _ = readable.try_io(Interest::READABLE, all_is_read);
-                }
+                changed = readable.changed() => changed?,
             }
         }
     }

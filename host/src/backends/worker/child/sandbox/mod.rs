@@ -18,7 +18,11 @@ use crate::backends::worker::message::Step;
 
 /// Address space of a worker.
 pub(in crate::backends::worker) const MEMORY_BYTES: u64 = 512 << 20;
+/// What a job and a restricted token do not take away.
+#[cfg(windows)]
+const WINDOWS_LACKS: &str = "a way to keep a process from the network and from files that this user may read";
 /// Descriptors: three streams, the socket, the runtime's few, and what opening a library takes.
+#[cfg(unix)]
 const DESCRIPTORS: u64 = 32;
 
 /// What is in force.
@@ -38,6 +42,7 @@ impl Sandbox {
     pub(super) fn before_opening(library: &Path, prepares: impl Fn(Step)) -> Self {
         let mut sandbox = Self::default();
         prepares(Step::Limits);
+        #[cfg(unix)]
         sandbox.limit_resources();
         #[cfg(target_os = "linux")]
         {
@@ -50,7 +55,14 @@ impl Sandbox {
             prepares(Step::Calls);
             sandbox.deny_calls();
         }
-        #[cfg(not(target_os = "linux"))]
+        #[cfg(windows)]
+        {
+            let _ = library;
+            // Its job and its token are the host's doing.
+            sandbox.memory_bytes = Some(MEMORY_BYTES);
+            sandbox.lacking.push(WINDOWS_LACKS.to_owned());
+        }
+        #[cfg(not(any(target_os = "linux", windows)))]
         {
             let _ = library;
             sandbox.lacking.push("any sandbox but resource limits".to_owned());
@@ -60,13 +72,15 @@ impl Sandbox {
 
     /// For a rehearsal of what is to run in the host's own process: nothing is taken away.
     pub(super) fn none() -> Self {
-        let mut sandbox = Self::default();
         #[cfg(target_os = "linux")]
-        sandbox.end_with_parent();
-        sandbox.lacking.clear();
-        sandbox
+        {
+            let mut unheard = Self::default();
+            unheard.end_with_parent();
+        }
+        Self::default()
     }
 
+    #[cfg(unix)]
     fn limit_resources(&mut self) {
         use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 

@@ -6,11 +6,8 @@
 //! call.
 
 use std::{
-    io::{self, PipeReader},
-    os::{
-        fd::OwnedFd,
-        unix::{net::UnixStream, process::CommandExt},
-    },
+    io,
+    os::unix::process::CommandExt,
     process::{Child, ExitStatus, Stdio},
     thread,
     time::Duration,
@@ -19,26 +16,29 @@ use std::{
 use nix::sys::signal::{SigSet, Signal as Blocked};
 use rustix::process::{Pid, Signal, kill_process_group};
 
-use super::COMMAND;
+use super::super::{
+    COMMAND,
+    channel::{Channel, Printed},
+};
 use crate::own_process::image::Program;
 
 /// How long a process whose socket is closed may take to be gone.
 const LAST_BREATH: Duration = Duration::from_millis(50);
 
 /// A started process.
-pub(super) struct Process(Child);
+pub(in super::super) struct Process(Child);
 
 impl Process {
-    /// Starts it with this end of the socket. Returns what it prints, too.
+    /// Starts it. Returns the channel to it, and what it prints.
     ///
     /// The calling thread must last as long as the process, which ends with it. What it blocks from now on is blocked in
     /// the process from its first instruction.
-    pub(super) fn start(
+    pub(in super::super) fn start(
         program: &Program,
-        socket: UnixStream,
         is_confined: bool,
-    ) -> io::Result<(Self, PipeReader)> {
+    ) -> io::Result<(Self, Channel, Printed)> {
         block_signals_to_all()?;
+        let (channel, socket) = Channel::new()?;
         let (printed, output) = io::pipe()?;
         let mut command = program.command();
         command.arg0("phone-verify").arg(COMMAND);
@@ -52,19 +52,25 @@ impl Process {
         let child = command
             // A terminal's Ctrl-C is for the daemon, which drains.
             .process_group(0)
-            .stdin(Stdio::from(OwnedFd::from(socket)))
+            .stdin(Stdio::from(socket))
             .stdout(output.try_clone()?)
             .stderr(output)
             .spawn()?;
-        Ok((Self(child), printed))
+        Ok((Self(child), channel, Printed::new(printed)))
     }
 
-    pub(super) fn id(&self) -> u32 {
+    pub(in super::super) fn id(&self) -> u32 {
         self.0.id()
     }
 
+    /// Nothing is taken from it here: it does so itself.
+    #[allow(clippy::unused_self, reason = "elsewhere it has some")]
+    pub(in super::super) fn lacking(&self) -> &[String] {
+        &[]
+    }
+
     /// How it ended, if it does within a moment by itself.
-    pub(super) fn last_breath(&mut self) -> Option<ExitStatus> {
+    pub(in super::super) fn last_breath(&mut self) -> Option<ExitStatus> {
         const STEP: Duration = Duration::from_micros(200);
         let mut waited = Duration::ZERO;
         loop {
@@ -80,14 +86,14 @@ impl Process {
     }
 
     /// Ends it, and how it ended.
-    pub(super) fn kill(&mut self) -> Option<ExitStatus> {
+    pub(in super::super) fn kill(&mut self) -> Option<ExitStatus> {
         self.kill_group();
         let _ = self.0.kill();
         self.0.wait().ok()
     }
 
     /// Ends what it may have left behind.
-    pub(super) fn kill_group(&self) {
+    pub(in super::super) fn kill_group(&self) {
         let group = i32::try_from(self.0.id()).ok().and_then(Pid::from_raw);
         if let Some(group) = group {
             let _ = kill_process_group(group, Signal::KILL);
