@@ -48,6 +48,32 @@ fn a_number_is_verified_from_the_terminal() {
 }
 
 #[test]
+fn a_database_that_is_not_there_is_no_empty_one() {
+    let mut site = fixed_code();
+    site.set("store", "url", "sqlite:misspelt.db");
+    for arguments in [
+        &["forget", NUMBER][..],
+        &["forget", NUMBER, "--dry-run"],
+        &["export", NUMBER],
+        &["audit"],
+        &["decisions"],
+        &["cleanup"],
+        &["cleanup", "--dry-run"],
+        &["backup", "copy.db"],
+        &["verify", NUMBER, "--session-token", "none", "--code", "123456"],
+    ] {
+        let refused = site.run(arguments);
+        assert_eq!(refused.code, Some(2), "{arguments:?} {refused:#?}");
+        assert!(
+            refused.stderr.contains("there is no database") && refused.stderr.contains("misspelt.db"),
+            "{arguments:?} {refused:#?}"
+        );
+        assert!(!site.path("misspelt.db").exists(), "{arguments:?}");
+        assert!(!site.path("misspelt.db.key").exists(), "{arguments:?}");
+    }
+}
+
+#[test]
 fn what_register_prints_can_be_pasted() {
     let site = Site::new();
     let registered = site.run(&["register", "+1 (347) 837-9634"]);

@@ -89,7 +89,7 @@ listen = "127.0.0.1:0"
             "phone-verify.toml:6: APP_NAME refers to the environment variable PHONE_VERIFY_TEST_UNSET, which is not set",
             "phone-verify.toml:13: SECRET refers to the file no-such-file, which cannot be read: No such file or \
              directory (os error 2)",
-            "phone-verify.toml:10: [phone_verification] MAX_FAILED_ATTEMPTS stands there twice, in two spellings; keep one",
+            "phone-verify.toml:10: [phone_verification] MAX_FAILED_ATTEMPTS is set twice, with different capitalisation; keep one",
             "phone-verify.toml:4: [phone_verification] TOKEN_LENGTH must be a whole number, not a text",
             "phone-verify.toml:8: [phone_verification] VERIFY_SECURITY_CODE_ONLY_ONCE must be true or false, not a text",
             "phone-verify.toml:9: [phone_verification] MAX_FAILED_ATTEMPTS must be from 1 to 100, not 0",

@@ -19,7 +19,7 @@ impl Audit {
     pub(super) fn run(&self) -> Result<(), Failure> {
         let settings = self.common.load()?;
         let clock = Clock::system();
-        let (store, _) = daemon::open_store(&settings, &clock, &Entropy::system())
+        let (store, _) = daemon::open_existing_store(&settings, &clock, &Entropy::system())
             .map_err(|problem| Failure::of([problem]))?;
         let deeds = super::runtime()?
             .block_on(store.latest_deeds(self.last))
@@ -41,6 +41,9 @@ impl Audit {
                     deed.subject
                 )
             });
+            if deeds.is_empty() {
+                return "nothing is recorded".to_owned();
+            }
             lines.collect::<Vec<_>>().join("\n")
         })?;
         Ok(())

@@ -35,7 +35,7 @@ impl Cleanup {
         let days = age.as_secs() / DAY.as_secs();
         // Needs no backend: old records go even when its library is gone.
         let clock = Clock::system();
-        let (store, _) = daemon::open_store(&settings, &clock, &Entropy::system())
+        let (store, _) = daemon::open_existing_store(&settings, &clock, &Entropy::system())
             .map_err(|problem| Failure::of([problem]))?;
         let now = clock.now();
         let before = now.minus(age);

@@ -24,7 +24,7 @@ impl Decisions {
     pub(super) fn run(&self) -> Result<(), Failure> {
         let settings = self.common.load()?;
         let clock = Clock::system();
-        let (store, _) = daemon::open_store(&settings, &clock, &Entropy::system())
+        let (store, _) = daemon::open_existing_store(&settings, &clock, &Entropy::system())
             .map_err(|problem| Failure::of([problem]))?;
         let mut decisions = super::runtime()?
             .block_on(store.decisions(self.last))

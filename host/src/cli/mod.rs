@@ -153,16 +153,23 @@ impl Common {
         &self,
         run: impl AsyncFnOnce(&Service, &Settings) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
-        let settings = self.load()?;
-        runtime()?.block_on(async {
-            let service = Service::start(&settings).map_err(Failure::of)?;
-            // Whatever it says is said again, and at once.
-            let _ = service.store.review_keys(service.clock.now()).await;
-            let outcome = run(&service, &settings).await;
-            service.stop().await;
-            outcome
-        })
+        with_service_of(&self.load()?, run)
     }
+}
+
+/// Runs with the service of these settings, and stops it.
+fn with_service_of<T>(
+    settings: &Settings,
+    run: impl AsyncFnOnce(&Service, &Settings) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    runtime()?.block_on(async {
+        let service = Service::start(settings).map_err(Failure::of)?;
+        // Whatever it says is said again, and at once.
+        let _ = service.store.review_keys(service.clock.now()).await;
+        let outcome = run(&service, settings).await;
+        service.stop().await;
+        outcome
+    })
 }
 
 /// Who runs this command, for the audit log: who began it, whomever it acts as.

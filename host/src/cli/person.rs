@@ -45,7 +45,7 @@ impl About {
         let number = parse_number(&self.number, &settings)?;
         let clock = Clock::system();
         let (store, _): (_, std::sync::Arc<Keyring>) =
-            daemon::open_store(&settings, &clock, &Entropy::system())
+            daemon::open_existing_store(&settings, &clock, &Entropy::system())
                 .map_err(|problem| Failure::of([problem]))?;
         let rules = CheckRules {
             now: clock.now(),

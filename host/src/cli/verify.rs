@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::{Common, output::Failure, register::parse_number};
 use crate::{
+    daemon,
     model::{SecurityCode, SessionToken, Verdict},
     verifier::CheckRequest,
 };
@@ -25,7 +26,9 @@ pub(super) struct Verify {
 
 impl Verify {
     pub(super) fn run(&self) -> Result<(), Failure> {
-        let verdict = self.common.with_service(async |service, settings| {
+        let settings = self.common.load()?;
+        daemon::must_exist(&settings).map_err(|problem| Failure::of([problem]))?;
+        let verdict = super::with_service_of(&settings, async |service, settings| {
             let number = parse_number(&self.number, settings)?;
             let code = SecurityCode::from_client(&self.code);
             let session_token = SessionToken::from_client(self.session_token.trim());

@@ -451,6 +451,30 @@ fn lost_key_file(database: &Path, key_file: &Path) -> Option<Problem> {
     })
 }
 
+/// [`open_store`], but of a database that is there: what only reads or deletes makes none, or a mistake in the settings would
+/// look like an empty one.
+pub fn open_existing_store(
+    settings: &Settings,
+    clock: &Clock,
+    entropy: &Entropy,
+) -> Result<(Arc<dyn Store>, Arc<Keyring>), Problem> {
+    must_exist(settings)?;
+    open_store(settings, clock, entropy)
+}
+
+/// Refuses settings whose database is not there.
+pub fn must_exist(settings: &Settings) -> Result<(), Problem> {
+    let database = &settings.store.database;
+    // One that cannot be seen is refused when it is opened, with the reason.
+    if matches!(database.try_exists(), Ok(false)) {
+        return Err(Problem::lasting(format!(
+            "there is no database {}; correct [store] url, or start the daemon once, which makes it",
+            database.display()
+        )));
+    }
+    Ok(())
+}
+
 /// The database of the settings, and the keys to it. The clock goes on where those of other processes on it are.
 pub fn open_store(
     settings: &Settings,

@@ -144,7 +144,7 @@ impl fmt::Display for Fault {
         let (path, what) = (self.path.display(), self.subject.name());
         match &self.problem {
             Problem::Io(error) => {
-                let told = told(error, "make it readable for the user that runs phone-verify");
+                let told = told(error, &readable_cure(&self.path, error));
                 write!(f, "{path} cannot be read: {told}")
             }
             Problem::NotAFile(kind) => {
@@ -189,23 +189,50 @@ impl fmt::Display for Fault {
             }
             #[cfg(unix)]
             Problem::Readable { mode, is_root } => {
-                let cure = if *is_root {
-                    "chmod 640, with a group that this user is in,"
+                write!(f, "{what} {path} has mode {mode:04o}, so others can read it; run: ")?;
+                if *is_root {
+                    write!(
+                        f,
+                        "chgrp GROUP {path} && chmod 640 {path}, where GROUP is a group of the user that runs phone-verify"
+                    )
                 } else {
-                    "chmod 600"
-                };
-                write!(
-                    f,
-                    "{what} {path} has mode {mode:04o}, so others can read it; run: {cure} {path}"
-                )
+                    write!(f, "chmod 600 {path}")
+                }
             }
         }
     }
 }
 
+/// What to do about a file that cannot be read. Where it belongs to somebody else, the command is more likely run by the wrong
+/// user than the file of the wrong one.
+#[cfg(unix)]
+pub fn readable_cure(path: &Path, error: &io::Error) -> String {
+    use std::os::unix::fs::MetadataExt;
+
+    let own = rustix::process::geteuid().as_raw();
+    match path.metadata() {
+        Ok(file) if error.kind() == ErrorKind::PermissionDenied && file.uid() != own => format!(
+            "it belongs to user {owner} (mode {mode:04o}), and this is user {own}: run phone-verify as user {owner}, or make \
+             it readable for user {own}",
+            owner = file.uid(),
+            mode = file.mode() & 0o7777,
+        ),
+        _ => READABLE.to_owned(),
+    }
+}
+
+/// The same where files have no such owner.
+#[cfg(not(unix))]
+pub fn readable_cure(_path: &Path, _error: &io::Error) -> String {
+    READABLE.to_owned()
+}
+
+const READABLE: &str = "make it readable for the user that runs phone-verify";
+
 /// What the system's error is in plain words, and what to do: `else_do` if it is nothing special.
 pub fn told(error: &io::Error, else_do: &str) -> String {
     match error.kind() {
+        ErrorKind::NotFound => format!("{error}; correct the path, or make what is missing"),
         ErrorKind::StorageFull => format!("{error}; make room on its disk"),
         ErrorKind::QuotaExceeded => format!("{error}; raise the quota of this user, or make room"),
         ErrorKind::InvalidFilename => format!(

@@ -28,7 +28,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-pub use fault::{Fault, may_pass, told};
+pub use fault::{Fault, may_pass, readable_cure, told};
 pub use leftovers::delete_leftovers;
 #[cfg(unix)]
 pub use owner::{act_as_owner, act_as_owner_of_folder};

@@ -235,10 +235,13 @@ impl Bench {
     /// The backend, constructed.
     pub(super) fn backend(&self) -> Result<Backend, Stop> {
         self.backend_with(self.options()).or_else(|refusals| {
-            fail(format!(
-                "it cannot be constructed: {}; if it needs other options, name them in a file with --options",
-                sentences(&refusals)
-            ))
+            let is_of_options = |refusal: &Refusal| refusal.code == "P506" || refusal.code.starts_with("P6");
+            let advice = if refusals.iter().any(is_of_options) {
+                "; if it needs other options, name them in a file with --options"
+            } else {
+                ""
+            };
+            fail(format!("it cannot be constructed: {}{advice}", sentences(&refusals)))
         })
     }
 

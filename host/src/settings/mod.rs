@@ -176,7 +176,7 @@ impl Settings {
             let message = match fault.io() {
                 Some(error) => format!(
                     "the settings file cannot be read: {}",
-                    files::told(error, "make it readable for the user that runs phone-verify")
+                    files::told(error, &files::readable_cure(path, error))
                 ),
                 None => format!("the settings file cannot be used: {fault}"),
             };
@@ -298,12 +298,12 @@ KEY = "s3cret-value"
         let text = REQUIRED.replace("TOKEN_LENGTH = 6", "TOKEN_LENGTH = 6\ntoken_length = 7");
         assert_eq!(
             problems(&text),
-            ["test.toml:5: [phone_verification] token_length stands there twice, in two spellings; keep one"]
+            ["test.toml:5: [phone_verification] token_length is set twice, with different capitalisation; keep one"]
         );
         let text = format!("{REQUIRED}key = \"other\"\n");
         assert_eq!(
             problems(&text),
-            ["test.toml:11: [phone_verification.OPTIONS] key stands there twice, in two spellings; keep one"]
+            ["test.toml:11: [phone_verification.OPTIONS] key is set twice, with different capitalisation; keep one"]
         );
     }
 

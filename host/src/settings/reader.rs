@@ -90,7 +90,7 @@ impl Reader {
         for entry in entries {
             if kept.iter().any(|other| folded(&other.key) == folded(&entry.key)) {
                 let message = format!(
-                    "[{section}] {} stands there twice, in two spellings; keep one",
+                    "[{section}] {} is set twice, with different capitalisation; keep one",
                     entry.key
                 );
                 self.problem(Some(entry.line), message);

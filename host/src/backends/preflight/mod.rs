@@ -100,7 +100,7 @@ fn read(path: &Path, file: &str) -> Result<Vec<u8>, Refusal> {
         let Some(error) = fault.io() else {
             return Refusal::of_fault(code::UNREADABLE_FILE, &fault);
         };
-        let told = files::told(error, "make it readable for the user that runs phone-verify");
+        let told = files::told(error, &files::readable_cure(path, error));
         // Links followed, it may have a name that nobody knows.
         Refusal::of_error(
             code::UNREADABLE_FILE,
