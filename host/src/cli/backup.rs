@@ -32,8 +32,8 @@ pub(super) struct Restore {
 
 /// Records what was done, in the database that is there now.
 fn record(settings: &Settings, action: &str, subject: String, clock: &Clock) -> Result<(), String> {
-    let (store, _) =
-        daemon::open_existing_store(settings, clock, &Entropy::system()).map_err(|problem| problem.sentence)?;
+    let (store, _) = daemon::open_existing_store(settings, clock, &Entropy::system())
+        .map_err(|problem| problem.sentence)?;
     let deed = Deed {
         at: clock.now(),
         actor: whoami(),

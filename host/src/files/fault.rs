@@ -189,7 +189,10 @@ impl fmt::Display for Fault {
             }
             #[cfg(unix)]
             Problem::Readable { mode, is_root } => {
-                write!(f, "{what} {path} has mode {mode:04o}, so others can read it; run: ")?;
+                write!(
+                    f,
+                    "{what} {path} has mode {mode:04o}, so others can read it; run: "
+                )?;
                 if *is_root {
                     write!(
                         f,

@@ -241,7 +241,10 @@ impl Bench {
             } else {
                 ""
             };
-            fail(format!("it cannot be constructed: {}{advice}", sentences(&refusals)))
+            fail(format!(
+                "it cannot be constructed: {}{advice}",
+                sentences(&refusals)
+            ))
         })
     }
 

@@ -298,12 +298,16 @@ KEY = "s3cret-value"
         let text = REQUIRED.replace("TOKEN_LENGTH = 6", "TOKEN_LENGTH = 6\ntoken_length = 7");
         assert_eq!(
             problems(&text),
-            ["test.toml:5: [phone_verification] token_length is set twice, with different capitalisation; keep one"]
+            [
+                "test.toml:5: [phone_verification] token_length is set twice, with different capitalisation; keep one"
+            ]
         );
         let text = format!("{REQUIRED}key = \"other\"\n");
         assert_eq!(
             problems(&text),
-            ["test.toml:11: [phone_verification.OPTIONS] key is set twice, with different capitalisation; keep one"]
+            [
+                "test.toml:11: [phone_verification.OPTIONS] key is set twice, with different capitalisation; keep one"
+            ]
         );
     }
 

@@ -114,7 +114,9 @@ fn explain(wanted: &Wanted, cause: &io::Error) -> Unbound {
     };
     let is_taken = cause.kind() == ErrorKind::AddrInUse;
     let advice = match cause.kind() {
-        ErrorKind::AddrInUse => "end the other process, or name another address in [server] listen or with --listen",
+        ErrorKind::AddrInUse => {
+            "end the other process, or name another address in [server] listen or with --listen"
+        }
         ErrorKind::PermissionDenied if address.port() < 1024 => {
             "ports below 1024 are for root; name another in [server] listen, or let systemd give the right, with \
              AmbientCapabilities=CAP_NET_BIND_SERVICE"
