@@ -1,4 +1,4 @@
-//! A real browser: Chromium without a window, where the machine has one, driven over the DevTools protocol
+//! A real browser: Chromium without a window, where the machine has one, driven over the `DevTools` protocol
 //! (chromedevtools.github.io/devtools-protocol).
 
 use std::{
