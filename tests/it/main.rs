@@ -47,6 +47,7 @@ mod send;
 mod service_manager;
 mod settings;
 mod shutdown;
+mod signed;
 mod starts;
 mod test_numbers;
 mod texts;

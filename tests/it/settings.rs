@@ -205,7 +205,8 @@ trust = "yes"
             "phone-verify.toml:14: [plugins] libraries.nexmo.isolation must be a text, not true or false",
             "phone-verify.toml:15: [plugins] libraries.nexmo.sha256 must be the 64 hexadecimal digits that \
              `phone-verify backends` shows",
-            "phone-verify.toml:16: [plugins] libraries.nexmo.trust is not a setting; there are isolation and sha256",
+            "phone-verify.toml:16: [plugins] libraries.nexmo.trust is not a setting; there are isolation, sha256, least_version \
+             and signers",
         ]
     );
 }

@@ -139,6 +139,7 @@ impl Service {
                     version: "0.0.0".into(),
                     abi: "1.0".into(),
                     sha256: "0".repeat(64),
+                    signed_by: None,
                     isolation: "inline".into(),
                     sandbox: false,
                     weakness: None,

@@ -19,7 +19,7 @@ use super::{
     convert,
     instance::{CONSTRUCTION_LIMIT, Instance, NotConstructed},
     isolation::Place,
-    preflight::{BackendInfo, Manifest},
+    preflight::{BackendInfo, Candidate},
     services::{Services, call::Running, report::Reported},
 };
 use crate::{
@@ -38,6 +38,7 @@ pub struct Backend {
     version: String,
     abi: String,
     sha256: String,
+    signer: Option<String>,
     place: Place,
     info: BackendInfo,
     instance: Arc<Instance>,
@@ -47,8 +48,7 @@ pub struct Backend {
 impl Backend {
     pub(super) fn new(
         name: &BackendName,
-        manifest: &Manifest,
-        sha256: String,
+        candidate: &Candidate,
         place: Place,
         info: BackendInfo,
         instance: Instance,
@@ -56,9 +56,10 @@ impl Backend {
     ) -> Self {
         Self {
             name: name.to_string(),
-            version: manifest.version.clone(),
-            abi: format!("{}.{}", manifest.abi.major, manifest.abi.minor),
-            sha256,
+            version: candidate.manifest.version.clone(),
+            abi: candidate.manifest.abi.to_string(),
+            sha256: candidate.sha256.clone(),
+            signer: candidate.signed.as_ref().map(|signed| signed.by.clone()),
             place,
             info,
             instance: Arc::new(instance),
@@ -84,6 +85,11 @@ impl Backend {
     /// The hash of its library, in lower-case hex.
     pub fn library_sha256(&self) -> &str {
         &self.sha256
+    }
+
+    /// Who signed its library, by the name in the settings, where signatures count.
+    pub fn library_signer(&self) -> Option<&str> {
+        self.signer.as_deref()
     }
 
     /// Whether its code runs in this process or in one of its own.

@@ -52,6 +52,8 @@ pub struct IsolationRules {
     pub libraries: BTreeMap<String, LibraryIsolation>,
     /// The program that a worker runs; `None`: this one.
     pub worker_program: Option<PathBuf>,
+    /// Where it is kept what worker processes died of; `None`: nowhere.
+    pub crashes: Option<PathBuf>,
     /// A worker process without a call for so long ends; the next call starts it again.
     pub idle_stop: Duration,
 }
@@ -62,6 +64,7 @@ impl Default for IsolationRules {
             default: Isolation::default(),
             libraries: BTreeMap::new(),
             worker_program: None,
+            crashes: None,
             idle_stop: Duration::from_secs(600),
         }
     }

@@ -32,6 +32,7 @@ pub(crate) mod worker;
 use std::{sync::Arc, time::Duration};
 
 pub(crate) use self::file_name::FileNaming;
+pub use self::worker::{Bundle, Numbered, crashes};
 pub use self::{
     backend::Backend,
     isolation::{Isolation, IsolationRules, LibraryIsolation, Place},
@@ -43,7 +44,7 @@ pub use self::{
         Seen, VersionReport,
     },
     services::http::{ClientCertificate, Outbound, Played, Proxies, Proxy, SentRequest, StandIn},
-    trust::{Trust, TrustRules},
+    trust::{LibraryTrust, Signable, Signer, Signers, Trust, TrustRules, path_beside},
 };
 use crate::model::{Receipt, SecurityCode, SendFailure, Verdict};
 

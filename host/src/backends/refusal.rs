@@ -114,6 +114,16 @@ pub mod code {
     pub const ROLLED_BACK: &str = "P407";
     /// There is no version to go back to.
     pub const NO_VERSION_BEFORE: &str = "P408";
+    /// No signature lies beside it.
+    pub const NOT_SIGNED: &str = "P409";
+    /// Signed by nobody whom the settings name for it.
+    pub const UNKNOWN_SIGNER: &str = "P410";
+    /// Signed with a key that is revoked.
+    pub const REVOKED_SIGNER: &str = "P411";
+    /// The signature is not of these bytes, this library and this version.
+    pub const WRONG_SIGNATURE: &str = "P412";
+    /// Older than the least version, or than the one in use.
+    pub const VERSION_TOO_LOW: &str = "P413";
     /// The system's loader refused it.
     pub const NOT_OPENED: &str = "P501";
     /// It exports neither a root module nor a C table.
@@ -162,6 +172,17 @@ pub mod code {
     pub const WORKER_FORBIDDEN: &str = "P713";
     /// The system has no memory for a worker process.
     pub const SYSTEM_MEMORY: &str = "P714";
+
+    /// Those of bytes that are not trusted.
+    pub(in crate::backends) const NOT_TRUSTED: [&str; 7] = [
+        CHANGED,
+        NOT_PINNED,
+        NOT_SIGNED,
+        UNKNOWN_SIGNER,
+        REVOKED_SIGNER,
+        WRONG_SIGNATURE,
+        VERSION_TOO_LOW,
+    ];
 
     /// Those that may be otherwise the next time, whatever a library is like.
     pub(super) const MAY_PASS: [&str; 7] = [

@@ -138,6 +138,8 @@ pub struct Serving {
     pub abi: String,
     /// The hash of its library.
     pub sha256: String,
+    /// Who signed its library, by the name in the settings, where signatures count.
+    pub signed_by: Option<String>,
     /// Where its library runs.
     pub place: Place,
     /// Whether it is for tests and tutorials.
@@ -155,6 +157,7 @@ impl Serving {
             version: backend.library_version().to_owned(),
             abi: backend.library_abi().to_owned(),
             sha256: backend.library_sha256().to_owned(),
+            signed_by: backend.library_signer().map(str::to_owned),
             place: backend.isolation(),
             sandbox: backend.is_sandbox(),
             weakness: backend.weakness(),
@@ -178,6 +181,7 @@ impl Serving {
             version: self.version.clone(),
             abi: self.abi.clone(),
             sha256: self.sha256.clone(),
+            signed_by: self.signed_by.clone(),
             isolation: self.place.to_string(),
             sandbox: self.sandbox,
             weakness: self.weakness.clone(),

@@ -7,8 +7,12 @@ pub enum Subject {
     Library,
     /// The same, whoever can have written it.
     AnyLibrary,
+    /// The signature of a library, which speaks for itself.
+    Signature,
     /// The folder of private copies, and the copies.
     PrivateCopies,
+    /// What is kept of crashes.
+    Crashes,
     /// `plugins.lock`.
     LockFile,
     /// The database, and what lies beside it.
@@ -27,6 +31,8 @@ pub enum Subject {
     Reference,
     /// Numbers to send to.
     Numbers,
+    /// The secret key of an author, or its password.
+    SigningKey,
     /// What a provider answers, for the conformance kit.
     Tape,
     /// Of a backend, for the conformance kit.
@@ -45,7 +51,9 @@ impl Subject {
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Library | Self::AnyLibrary => "a library",
+            Self::Signature => "a signature",
             Self::PrivateCopies => "the folder for private copies",
+            Self::Crashes => "the folder for crashes",
             Self::LockFile => "the lock file",
             Self::Database => "the database",
             Self::Backup => "the backup",
@@ -55,6 +63,7 @@ impl Subject {
             Self::Settings => "the settings file",
             Self::Reference => "a file that the settings refer to",
             Self::Numbers => "the file of numbers",
+            Self::SigningKey => "the secret key",
             Self::Tape => "the tape",
             Self::Options => "the file of options",
         }
@@ -65,7 +74,12 @@ impl Subject {
     pub(super) fn is_judged(self) -> bool {
         !matches!(
             self,
-            Self::AnyLibrary | Self::Numbers | Self::Tape | Self::Options
+            Self::AnyLibrary
+                | Self::Signature
+                | Self::SigningKey
+                | Self::Numbers
+                | Self::Tape
+                | Self::Options
         )
     }
 

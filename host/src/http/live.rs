@@ -39,6 +39,8 @@ pub struct Loaded {
     pub abi: String,
     /// The hash of its library, in lower-case hex.
     pub sha256: String,
+    /// Who signed its library, by the name in the settings, where signatures count.
+    pub signed_by: Option<String>,
     /// Where its library runs: `inline` or `worker`.
     pub isolation: String,
     /// Whether it is for tests and tutorials.

@@ -14,6 +14,7 @@ mod job;
 mod log;
 mod network;
 mod process;
+mod provider;
 mod sample;
 mod score;
 mod tape;
@@ -29,6 +30,7 @@ use serde_json::{Map, Value};
 pub use self::{
     checks::about as checks,
     process::{COMMAND, main},
+    provider::{Exchange, Listening, Provider},
     score::{Checked, ScoreCard, TapeSource, Verdict},
 };
 use self::{

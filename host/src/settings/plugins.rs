@@ -9,7 +9,11 @@ use super::{
     document::{Entry, Value},
     reader::{Reader, Section, flag, path, text, texts},
 };
-use crate::backends::{Isolation, IsolationRules, LibraryIsolation, Trust, TrustRules};
+use semver::Version;
+
+use crate::backends::{
+    Isolation, IsolationRules, LibraryIsolation, LibraryTrust, Signer, Signers, Trust, TrustRules,
+};
 
 const SHA256_HEX_DIGITS: usize = 64;
 
@@ -20,6 +24,8 @@ pub struct Plugins {
     pub directories: Vec<PathBuf>,
     /// Where private copies go.
     pub staging_directory: PathBuf,
+    /// Where it is kept what worker processes died of.
+    pub crash_directory: PathBuf,
     /// Whether backends may call private addresses.
     pub allow_private_addresses: bool,
     /// Which libraries run in a process of their own.
@@ -38,32 +44,39 @@ impl Plugins {
             list => Ok(list.iter().map(|directory| folder.join(directory)).collect()),
         });
         let staging_directory = section.get("staging_directory", |value| Ok(path(&folder, &text(value)?)));
+        let crash_directory = section.get("crash_directory", |value| Ok(path(&folder, &text(value)?)));
         let allow_private_addresses = section.get("allow_private_addresses", flag);
         let mode = section.get("trust", trust);
         let lock_file = section.get("lock_file", |value| Ok(path(&folder, &text(value)?)));
         let default = section.get("isolation", isolation);
+        let signers = signers(&mut section);
         let rows = section.table("libraries", false, "plugins.libraries");
-        let mut libraries = BTreeMap::new();
+        let mut isolated = BTreeMap::new();
+        let mut trusted = BTreeMap::new();
         for row in rows {
             let name = row.key.clone();
-            libraries.insert(name, library(&mut section, row));
+            let (isolation, trust) = library(&mut section, row, &signers);
+            isolated.insert(name.clone(), isolation);
+            trusted.insert(name, trust);
         }
         section.finish();
         let beside = |name: &str| database.with_file_name(name);
-        let pins = libraries.iter();
-        let pins = pins.filter_map(|(name, library)| Some((name.clone(), library.sha256.clone()?)));
+        let crash_directory = crash_directory.unwrap_or_else(|| beside("plugins.crashes"));
         let trust = TrustRules {
             mode,
             lock_file: Some(lock_file.unwrap_or_else(|| beside("plugins.lock"))),
-            pins: pins.collect(),
+            signers,
+            libraries: trusted,
         };
         Self {
             directories,
             staging_directory: staging_directory.unwrap_or_else(|| beside("plugins.staged")),
+            crash_directory: crash_directory.clone(),
             allow_private_addresses,
             isolation: IsolationRules {
+                crashes: Some(crash_directory),
                 default,
-                libraries,
+                libraries: isolated,
                 ..IsolationRules::default()
             },
             trust,
@@ -71,20 +84,79 @@ impl Plugins {
     }
 }
 
+/// `[plugins.signers]`: a public key by a name, or a table of `public_key` and `revoked`.
+fn signers(section: &mut Section<'_>) -> Signers {
+    let rows = section.table("signers", false, "plugins.signers");
+    let mut signers = Signers::new();
+    let mut shown = Vec::new();
+    for row in rows {
+        let read = match &row.value {
+            Value::Table(entries) => revocable(entries),
+            value => public_key(value),
+        };
+        let twin = |signer: &Signer| {
+            let mut known = signers.iter();
+            known.find_map(|(name, known)| (known.id() == signer.id()).then(|| name.clone()))
+        };
+        match read.and_then(|signer| match twin(&signer) {
+            Some(name) => Err(format!("has the key of {name}; keep one of the two")),
+            None => Ok(signer),
+        }) {
+            Ok(signer) => {
+                shown.push((row.key.clone(), row.value.to_toml()));
+                signers.insert(row.key, signer);
+            }
+            Err(needed) => section.problem(Some(row.line), &format!("signers.{} {needed}", row.key)),
+        }
+    }
+    if !shown.is_empty() {
+        section.show_table("plugins.signers", &shown);
+    }
+    signers
+}
+
+fn revocable(entries: &[Entry]) -> Result<Signer, String> {
+    let mut signer = Err("needs a public_key".to_owned());
+    let mut is_revoked = false;
+    for entry in entries {
+        match entry.key.as_str() {
+            "public_key" => signer = public_key(&entry.value),
+            "revoked" => is_revoked = flag(&entry.value)?,
+            other => return Err(format!("has no {other}; there are public_key and revoked")),
+        }
+    }
+    signer.map(|mut signer| {
+        signer.is_revoked = is_revoked;
+        signer
+    })
+}
+
+fn public_key(value: &Value) -> Result<Signer, String> {
+    Signer::parse(&text(value)?).ok_or_else(|| {
+        "must be a public key of minisign: the line of its file that begins with RW".to_owned()
+    })
+}
+
 /// `[plugins.libraries.<name>]`.
-fn library(section: &mut Section<'_>, row: Entry) -> LibraryIsolation {
-    let mut library = LibraryIsolation::default();
+fn library(section: &mut Section<'_>, row: Entry, signers: &Signers) -> (LibraryIsolation, LibraryTrust) {
+    let (mut place, mut trust) = (LibraryIsolation::default(), LibraryTrust::default());
     let Value::Table(entries) = row.value else {
         let message = format!("libraries.{} must be a table, not {}", row.key, row.value.kind());
         section.problem(Some(row.line), &message);
-        return library;
+        return (place, trust);
     };
     let mut shown = Vec::new();
     for entry in entries {
+        let value = &entry.value;
         let read = match entry.key.as_str() {
-            "isolation" => isolation(&entry.value).map(|value| library.isolation = Some(value)),
-            "sha256" => sha256(&entry.value).map(|value| library.sha256 = Some(value)),
-            _ => Err("is not a setting; there are isolation and sha256".to_owned()),
+            "isolation" => isolation(value).map(|value| place.isolation = Some(value)),
+            "sha256" => sha256(value).map(|value| {
+                place.sha256 = Some(value.clone());
+                trust.sha256 = Some(value);
+            }),
+            "least_version" => version(value).map(|value| trust.least_version = Some(value)),
+            "signers" => names(value, signers).map(|value| trust.signers = Some(value)),
+            _ => Err("is not a setting; there are isolation, sha256, least_version and signers".to_owned()),
         };
         match read {
             Ok(()) => shown.push((entry.key, entry.value.to_toml())),
@@ -95,7 +167,32 @@ fn library(section: &mut Section<'_>, row: Entry) -> LibraryIsolation {
         }
     }
     section.show_table(&format!("plugins.libraries.{}", row.key), &shown);
-    library
+    (place, trust)
+}
+
+fn version(value: &Value) -> Result<Version, String> {
+    let text = text(value)?;
+    Version::parse(&text).map_err(|_| format!("must be a version such as 1.2.0, not {text}"))
+}
+
+/// Of signers that there are.
+fn names(value: &Value, signers: &Signers) -> Result<Vec<String>, String> {
+    let names = texts(value)?;
+    match names.iter().find(|name| !signers.contains_key(*name)) {
+        None if names.is_empty() => Err("must name at least one of [plugins.signers]".to_owned()),
+        None => Ok(names),
+        Some(unknown) => {
+            let known: Vec<&str> = signers.keys().map(String::as_str).collect();
+            let known = if known.is_empty() {
+                "which is empty".to_owned()
+            } else {
+                format!("where there are {}", known.join(", "))
+            };
+            Err(format!(
+                "names {unknown}, which is not in [plugins.signers], {known}"
+            ))
+        }
+    }
 }
 
 fn trust(value: &Value) -> Result<Trust, String> {
@@ -104,7 +201,7 @@ fn trust(value: &Value) -> Result<Trust, String> {
         .into_iter()
         .find(|(known, _)| *known == name)
         .map(|(_, trust)| trust)
-        .ok_or_else(|| format!("must be any, tofu or pinned, not {name}"))
+        .ok_or_else(|| format!("must be any, tofu, signed or pinned, not {name}"))
 }
 
 fn isolation(value: &Value) -> Result<Isolation, String> {

@@ -3,6 +3,7 @@
 mod check;
 mod inspect;
 mod new;
+mod serve_tape;
 mod tutorial;
 
 use std::{

@@ -96,7 +96,7 @@ fn every_code_has_its_golden_text() {
 
 #[test]
 fn every_code_is_in_the_guide_with_cause_and_cure() {
-    let guide = fs::read_to_string(workspace().join("plugin-api/GUIDE.md")).unwrap();
+    let guide = fs::read_to_string(workspace().join("plugin-api/docs/refusals.md")).unwrap();
     assert_eq!(
         all_codes(),
         codes(&guide, "\n| "),

@@ -10,7 +10,10 @@ use phone_verify_tests::site::Site;
 use serde_json::json;
 
 use super::Told;
-use crate::loading::shelf::{Shelf, built};
+use crate::{
+    loading::shelf::{Shelf, built},
+    signed::{self, Author, takes},
+};
 
 fn site() -> Site {
     Site::with_backend("noop.NoopBackend", &json!({}))
@@ -32,11 +35,65 @@ fn told(told: &mut Told, site: &Site, arguments: &[&str]) {
             plain = plain.replace(word, "<sha256>");
         }
     }
+    let plain = without_key_ids(&plain);
     let plain = plain.replace(
         &format!("version {}", env!("CARGO_PKG_VERSION")),
         "version <version>",
     );
     told.line(site.folder(), code, &plain);
+}
+
+/// A key's id is another one for each test.
+fn without_key_ids(text: &str) -> String {
+    let words = text.split_inclusive(|character: char| !character.is_ascii_alphanumeric());
+    let is_id = |word: &str| word.len() == 16 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
+    words
+        .map(|word| {
+            let bare = word.trim_end_matches(|character: char| !character.is_ascii_alphanumeric());
+            if is_id(bare) {
+                word.replace(bare, "<key>")
+            } else {
+                word.to_owned()
+            }
+        })
+        .collect()
+}
+
+#[test]
+fn bytes_that_are_not_signed_rightly() {
+    let mut all = Told::nothing();
+    let mut site = site();
+    let (author, stranger) = (Author::new(&site, "acme"), Author::new(&site, "stranger"));
+    let library = site.plugins().join("libnoop.so");
+    takes(&mut site, &[("acme", &author)]);
+    told(&mut all, &site, &["check"]);
+    stranger.signs(&site, &library);
+    told(&mut all, &site, &["check"]);
+    let signature = author.signs(&site, &library);
+    let revoked = format!(
+        "acme = {{ public_key = {:?}, revoked = true }}",
+        author.public_key
+    );
+    site.set("plugins", "signers", revoked.parse::<toml::Table>().unwrap());
+    told(&mut all, &site, &["check"]);
+
+    takes(&mut site, &[("acme", &author), ("stranger", &stranger)]);
+    let only: toml::Table = "[noop]\nsigners = [\"stranger\"]".parse().unwrap();
+    site.set("plugins", "libraries", only);
+    told(&mut all, &site, &["check"]);
+    let least: toml::Table = "[noop]\nleast_version = \"9.0.0\"".parse().unwrap();
+    site.set("plugins", "libraries", least);
+    told(&mut all, &site, &["check"]);
+    site.set("plugins", "libraries", toml::Table::new());
+
+    site.run(&["register", "+13478379634"]);
+    site.upgrade("noop", &signed::version("0.0.9"));
+    told(&mut all, &site, &["check"]);
+    author.signs(&site, &library);
+    told(&mut all, &site, &["check"]);
+    fs::write(&signature, "nonsense").unwrap();
+    told(&mut all, &site, &["check"]);
+    insta::assert_snapshot!(all.text());
 }
 
 #[test]

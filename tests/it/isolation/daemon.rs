@@ -183,7 +183,7 @@ pub(crate) fn workers(daemon: &Daemon) -> BTreeSet<u32> {
         .collect()
 }
 
-fn kill(process: u32) {
+pub(super) fn kill(process: u32) {
     let id = rustix::process::Pid::from_raw(i32::try_from(process).unwrap()).unwrap();
     rustix::process::kill_process(id, rustix::process::Signal::KILL).unwrap();
 }

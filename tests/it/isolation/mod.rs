@@ -3,6 +3,7 @@
 
 mod attacks;
 mod blame;
+mod bundles;
 #[expect(clippy::duplicate_mod, reason = "the same stories, in another place")]
 #[path = "../loading/calls.rs"]
 mod calls;

@@ -7,6 +7,7 @@
 #![allow(unsafe_code)]
 
 mod c;
+pub(super) mod crash;
 mod layout;
 mod not_opened;
 

@@ -3,6 +3,8 @@
 //! Invariant: a [`Manifest`] has schema 1, the host's ABI major, and at least one backend; every list is bounded; and no
 //! text of it does anything to a terminal but to be read there, for operators look at a library before they trust it.
 
+use std::fmt;
+
 use phone_verify_plugin_abi::{ABI_MAJOR, ABI_MINOR};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -48,6 +50,12 @@ pub(crate) struct Manifest {
 pub(crate) struct AbiVersion {
     pub(crate) major: u16,
     pub(crate) minor: u16,
+}
+
+impl fmt::Display for AbiVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.major, self.minor)
+    }
 }
 
 /// One backend of a library.

@@ -32,6 +32,7 @@ use super::{
     discover::Found,
     refusal::{Refusal, code},
     stage,
+    trust::Signed,
 };
 use crate::files::{self, Fault, Subject};
 
@@ -44,6 +45,8 @@ pub(super) struct Candidate {
     pub(super) sha256: String,
     pub(super) manifest: Manifest,
     pub(super) linkage: Linkage,
+    /// Who signed it, once that is judged.
+    pub(super) signed: Option<Signed>,
 }
 
 /// A refused file, with what could be told about it.
@@ -75,6 +78,7 @@ pub(super) fn check(found: &Found, platform: &Platform) -> Result<Candidate, Ref
             sha256,
             manifest,
             linkage,
+            signed: None,
         }),
         Err(refusal) => Err(Refused {
             refusal,
@@ -85,7 +89,7 @@ pub(super) fn check(found: &Found, platform: &Platform) -> Result<Candidate, Ref
 }
 
 /// Who can have written it was judged before, where that matters.
-fn read(path: &Path, file: &str) -> Result<Vec<u8>, Refusal> {
+pub(super) fn read(path: &Path, file: &str) -> Result<Vec<u8>, Refusal> {
     let refused = |fault: Fault| {
         if fault.is_no_file() {
             let sentence = format!("{file} is not a file; put the library itself there");
@@ -158,6 +162,31 @@ fn judge(file: &str, bytes: &[u8], platform: &Platform) -> Result<(Manifest, Lin
     Ok((manifest, linkage))
 }
 
+/// The manifest of a library of whatever system, without a judgement whether it would load here.
+pub(super) fn manifest_of(file: &str, bytes: &[u8]) -> Result<Manifest, Refusal> {
+    let format = FileKind::parse(bytes).ok().and_then(Format::of);
+    let (Some(format), Ok(object)) = (format, object::File::parse(bytes)) else {
+        return Err(Refusal::new(
+            code::NOT_AN_OBJECT,
+            format!("{file} is no shared library of one processor; name the built library"),
+        ));
+    };
+    let text = manifest_text(&object, bytes, format).ok_or_else(|| {
+        Refusal::new(
+            code::NO_MANIFEST,
+            format!("{file} is no backend library: it exports no {MANIFEST_SYMBOL}; name the built library"),
+        )
+    })?;
+    Manifest::parse(file, text)
+}
+
+/// Some linkers pad a section.
+fn unpadded(data: &[u8]) -> &[u8] {
+    let data = data.trim_ascii_end();
+    let padding = data.iter().rev().take_while(|byte| **byte == 0).count();
+    &data[..data.len() - padding]
+}
+
 /// The manifest as it lies in the file: in its section, or where the exported symbol points.
 fn manifest_text<'data>(
     object: &object::File<'data>,
@@ -165,11 +194,7 @@ fn manifest_text<'data>(
     format: Format,
 ) -> Option<&'data [u8]> {
     if let Some(section) = object.section_by_name(format.manifest_section()) {
-        // Some linkers pad a section.
-        return section.data().ok().map(<[u8]>::trim_ascii_end).map(|data| {
-            let padding = data.iter().rev().take_while(|byte| **byte == 0).count();
-            &data[..data.len() - padding]
-        });
+        return section.data().ok().map(unpadded);
     }
     let found = exported(object, bytes, format, MANIFEST_SYMBOL)?;
     let end = found.iter().position(|byte| *byte == 0);

@@ -66,7 +66,12 @@ impl Loader {
             .check_ownership(&found.path)
             .map_err(preflight::Refused::from)
             .and_then(|()| preflight::check(&found, &self.platform));
-        let candidate = judged.map_err(|refused| vec![refused.refusal])?;
+        let mut candidate = judged.map_err(|refused| vec![refused.refusal])?;
+        let trust = &self.config.trust;
+        let signature = trust.signature(&found).map_err(|refusal| vec![refusal])?;
+        trust
+            .allow(&found, &mut candidate, signature)
+            .map_err(|refusal| vec![refusal])?;
         let mut version = Build::of(&candidate, self.config.clock.wall());
         version.inline = inline;
         let lock = lock_file.change(|lock| {
@@ -102,7 +107,7 @@ impl Loader {
                 let version = &locked.current.version;
                 return Err(nothing(&format!("no version of {library} was used before {version}")));
             };
-            self.copy(library, &stage::copy(&self.config.staging, &before.sha256), &before)?;
+            self.kept(library, &before)?;
             let from = std::mem::replace(&mut locked.current, before);
             locked.passed_over = Some(PassedOver {
                 sha256: from.sha256.clone(),

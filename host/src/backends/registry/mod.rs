@@ -39,7 +39,7 @@ use super::{
 };
 use super::{
     stage::Staged,
-    worker::{Spec, Supervisor},
+    worker::{Culprit, Spec, Supervisor},
 };
 use crate::{clock::Clock, entropy::Entropy, metrics::WorkerMetrics};
 
@@ -205,8 +205,8 @@ impl Loader {
     fn candidate(&self, found: &Found, lock: &Lock) -> Result<Candidate, Refused> {
         let trust = &self.config.trust;
         trust.check_ownership(&found.path).map_err(Refused::from)?;
-        let candidate = preflight::check(found, &self.platform)?;
-        match trust.admit(found, &candidate, lock) {
+        let mut candidate = preflight::check(found, &self.platform)?;
+        match trust.admit(found, &mut candidate, lock) {
             Ok(()) => Ok(candidate),
             Err(refusal) => Err(Refused {
                 refusal,
@@ -271,10 +271,7 @@ impl Loader {
                 format!("{name} could not be constructed: {}", failure.message),
             )]
         })?;
-        let Candidate { manifest, sha256, .. } = candidate;
-        Ok(Backend::new(
-            name, &manifest, sha256, place, info, instance, services,
-        ))
+        Ok(Backend::new(name, &candidate, place, info, instance, services))
     }
 
     fn scrubber(&self, secrets: &[String]) -> Scrubber {
@@ -352,6 +349,16 @@ impl Loader {
             entropy: self.config.entropy.clone(),
             metrics: Arc::clone(&self.metrics),
             idle_stop: rules.idle_stop,
+            // A mere look keeps nothing.
+            crashes: rules.crashes.clone().filter(|_| self.records),
+            culprit: Culprit {
+                name: library.to_owned(),
+                version: candidate.manifest.version.clone(),
+                abi: candidate.manifest.abi.to_string(),
+                plugin_api: candidate.manifest.plugin_api.clone(),
+                sha256: candidate.sha256.clone(),
+                build_id: None,
+            },
         }));
         supervisor.open()?;
         Ok(supervisor)

@@ -2,8 +2,6 @@
 //!
 //! Invariant: a version that cannot be used never costs the one that serves.
 
-use std::path::Path;
-
 use serde_json::{Map, Value};
 
 use super::Loader;
@@ -14,7 +12,7 @@ use crate::backends::{
     preflight::{self, Candidate},
     refusal::{Refusal, code},
     stage,
-    trust::{Build, Lock},
+    trust::Build,
 };
 use crate::backends::{
     convert,
@@ -95,13 +93,18 @@ impl Loader {
             }
         };
         for build in lock.builds(&name.library) {
-            if keeps(&build.sha256) {
+            let kept = self.kept(&name.library, build);
+            let is_trusted = !matches!(&kept, Err(refusal) if code::NOT_TRUSTED.contains(&refusal.code));
+            if is_trusted && keeps(&build.sha256) {
                 return chosen(Next::Keep, refusals);
             }
             if refused.as_ref() == Some(&build.sha256) {
                 continue;
             }
-            match self.staged(name, &found, build, &lock, options) {
+            let constructed = kept
+                .map_err(|refusal| vec![refusal])
+                .and_then(|candidate| self.construct(name, &found, candidate, &lock, options, false));
+            match constructed {
                 Ok(backend) => return chosen(Next::Take(Box::new(backend)), refusals),
                 Err(others) => {
                     for refusal in others {
@@ -113,41 +116,31 @@ impl Loader {
         Err(refusals)
     }
 
-    /// A version that served before, from its private copy.
-    fn staged(
-        &self,
-        name: &BackendName,
-        found: &Found,
-        build: &Build,
-        lock: &Lock,
-        options: &Map<String, Value>,
-    ) -> Result<Backend, Vec<Refusal>> {
+    /// A version that served before, read from its private copy and judged by the present rules: a key may be revoked since.
+    pub(super) fn kept(&self, library: &str, build: &Build) -> Result<Candidate, Refusal> {
         let copy = stage::copy(&self.config.staging, &build.sha256);
-        let candidate = self
-            .copy(&name.library, &copy, build)
-            .map_err(|refusal| vec![refusal])?;
-        self.construct(name, found, candidate, lock, options, false)
-    }
-
-    /// Reads and judges a private copy.
-    pub(super) fn copy(&self, library: &str, copy: &Path, build: &Build) -> Result<Candidate, Refusal> {
         let found = Found {
             stem: library.to_owned(),
-            path: copy.to_owned(),
+            path: copy.clone(),
         };
-        let candidate = preflight::check(&found, &self.platform).map_err(|refused| refused.refusal)?;
-        if candidate.sha256 == build.sha256 {
-            return Ok(candidate);
+        let mut candidate = preflight::check(&found, &self.platform).map_err(|refused| refused.refusal)?;
+        if candidate.sha256 != build.sha256 {
+            return Err(Refusal::new(
+                code::NOT_STAGED,
+                format!(
+                    "{} is damaged: its sha256 is {}; put version {} of {library} into the plugin directory again",
+                    copy.display(),
+                    candidate.sha256,
+                    build.version
+                ),
+            ));
         }
-        Err(Refusal::new(
-            code::NOT_STAGED,
-            format!(
-                "{} is damaged: its sha256 is {}; put version {} of {library} into the plugin directory again",
-                copy.display(),
-                candidate.sha256,
-                build.version
-            ),
-        ))
+        // Where it lay is what tells whether it came with this program.
+        let found = discover::one(&self.config.directories, library).unwrap_or(found);
+        self.config
+            .trust
+            .allow(&found, &mut candidate, build.signature.clone())?;
+        Ok(candidate)
     }
 
     /// Opens and constructs in a process of its own what is to run in this one. It is no sandbox, for such a library may

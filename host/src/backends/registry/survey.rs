@@ -36,6 +36,9 @@ pub struct LibraryReport {
     /// The hash of the file, in lower-case hex.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sha256: Option<String>,
+    /// Who signed it, by the name in the settings, where signatures count.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signed_by: Option<String>,
     /// The version that a daemon uses instead of the one that lies there.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub in_use: Option<VersionReport>,
@@ -131,6 +134,7 @@ impl LibraryReport {
                 refusal: None,
                 size_bytes: Some(candidate.bytes.len() as u64),
                 sha256: Some(candidate.sha256),
+                signed_by: candidate.signed.map(|signed| signed.by),
                 in_use: None,
                 passed_over: None,
             },
@@ -141,6 +145,7 @@ impl LibraryReport {
                 refusal: Some(refused.refusal),
                 size_bytes: refused.size_bytes,
                 sha256: refused.sha256,
+                signed_by: None,
                 in_use: None,
                 passed_over: None,
                 isolation: None,
@@ -178,6 +183,7 @@ impl Loader {
             refusal: Some(refusal),
             size_bytes: None,
             sha256: None,
+            signed_by: None,
             in_use: None,
             passed_over: None,
             isolation: None,
@@ -228,6 +234,9 @@ impl fmt::Display for LibraryReport {
         )?;
         if let Some(isolation) = self.isolation {
             write!(f, ", isolation {isolation}")?;
+        }
+        if let Some(signer) = &self.signed_by {
+            write!(f, ", signed by {signer}")?;
         }
         for backend in &about.backends {
             write!(f, "\n\n{backend}")?;
@@ -284,7 +293,7 @@ fn row(option: &OptionInfo) -> [String; 4] {
 
 fn about(stem: &str, manifest: Manifest) -> LibraryAbout {
     LibraryAbout {
-        abi: format!("{}.{}", manifest.abi.major, manifest.abi.minor),
+        abi: manifest.abi.to_string(),
         backends: manifest
             .backends
             .into_iter()

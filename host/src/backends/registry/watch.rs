@@ -8,12 +8,17 @@ use std::{
 };
 
 use super::Loader;
-use crate::backends::discover;
+use crate::backends::{
+    discover,
+    trust::{Trust, path_beside},
+};
 
 /// How one library lies there, and what is said of it. Two that are equal mean that nothing has changed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Seen {
     file: Option<(PathBuf, Stamp, Option<Stamp>)>,
+    /// The signature beside it, where signatures count: it may come later than the library.
+    signature: Option<Stamp>,
     /// The hash of the version in use by the lock file, whether it may run in this process, and the hash of one that is
     /// rolled back.
     locked: Option<(String, bool, Option<String>)>,
@@ -42,7 +47,11 @@ impl Loader {
                 rolled_back.map(|build| build.sha256.clone()),
             )
         });
+        let signature = found.as_ref().filter(|_| self.config.trust.mode == Trust::Signed);
         Seen {
+            signature: signature
+                .and_then(|found| std::fs::metadata(path_beside(&found.path)).ok())
+                .map(|metadata| stamp(&metadata)),
             file: found.and_then(|found| {
                 let file = stamp(&std::fs::metadata(&found.path).ok()?);
                 let folder = found.path.parent().and_then(folder);

@@ -69,6 +69,9 @@ pub(in crate::backends) struct Build {
     /// Whether it may run in the daemon's process, under isolation = "auto".
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(in crate::backends) inline: bool,
+    /// The signature that it was taken with, so that its private copy can be judged again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(in crate::backends) signature: Option<String>,
 }
 
 /// Bytes that are not used.
@@ -91,13 +94,11 @@ impl Build {
         Self {
             sha256: candidate.sha256.clone(),
             version: candidate.manifest.version.clone(),
-            abi: format!(
-                "{}.{}",
-                candidate.manifest.abi.major, candidate.manifest.abi.minor
-            ),
+            abi: candidate.manifest.abi.to_string(),
             size_bytes: candidate.bytes.len() as u64,
             first_seen: datetime(now),
             inline: false,
+            signature: candidate.signed.as_ref().map(|signed| signed.text.clone()),
         }
     }
 }
@@ -377,6 +378,7 @@ mod tests {
             size_bytes: 3,
             first_seen: datetime(UnixMillis(0)),
             inline: false,
+            signature: None,
         }
     }
 

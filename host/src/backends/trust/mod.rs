@@ -3,6 +3,8 @@
 //! Invariant: what is judged is the hash of the bytes that are staged and opened, never a file that is read again.
 
 mod lock;
+mod signable;
+mod signature;
 
 use std::{
     collections::BTreeMap,
@@ -10,9 +12,18 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use semver::Version;
 use serde::Serialize;
 
-pub(super) use self::lock::{Build, Lock, LockFile, PassedOver};
+use self::signature::{Subjected, check_version};
+pub(super) use self::{
+    lock::{Build, Lock, LockFile, PassedOver},
+    signature::Signed,
+};
+pub use self::{
+    signable::Signable,
+    signature::{Signer, Signers, path_beside},
+};
 
 use super::{
     discover::Found,
@@ -31,14 +42,20 @@ pub enum Trust {
     Any,
     /// Each on first use; another version of it only after `plugin trust`, or when it came with this program.
     Tofu,
+    /// Those that somebody signed whose key the settings name.
+    Signed,
     /// Those whose hash the settings name.
     Pinned,
 }
 
 impl Trust {
     /// All of them by their names.
-    pub const NAMES: [(&'static str, Self); 3] =
-        [("any", Self::Any), ("tofu", Self::Tofu), ("pinned", Self::Pinned)];
+    pub const NAMES: [(&'static str, Self); 4] = [
+        ("any", Self::Any),
+        ("tofu", Self::Tofu),
+        ("signed", Self::Signed),
+        ("pinned", Self::Pinned),
+    ];
 }
 
 impl fmt::Display for Trust {
@@ -55,8 +72,21 @@ pub struct TrustRules {
     pub mode: Trust,
     /// Where the versions in use are recorded; `None`: nowhere.
     pub lock_file: Option<PathBuf>,
-    /// The hashes that the settings name, by library.
-    pub pins: BTreeMap<String, String>,
+    /// Whose signatures are accepted.
+    pub signers: Signers,
+    /// What the settings say of single libraries.
+    pub libraries: BTreeMap<String, LibraryTrust>,
+}
+
+/// What the settings say of one library.
+#[derive(Clone, Debug, Default)]
+pub struct LibraryTrust {
+    /// The hash of the file that is trusted, in lower-case hex.
+    pub sha256: Option<String>,
+    /// Older versions are refused, whatever else speaks for them.
+    pub least_version: Option<Version>,
+    /// Only these of the signers may sign it; `None`: each.
+    pub signers: Option<Vec<String>>,
 }
 
 impl TrustRules {
@@ -78,14 +108,19 @@ impl TrustRules {
             .map_or_else(|| Ok(Lock::default()), |path| LockFile::new(path).read())
     }
 
-    /// Refuses bytes that are not trusted.
-    pub(super) fn admit(&self, found: &Found, candidate: &Candidate, lock: &Lock) -> Result<(), Refusal> {
-        let Candidate { file, sha256, .. } = candidate;
-        let library = &found.stem;
-        let pin = self.pins.get(library);
-        if pin == Some(sha256) {
+    /// Refuses what lies in a directory and is not trusted. Says in the candidate who signed it.
+    pub(super) fn admit(&self, found: &Found, candidate: &mut Candidate, lock: &Lock) -> Result<(), Refusal> {
+        let text = self.signature(found)?;
+        if self.allow(found, candidate, text)? == Ground::Hash {
             return Ok(());
         }
+        let Candidate {
+            file,
+            sha256,
+            manifest,
+            ..
+        } = &*candidate;
+        let library = &found.stem;
         let locked = lock.libraries.get(library);
         let passed_over = locked.and_then(|locked| locked.passed_over.as_ref());
         if passed_over.is_some_and(|version| version.is_rolled_back() && version.sha256 == *sha256) {
@@ -97,43 +132,82 @@ impl TrustRules {
                 ),
             ));
         }
+        let Some(Build {
+            version,
+            sha256: trusted,
+            ..
+        }) = locked.map(|locked| &locked.current)
+        else {
+            return Ok(());
+        };
+        if trusted == sha256 || is_bundled(&found.path) {
+            return Ok(());
+        }
         match self.mode {
-            Trust::Any => Ok(()),
-            Trust::Pinned => Err(pin.map_or_else(
-                || {
-                    Refusal::new(
-                        code::NOT_PINNED,
-                        format!(
-                            "the settings do not say which {library} is trusted, and [plugins] trust is \"pinned\"; once \
-                             you have checked {file}, set sha256 = \"{sha256}\" in [plugins.libraries.{library}]"
-                        ),
-                    )
-                },
-                |pin| {
-                    Refusal::new(
-                        code::CHANGED,
-                        format!(
-                            "{file} has the sha256 {sha256}, and the settings trust {pin} alone; put that version there, \
-                             or correct sha256 in [plugins.libraries.{library}]"
-                        ),
-                    )
-                },
+            Trust::Any | Trust::Pinned => Ok(()),
+            Trust::Signed => {
+                // What cannot be compared was taken under another rule.
+                let Ok(in_use) = Version::parse(version) else {
+                    return Ok(());
+                };
+                let why = format!(
+                    "version {version} is in use: an older one, even signed, may have a hole that is mended since; if you want it, \
+                     run: phone-verify plugin trust {library}"
+                );
+                check_version(&subjected(library, candidate), &in_use, &why)
+            }
+            Trust::Tofu => Err(Refusal::new(
+                code::CHANGED,
+                format!(
+                    "{file} has changed: version {} with the sha256 {sha256} lies there, and version {version} with \
+                     {trusted} is trusted; if the change is yours, run: phone-verify plugin trust {library}",
+                    manifest.version
+                ),
             )),
-            Trust::Tofu => match locked {
-                Some(locked) if locked.current.sha256 != *sha256 && !is_bundled(&found.path) => {
-                    let Build { version, sha256: trusted, .. } = &locked.current;
-                    let found = &candidate.manifest.version;
-                    Err(Refusal::new(
-                        code::CHANGED,
-                        format!(
-                            "{file} has changed: version {found} with the sha256 {sha256} lies there, and version \
-                             {version} with {trusted} is trusted; if the change is yours, run: phone-verify plugin trust \
-                             {library}"
-                        ),
-                    ))
-                }
-                _ => Ok(()),
-            },
+        }
+    }
+
+    /// Refuses what may not be trusted even on an operator's word, or was in use before and may not be any more. `text` is
+    /// the signature, if there is one.
+    pub(super) fn allow(
+        &self,
+        found: &Found,
+        candidate: &mut Candidate,
+        text: Option<String>,
+    ) -> Result<Ground, Refusal> {
+        let library = &found.stem;
+        let said = self.libraries.get(library);
+        let of = subjected(library, candidate);
+        if let Some(least) = said.and_then(|said| said.least_version.as_ref()) {
+            let why =
+                format!("least_version in [plugins.libraries.{library}] is {least}; put a later one there");
+            check_version(&of, least, &why)?;
+        }
+        let pin = said.and_then(|said| said.sha256.as_ref());
+        if pin == Some(&candidate.sha256) {
+            return Ok(Ground::Hash);
+        }
+        match self.mode {
+            Trust::Any | Trust::Tofu => Ok(Ground::Rule),
+            Trust::Pinned => Err(not_pinned(library, candidate, pin)),
+            Trust::Signed if is_bundled(&found.path) => Ok(Ground::Rule),
+            Trust::Signed => {
+                let Some(text) = text else {
+                    return Err(not_signed(library, candidate));
+                };
+                let allowed = said.and_then(|said| said.signers.as_deref());
+                let by = signature::signer(&of, &text, &self.signers, allowed)?;
+                candidate.signed = Some(Signed { by, text });
+                Ok(Ground::Rule)
+            }
+        }
+    }
+
+    /// The signature beside a library, where signatures count.
+    pub(super) fn signature(&self, found: &Found) -> Result<Option<String>, Refusal> {
+        match self.mode {
+            Trust::Signed => signature::beside(&found.path),
+            _ => Ok(None),
         }
     }
 
@@ -191,5 +265,52 @@ impl TrustRules {
         if let Err(refusal) = recorded {
             tracing::warn!(library, "{refusal}");
         }
+    }
+}
+
+/// Why bytes are trusted.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ground {
+    /// The settings name their hash.
+    Hash,
+    /// The rule that the settings name has nothing against them.
+    Rule,
+}
+
+fn subjected<'a>(library: &'a str, candidate: &'a Candidate) -> Subjected<'a> {
+    Subjected {
+        file: &candidate.file,
+        library,
+        version: &candidate.manifest.version,
+        bytes: &candidate.bytes,
+    }
+}
+
+fn not_signed(library: &str, Candidate { file, sha256, .. }: &Candidate) -> Refusal {
+    Refusal::new(
+        code::NOT_SIGNED,
+        format!(
+            "{file} is not signed, and [plugins] trust is \"signed\": no {file}.minisig is there; have its author sign it, or \
+             set sha256 = \"{sha256}\" in [plugins.libraries.{library}] once you have checked it"
+        ),
+    )
+}
+
+fn not_pinned(library: &str, Candidate { file, sha256, .. }: &Candidate, pin: Option<&String>) -> Refusal {
+    match pin {
+        None => Refusal::new(
+            code::NOT_PINNED,
+            format!(
+                "the settings do not say which {library} is trusted, and [plugins] trust is \"pinned\"; once you have checked \
+                 {file}, set sha256 = \"{sha256}\" in [plugins.libraries.{library}]"
+            ),
+        ),
+        Some(pin) => Refusal::new(
+            code::CHANGED,
+            format!(
+                "{file} has the sha256 {sha256}, and the settings trust {pin} alone; put that version there, or correct \
+                 sha256 in [plugins.libraries.{library}]"
+            ),
+        ),
     }
 }

@@ -9,6 +9,7 @@
 //! Invariants: a message is sent again only when its call had asked for no HTTP request and nothing else can have
 //! reached a network: never twice; and what a worker says costs this process a bounded amount of memory and time.
 
+mod bundle;
 mod channel;
 mod child;
 mod death;
@@ -25,6 +26,8 @@ mod remote;
 mod supervisor;
 mod watch;
 
+pub(super) use self::bundle::Culprit;
+pub use self::bundle::{Bundle, Numbered, kept as crashes};
 pub(crate) use self::child::main;
 #[cfg(unix)]
 pub(crate) use self::death::signal_name;

@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     backends::{
+        load::crash,
         scrub::{Scrubber, mask_any_code},
         services::{
             call::CallInfo,
@@ -37,6 +38,8 @@ pub(super) struct Output {
     line: Vec<u8>,
     last: VecDeque<String>,
     library: String,
+    /// What the process said of its own crash.
+    crash: Option<String>,
     /// Whether it was explained that there is a sandbox.
     is_explained: bool,
 }
@@ -54,6 +57,7 @@ impl Output {
             line: Vec::new(),
             last: VecDeque::new(),
             library: library.to_owned(),
+            crash: None,
             is_explained: false,
         }
     }
@@ -96,10 +100,20 @@ impl Output {
         self.last.iter().cloned().collect()
     }
 
+    /// What the process said of its own crash, if it did.
+    pub(super) fn crash(&mut self) -> Option<String> {
+        self.crash.take()
+    }
+
     fn write(&mut self, link: &Link) {
         let bytes = std::mem::take(&mut self.line);
         let text = String::from_utf8_lossy(&bytes);
         if text.trim().is_empty() {
+            return;
+        }
+        if text.starts_with(crash::MARK) {
+            // Not for the log, and judged before any of it is kept.
+            self.crash = Some(text.into_owned());
             return;
         }
         let text = clean(&text, link);

@@ -15,6 +15,7 @@ use std::{
 use arc_swap::ArcSwapOption;
 
 use super::{
+    bundle::Culprit,
     death::Death,
     link::Link,
     watch::{Started, start, weaker},
@@ -55,6 +56,10 @@ pub(in crate::backends) struct Spec {
     /// A worker without a call for so long ends, and is started again by the next one.
     pub(in crate::backends) idle_stop: Duration,
     pub(in crate::backends) metrics: Arc<WorkerMetrics>,
+    /// Where its crashes are kept; `None`: nowhere.
+    pub(in crate::backends) crashes: Option<PathBuf>,
+    /// Whose they are then.
+    pub(in crate::backends) culprit: Culprit,
 }
 
 /// Why there is no worker now.

@@ -6,12 +6,14 @@
 
 use std::{
     io,
+    process::ExitStatus,
     sync::{Arc, Once, Weak, mpsc},
     thread,
     time::Duration,
 };
 
 use super::{
+    bundle::{Found, keep},
     death::{Death, Killed, Remains, killed_for_memory},
     frame::Arrivals,
     link::Link,
@@ -66,6 +68,7 @@ pub(super) fn start(spec: Arc<Spec>, supervisor: Weak<Supervisor>) -> mpsc::Rece
 }
 
 struct Watch {
+    spec: Arc<Spec>,
     metrics: Arc<WorkerMetrics>,
     library: String,
     process: Process,
@@ -97,7 +100,7 @@ enum End {
 
 impl Watch {
     fn begin(
-        spec: &Spec,
+        spec: &Arc<Spec>,
         supervisor: Weak<Supervisor>,
         starting: mpsc::SyncSender<Started>,
     ) -> io::Result<Self> {
@@ -115,6 +118,7 @@ impl Watch {
             .map_err(|_| io::Error::other("the path is too long"))?;
         spec.metrics.started(&spec.library, process.id());
         Ok(Self {
+            spec: Arc::clone(spec),
             metrics: Arc::clone(&spec.metrics),
             output: Output::new(printed, &spec.library, spec.clock.clone()),
             has_output: true,
@@ -305,9 +309,10 @@ impl Watch {
         } else if !self.link.is_sealed() {
             self.process.kill_group();
         }
+        let last_lines = self.output.finish(&self.link);
         let remains = Remains {
             status,
-            last_lines: self.output.finish(&self.link),
+            last_lines: last_lines.clone(),
             step: self.step,
             memory_bytes: self.memory_bytes,
             is_system_short_of_memory: killed_for_memory() > self.killed_for_memory,
@@ -330,7 +335,37 @@ impl Watch {
         }
         self.link.close(Arc::clone(&death));
         if let Some(starting) = self.starting.take() {
-            let _ = starting.send(Err(NotReady::Died(death)));
+            let _ = starting.send(Err(NotReady::Died(Arc::clone(&death))));
+        }
+        // Last, for it takes a while, and calls wait for what is above.
+        if !in_order {
+            self.keep(&death, status, last_lines);
+        }
+    }
+}
+
+impl Watch {
+    /// Keeps what the author of the library needs of its crash.
+    fn keep(&mut self, death: &Death, status: Option<ExitStatus>, last_lines: Vec<String>) {
+        let (true, Some(folder)) = (death.is_of_the_library(), &self.spec.crashes) else {
+            return;
+        };
+        let found = Found {
+            at: self.spec.clock.wall().rfc3339(),
+            library: &self.spec.culprit,
+            copy: &self.spec.staged.path,
+            death,
+            status,
+            last_lines,
+            is_sandboxed: self.link.is_sealed(),
+            line: self.output.crash(),
+        };
+        match keep(folder, found) {
+            Ok(number) => tracing::warn!(
+                library = self.library,
+                "what the author of the library needs of this crash is kept: phone-verify plugin crashes {number}"
+            ),
+            Err(why) => tracing::warn!(library = self.library, "nothing is kept of this crash: {why}"),
         }
     }
 }

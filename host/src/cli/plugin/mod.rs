@@ -2,10 +2,15 @@
 //! of an operator over the libraries in use.
 
 mod check;
+mod crashes;
 mod inspect;
+mod keygen;
 mod new;
 mod rollback;
+mod serve_tape;
+mod sign;
 mod trust;
+mod verify;
 
 use std::{ffi::OsStr, path::Path};
 
@@ -28,8 +33,18 @@ enum Tool {
     Check(check::Check),
     /// Print what a library says about itself, and its options, without running its code
     Inspect(inspect::Inspect),
+    /// Play a tape as a provider on this machine, to see a registration go through the daemon
+    ServeTape(serve_tape::ServeTape),
+    /// Make a key pair to sign libraries with, as minisign has them
+    Keygen(keygen::Keygen),
+    /// Sign a built library: the signature, by minisign, goes into a file beside it
+    Sign(sign::Sign),
+    /// Verify the signature of a library
+    Verify(verify::Verify),
     /// Trust a library as it lies in the plugin directory now; a running daemon takes it up
     Trust(trust::Trust),
+    /// List what is kept of crashes of libraries, or write one for the library's author
+    Crashes(crashes::Crashes),
     /// Go back to the version of a library that was used before; a running daemon takes it up
     Rollback(rollback::Rollback),
 }
@@ -59,7 +74,12 @@ impl Plugin {
             Tool::New(new) => new.run(),
             Tool::Check(check) => check.run(),
             Tool::Inspect(inspect) => inspect.run(),
+            Tool::ServeTape(serve) => serve.run(),
+            Tool::Keygen(keygen) => keygen.run(),
+            Tool::Sign(sign) => sign.run(),
+            Tool::Verify(verify) => verify.run(),
             Tool::Trust(trust) => trust.run(),
+            Tool::Crashes(crashes) => crashes.run(),
             Tool::Rollback(rollback) => rollback.run(),
         }
     }
@@ -69,7 +89,12 @@ impl Plugin {
             Tool::New(new) => new.json,
             Tool::Check(check) => check.json(),
             Tool::Inspect(inspect) => inspect.json,
+            Tool::ServeTape(serve) => serve.json,
+            Tool::Keygen(keygen) => keygen.json,
+            Tool::Sign(sign) => sign.json,
+            Tool::Verify(verify) => verify.json,
             Tool::Trust(trust) => trust.common.json,
+            Tool::Crashes(crashes) => crashes.common.json,
             Tool::Rollback(rollback) => rollback.common.json,
         }
     }

@@ -34,7 +34,11 @@ use super::{
     message::{About, Method, NO_CALL, Outcome, PROTOCOL, Step, ToHost, ToWorker},
     raw,
 };
-use crate::backends::{bounded::SLOW_POLL, convert::raw_error, load::Library};
+use crate::backends::{
+    bounded::SLOW_POLL,
+    convert::raw_error,
+    load::{Library, crash},
+};
 
 /// Runs as a worker, until the host says that it is enough or is gone.
 pub(crate) fn main() -> ExitCode {
@@ -105,7 +109,11 @@ fn serve() -> io::Result<()> {
     };
     // A few sentences, too.
     let _ = link.send(NO_CALL, &confined);
+    // Of this frame, which lasts as long as the library is called.
+    let bottom_of_stack = std::ptr::from_ref(&path).addr();
+    crash::watch(path, bottom_of_stack);
     let opened = Library::open(path, &file);
+    crash::know_modules(path);
     if is_sealed {
         sandbox::after_opening()?;
     }

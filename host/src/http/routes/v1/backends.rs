@@ -37,6 +37,9 @@ pub(in crate::http) struct BackendBody {
     abi: String,
     /// Of the library's bytes.
     sha256: String,
+    /// Whose signature the library bears, by the name in `[plugins.signers]`; only under `trust = "signed"`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signed_by: Option<String>,
     #[schema(schema_with = schema::isolation)]
     isolation: String,
     /// Whether it is for tests and tutorials.
@@ -99,6 +102,7 @@ pub(in crate::http) async fn show(State(app): State<Arc<App>>) -> Json<BackendsB
         version: loaded.version.clone(),
         abi: loaded.abi.clone(),
         sha256: loaded.sha256.clone(),
+        signed_by: loaded.signed_by.clone(),
         isolation: loaded.isolation.clone(),
         sandbox: loaded.sandbox,
         health: health_of(app.breaker.state()),

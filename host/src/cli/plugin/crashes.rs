@@ -1,0 +1,74 @@
+//! `phone-verify plugin crashes`: what is kept of crashes of libraries, for their authors.
+
+use std::{fs, path::PathBuf};
+
+use clap::Args;
+
+use super::{Common, Failure};
+use crate::backends::{Numbered, crashes};
+
+#[derive(Args)]
+pub(super) struct Crashes {
+    /// Print this one, whole
+    number: Option<u64>,
+    /// Write it into this file instead, for the library's author; without a number the latest
+    #[arg(long, value_name = "FILE")]
+    write: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) common: Common,
+}
+
+impl Crashes {
+    pub(super) fn run(&self) -> Result<(), Failure> {
+        let settings = self.common.load()?;
+        let folder = &settings.plugins.crash_directory;
+        let kept = crashes(folder)
+            .map_err(|error| Failure::failed(format!("{} cannot be read: {error}", folder.display())))?;
+        if self.number.is_none() && self.write.is_none() {
+            return self.common.output().result(&kept, || list(&kept));
+        }
+        let one = match self.number {
+            Some(number) => kept.iter().find(|bundle| bundle.number == number),
+            None => kept.first(),
+        };
+        let Some(one) = one else {
+            let numbers: Vec<String> = kept.iter().map(|bundle| bundle.number.to_string()).collect();
+            let known = if numbers.is_empty() {
+                "none is kept".to_owned()
+            } else {
+                format!("there are {}", numbers.join(", "))
+            };
+            return Err(Failure::wrong([format!("no such crash is kept; {known}")]));
+        };
+        let Some(file) = &self.write else {
+            return self.common.output().result(one, || shown(one));
+        };
+        fs::write(file, shown(one) + "\n")
+            .map_err(|error| Failure::failed(format!("{} cannot be written: {error}", file.display())))?;
+        self.common.output().result(one, || {
+            format!(
+                "crash {} of {} is written to {}; look at it before you send it",
+                one.number,
+                one.bundle.library.name,
+                file.display()
+            )
+        })
+    }
+}
+
+fn shown(one: &Numbered) -> String {
+    serde_json::to_string_pretty(one).unwrap_or_default()
+}
+
+fn list(kept: &[Numbered]) -> String {
+    if kept.is_empty() {
+        return "no crash of a library is kept".to_owned();
+    }
+    let lines = kept.iter().map(|Numbered { number, bundle }| {
+        format!(
+            "{number}  {}  {} {}  {} {}",
+            bundle.at, bundle.library.name, bundle.library.version, bundle.code, bundle.what
+        )
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}

@@ -1,0 +1,116 @@
+//! `phone-verify plugin keygen`: a key pair of minisign.
+//!
+//! Invariant: a file that is there is never overwritten, and the secret key can be read by its owner alone.
+
+use std::{
+    fs,
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+use clap::Args;
+use minisign::KeyPair;
+use serde_json::json;
+use zeroize::Zeroizing;
+
+use crate::cli::output::{Failure, Output};
+
+#[derive(Args)]
+pub(super) struct Keygen {
+    /// Where the secret key goes
+    #[arg(long, value_name = "FILE", default_value = "phone-verify.key")]
+    secret_key: PathBuf,
+    /// Where the public key goes; else beside the secret key, with the ending .pub
+    #[arg(long, value_name = "FILE")]
+    public_key: Option<PathBuf>,
+    /// Write the secret key without a password, for a builder that nobody sits at
+    #[arg(long)]
+    no_password: bool,
+    /// Print the result as JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+impl Keygen {
+    pub(super) fn run(&self) -> Result<(), Failure> {
+        let secret_file = &self.secret_key;
+        let public_file = self
+            .public_key
+            .clone()
+            .unwrap_or_else(|| secret_file.with_extension("pub"));
+        for file in [secret_file, &public_file] {
+            if file.symlink_metadata().is_ok() {
+                return Err(Failure::wrong([format!(
+                    "{} is there already; a key is not overwritten: name another file",
+                    file.display()
+                )]));
+            }
+        }
+        let failed = |error: minisign::PError| Failure::failed(format!("no key can be made: {error}"));
+        let pair = if self.no_password {
+            KeyPair::generate_unencrypted_keypair().map_err(failed)?
+        } else {
+            KeyPair::generate_encrypted_keypair(Some(new_password()?)).map_err(failed)?
+        };
+        let id = format!("{:016X}", little_endian(pair.pk.keynum()));
+        let comment = format!("minisign encrypted secret key {id}");
+        let secret = Zeroizing::new(pair.sk.to_box(Some(&comment)).map_err(failed)?.into_string());
+        let public = pair.pk.to_box().map_err(failed)?.into_string();
+        write(secret_file, &secret, 0o600)?;
+        write(&public_file, &public, 0o644)?;
+        let line = pair.pk.to_base64();
+        let result = json!({
+            "secret_key_file": secret_file, "public_key_file": public_file, "public_key": line, "id": id,
+        });
+        Output { json: self.json }.result(&result, || {
+            format!(
+                "key {id}\n  secret  {} (keep it, and a copy where only you can reach it)\n  public  {}\n\nwhoever is to take \
+                 your libraries puts this into the settings:\n\n  [plugins.signers]\n  your-name = \"{line}\"",
+                secret_file.display(),
+                public_file.display()
+            )
+        })
+    }
+}
+
+/// Asked for twice, without echo.
+fn new_password() -> Result<String, Failure> {
+    let first = ask("Password of the new key: ")?;
+    if first.is_empty() {
+        let problem = "a key without a password is made with --no-password only";
+        return Err(Failure::wrong([problem.to_owned()]));
+    }
+    if *ask("The same again: ")? != *first {
+        return Err(Failure::wrong(["the two passwords differ".to_owned()]));
+    }
+    Ok(first.to_string())
+}
+
+/// A password from the terminal, without echo.
+pub(super) fn ask(prompt: &str) -> Result<Zeroizing<String>, Failure> {
+    rpassword::prompt_password(prompt).map(Zeroizing::new).map_err(|error| {
+        Failure::wrong([format!(
+            "no password can be asked for, for there is no terminal ({error}); name a file that holds it with \
+             --password-file, or use a key without one"
+        )])
+    })
+}
+
+fn write(file: &Path, text: &str, mode: u32) -> Result<(), Failure> {
+    let problem =
+        |error: io::Error| Failure::failed(format!("{} cannot be written: {error}", file.display()));
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, mode);
+    #[cfg(not(unix))]
+    let _ = mode;
+    let mut written = options.open(file).map_err(problem)?;
+    written.write_all(text.as_bytes()).map_err(problem)?;
+    written.sync_all().map_err(problem)
+}
+
+/// A key's id, as minisign reads it.
+pub(super) fn little_endian(id: &[u8]) -> u64 {
+    id.iter().rev().fold(0, |sum, byte| (sum << 8) | u64::from(*byte))
+}

@@ -1,0 +1,122 @@
+//! `phone-verify plugin sign`: a detached signature beside a library.
+//!
+//! Invariant: what is signed is what was read to learn its name and version.
+
+use std::{
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+use clap::Args;
+use minisign::{PublicKey, SecretKey, SecretKeyBox};
+use serde_json::json;
+use zeroize::Zeroizing;
+
+use super::keygen::{ask, little_endian};
+use crate::{
+    backends::{Signable, path_beside},
+    cli::output::{Failure, Output},
+    clock::Clock,
+    files::{self, Subject},
+};
+
+#[derive(Args)]
+pub(super) struct Sign {
+    /// The library's file, of whatever system
+    #[arg(value_name = "FILE")]
+    library: PathBuf,
+    /// The secret key, made by plugin keygen or minisign -G
+    #[arg(long, value_name = "FILE")]
+    secret_key: PathBuf,
+    /// Read the key's password from this file; else it is asked for, without echo
+    #[arg(long, value_name = "FILE")]
+    password_file: Option<PathBuf>,
+    /// Ask for no password: the key has none
+    #[arg(long, conflicts_with = "password_file")]
+    no_password: bool,
+    /// Where the signature goes; else beside the library, as FILE.minisig
+    #[arg(long, value_name = "FILE")]
+    signature: Option<PathBuf>,
+    /// Print the result as JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+impl Sign {
+    pub(super) fn run(&self) -> Result<(), Failure> {
+        let library = Signable::read(&self.library)
+            .map_err(|refusal| Failure::failed(format!("this cannot be signed: {refusal}")))?;
+        let key = self.key()?;
+        let failed = |error: minisign::PError| Failure::failed(format!("it cannot be signed: {error}"));
+        let public = PublicKey::from_secret_key(&key).map_err(failed)?;
+        let comment = library.trusted_comment(Clock::system().wall().0 / 1000);
+        let signature = minisign::sign(
+            Some(&public),
+            &key,
+            library.bytes.as_slice(),
+            Some(&comment),
+            Some("signature from phone-verify plugin sign"),
+        );
+        let text = signature.map_err(failed)?.into_string();
+        let file = self
+            .signature
+            .clone()
+            .unwrap_or_else(|| path_beside(&self.library));
+        replace(&file, &text)
+            .map_err(|error| Failure::failed(format!("{} cannot be written: {error}", file.display())))?;
+        let id = format!("{:016X}", little_endian(public.keynum()));
+        let result = json!({
+            "signature_file": file, "library": library.library, "version": library.version, "id": id,
+            "public_key": public.to_base64(),
+        });
+        Output { json: self.json }.result(&result, || {
+            format!(
+                "{} version {} is signed with {id}: {}",
+                library.library,
+                library.version,
+                file.display()
+            )
+        })
+    }
+
+    fn key(&self) -> Result<SecretKey, Failure> {
+        let file = self.secret_key.display();
+        let text = files::read_text(&self.secret_key, Subject::SigningKey)
+            .map(Zeroizing::new)
+            .map_err(|fault| Failure::wrong([format!("the secret key cannot be read: {fault}")]))?;
+        let sealed = || SecretKeyBox::from(text.to_string());
+        // Whether it has a password is written in it.
+        if let Ok(key) = SecretKey::from_unencrypted_box(sealed()) {
+            return Ok(key);
+        }
+        if self.no_password {
+            return Err(Failure::wrong([format!(
+                "{file} is no secret key of minisign without a password; leave out --no-password to be asked for it"
+            )]));
+        }
+        let password = match &self.password_file {
+            Some(path) => files::read_text(path, Subject::SigningKey)
+                .map(|text| Zeroizing::new(text.trim_end_matches(['\r', '\n']).to_owned()))
+                .map_err(|fault| Failure::wrong([format!("the password cannot be read: {fault}")]))?,
+            None => ask(&format!("Password of {file}: "))?,
+        };
+        SecretKey::from_box(sealed(), Some(password.to_string()))
+            .map_err(|error| Failure::wrong([format!("{file} cannot be used as a secret key: {error}")]))
+    }
+}
+
+/// A reader, such as a daemon, sees the signature before or the new one.
+fn replace(file: &Path, text: &str) -> io::Result<()> {
+    let mut new = tempfile::Builder::new()
+        .prefix(".phone-verify-sign-")
+        .tempfile_in(files::folder_of(file))?;
+    new.write_all(text.as_bytes())?;
+    // Everybody may read it, as a file made by hand.
+    #[cfg(unix)]
+    {
+        use std::{fs::Permissions, os::unix::fs::PermissionsExt};
+        new.as_file().set_permissions(Permissions::from_mode(0o644))?;
+    }
+    new.as_file().sync_all()?;
+    new.persist(file).map(drop).map_err(|error| error.error)
+}
