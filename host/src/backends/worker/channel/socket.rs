@@ -105,6 +105,7 @@ impl Printed {
     }
 
     /// Waits for what a process printed that is gone: a pipe holds all of it already.
+    #[allow(clippy::unused_self, reason = "elsewhere it waits")]
     pub(in super::super) fn settle(&self) {}
 }
 
