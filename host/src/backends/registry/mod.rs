@@ -193,7 +193,7 @@ impl Loader {
         scans: bool,
     ) -> Result<Backend, Vec<Refusal>> {
         let build = Build::of(&candidate, self.config.clock.wall());
-        let backend = self.construct(name, found, candidate, lock, options, scans)?;
+        let backend = self.construct(name, found, &candidate, lock, options, scans)?;
         let forgotten = self.config.trust.record(&found.stem, build, !self.records);
         if let Some(sha256) = forgotten.map_err(|refusal| vec![refusal])? {
             stage::discard(&self.config.staging, &sha256);
@@ -229,7 +229,7 @@ impl Loader {
         &self,
         name: &BackendName,
         found: &Found,
-        candidate: Candidate,
+        candidate: &Candidate,
         lock: &Lock,
         options: &Map<String, Value>,
         scans: bool,
@@ -256,11 +256,11 @@ impl Loader {
             },
         ));
         if scans && place == Place::Inline && !self.is_open(&candidate.sha256) {
-            self.scan(name, &candidate, &options.json, &services)
+            self.scan(name, candidate, &options.json, &services)
                 .map_err(|refusal| vec![refusal])?;
         }
         let library = self
-            .open(&name.library, &candidate, place)
+            .open(&name.library, candidate, place)
             .map_err(|refusal| vec![refusal])?;
         let maker = Maker::new(library, &name.backend, options.json, Arc::clone(&services));
         let instance = Instance::construct(maker).map_err(|why| {
@@ -271,7 +271,7 @@ impl Loader {
                 format!("{name} could not be constructed: {}", failure.message),
             )]
         })?;
-        Ok(Backend::new(name, &candidate, place, info, instance, services))
+        Ok(Backend::new(name, candidate, place, info, instance, services))
     }
 
     fn scrubber(&self, secrets: &[String]) -> Scrubber {

@@ -103,7 +103,7 @@ impl Loader {
             }
             let constructed = kept
                 .map_err(|refusal| vec![refusal])
-                .and_then(|candidate| self.construct(name, &found, candidate, &lock, options, false));
+                .and_then(|candidate| self.construct(name, &found, &candidate, &lock, options, false));
             match constructed {
                 Ok(backend) => return chosen(Next::Take(Box::new(backend)), refusals),
                 Err(others) => {

@@ -289,7 +289,7 @@ mod tests {
     use super::*;
 
     fn parsed(rest: &str) -> State {
-        State::parse(&format!("{}{rest}", load::crash::MARK)).unwrap()
+        State::parse(&format!("{}{rest}", load::crash::MARK)).expect("it begins with the mark")
     }
 
     #[test]
