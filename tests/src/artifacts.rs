@@ -8,28 +8,16 @@ use std::{
     sync::OnceLock,
 };
 
-/// The libraries of the workspace.
-const LIBRARIES: [&str; 5] = ["console", "nexmo", "noop", "twilio", "villain"];
-
-/// The file of a backend library, such as `…/libnoop.so` for `noop`.
+/// The file of a backend library of the workspace, such as `…/libnoop.so` for `noop`.
 ///
 /// # Panics
 ///
 /// When the workspace has no such library, or it does not build.
 pub fn library(name: &str) -> PathBuf {
-    static BUILT: OnceLock<HashMap<String, PathBuf>> = OnceLock::new();
-    let built = BUILT.get_or_init(|| {
-        // The version tells them from the packages of the same name that the workspace depends on.
-        let packages = LIBRARIES.map(|name| format!("{name}@{}", env!("CARGO_PKG_VERSION")));
-        let arguments: Vec<&str> = packages
-            .iter()
-            .flat_map(|package| ["--package", package])
-            .collect();
-        build(&workspace(), &arguments)
-    });
+    let built = built();
     built
         .get(name)
-        .unwrap_or_else(|| panic!("the workspace builds no library {name}, only {LIBRARIES:?}"))
+        .unwrap_or_else(|| panic!("the workspace builds no library {name}, only {:?}", built.keys()))
         .clone()
 }
 
@@ -39,17 +27,17 @@ pub fn library(name: &str) -> PathBuf {
 ///
 /// When it does not build.
 pub fn program() -> PathBuf {
-    static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT
-        .get_or_init(|| {
-            build(
-                &workspace(),
-                &["--package", "phone-verify", "--bin", "phone-verify"],
-            )
-            .remove("phone-verify")
-            .expect("the package has a program")
-        })
+    built()
+        .get("phone-verify")
+        .expect("the workspace has a program")
         .clone()
+}
+
+/// The program and all libraries. They are built together with the whole workspace, because the features of a shared crate are
+/// those that the chosen packages ask for: so the crates that the tests were built with are used again.
+fn built() -> &'static HashMap<String, PathBuf> {
+    static BUILT: OnceLock<HashMap<String, PathBuf>> = OnceLock::new();
+    BUILT.get_or_init(|| build(&workspace(), &["--workspace", "--lib", "--bin", "phone-verify"]))
 }
 
 /// Runs `cargo build` in `directory` and returns what it built by the name of the target.
