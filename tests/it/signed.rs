@@ -66,11 +66,12 @@ pub(crate) fn version(version: &str) -> Vec<u8> {
 
 /// An installation that takes what `names` signed, each a signer with its public key.
 pub(crate) fn takes(site: &mut Site, signers: &[(&str, &Author)]) {
-    let keys = signers
+    let keys: toml::Table = signers
         .iter()
-        .map(|(name, author)| ((*name).to_owned(), author.public_key.clone().into()));
+        .map(|(name, author)| ((*name).to_owned(), author.public_key.clone().into()))
+        .collect();
     site.set("plugins", "trust", "signed");
-    site.set("plugins", "signers", toml::Table::from_iter(keys));
+    site.set("plugins", "signers", keys);
 }
 
 fn site() -> (Site, Author) {

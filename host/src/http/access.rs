@@ -13,6 +13,7 @@ use futures_util::FutureExt;
 
 use super::{App, error::ApiError, keys::KeyName, routes};
 use crate::{
+    metrics::known_method,
     model::VerificationId,
     telemetry::{REQUEST_ID, TRACEPARENT, Trace},
 };
@@ -64,7 +65,7 @@ async fn answer(app: &App, request: Request, next: Next) -> Response {
     let metrics = &app.metrics.http;
     metrics.answered(method.as_str(), route, status, code.unwrap_or_default(), took);
     tracing::info!(
-        %method,
+        method = %known_method(method.as_str()),
         route,
         status,
         code,

@@ -2,7 +2,7 @@
 
 use axum::{
     extract::Request,
-    http::{HeaderValue, Method, Uri, header, uri::PathAndQuery},
+    http::{HeaderMap, HeaderValue, Method, Uri, header, uri::PathAndQuery},
     middleware::Next,
     response::Response,
 };
@@ -10,7 +10,7 @@ use axum::{
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 const NO_SNIFFING: HeaderValue = HeaderValue::from_static("nosniff");
 
-/// Around all routes, for what the routes cannot do: to be found under another path, and to add to `Allow`.
+/// Middleware around all routes: takes a trailing slash off before a route is chosen, and adds `OPTIONS` to `Allow` after it.
 ///
 /// A trailing slash does no harm, on any path: one is taken off. Nothing keeps an answer: there may be a session token in
 /// it, or what holds for a moment. And no browser takes it for something else than it is.
@@ -20,14 +20,19 @@ pub(super) async fn around(mut request: Request, next: Next) -> Response {
     }
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
-    headers.insert(header::CACHE_CONTROL, NO_STORE);
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, NO_SNIFFING);
+    mark(headers);
     // The routes know what they allow, but not that OPTIONS is answered for all of them.
     let allow = headers.get(header::ALLOW).and_then(|allow| allow.to_str().ok());
     if let Some(allow) = allow.and_then(with_options) {
         headers.insert(header::ALLOW, allow);
     }
     response
+}
+
+/// Marks an answer as what nothing keeps, and no browser takes for something else.
+pub(super) fn mark(headers: &mut HeaderMap) {
+    headers.insert(header::CACHE_CONTROL, NO_STORE);
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, NO_SNIFFING);
 }
 
 fn without_trailing_slash(uri: &Uri) -> Option<Uri> {

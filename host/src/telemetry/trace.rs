@@ -108,13 +108,35 @@ fn is_sane(id: &str) -> bool {
     (1..=MAX_REQUEST_ID).contains(&id.len()) && id.bytes().all(is_harmless) && !holds_phone_number(id)
 }
 
-/// Whether it is a phone number, or one follows a plus sign: ids are not masked.
+/// Whether there may be a phone number in it, for ids are not masked: as many digits as one has, in one piece or with marks
+/// between them. What is made by a machine in one of the usual shapes holds none, though its digits may look so.
 fn holds_phone_number(id: &str) -> bool {
-    let digits = id.bytes().filter(u8::is_ascii_digit).count();
-    let has_letters = id.bytes().any(|byte| byte.is_ascii_alphabetic());
-    let follows_plus =
-        |rest: &str| rest.bytes().take_while(u8::is_ascii_digit).count() >= *PHONE_NUMBER.start();
-    (!has_letters && PHONE_NUMBER.contains(&digits)) || id.split('+').skip(1).any(follows_plus)
+    !is_of_a_machine(id) && runs_of_digits(id).any(|length| PHONE_NUMBER.contains(&length))
+}
+
+/// How many digits there are in each piece between letters, leading zeros left out.
+fn runs_of_digits(id: &str) -> impl Iterator<Item = usize> {
+    id.split(|character: char| character.is_ascii_alphabetic())
+        .map(|piece| {
+            let digits = piece.bytes().filter(u8::is_ascii_digit);
+            digits.skip_while(|digit| *digit == b'0').count()
+        })
+}
+
+/// Hexadecimal digits, in groups or not, as UUIDs and traces have them; and `Root=1-67891233-abcdef012345678912345678`, the
+/// id of Amazon's load balancers.
+fn is_of_a_machine(id: &str) -> bool {
+    let hex =
+        |text: &str, length: usize| text.len() == length && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let groups = |text: &str, lengths: &[usize]| {
+        let parts: Vec<&str> = text.split('-').collect();
+        parts.len() == lengths.len() && parts.iter().zip(lengths).all(|(part, length)| hex(part, *length))
+    };
+    let is_amazons = |rest: &str| groups(rest, &[8, 24]);
+    hex(id, 16)
+        || hex(id, 32)
+        || groups(id, &[8, 4, 4, 4, 12])
+        || id.strip_prefix("Root=1-").is_some_and(is_amazons)
 }
 
 #[cfg(test)]
@@ -186,6 +208,8 @@ mod tests {
             "550e8400-e29b-41d4-a716-446655440000",
             "Root=1-67891233-abcdef012345678912345678",
             "1145141919810893364",
+            "4bf92f3577b34da6a3ce929d0e0e4736",
+            "job-42.7",
             &"x".repeat(128),
         ] {
             assert_eq!(id_of(sane).request_id(), sane);
@@ -202,6 +226,12 @@ mod tests {
             "13478379634",
             "347-837-9634",
             "register-+13478379634",
+            "user13478379634",
+            "tel:13478379634",
+            "x+1-347-837-9634",
+            "+1.347.837.9634a",
+            "00013478379634000a",
+            "a/+1/3478379634",
             &"x".repeat(129),
         ] {
             let trace = id_of(other);

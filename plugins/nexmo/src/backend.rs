@@ -12,7 +12,7 @@ use crate::{gsm, reply};
 pub struct NexmoOptions {
     /// The API key of the account.
     #[option(example = "a1b2c3d4")]
-    pub key: String,
+    pub key: Secret,
     /// The API secret of the account.
     pub secret: Secret,
     /// The sender: a number, or a name of up to 11 letters and digits where the country allows names.
@@ -25,7 +25,7 @@ pub struct NexmoOptions {
 
 /// Sends each SMS through the Nexmo SMS API.
 pub struct NexmoBackend {
-    key: String,
+    key: Secret,
     secret: Secret,
     from: String,
     url: String,
@@ -45,7 +45,7 @@ impl NexmoBackend {
 
     pub(crate) async fn send(&self, number: &PhoneNumber, message: &str) -> Result<Receipt, Error> {
         let mut form = vec![
-            ("api_key", self.key.as_str()),
+            ("api_key", self.key.expose()),
             ("api_secret", self.secret.expose()),
             ("from", &self.from),
             ("to", number.digits()),

@@ -18,7 +18,7 @@ const NOWHERE: &str = "https://sandbox.invalid";
 pub struct NexmoSandboxOptions {
     /// The API key of the account; any text will do when nothing is sent.
     #[option(example = "a1b2c3d4")]
-    pub key: String,
+    pub key: Secret,
     /// The API secret of the account; any text will do when nothing is sent.
     pub secret: Secret,
     /// The sender: a number, or a name of up to 11 letters and digits.

@@ -156,7 +156,7 @@ impl Loader {
         let candidate = self
             .candidate(&found, &lock)
             .map_err(|refused| vec![refused.refusal])?;
-        self.take(name, &found, candidate, &lock, options, false)
+        self.take(name, &found, &candidate, &lock, options, false)
     }
 
     /// Why each further file of a backend's library is not used.
@@ -187,13 +187,13 @@ impl Loader {
         &self,
         name: &BackendName,
         found: &Found,
-        candidate: Candidate,
+        candidate: &Candidate,
         lock: &Lock,
         options: &Map<String, Value>,
         scans: bool,
     ) -> Result<Backend, Vec<Refusal>> {
-        let build = Build::of(&candidate, self.config.clock.wall());
-        let backend = self.construct(name, found, &candidate, lock, options, scans)?;
+        let build = Build::of(candidate, self.config.clock.wall());
+        let backend = self.construct(name, found, candidate, lock, options, scans)?;
         let forgotten = self.config.trust.record(&found.stem, build, !self.records);
         if let Some(sha256) = forgotten.map_err(|refusal| vec![refusal])? {
             stage::discard(&self.config.staging, &sha256);

@@ -73,7 +73,7 @@ impl Loader {
             Ok(candidate) if keeps(&candidate.sha256) => return chosen(Next::Keep, Vec::new()),
             Ok(candidate) => {
                 let sha256 = candidate.sha256.clone();
-                match self.take(name, &found, candidate, &lock, options, running.is_some()) {
+                match self.take(name, &found, &candidate, &lock, options, running.is_some()) {
                     Ok(backend) => return chosen(Next::Take(Box::new(backend)), Vec::new()),
                     Err(refusals) => {
                         let in_use = lock.builds(&name.library).next();

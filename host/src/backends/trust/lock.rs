@@ -157,10 +157,12 @@ impl LockFile {
         match files::read_text(&self.0, Subject::LockFile) {
             Err(fault) if fault.is_missing() => Ok(Lock::default()),
             Err(fault) if fault.is_judgement() => Err(Refusal::of_fault(code::LOCK_FILE, &fault)),
-            Err(fault) => Err(Refusal {
-                may_pass: fault.may_pass(),
-                ..self.unreadable(&fault)
+            // What may pass by itself is no reason to trust anew.
+            Err(fault) if fault.may_pass() => Err(Refusal {
+                may_pass: true,
+                ..Refusal::of_fault(code::LOCK_FILE, &fault)
             }),
+            Err(fault) => Err(self.unreadable(&fault)),
             Ok(text) => self.parse(&text),
         }
     }

@@ -26,7 +26,7 @@ use super::{
     connection::{Connection, Phase},
     head,
 };
-use crate::model::Peer;
+use crate::{http::usual, model::Peer};
 
 /// The requests of one connection.
 pub(super) struct Exchange {
@@ -59,6 +59,7 @@ impl Service<Request<Incoming>> for Exchange {
         connection.set_unread_body(!hyper::body::Body::is_end_stream(request.body()));
         if let Err(fault) = head::check(&request) {
             let mut response = fault.answer(&request);
+            usual::mark(response.headers_mut());
             response
                 .headers_mut()
                 .insert(header::CONNECTION, HeaderValue::from_static("close"));

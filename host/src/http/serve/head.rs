@@ -13,6 +13,7 @@ use serde_json::json;
 use crate::{
     clock::Clock,
     http::{code::Code, error::ApiError},
+    metrics::known_method,
 };
 
 /// What is wrong, and how it is answered.
@@ -141,7 +142,7 @@ impl HeadFault {
 
     /// The answer to a request that was read, in the form of the API that it asked.
     pub(super) fn answer<B>(self, request: &Request<B>) -> Response {
-        self.log(request.method().as_str());
+        self.log(known_method(request.method().as_str()));
         ApiError::Head(self).told_at(request.uri().path())
     }
 
@@ -156,8 +157,8 @@ impl HeadFault {
             ""
         };
         format!(
-            "HTTP/1.1 {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n{retry_after}connection: close\r\n\
-             date: {}\r\n\r\n{body}",
+            "HTTP/1.1 {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n{retry_after}cache-control: no-store\r\n\
+             x-content-type-options: nosniff\r\nconnection: close\r\ndate: {}\r\n\r\n{body}",
             self.status,
             body.len(),
             httpdate::fmt_http_date(now),
