@@ -220,22 +220,28 @@ pub fn readable_cure(path: &Path, error: &io::Error) -> String {
             owner = file.uid(),
             mode = file.mode() & 0o7777,
         ),
+        _ if error.kind() == ErrorKind::NotFound => MISSING.to_owned(),
         _ => READABLE.to_owned(),
     }
 }
 
 /// The same where files have no such owner.
 #[cfg(not(unix))]
-pub fn readable_cure(_path: &Path, _error: &io::Error) -> String {
-    READABLE.to_owned()
+pub fn readable_cure(_path: &Path, error: &io::Error) -> String {
+    let cure = if error.kind() == ErrorKind::NotFound {
+        MISSING
+    } else {
+        READABLE
+    };
+    cure.to_owned()
 }
 
+const MISSING: &str = "correct the path, or put it there";
 const READABLE: &str = "make it readable for the user that runs phone-verify";
 
 /// What the system's error is in plain words, and what to do: `else_do` if it is nothing special.
 pub fn told(error: &io::Error, else_do: &str) -> String {
     match error.kind() {
-        ErrorKind::NotFound => format!("{error}; correct the path, or make what is missing"),
         ErrorKind::StorageFull => format!("{error}; make room on its disk"),
         ErrorKind::QuotaExceeded => format!("{error}; raise the quota of this user, or make room"),
         ErrorKind::InvalidFilename => format!(

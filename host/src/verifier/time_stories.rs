@@ -76,6 +76,8 @@ struct Machine {
     processes: Vec<Service>,
     /// The time that really passed.
     passed: Duration,
+    /// Whether the wall clock may be behind what it was before.
+    is_set_back: bool,
     sent: BTreeMap<u32, Sent>,
 }
 
@@ -99,6 +101,7 @@ impl Machine {
             clock,
             processes: vec![first, second],
             passed: Duration::ZERO,
+            is_set_back: false,
             sent: BTreeMap::new(),
         }
     }
@@ -110,6 +113,7 @@ impl Machine {
 
     fn set_clock(&mut self, by: i64) {
         self.clock.step(by);
+        self.is_set_back |= by < 0;
         if by > 0 {
             self.may_have_ended();
         }
@@ -141,6 +145,9 @@ impl Machine {
     async fn take(&mut self, step: Step) {
         match step {
             Step::Pass(time) => self.pass(time),
+            // A system that counts it tells: Linux does.
+            Step::Suspend(time) if self.is_set_back => self.pass(time),
+            // Elsewhere the wall clock alone tells, and not if it was set back before.
             Step::Suspend(time) => {
                 self.clock.step(i64::try_from(time.as_millis()).unwrap());
                 self.passed += time;
@@ -150,6 +157,7 @@ impl Machine {
             Step::Reboot(off, wrong) => {
                 self.pass(off);
                 self.clock.step(wrong);
+                self.is_set_back |= wrong < 0;
                 self.clock = self.clock.after_a_reboot();
                 for process in 0..2 {
                     self.restart(process);
