@@ -247,11 +247,6 @@ fn what_may_pass_by_itself_ends_with_1_and_what_must_be_changed_with_2() {
         (&["send", "--message", "Hello", "--numbers-file", "gone"], 2),
         (
             &["verify", NUMBER, "--session-token", "none", "--code", "123456"],
-            2,
-        ),
-        (&["register", NUMBER], 0),
-        (
-            &["verify", NUMBER, "--session-token", "none", "--code", "123456"],
             1,
         ),
         (&["check"], 0),
