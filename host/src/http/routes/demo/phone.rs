@@ -42,7 +42,7 @@ impl Sms {
 }
 
 impl DemoPhone {
-    /// Without an SMS. `stop`: ends what [`Self::follow`] gives, so that the daemon can end.
+    /// Without an SMS. `stop`: ends what `follow` gives, so that the daemon can end.
     pub fn new(stop: CancellationToken) -> Self {
         Self {
             messages: Mutex::default(),
