@@ -183,7 +183,7 @@ impl Document {
 }
 
 fn line_at(text: &str, at: usize) -> usize {
-    1 + text.bytes().take(at).filter(|byte| *byte == b'\n').count()
+    1 + text.get(..at).unwrap_or(text).matches('\n').count()
 }
 
 struct Convert<'a> {
