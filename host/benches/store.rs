@@ -23,6 +23,7 @@ use phone_verify::{
     model::{
         ClientAddress, CodeFormat, Limit, Locale, PhoneNumber, Receipt, SecurityCode, Verdict, VerificationId,
     },
+    rules::attempt::Terms,
     settings::Settings,
     store::{
         Begun, CheckRules, Keyring, NewCode, NewVerification, OutboxMessage, Store, Tried, sqlite::Sqlite,
@@ -110,9 +111,11 @@ impl Bench {
             outcome: Ok(Receipt::default()),
         };
         let rules = CheckRules {
-            now,
-            only_once: true,
-            max_failed_attempts: 5,
+            terms: Terms {
+                now,
+                only_once: true,
+                max_failed_attempts: 5,
+            },
             failed_checks: Some(keys.number()),
             guard: heard,
         };

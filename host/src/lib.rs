@@ -26,6 +26,7 @@ pub mod kit;
 pub mod metrics;
 pub mod model;
 pub mod own_process;
+pub mod rules;
 pub mod settings;
 pub mod store;
 pub mod telemetry;

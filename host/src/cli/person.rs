@@ -9,6 +9,7 @@ use crate::{
     daemon,
     entropy::Entropy,
     model::{PhoneNumber, guard::Decision},
+    rules::attempt::Terms,
     store::{CheckRules, Deed, Found, Keyring, Records, Store, StoreError},
 };
 
@@ -48,9 +49,11 @@ impl About {
             daemon::open_existing_store(&settings, &clock, &Entropy::system())
                 .map_err(|problem| Failure::of([problem]))?;
         let rules = CheckRules {
-            now: clock.now(),
-            only_once: settings.phone_verification.only_once,
-            max_failed_attempts: settings.phone_verification.max_failed_attempts,
+            terms: Terms {
+                now: clock.now(),
+                only_once: settings.phone_verification.only_once,
+                max_failed_attempts: settings.phone_verification.max_failed_attempts,
+            },
             failed_checks: None,
             guard: None,
         };
@@ -63,7 +66,7 @@ impl About {
 
 fn deed(action: &str, number: &PhoneNumber, rules: CheckRules) -> Deed {
     Deed {
-        at: rules.now,
+        at: rules.terms.now,
         actor: whoami(),
         action: action.to_owned(),
         subject: number.masked(),

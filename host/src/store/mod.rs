@@ -35,6 +35,7 @@ use crate::{
         VerificationId,
         guard::{Conversion, Decision},
     },
+    rules::attempt::{TakenAttempt, Terms},
 };
 
 /// The store could not do it.
@@ -252,26 +253,15 @@ pub enum MessageBegun {
     Blocked(Blocked),
 }
 
-/// What a check depends on beside the code.
+/// What a check depends on besides the code.
 #[derive(Clone, Copy, Debug)]
 pub struct CheckRules {
-    /// The current time.
-    pub now: UnixMillis,
-    /// Whether a code is good for one use.
-    pub only_once: bool,
-    /// As in [`NewVerification`].
-    pub max_failed_attempts: u32,
-    /// Of which number a wrong code is counted beside its own attempts.
+    /// What decides the attempt.
+    pub terms: Terms,
+    /// Of which number a wrong code is counted, besides the code's own attempts.
     pub failed_checks: Option<CounterKey>,
-    /// Where the guard hears that the code came back.
+    /// Where the guard counts that the code came back.
     pub guard: Option<GuardKeys>,
-}
-
-/// An attempt that was taken for a backend to judge.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TakenAttempt {
-    /// Whether it was one of the session's own, and not of those that the sessions of a code share.
-    pub is_own: bool,
 }
 
 /// Domain operations, each one transaction, durable when it returns. One with a [`RequestKey`] is done once under that

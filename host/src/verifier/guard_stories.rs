@@ -9,6 +9,7 @@ use crate::{
         FailureClass, Locale, PhoneNumber, Region, Verdict,
         guard::{Action, Budgets, Reason},
     },
+    rules::attempt::Terms,
     settings::Settings,
     store::CheckRules,
     verifier::{Guard, GuardMode, RegisterError, ResendError},
@@ -442,9 +443,11 @@ async fn what_was_decided_about_a_number_is_exported_and_forgotten_with_it() {
         assert!(refusal(&service, &londoner(n)).await.is_some());
     }
     let rules = CheckRules {
-        now: service.clock.now(),
-        only_once: true,
-        max_failed_attempts: 5,
+        terms: Terms {
+            now: service.clock.now(),
+            only_once: true,
+            max_failed_attempts: 5,
+        },
         failed_checks: None,
         guard: None,
     };

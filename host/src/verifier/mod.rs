@@ -51,6 +51,7 @@ use crate::{
     entropy::Entropy,
     metrics::VerificationMetrics,
     model::{CodeFormat, Messages, PhoneNumber, SecurityCode, TestNumbers},
+    rules::attempt::Terms,
     store::{CheckRules, Keyring, Order, RequestKey, Store},
     telemetry::Trace,
 };
@@ -166,9 +167,11 @@ impl Verifier {
 
     fn check_rules(&self) -> CheckRules {
         CheckRules {
-            now: self.clock.now(),
-            only_once: self.policy.only_once,
-            max_failed_attempts: self.policy.max_failed_attempts,
+            terms: Terms {
+                now: self.clock.now(),
+                only_once: self.policy.only_once,
+                max_failed_attempts: self.policy.max_failed_attempts,
+            },
             failed_checks: None,
             guard: None,
         }

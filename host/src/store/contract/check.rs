@@ -5,10 +5,22 @@ use futures_util::future::join_all;
 use super::desk::{Desk, LIFETIME, MAX_FAILED_ATTEMPTS, MAX_SESSIONS, MILLISECOND, number, wrong};
 use crate::{
     model::{Verdict, VerificationId},
-    store::{CheckRules, TakenAttempt},
+    rules::attempt::{TakenAttempt, Terms},
+    store::CheckRules,
 };
 
 const OWN: TakenAttempt = TakenAttempt { is_own: true };
+
+fn with(desk: &Desk, only_once: bool) -> CheckRules {
+    let rules = desk.rules();
+    CheckRules {
+        terms: Terms {
+            only_once,
+            ..rules.terms
+        },
+        ..rules
+    }
+}
 
 pub(super) async fn a_code_is_good_once(desk: &Desk) {
     let session = desk.register(&number(1)).await;
@@ -99,10 +111,7 @@ pub(super) async fn two_processes_judge_a_code_as_one(desk: &Desk) {
 
 pub(super) async fn a_code_may_be_good_for_longer_than_once(desk: &Desk) {
     let session = desk.register(&number(1)).await;
-    let rules = CheckRules {
-        only_once: false,
-        ..desk.rules()
-    };
+    let rules = with(desk, false);
     for _ in 0..2 * MAX_FAILED_ATTEMPTS {
         let verdict = desk
             .store
@@ -148,10 +157,7 @@ pub(super) async fn a_locked_session_takes_no_code(desk: &Desk) {
 pub(super) async fn a_success_gives_no_attempt_back(desk: &Desk) {
     for only_once in [true, false] {
         let session = desk.register(&number(u32::from(only_once))).await;
-        let rules = CheckRules {
-            only_once,
-            ..desk.rules()
-        };
+        let rules = with(desk, only_once);
         let check = async |code| {
             let verdict = desk.store.check_code(session.id, code, rules, None);
             verdict.await.unwrap()

@@ -9,6 +9,7 @@ use crate::{
         CodeFormat, FailureClass, Locale, Outcome, PhoneNumber, Receipt, SecurityCode, SendFailure, Verdict,
         VerificationId,
     },
+    rules::attempt::Terms,
     store::{
         Begun, CheckRules, Counter, Keyring, NewCode, NewVerification, OutboxMessage, PendingCode, Store,
         Tried, sqlite::Sqlite,
@@ -181,9 +182,11 @@ impl Desk {
 
     pub(super) fn rules(&self) -> CheckRules {
         CheckRules {
-            now: self.clock.now(),
-            only_once: true,
-            max_failed_attempts: MAX_FAILED_ATTEMPTS,
+            terms: Terms {
+                now: self.clock.now(),
+                only_once: true,
+                max_failed_attempts: MAX_FAILED_ATTEMPTS,
+            },
             failed_checks: None,
             guard: None,
         }

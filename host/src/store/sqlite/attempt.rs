@@ -1,49 +1,37 @@
-//! Judges codes. The rules about what is counted when are here, because they hold only inside a transaction.
+//! Loads what decides an attempt, has it decided (`rules::attempt`), and stores what became of it.
 //!
-//! Invariant: nobody learns of a comparison whose attempt was not counted.
+//! Invariant: an answer of a comparison is given only with its attempt stored, in the same transaction.
 
 use rusqlite::{Connection, OptionalExtension, params, types::ValueRef};
 
-use super::{
-    Fault, counter, guard, millis, request, time, verification::ATTEMPTS_OF_A_LATER_SESSION,
-    writer::Transaction,
-};
+use super::{Fault, counter, guard, millis, request, time, writer::Transaction};
 use crate::{
     clock::UnixMillis,
-    model::{SecurityCode, Verdict, VerificationId, verification::Standing},
-    store::{CheckRules, Keyring, StoreError, TakenAttempt},
+    model::{SecurityCode, Verdict, VerificationId},
+    rules::attempt::{Judged, State, TakenAttempt},
+    store::{CheckRules, Keyring, StoreError},
 };
 
-/// What decides a check, of a verification that may share the code of another.
-struct Judged {
+/// The rows that an attempt is about: a session's, and of the session whose code it joined.
+struct Rows {
     id: VerificationId,
-    /// The verification that it joined, or itself: it has the code's life and attempts.
+    /// The session that it joined, or itself: its row has the code's life and failures.
     code_of: VerificationId,
-    /// The verification whose code it is: itself, or the one that it joined.
+    /// The session whose code is compared: the one that it joined, or itself, also where it joined with a code of its own.
     made_for: VerificationId,
     number: Vec<u8>,
     key_id: u32,
     code: Vec<u8>,
-    standing: Standing,
     /// How many messages may have carried the code.
     messages: u64,
     /// When the first of them did.
     made_at: UnixMillis,
+    state: State,
 }
 
-/// A row of `verification`, as far as a check goes. It is read before it is changed, since `RETURNING` costs a
-/// table of its own each time.
-struct Session {
-    judged: Judged,
-    shares_code: bool,
-    attempts_left: u32,
-    failures: u32,
-    is_over: bool,
-    is_verified: bool,
-}
-
-impl Session {
-    fn find(connection: &Connection, id: VerificationId) -> Result<Option<Self>, Fault> {
+impl Rows {
+    /// One row. It is read before it is changed, since `RETURNING` costs a table of its own each time.
+    fn read(connection: &Connection, id: VerificationId) -> Result<Option<Self>, Fault> {
         let found = connection
             .prepare_cached(
                 "SELECT number, code_of, key_id, code, expires_at, code_used_at, attempts_left, failures, ended,
@@ -51,162 +39,129 @@ impl Session {
                  FROM verification WHERE id = ?1",
             )?
             .query_row([id.0], |row| {
-                let code_of = row.get::<_, Option<[u8; 16]>>(1)?.map(VerificationId);
+                let joined = row.get::<_, Option<[u8; 16]>>(1)?.map(VerificationId);
                 Ok(Self {
-                    judged: Judged {
-                        id,
-                        code_of: code_of.unwrap_or(id),
-                        made_for: id,
-                        number: row.get(0)?,
-                        key_id: row.get(2)?,
-                        code: row.get::<_, Option<_>>(3)?.unwrap_or_default(),
-                        standing: Standing {
-                            expires_at: time(row.get(4)?),
-                            verified: row.get::<_, Option<i64>>(5)?.is_some(),
-                        },
-                        messages: u64::from(row.get::<_, u32>(9)?),
-                        made_at: time(row.get(10)?),
+                    id,
+                    code_of: joined.unwrap_or(id),
+                    made_for: id,
+                    number: row.get(0)?,
+                    key_id: row.get(2)?,
+                    code: row.get::<_, Option<_>>(3)?.unwrap_or_default(),
+                    messages: u64::from(row.get::<_, u32>(9)?),
+                    made_at: time(row.get(10)?),
+                    state: State {
+                        attempts_left: row.get(6)?,
+                        is_over: row.get_ref(8)? != ValueRef::Null,
+                        verified_at: row.get::<_, Option<i64>>(11)?.map(time),
+                        has_joined: joined.is_some(),
+                        expires_at: time(row.get(4)?),
+                        code_used_at: row.get::<_, Option<i64>>(5)?.map(time),
+                        failures: row.get(7)?,
                     },
-                    shares_code: code_of.is_some(),
-                    attempts_left: row.get(6)?,
-                    failures: row.get(7)?,
-                    is_over: row.get_ref(8)? != ValueRef::Null,
-                    is_verified: row.get_ref(11)? != ValueRef::Null,
                 })
             })
             .optional()?;
         Ok(found)
     }
 
-    /// The one whose code it shares. `None`: it has its own, or the other was deleted.
-    fn first(&self, connection: &Connection) -> Result<Option<Self>, Fault> {
-        if !self.shares_code {
-            return Ok(None);
-        }
-        Self::find(connection, self.judged.code_of)
-    }
-}
-
-impl Judged {
-    fn find(connection: &Connection, id: VerificationId) -> Result<Option<Self>, Fault> {
-        let Some(session) = Session::find(connection, id)? else {
+    /// `None`: there is no such session, or the one that it joined was deleted.
+    fn load(connection: &Connection, id: VerificationId) -> Result<Option<Self>, Fault> {
+        let Some(session) = Self::read(connection, id)? else {
             return Ok(None);
         };
-        if !session.shares_code {
-            return Ok(Some(session.judged));
+        if !session.state.has_joined {
+            return Ok(Some(session));
         }
-        let first = session.first(connection)?;
-        Ok(first.map(|first| session.judged.joining(first)))
+        let first = Self::read(connection, session.code_of)?;
+        Ok(first.map(|first| session.joining(first)))
     }
 
-    /// As one that joins the first session: with a code of its own it is judged by that, else by the first one's.
-    fn joining(self, first: Session) -> Self {
-        let of_both = Self {
-            id: self.id,
-            ..first.judged
+    /// A later session with the code of the first one, or with its own where it was given one.
+    fn joining(self, first: Self) -> Self {
+        let state = State {
+            expires_at: first.state.expires_at,
+            code_used_at: first.state.code_used_at,
+            failures: first.state.failures,
+            ..self.state
         };
-        if self.code.is_empty() {
-            return of_both;
-        }
+        let (made_for, key_id, code) = if self.code.is_empty() {
+            (first.made_for, first.key_id, first.code)
+        } else {
+            (self.made_for, self.key_id, self.code)
+        };
         Self {
-            made_for: self.made_for,
-            key_id: self.key_id,
-            code: self.code,
-            ..of_both
+            id: self.id,
+            made_for,
+            key_id,
+            code,
+            state,
+            ..first
         }
     }
 
-    fn judge(&self, keyring: &Keyring, code: &SecurityCode, rules: CheckRules) -> Verdict {
-        let matches = keyring.code_matches(self.key_id, self.made_for, code, &self.code);
-        self.standing.judge(matches, rules.now, rules.only_once)
+    fn matches(&self, keyring: &Keyring, code: &SecurityCode) -> bool {
+        keyring.code_matches(self.key_id, self.made_for, code, &self.code)
     }
 
-    /// Records that the code was right. The attempts are what they were: one that was used is not given back by it.
-    fn succeed(&self, transaction: &Transaction<'_>, rules: CheckRules) -> Result<(), Fault> {
-        let mut statement = transaction.prepare_cached(
+    /// Stores attempts as they are from now on.
+    fn store_attempts(&self, connection: &Connection, state: State) -> Result<(), Fault> {
+        if state.attempts_left != self.state.attempts_left {
+            connection
+                .prepare_cached("UPDATE verification SET attempts_left = ?2 WHERE id = ?1")?
+                .execute(params![self.id.0, state.attempts_left])?;
+        }
+        if state.failures != self.state.failures {
+            connection
+                .prepare_cached("UPDATE verification SET failures = ?2 WHERE id = ?1")?
+                .execute(params![self.code_of.0, state.failures])?;
+        }
+        Ok(())
+    }
+
+    /// Stores what an attempt came to.
+    fn store(&self, transaction: &Transaction<'_>, judged: Judged, rules: CheckRules) -> Result<(), Fault> {
+        self.store_attempts(transaction, judged.state)?;
+        if let Some(key) = rules.failed_checks
+            && judged.is_wrong_guess()
+        {
+            counter::add_failed_check(transaction, key, rules.terms.now)?;
+        }
+        if judged.verdict == Verdict::Valid {
+            self.store_success(transaction, judged.state)?;
+            if let Some(keys) = rules.guard.filter(|_| self.state.code_used_at.is_none()) {
+                guard::take_back(transaction, &keys, self.messages, self.made_at)?;
+                guard::verified(transaction, &keys, rules.terms.now)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Stores that the code came back: it is no longer pending.
+    fn store_success(&self, connection: &Connection, state: State) -> Result<(), Fault> {
+        let mut statement = connection.prepare_cached(
             "UPDATE verification SET
                  verified_at = iif(id = ?2, ?4, verified_at),
-                 code_used_at = iif(id = ?3, ?4, code_used_at),
+                 code_used_at = iif(id = ?3, ?5, code_used_at),
                  code_sealed = NULL
              WHERE id = ?1",
         )?;
-        let now = millis(rules.now);
-        let mut update =
-            |row: VerificationId| statement.execute(params![row.0, self.id.0, self.code_of.0, now]);
+        let (verified_at, code_used_at) = (state.verified_at.map(millis), state.code_used_at.map(millis));
+        let mut update = |row: VerificationId| {
+            statement.execute(params![
+                row.0,
+                self.id.0,
+                self.code_of.0,
+                verified_at,
+                code_used_at
+            ])
+        };
         update(self.id)?;
         if self.code_of != self.id {
             update(self.code_of)?;
         }
-        transaction
+        connection
             .prepare_cached("DELETE FROM pending WHERE number = ?1 AND verification = ?2")?
             .execute(params![self.number, self.code_of.0])?;
-        if let Some(keys) = rules.guard.filter(|_| !self.standing.verified) {
-            guard::take_back(transaction, &keys, self.messages, self.made_at)?;
-            guard::verified(transaction, &keys, rules.now)?;
-        }
-        Ok(())
-    }
-}
-
-/// Records that the code was not right. What counts against the number is a wrong guess.
-fn fail(transaction: &Transaction<'_>, verdict: Verdict, rules: CheckRules) -> Result<(), Fault> {
-    match rules.failed_checks {
-        Some(key) if verdict == Verdict::Invalid => counter::add_failed_check(transaction, key, rules.now),
-        _ => Ok(()),
-    }
-}
-
-/// An attempt that there is to take: one of the session's own, and where it shares a code, one of what is left
-/// of the code's.
-struct Attempt {
-    judged: Judged,
-    is_own: bool,
-}
-
-impl Attempt {
-    /// One to take, or why there is none.
-    fn find(
-        connection: &Connection,
-        id: VerificationId,
-        rules: CheckRules,
-    ) -> Result<Result<Self, Verdict>, Fault> {
-        let Some(session) = Session::find(connection, id)? else {
-            return Ok(Err(Verdict::SessionTokenInvalid));
-        };
-        let is_own = session.attempts_left > 0;
-        // Whoever verified a number is told so for good, however often they ask.
-        let refused = if session.is_verified && rules.only_once {
-            Verdict::AlreadyVerified
-        } else {
-            Verdict::TooManyAttempts
-        };
-        if !session.shares_code {
-            let judged = session.judged;
-            return Ok(if is_own {
-                Ok(Self { judged, is_own })
-            } else {
-                Err(refused)
-            });
-        }
-        let Some(first) = session.first(connection)? else {
-            return Ok(Err(Verdict::SessionTokenInvalid));
-        };
-        if !is_own && (session.is_over || first.failures >= rules.max_failed_attempts) {
-            return Ok(Err(refused));
-        }
-        let judged = session.judged.joining(first);
-        Ok(Ok(Self { judged, is_own }))
-    }
-
-    fn take(&self, connection: &Connection) -> Result<(), Fault> {
-        if self.is_own {
-            connection
-                .prepare_cached("UPDATE verification SET attempts_left = attempts_left - 1 WHERE id = ?1")?
-                .execute([self.judged.id.0])?;
-        }
-        connection
-            .prepare_cached("UPDATE verification SET failures = failures + 1 WHERE id = ?1")?
-            .execute([self.judged.code_of.0])?;
         Ok(())
     }
 }
@@ -221,25 +176,24 @@ pub(super) fn take_attempt(
     if let Some(verdict) = earlier_verdict(connection, request, rules)? {
         return Ok(Err(verdict));
     }
-    match Attempt::find(connection, id, rules)? {
-        Ok(attempt) => {
-            attempt.take(connection)?;
-            Ok(Ok(TakenAttempt {
-                is_own: attempt.is_own,
-            }))
-        }
-        Err(verdict) => Ok(Err(verdict)),
+    let Some(rows) = Rows::load(connection, id)? else {
+        return Ok(Err(Verdict::SessionTokenInvalid));
+    };
+    let available = rows.state.available(rules.terms);
+    if let Ok(taken) = available {
+        rows.store_attempts(connection, rows.state.take(taken))?;
     }
+    Ok(available)
 }
 
-/// What the same request was told before.
+/// The verdict that the same request had before.
 fn earlier_verdict(
     connection: &Connection,
     request: Option<&request::Row>,
     rules: CheckRules,
 ) -> Result<Option<Verdict>, Fault> {
     let Some(request) = request else { return Ok(None) };
-    let earlier = request::find(connection, request, rules.now)?;
+    let earlier = request::find(connection, request, rules.terms.now)?;
     Ok(earlier.and_then(|earlier| earlier.verdict))
 }
 
@@ -255,11 +209,10 @@ fn remember(
         verdict: Some(verdict),
         ..request::Effect::default()
     };
-    request::insert(connection, request, id, effect, rules.now)
+    request::insert(connection, request, id, effect, rules.terms.now)
 }
 
-/// Takes an attempt and judges. What it took and what came of it become durable together or not at all, so
-/// that nobody learns of a comparison that was not counted.
+/// Takes an attempt and judges.
 pub(super) fn check(
     transaction: &Transaction<'_>,
     keyring: &Keyring,
@@ -271,23 +224,22 @@ pub(super) fn check(
     if let Some(verdict) = earlier_verdict(transaction, request, rules)? {
         return Ok(verdict);
     }
-    let attempt = match Attempt::find(transaction, id, rules)? {
-        Ok(attempt) => attempt,
+    let Some(rows) = Rows::load(transaction, id)? else {
+        return Ok(Verdict::SessionTokenInvalid);
+    };
+    let taken = match rows.state.available(rules.terms) {
+        Ok(taken) => taken,
         Err(verdict) => return Ok(verdict),
     };
-    if !attempt.judged.code.is_empty() && !keyring.holds(attempt.judged.key_id) {
-        // Neither right nor wrong: whoever typed it loses nothing by it.
+    if !rows.code.is_empty() && !keyring.holds(rows.key_id) {
+        // Neither right nor wrong: it must not cost an attempt.
         return Err(StoreError::KeyMissing.into());
     }
-    let verdict = attempt.judged.judge(keyring, code, rules);
-    if verdict == Verdict::Valid {
-        attempt.judged.succeed(transaction, rules)?;
-    } else {
-        attempt.take(transaction)?;
-        fail(transaction, verdict, rules)?;
-    }
-    remember(transaction, request, id, verdict, rules)?;
-    Ok(verdict)
+    let matches = rows.matches(keyring, code);
+    let judged = rows.state.check(taken, matches, rules.terms);
+    rows.store(transaction, judged, rules)?;
+    remember(transaction, request, id, judged.verdict, rules)?;
+    Ok(judged.verdict)
 }
 
 pub(super) fn compare(
@@ -297,9 +249,10 @@ pub(super) fn compare(
     code: &SecurityCode,
     rules: CheckRules,
 ) -> Result<Verdict, Fault> {
-    let judged = Judged::find(connection, id)?;
-    Ok(judged.map_or(Verdict::SessionTokenInvalid, |judged| {
-        judged.judge(keyring, code, rules)
+    let rows = Rows::load(connection, id)?;
+    Ok(rows.map_or(Verdict::SessionTokenInvalid, |rows| {
+        let matches = rows.matches(keyring, code);
+        rows.state.compare(matches, rules.terms)
     }))
 }
 
@@ -307,56 +260,19 @@ pub(super) fn settle_attempt(
     transaction: &Transaction<'_>,
     id: VerificationId,
     taken: TakenAttempt,
-    verdict: Option<Verdict>,
+    said: Option<Verdict>,
     rules: CheckRules,
     request: Option<&request::Row>,
 ) -> Result<Option<Verdict>, Fault> {
-    let Some(judged) = Judged::find(transaction, id)? else {
+    let Some(rows) = Rows::load(transaction, id)? else {
         return Ok(Some(Verdict::SessionTokenInvalid));
     };
-    let Some(verdict) = verdict else {
-        give_back(transaction, &judged, taken, rules)?;
+    let Some(said) = said else {
+        rows.store_attempts(transaction, rows.state.unsettle(taken, rules.terms))?;
         return Ok(None);
     };
-    let used_before = verdict == Verdict::Valid && rules.only_once && judged.standing.verified;
-    let verdict = if used_before {
-        Verdict::AlreadyVerified
-    } else {
-        verdict
-    };
-    if verdict == Verdict::Valid {
-        // A success is no failure.
-        give_back(transaction, &judged, taken, rules)?;
-        judged.succeed(transaction, rules)?;
-    } else {
-        fail(transaction, verdict, rules)?;
-    }
-    remember(transaction, request, id, verdict, rules)?;
-    Ok(Some(verdict))
-}
-
-/// Gives an attempt back to where it was taken from.
-fn give_back(
-    connection: &Connection,
-    judged: &Judged,
-    taken: TakenAttempt,
-    rules: CheckRules,
-) -> Result<(), Fault> {
-    let own = if judged.id == judged.code_of {
-        rules.max_failed_attempts
-    } else {
-        ATTEMPTS_OF_A_LATER_SESSION
-    };
-    if taken.is_own {
-        connection
-            .prepare_cached(
-                "UPDATE verification SET attempts_left = min(attempts_left + 1, ?2)
-                 WHERE id = ?1 AND ended IS NULL",
-            )?
-            .execute(params![judged.id.0, own])?;
-    }
-    connection
-        .prepare_cached("UPDATE verification SET failures = max(failures - 1, 0) WHERE id = ?1")?
-        .execute([judged.code_of.0])?;
-    Ok(())
+    let judged = rows.state.settle(taken, said, rules.terms);
+    rows.store(transaction, judged, rules)?;
+    remember(transaction, request, id, judged.verdict, rules)?;
+    Ok(Some(judged.verdict))
 }

@@ -47,7 +47,7 @@ pub(super) fn find(
     }) = &mut found
     {
         let key = keyring.counter_keys(number, None).number();
-        verification.resend_at = Some(counter::room_at(connection, key, of_number, rules.now)?);
+        verification.resend_at = Some(counter::room_at(connection, key, of_number, rules.terms.now)?);
     }
     Ok(found)
 }
@@ -59,14 +59,14 @@ fn read(row: &Row<'_>, keyring: &Keyring, id: VerificationId, rules: CheckRules)
     let shares_code = row.get::<_, Option<[u8; 16]>>("code_of")?.is_some();
     let first = row.get::<_, Option<[u8; 16]>>("id")?.map(VerificationId);
     let sealed: Option<Vec<u8>> = row.get("code_sealed")?;
-    let sealed = sealed.filter(|_| rules.now <= expires_at && ended.is_none());
+    let sealed = sealed.filter(|_| rules.terms.now <= expires_at && ended.is_none());
     let code = first
         .zip(sealed)
         .and_then(|(first, sealed)| verification::open_code(keyring, &sealed, first));
     let own: u32 = row.get("attempts_left")?;
     let failures: u32 = row.get::<_, Option<_>>("failures")?.unwrap_or(0);
     let of_the_code = if shares_code {
-        rules.max_failed_attempts.saturating_sub(failures)
+        rules.terms.max_failed_attempts.saturating_sub(failures)
     } else {
         0
     };

@@ -37,7 +37,7 @@ use tokio::time::Instant;
 use super::{
     Answer, Begun, BulkFailure, BulkLease, BulkProgress, CapLog, CheckRules, CounterKey, Deed, Found, JobId,
     KeyReview, Keyring, MasterKey, MessageBegun, NewVerification, OutboxMessage, Records, RequestKey, RunId,
-    Seen, Store, StoreError, TakenAttempt, Tried, key_file,
+    Seen, Store, StoreError, Tried, key_file,
 };
 use crate::{
     clock::{Clock, UnixMillis},
@@ -46,6 +46,7 @@ use crate::{
         Delivery, Limit, Outcome, PhoneNumber, SecurityCode, Verdict, VerificationId,
         guard::{Conversion, Decision},
     },
+    rules::attempt::TakenAttempt,
 };
 
 /// Idle connections that are kept for reading.

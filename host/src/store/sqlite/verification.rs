@@ -13,11 +13,10 @@ use super::{
 use crate::{
     clock::UnixMillis,
     model::{PhoneNumber, SecurityCode, VerificationId},
+    rules::attempt,
     store::{Begun, Keyring, NewCode, NewVerification, PendingCode, StoreError, keyring::Digest},
 };
 
-/// What a session that joined a pending code may fail whatever the others failed.
-pub(super) const ATTEMPTS_OF_A_LATER_SESSION: u32 = 1;
 /// A number digest that no number has.
 pub(super) const PROBE: &[u8] = b"readiness probe";
 
@@ -176,7 +175,7 @@ pub(super) fn begin(transaction: &Transaction<'_>, keyring: &Keyring, row: &NewR
                 return Ok(limit.map_or(refused, Begun::LimitReached));
             }
             // One that nobody can take from it. For more it depends on what is left of the code's.
-            attempts_left = ATTEMPTS_OF_A_LATER_SESSION;
+            attempts_left = attempt::OF_A_LATER_SESSION;
             match joined {
                 Some(joined) if joined.verification == pending.verification => {
                     code_of = Some(pending.verification.0);
