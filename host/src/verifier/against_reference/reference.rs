@@ -206,7 +206,7 @@ impl World {
             .max(self.wait_for_the_cap(number));
         if let Some(code) = pending.map(|code| &self.codes[code]) {
             let wait = Duration::from_millis(code.expires_at - self.now + 1);
-            let is_longest = limited < Some(wait);
+            let is_longest = limited <= Some(wait);
             if code.failures >= self.max_failed_attempts && is_longest {
                 return Answer::AttemptsUsedUp(wait);
             }
