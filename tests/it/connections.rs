@@ -184,6 +184,56 @@ async fn a_head_that_comes_byte_by_byte_has_no_more_time_than_another() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn half_a_head_that_came_along_with_a_request_has_no_more_time_than_another() {
+    let mut site = site();
+    site.set("server", "read_timeout_seconds", 1);
+    let daemon = site.serve();
+    let requests = [
+        (HEALTH.to_owned(), 1),
+        (HEALTH.repeat(3), 3),
+        (register("content-length: ", BODY), 1),
+        (register("transfer-encoding: chunked\r\nx: ", &chunked(BODY)), 1),
+    ];
+    let mut kept = Vec::new();
+    for (request, answers) in &requests {
+        // Nothing more comes with it, or an empty line, which is no part of a head.
+        for after in ["", "\r\n"] {
+            let mut connection = Connection::to(daemon.address());
+            connection.write(format!("{request}{after}"));
+            (0..*answers).for_each(|_| drop(connection.answer()));
+            kept.push(connection);
+        }
+    }
+    for (request, answers) in &requests {
+        let mut connection = Connection::to(daemon.address());
+        connection.write(format!("{request}{HALF_A_HEAD}"));
+        (0..*answers).for_each(|_| drop(connection.answer()));
+        let late = connection.answer();
+        assert_eq!(
+            (late.status(), late.code().as_str()),
+            (408, "head_too_slow"),
+            "{late:?}"
+        );
+        connection.wait_for_end();
+    }
+    // Those that wait for as long have all the time of an idle connection.
+    for connection in &mut kept {
+        assert_eq!(connection.write(HEALTH).answer().status(), 200);
+    }
+}
+
+fn register(framing: &str, body: &str) -> String {
+    format!(
+        "POST /api/phone/register HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n{framing}{}\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+fn chunked(body: &str) -> String {
+    format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_connection_may_wait_for_its_next_request_and_not_for_ever() {
     let mut site = site();
     site.set("server", "idle_timeout_seconds", 1);

@@ -9,6 +9,7 @@ use axum::{
 };
 use phone_verify::model::{FailureClass, Limit, SendFailure};
 use phone_verify_tests::{
+    connection::Connection,
     daemon::{Answer, Daemon},
     service::{Rules, Service},
     site::Site,
@@ -300,6 +301,20 @@ async fn every_route_answers_every_method_also_with_a_trailing_slash() {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn the_server_as_a_whole_says_what_its_routes_take() {
+    let (_site, daemon) = daemon();
+    let mut connection = Connection::to(daemon.address());
+    let answer = connection.write("OPTIONS * HTTP/1.1\r\nhost: x\r\n\r\n").answer();
+    assert_eq!(answer.status(), 204, "{answer:?}");
+    let allow = answer.head.lines().find_map(|line| line.strip_prefix("allow: "));
+    let allow: BTreeSet<_> = allow.unwrap().split(", ").collect();
+    assert_eq!(allow, ROUTES.iter().flat_map(Route::allowed).collect());
+    // Other methods have no such target.
+    let answer = connection.write("GET * HTTP/1.1\r\nhost: x\r\n\r\n").answer();
+    assert_eq!(answer.status(), 404, "{answer:?}");
 }
 
 #[tokio::test]

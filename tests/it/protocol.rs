@@ -87,9 +87,12 @@ async fn what_cannot_be_read_is_refused_with_a_code() {
         "GET /healthz HTTP/1.1\r\nhost: x\r\n{}\r\n",
         "x: x\r\n".repeat(200)
     );
+    let blank = "\r\n".repeat(64 * 1024);
+    let long_line = format!("GET /{} HTTP/1.1\r\nhost: x\r\n\r\n", "x".repeat(128 * 1024));
     for (sent, status, code) in [
         ("nonsense\r\n\r\n", 400, "head_unparsable"),
-        ("GET /healthz HTTP/9.9\r\nhost: x\r\n\r\n", 400, "head_unparsable"),
+        (&blank, 431, "head_too_large"),
+        (&long_line, 414, "uri_too_long"),
         (
             "GET /healthz HTTP/1.1\r\nhost : x\r\n\r\n",
             400,
@@ -148,6 +151,98 @@ async fn what_cannot_be_read_is_refused_with_a_code() {
     );
     // Who asks for nothing is told nothing.
     connect(&daemon).end_writing().wait_for_end();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_head_has_as_many_bytes_and_fields_as_the_refusal_says() {
+    let daemon = daemon();
+    let of_bytes = |bytes: usize| {
+        let (begin, end) = ("GET /healthz HTTP/1.1\r\nhost: x\r\nx: ", "\r\n\r\n");
+        format!("{begin}{}{end}", "x".repeat(bytes - begin.len() - end.len()))
+    };
+    let of_fields = |fields: usize| {
+        format!(
+            "GET /healthz HTTP/1.1\r\nhost: x\r\n{}\r\n",
+            "x: x\r\n".repeat(fields - 1)
+        )
+    };
+    for (head, is_read) in [
+        (of_bytes(64 * 1024), true),
+        (of_bytes(64 * 1024 + 1), false),
+        (of_bytes(70_000), false),
+        (of_fields(100), true),
+        (of_fields(101), false),
+    ] {
+        for is_kept in [false, true] {
+            let mut connection = connect(&daemon);
+            if is_kept {
+                assert_eq!(connection.write(HEALTH).answer().status(), 200);
+            }
+            let answer = connection.write(&head).answer();
+            if is_read {
+                assert_eq!(answer.status(), 200, "{answer:?}");
+            } else {
+                let told = (answer.status(), answer.code());
+                assert_eq!(told, (431, "head_too_large".to_owned()), "{answer:?}");
+                let bounds = "larger than 64 KiB, or has more than 100 header fields";
+                assert!(answer.body.contains(bounds), "{answer:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_length_that_cannot_be_is_told_from_one_that_is_too_large() {
+    let daemon = daemon();
+    for (length, status, code) in [
+        ("18446744073709551614", 413, "body_too_large"),
+        ("18446744073709551615", 413, "body_too_large"),
+        ("18446744073709551616", 400, "head_unparsable"),
+        ("99999999999999999999999999", 400, "head_unparsable"),
+        ("-1", 400, "head_unparsable"),
+        ("+1", 400, "head_unparsable"),
+        ("1, 1", 400, "head_unparsable"),
+        ("0x1", 400, "head_unparsable"),
+        ("", 400, "head_unparsable"),
+    ] {
+        for path in PATHS {
+            let mut connection = connect(&daemon);
+            let head = format!("POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n");
+            let answer = connection.write(head).answer();
+            let told = (answer.status(), answer.code());
+            assert_eq!(told, (status, code.to_owned()), "{length:?}: {answer:?}");
+            assert!(answer.has("connection: close"), "{answer:?}");
+            connection.end_writing().wait_for_end();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_is_not_spoken_is_told_from_what_is_none() {
+    let daemon = daemon();
+    for (version, status, code) in [
+        ("HTTP/3.0", 505, "http_version_unsupported"),
+        ("HTTP/2.0", 505, "http_version_unsupported"),
+        ("HTTP/2", 505, "http_version_unsupported"),
+        ("HTTP/9.9", 505, "http_version_unsupported"),
+        ("HTTP/0.9", 505, "http_version_unsupported"),
+        ("HTTP/1.2", 505, "http_version_unsupported"),
+        ("http/1.1", 400, "head_unparsable"),
+        ("HTTP/1,1", 400, "head_unparsable"),
+        ("HTTP/x.y", 400, "head_unparsable"),
+        ("HTTP/1.1x", 400, "head_unparsable"),
+        ("HTTPS/1.1", 400, "head_unparsable"),
+        ("HTTP/", 400, "head_unparsable"),
+    ] {
+        let line = format!("GET /healthz {version}\r\n");
+        for sent in [format!("{line}host: x\r\n\r\n"), line] {
+            let mut connection = connect(&daemon);
+            let answer = connection.write(&sent).end_writing().answer();
+            let told = (answer.status(), answer.code());
+            assert_eq!(told, (status, code.to_owned()), "{sent:?}: {answer:?}");
+            connection.wait_for_end();
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -64,7 +64,6 @@ pub async fn run(
     // Whatever it says is said again, and at once.
     let _ = service.store.review_keys(service.clock.now()).await;
     let settings = Arc::new(settings);
-    let connections = connections(&settings, max_descriptors, &service.clock);
     let app = Arc::new(App {
         live: Live::new(Generation {
             verifier: service.verifier.clone(),
@@ -77,7 +76,7 @@ pub async fn run(
         store: Arc::clone(&service.store),
         breaker: Arc::clone(&service.breaker),
         sender: Arc::clone(&service.sender),
-        connections: Arc::clone(&connections),
+        connections: connections(&settings, max_descriptors, &service.clock),
         trusted_proxies: settings.server.trusted_proxies.clone(),
         allowed_origins: settings.server.allowed_origins.clone(),
         public_url: settings.server.public_url.clone(),
@@ -129,15 +128,7 @@ pub async fn run(
     let alive = tokio::spawn(watchdog::watch(Arc::clone(&manager), Arc::clone(&service.store)));
     let at_most = settings.server.shutdown_timeout + service.limits.total_timeout;
     let ends = tokio::spawn(tell_of_end(Arc::clone(&manager), stop.clone(), at_most));
-    let finished = http::serve(
-        listeners,
-        http::router(app),
-        connections,
-        service.clock.clone(),
-        settings.server.shutdown_timeout,
-        stop,
-    )
-    .await;
+    let finished = http::serve(listeners, app, settings.server.shutdown_timeout, stop).await;
     conversion.abort();
     caps.abort();
     keys.abort();

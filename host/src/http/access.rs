@@ -1,20 +1,20 @@
 //! One log line a request, with its route and never its content; the ids by which it is followed; and a last net below
 //! the routes.
 
-use std::{panic::AssertUnwindSafe, sync::Arc};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use axum::{
     extract::{MatchedPath, Request, State},
-    http::{HeaderMap, HeaderName, HeaderValue},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode},
     middleware::Next,
     response::{IntoResponse, Response},
 };
 use futures_util::FutureExt;
 
-use super::{App, error::ApiError, keys::KeyName, routes};
+use super::{App, error::ApiError, keys::KeyName, routes, serve::HeadFault};
 use crate::{
     metrics::known_method,
-    model::VerificationId,
+    model::{ClientAddress, VerificationId},
     telemetry::{REQUEST_ID, TRACEPARENT, Trace},
 };
 
@@ -52,30 +52,83 @@ async fn answer(app: &App, request: Request, next: Next) -> Response {
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
     let client = client(app, &request);
-    // A defect costs its request, not the connection.
-    let response = AssertUnwindSafe(next.run(request))
-        .catch_unwind()
-        .await
-        .unwrap_or_else(|_| ApiError::Defect.into_response());
+    let fault = request.extensions().get::<HeadFault>().copied();
+    let response = match fault {
+        Some(fault) => fault.answer(request.uri().path()),
+        // A defect costs its request, not the connection.
+        None => AssertUnwindSafe(next.run(request))
+            .catch_unwind()
+            .await
+            .unwrap_or_else(|_| ApiError::Defect.into_response()),
+    };
     let key = response.extensions().get::<KeyName>();
-    let route = route.as_ref().map_or("none", MatchedPath::as_str);
-    let status = response.status().as_u16();
-    let code = response.extensions().get().map(|ErrorCode(code)| *code);
-    let took = app.clock.elapsed().saturating_sub(begin);
+    tell(
+        app,
+        &Answered {
+            method: known_method(method.as_str()),
+            route: route.as_ref().map_or("none", MatchedPath::as_str),
+            status: response.status(),
+            code: response.extensions().get().map(|ErrorCode(code)| *code),
+            api_key: key.map(|KeyName(name)| &**name),
+            client,
+            verification: response.extensions().get().map(|Began(id)| *id),
+            took: app.clock.elapsed().saturating_sub(begin),
+        },
+    );
+    response
+}
+
+/// The whole answer to what could not be read as a request, with the ids, the line and the counts of any other.
+pub(super) fn refuse(app: &App, client: ClientAddress, fault: HeadFault) -> Vec<u8> {
+    let trace = Trace::of_request(None, None, &app.entropy);
+    let answered = Answered {
+        method: known_method(""),
+        route: "none",
+        status: fault.status,
+        code: Some(fault.code.into()),
+        api_key: None,
+        client: client.shown(app.client_addresses),
+        verification: None,
+        took: Duration::ZERO,
+    };
+    Trace::within(trace.clone(), || tell(app, &answered));
+    fault.bytes(&trace, &app.clock)
+}
+
+/// A request and its answer, as log and metrics have them.
+struct Answered<'a> {
+    method: &'static str,
+    route: &'a str,
+    status: StatusCode,
+    code: Option<&'static str>,
+    api_key: Option<&'a str>,
+    client: Option<String>,
+    verification: Option<VerificationId>,
+    took: Duration,
+}
+
+fn tell(app: &App, answered: &Answered<'_>) {
+    let Answered {
+        method,
+        route,
+        code,
+        took,
+        ..
+    } = *answered;
+    let status = answered.status.as_u16();
     let metrics = &app.metrics.http;
-    metrics.answered(method.as_str(), route, status, code.unwrap_or_default(), took);
+    metrics.answered(method, route, status, code.unwrap_or_default(), took);
     tracing::info!(
-        method = %known_method(method.as_str()),
+        method,
         route,
         status,
         code,
-        api_key = key.map(|KeyName(name)| &**name),
-        client,
-        verification = response.extensions().get().map(|Began(id)| tracing::field::display(*id)),
+        api_key = answered.api_key,
+        client = answered.client,
+        verification = answered.verification.map(tracing::field::display),
         duration_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
         "request"
     );
-    response
 }
 
 /// Who makes a request, as the settings want it shown.

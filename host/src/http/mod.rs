@@ -6,6 +6,7 @@ mod answer;
 mod body;
 mod code;
 mod cross_site;
+mod date;
 mod error;
 mod idempotency;
 mod json;

@@ -30,7 +30,7 @@ pub(super) async fn around(mut request: Request, next: Next) -> Response {
 }
 
 /// Marks an answer as what nothing keeps, and no browser takes for something else.
-pub(super) fn mark(headers: &mut HeaderMap) {
+fn mark(headers: &mut HeaderMap) {
     headers.insert(header::CACHE_CONTROL, NO_STORE);
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, NO_SNIFFING);
 }

@@ -67,6 +67,11 @@ impl Trace {
         CURRENT.scope(trace, work).await
     }
 
+    /// The same for what needs no waiting.
+    pub fn within<T>(trace: Self, work: impl FnOnce() -> T) -> T {
+        CURRENT.sync_scope(Some(trace), work)
+    }
+
     /// What the client calls the request, or else its trace.
     pub fn request_id(&self) -> &str {
         &self.0.request_id

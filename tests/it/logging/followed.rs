@@ -2,6 +2,7 @@
 //! back in the answer.
 
 use phone_verify_tests::{
+    connection::Connection,
     gateways::{Behaviour, NexmoGateway},
     site::Site,
 };
@@ -112,6 +113,81 @@ async fn every_answer_names_its_request() {
     let id = header(&made, "x-request-id");
     assert!(header(&made, "traceparent").contains(&id), "{made:?}");
     assert_ne!(header(&daemon.get("/healthz").await, "x-request-id"), id);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_refused_before_any_route_is_followed_as_well() {
+    let mut site = Site::new();
+    site.set("log", "format", "json")
+        .set("server", "read_timeout_seconds", 1);
+    let daemon = site.serve();
+    let large = format!("GET / HTTP/1.1\r\nx: {}\r\n\r\n", "x".repeat(128 * 1024));
+    let mut refused = Vec::new();
+    for (sent, is_whole, code) in [
+        ("GET /healthz HTTP/1.1\r\n\r\n", true, "host_invalid"),
+        ("POST /v1/x HTTP/1.1\r\nhost: a b\r\n\r\n", true, "host_invalid"),
+        (
+            "POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: gzip, chunked\r\n\r\n",
+            true,
+            "transfer_encoding_unsupported",
+        ),
+        ("nonsense\r\n\r\n", true, "head_unparsable"),
+        ("GET / HTTP/3.0\r\n\r\n", true, "http_version_unsupported"),
+        (&large, true, "head_too_large"),
+        ("GET / HTTP/1.1\r\nhost:", true, "head_unparsable"),
+        ("GET / HTTP/1.1\r\nhost:", false, "head_too_slow"),
+    ] {
+        let mut connection = Connection::to(daemon.address());
+        connection.write(sent);
+        if is_whole {
+            connection.end_writing();
+        }
+        let answer = connection.answer();
+        assert_eq!(answer.code(), code, "{sent:.60}: {answer:?}");
+        let header = |name: &str| {
+            let mut lines = answer.head.lines();
+            let value = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+            value
+                .unwrap_or_else(|| panic!("no {name}: {answer:?}"))
+                .to_owned()
+        };
+        let id = header("x-request-id");
+        assert!(header("traceparent").contains(&id), "{answer:?}");
+        assert!(
+            answer.has("cache-control: no-store") && answer.has("x-content-type-options: nosniff"),
+            "{answer:?}"
+        );
+        refused.push((id, answer.status(), code));
+    }
+    let kept = Connection::to(daemon.address())
+        .write(format!("GET / HTTP/1.1\r\nx-request-id: {REQUEST_ID}\r\n\r\n"))
+        .answer();
+    assert!(kept.has(&format!("x-request-id: {REQUEST_ID}")), "{kept:?}");
+    let counted = daemon.request("GET", "/metrics").send().await.unwrap();
+    let counted = counted.text().await.unwrap();
+    for (_, _, code) in &refused {
+        assert!(counted.contains(&format!("code=\"{code}\"")), "{code}: {counted}");
+    }
+    let (_, log) = daemon.stop();
+    for (id, status, code) in refused {
+        let lines = about(&log, &id);
+        assert_eq!(lines.len(), 1, "{code}: {log}");
+        assert_eq!(
+            (
+                &lines[0]["message"],
+                &lines[0]["client"],
+                &lines[0]["status"],
+                &lines[0]["code"]
+            ),
+            (
+                &json!("request"),
+                &json!("127.0.0.0/24"),
+                &json!(status),
+                &json!(code)
+            ),
+            "{log}"
+        );
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,10 +6,12 @@ use std::{
     path::PathBuf,
     process::Command,
     sync::{Arc, OnceLock},
+    time::UNIX_EPOCH,
 };
 
 use phone_verify::clock::Clock;
 use phone_verify_tests::{
+    connection::{Connection, Reply},
     daemon::{Answer, Daemon},
     gateways::{Behaviour, NexmoGateway},
     site::Site,
@@ -143,6 +145,50 @@ async fn what_a_killed_daemon_left_is_sent_by_the_next_one_at_once_whatever_the_
     assert_eq!(inbox[0].text, inbox[1].text, "the same code");
 }
 
+/// When an answer says that it was made, in seconds since 1970.
+fn date_of(answer: &Reply) -> u64 {
+    let date = answer.head.lines().find_map(|line| line.strip_prefix("date: "));
+    let date = date.unwrap_or_else(|| panic!("no date: {answer:?}"));
+    let date = httpdate::parse_http_date(date).unwrap_or_else(|_| panic!("no date: {answer:?}"));
+    date.duration_since(UNIX_EPOCH).unwrap().as_secs()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_answer_has_the_date_of_the_clock_as_it_was_set_last() {
+    let machine = Machine::of(Site::new());
+    let daemon = machine.serve();
+    let mut kept = Connection::to(daemon.address());
+    for by in [0, DAY, 0, -DAY, 0] {
+        machine.set_clock(by);
+        let true_time = Clock::system().wall().0 / 1000;
+        let set = true_time.saturating_add_signed(by);
+        for asked in [
+            "GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n",
+            "GET /nowhere HTTP/1.1\r\nhost: x\r\n\r\n",
+            "OPTIONS * HTTP/1.1\r\nhost: x\r\n\r\n",
+        ] {
+            let date = date_of(&kept.write(asked).answer());
+            assert!(
+                date.abs_diff(set) < HOUR.unsigned_abs(),
+                "{asked}: {date} for {set}"
+            );
+        }
+        for refused in [
+            "GET /healthz HTTP/1.1\r\n\r\n",
+            "nonsense\r\n\r\n",
+            "GET / HTTP/3.0\r\n\r\n",
+        ] {
+            let answer = Connection::to(daemon.address()).write(refused).answer();
+            let date = date_of(&answer);
+            assert!(
+                date.abs_diff(set) < HOUR.unsigned_abs(),
+                "{refused}: {date} for {set}"
+            );
+            assert_eq!(answer.head.matches("date: ").count(), 1, "{answer:?}");
+        }
+    }
+}
+
 fn limited() -> Machine {
     let mut site = Site::new();
     site.with_defaults_of("limits");
@@ -172,7 +218,7 @@ async fn a_clock_that_ran_ahead_and_was_put_right_keeps_nobody_waiting() {
     let shown = daemon.get(&format!("/v1/verifications/{id}")).await;
     for (time, ahead) in [("created_at", 0), ("resend_at", 62), ("expires_at", 602)] {
         let at = humantime::parse_rfc3339(shown.body[time].as_str().unwrap()).unwrap();
-        let at = at.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+        let at = at.duration_since(UNIX_EPOCH).unwrap().as_secs();
         let now = Clock::system().wall().0 / 1000;
         assert!(at <= now + ahead, "{time} is {} s ahead: {shown:?}", at - now);
     }
@@ -219,5 +265,5 @@ async fn a_clock_that_is_set_back_makes_no_code_good_for_longer() {
 
 fn seconds(time: &str) -> u64 {
     let time = humantime::parse_rfc3339(time).unwrap();
-    time.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs()
+    time.duration_since(UNIX_EPOCH).unwrap().as_secs()
 }

@@ -26,7 +26,14 @@ use crate::{
 /// Where the ancestor's endpoints are.
 const DROP_IN: &str = "/api/phone/";
 
-pub(super) async fn not_found(uri: Uri) -> Response {
+/// The methods of all routes.
+const ALL_METHODS: &str = "GET, HEAD, POST, DELETE, OPTIONS";
+
+pub(super) async fn not_found(method: Method, uri: Uri) -> Response {
+    // What the server can do, rather than one of its resources (RFC 9110, section 9.3.7).
+    if method == Method::OPTIONS && uri.path() == "*" {
+        return (StatusCode::NO_CONTENT, [(header::ALLOW, ALL_METHODS)]).into_response();
+    }
     ApiError::NotFound.told_at(uri.path())
 }
 

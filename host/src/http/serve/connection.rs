@@ -23,8 +23,11 @@ pub(super) enum Phase {
     Fresh,
     /// The head of a further request has begun to arrive.
     Head,
-    /// Its requests are answered, and another one may come.
+    /// Its requests are answered, and another one may come. The begin of one may have come already, along with the last
+    /// request.
     KeepAlive,
+    /// The same for so long that it was looked at: nothing of another request has come.
+    Idle,
     /// A request is under way.
     Busy,
     /// The client does not take the answer.
@@ -36,10 +39,11 @@ pub(super) enum Phase {
 }
 
 impl Phase {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Fresh,
         Self::Head,
         Self::KeepAlive,
+        Self::Idle,
         Self::Busy,
         Self::Sending,
         Self::Lingering,
@@ -53,7 +57,7 @@ impl Phase {
     }
 
     pub(super) fn awaits_head(self) -> bool {
-        matches!(self, Self::Fresh | Self::Head | Self::KeepAlive)
+        matches!(self, Self::Fresh | Self::Head | Self::KeepAlive | Self::Idle)
     }
 
     /// Whether it waits for the client to do something that costs nobody a request.
@@ -76,7 +80,8 @@ pub(super) struct Connection {
     pub(super) id: u64,
     /// Whose it is.
     pub(super) client: ClientAddress,
-    clock: Clock,
+    pub(super) clock: Clock,
+    patience: Patience,
     /// A phase and since when it lasts, in milliseconds.
     state: AtomicU64,
     /// How it ended, once it is closing.
@@ -91,7 +96,7 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(id: u64, client: ClientAddress, clock: Clock) -> Arc<Self> {
+    pub(super) fn new(id: u64, client: ClientAddress, patience: Patience, clock: Clock) -> Arc<Self> {
         let connection = Self {
             id,
             client,
@@ -102,6 +107,7 @@ impl Connection {
             has_unread_body: AtomicBool::new(false),
             changed: Notify::new(),
             clock,
+            patience,
         };
         connection.enter(Phase::Fresh);
         Arc::new(connection)
@@ -145,23 +151,51 @@ impl Connection {
     }
 
     /// Closes it, if it has been in its phase for too long.
-    pub(super) fn close_if_late(&self, patience: Patience) -> bool {
-        let now = self.now();
-        let is_late = |phase: Phase, since: u64, of: Phase, patience: Duration| {
-            phase == of && u128::from(now.saturating_sub(since)) >= patience.as_millis()
-        };
+    pub(super) fn close_if_late(&self) -> bool {
+        let Patience { read, idle } = self.patience;
         for (of, patience, ended) in [
-            (Phase::Fresh, patience.read, Ended::HeadTooSlow),
-            (Phase::Head, patience.read, Ended::HeadTooSlow),
-            (Phase::KeepAlive, patience.idle, Ended::Idle),
-            (Phase::Sending, patience.read, Ended::AnswerNotTaken),
-            (Phase::Lingering, patience.read, Ended::Finished),
+            (Phase::Fresh, read, Ended::HeadTooSlow),
+            (Phase::Head, read, Ended::HeadTooSlow),
+            (Phase::KeepAlive, idle, Ended::Idle),
+            (Phase::Idle, idle, Ended::Idle),
+            (Phase::Sending, read, Ended::AnswerNotTaken),
+            (Phase::Lingering, read, Ended::Finished),
         ] {
-            if self.close_if(ended, |phase, since| is_late(phase, since, of, patience)) {
+            if self.close_if(ended, |phase, since| {
+                phase == of && self.has_passed(patience, since)
+            }) {
                 return true;
             }
         }
+        if self.is_in_doubt() {
+            self.changed.notify_one();
+        }
         false
+    }
+
+    fn has_passed(&self, patience: Duration, since: u64) -> bool {
+        u128::from(self.now().saturating_sub(since)) >= patience.as_millis()
+    }
+
+    /// Whether it waits for a further request for as long as a head may take: if the begin of one came along with the last
+    /// request, it is late, and otherwise the connection may wait on.
+    pub(super) fn is_in_doubt(&self) -> bool {
+        let state = self.state.load(Ordering::Acquire);
+        Phase::of(state) == Phase::KeepAlive && self.has_passed(self.patience.read, state >> Phase::BITS)
+    }
+
+    /// Ends the doubt. `has_part_of_head`: the begin of a further request is there, and the connection ends.
+    pub(super) fn end_doubt(&self, has_part_of_head: bool) {
+        if has_part_of_head {
+            self.close_if(Ended::HeadTooSlow, |phase, _| phase == Phase::KeepAlive);
+        } else {
+            let idle = |state: u64| (state >> Phase::BITS << Phase::BITS) | Phase::Idle as u64;
+            let _ = self
+                .state
+                .fetch_update(Ordering::AcqRel, Ordering::Acquire, |state| {
+                    (Phase::of(state) == Phase::KeepAlive).then_some(idle(state))
+                });
+        }
     }
 
     fn close_if(&self, ended: Ended, is_to_end: impl Fn(Phase, u64) -> bool) -> bool {
@@ -237,7 +271,7 @@ mod tests {
     fn connection() -> (Arc<Connection>, Clock) {
         let clock = Clock::manual(UnixMillis(1_800_000_000_000));
         let client = IpAddr::from([192, 0, 2, 1]).into();
-        (Connection::new(1, client, clock.clone()), clock)
+        (Connection::new(1, client, PATIENCE, clock.clone()), clock)
     }
 
     #[test]
@@ -245,7 +279,7 @@ mod tests {
         let (connection, clock) = connection();
         assert!(connection.enter(Phase::Busy));
         clock.advance(Duration::from_secs(1000));
-        assert!(!connection.close_if_waiting(Ended::Room) && !connection.close_if_late(PATIENCE));
+        assert!(!connection.close_if_waiting(Ended::Room) && !connection.close_if_late());
         connection.set_answered();
         assert!(
             !connection.close_if_waiting(Ended::Room),
@@ -266,16 +300,33 @@ mod tests {
             (Phase::Fresh, PATIENCE.read, Ended::HeadTooSlow),
             (Phase::Head, PATIENCE.read, Ended::HeadTooSlow),
             (Phase::KeepAlive, PATIENCE.idle, Ended::Idle),
+            (Phase::Idle, PATIENCE.idle, Ended::Idle),
             (Phase::Sending, PATIENCE.read, Ended::AnswerNotTaken),
             (Phase::Lingering, PATIENCE.read, Ended::Finished),
         ] {
             let (connection, clock) = connection();
             connection.enter(phase);
             clock.advance(patience.saturating_sub(Duration::from_millis(1)));
-            assert!(!connection.close_if_late(PATIENCE), "{phase:?}");
+            assert!(!connection.close_if_late(), "{phase:?}");
             clock.advance(Duration::from_millis(1));
-            assert!(connection.close_if_late(PATIENCE), "{phase:?}");
+            assert!(connection.close_if_late(), "{phase:?}");
             assert!(connection.ended() == ended, "{phase:?}");
         }
+    }
+
+    #[test]
+    fn what_came_along_with_a_request_has_the_time_of_a_head() {
+        let (connection, clock) = connection();
+        for has_part_of_head in [false, true] {
+            connection.enter(Phase::KeepAlive);
+            clock.advance(PATIENCE.read.saturating_sub(Duration::from_millis(1)));
+            assert!(!connection.is_in_doubt());
+            clock.advance(Duration::from_millis(1));
+            assert!(!connection.close_if_late() && connection.is_in_doubt());
+            connection.end_doubt(has_part_of_head);
+            assert!(!connection.is_in_doubt());
+            assert_eq!(connection.phase() == Phase::Closing, has_part_of_head);
+        }
+        assert!(connection.ended() == Ended::HeadTooSlow);
     }
 }

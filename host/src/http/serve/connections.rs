@@ -151,7 +151,11 @@ impl Connections {
             };
             living.remove(&closed);
         }
-        let connection = Connection::new(id, client, self.clock.clone());
+        let patience = Patience {
+            read: self.bounds.read_timeout,
+            idle: self.bounds.idle_timeout,
+        };
+        let connection = Connection::new(id, client, patience, self.clock.clone());
         living.add(Arc::clone(&connection));
         Some(Admitted {
             connection,
@@ -162,12 +166,8 @@ impl Connections {
 
     /// Closes all that have been too long in what they do.
     pub(super) fn close_late(&self) {
-        let patience = Patience {
-            read: self.bounds.read_timeout,
-            idle: self.bounds.idle_timeout,
-        };
         let mut living = self.living();
-        let late = |connection: &&Arc<Connection>| connection.close_if_late(patience);
+        let late = |connection: &&Arc<Connection>| connection.close_if_late();
         let late: Vec<_> = living.all().filter(late).cloned().collect();
         for connection in late {
             living.remove(&connection);

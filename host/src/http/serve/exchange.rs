@@ -26,7 +26,7 @@ use super::{
     connection::{Connection, Phase},
     head,
 };
-use crate::{http::usual, model::Peer};
+use crate::{http::date, model::Peer};
 
 /// The requests of one connection.
 pub(super) struct Exchange {
@@ -58,13 +58,8 @@ impl Service<Request<Incoming>> for Exchange {
         let connection = Arc::clone(&self.connection);
         connection.set_unread_body(!hyper::body::Body::is_end_stream(request.body()));
         if let Err(fault) = head::check(&request) {
-            let mut response = fault.answer(&request);
-            usual::mark(response.headers_mut());
-            response
-                .headers_mut()
-                .insert(header::CONNECTION, HeaderValue::from_static("close"));
-            let response = response.map(|body| Answering { body, connection });
-            return Box::pin(async { Ok(response) });
+            // The routes answer it, so that its answer lacks nothing that others have.
+            request.extensions_mut().insert(fault);
         }
         request.extensions_mut().insert(self.peer);
         let answer = self.routes.call(request.map(|body| Arriving {
@@ -73,6 +68,9 @@ impl Service<Request<Incoming>> for Exchange {
         }));
         Box::pin(async move {
             let mut response = answer.await.into_response();
+            if let Some(date) = date::value(&connection.clock) {
+                response.headers_mut().insert(header::DATE, date);
+            }
             if connection.has_unread_body() || connection.is_last_request() {
                 response
                     .headers_mut()

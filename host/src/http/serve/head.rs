@@ -2,18 +2,16 @@
 //!
 //! Invariant: every refusal has a machine code, also where the request never reaches a route.
 
-use std::time::SystemTime;
-
 use axum::{
-    http::{Request, StatusCode, Version, header},
+    http::{HeaderValue, Request, StatusCode, Version, header},
     response::Response,
 };
 use serde_json::json;
 
 use crate::{
     clock::Clock,
-    http::{code::Code, error::ApiError},
-    metrics::known_method,
+    http::{code::Code, date, error::ApiError},
+    telemetry::{REQUEST_ID, TRACEPARENT, Trace},
 };
 
 /// What is wrong, and how it is answered.
@@ -53,6 +51,11 @@ const NOT_HTTP: HeadFault = fault(
     Code::HeadUnparsable,
     "The request line or a header field is not valid HTTP/1.1.",
 );
+/// A head of so many bytes is read, request line and the empty line after it among them. The text says so.
+pub(super) const MAX_HEAD_BYTES: usize = 64 * 1024;
+/// So many header fields are read. The text says so.
+pub(super) const MAX_FIELDS: usize = 100;
+
 const TOO_LARGE: HeadFault = fault(
     StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
     Code::HeadTooLarge,
@@ -61,10 +64,16 @@ const TOO_LARGE: HeadFault = fault(
 const URI_TOO_LONG: HeadFault = fault(
     StatusCode::URI_TOO_LONG,
     Code::UriTooLong,
-    "The request's target is too long.",
+    "The request line is longer than 64 KiB.",
 );
-/// A client that speaks HTTP/2 without asking.
-pub(super) const HTTP_2: HeadFault = fault(
+/// A `Content-Length` that only just can be counted in. Smaller ones are refused where the body is read, in the same words.
+const BODY_TOO_LARGE: HeadFault = fault(
+    StatusCode::PAYLOAD_TOO_LARGE,
+    Code::BodyTooLarge,
+    "The request body is larger than 65536 bytes.",
+);
+/// Such as HTTP/2 without asking for it (RFC 9110, section 15.6.6).
+pub(super) const OTHER_VERSION: HeadFault = fault(
     StatusCode::HTTP_VERSION_NOT_SUPPORTED,
     Code::HttpVersionUnsupported,
     "This server speaks HTTP/1.1 and HTTP/1.0.",
@@ -130,27 +139,61 @@ fn is_host(value: &[u8]) -> bool {
     has_port && host.iter().all(is_inside)
 }
 
+/// Whether some of a head is there. Empty lines before one are no part of it (RFC 9112, section 2.2).
+pub(super) fn has_begun(unread: &[u8]) -> bool {
+    !unread.trim_ascii_start().is_empty()
+}
+
+/// Whether a request line names a version of HTTP that is not spoken here.
+fn names_other_version(unread: &[u8]) -> bool {
+    let line = unread.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let last = line.trim_ascii_end().rsplit(|byte| *byte == b' ').next();
+    let Some(version) = last.and_then(|last| last.strip_prefix(b"HTTP/")) else {
+        return false;
+    };
+    let is_version = |version: &[u8]| {
+        let mut parts = version.splitn(2, |byte| *byte == b'.');
+        parts.all(|part| !part.is_empty() && part.iter().all(u8::is_ascii_digit))
+    };
+    is_version(version) && ![&b"1.1"[..], b"1.0"].contains(&version)
+}
+
 impl HeadFault {
-    /// What hyper would answer, with a body.
-    pub(super) fn of_status(status: StatusCode) -> Self {
+    /// What hyper would answer, with a body, and where it has one answer for several faults, about the right one. `unread`
+    /// is what it had not taken for a request yet, of the bytes that have come since the last answer.
+    pub(super) fn of(status: StatusCode, unread: &[u8], unanswered_bytes: usize) -> Self {
         match status {
-            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => TOO_LARGE,
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => {
+                let is_line_end = |byte: &&u8| **byte == b'\n';
+                let lines = unread.iter().filter(is_line_end).count();
+                if unread.len() >= MAX_HEAD_BYTES && lines == 0 && unread.contains(&b' ') {
+                    URI_TOO_LONG
+                } else if unread.len().max(unanswered_bytes) < MAX_HEAD_BYTES && lines <= MAX_FIELDS {
+                    // The head was read as a whole, so it was not the head that was too large.
+                    BODY_TOO_LARGE
+                } else {
+                    TOO_LARGE
+                }
+            }
             StatusCode::URI_TOO_LONG => URI_TOO_LONG,
+            _ if names_other_version(unread) => OTHER_VERSION,
             _ => NOT_HTTP,
         }
     }
 
-    /// The answer to a request that was read, in the form of the API that it asked.
-    pub(super) fn answer<B>(self, request: &Request<B>) -> Response {
-        self.log(known_method(request.method().as_str()));
-        ApiError::Head(self).told_at(request.uri().path())
+    /// The answer to a request that was read, in the form of the API that it asked at this path.
+    pub(in crate::http) fn answer(self, path: &str) -> Response {
+        let mut response = ApiError::Head(self).told_at(path);
+        response
+            .headers_mut()
+            .insert(header::CONNECTION, HeaderValue::from_static("close"));
+        response
     }
 
     /// The whole answer to what could not be read as a request.
-    pub(super) fn bytes(self, clock: &Clock) -> Vec<u8> {
-        self.log("none");
-        let body = json!({ "code": self.code(), "detail": self.text }).to_string();
-        let now = SystemTime::UNIX_EPOCH + std::time::Duration::from_millis(clock.now().0);
+    pub(in crate::http) fn bytes(self, trace: &Trace, clock: &Clock) -> Vec<u8> {
+        let code: &str = self.code.into();
+        let body = json!({ "code": code, "detail": self.text }).to_string();
         let retry_after = if self.status == StatusCode::SERVICE_UNAVAILABLE {
             "retry-after: 1\r\n"
         } else {
@@ -158,26 +201,14 @@ impl HeadFault {
         };
         format!(
             "HTTP/1.1 {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n{retry_after}cache-control: no-store\r\n\
-             x-content-type-options: nosniff\r\nconnection: close\r\ndate: {}\r\n\r\n{body}",
+             x-content-type-options: nosniff\r\n{REQUEST_ID}: {}\r\n{TRACEPARENT}: {}\r\nconnection: close\r\ndate: {}\r\n\r\n\
+             {body}",
             self.status,
             body.len(),
-            httpdate::fmt_http_date(now),
+            trace.request_id(),
+            trace.traceparent(),
+            date::text(clock),
         )
         .into_bytes()
-    }
-
-    fn code(self) -> &'static str {
-        self.code.into()
-    }
-
-    /// A request that no route sees has its line in the log too.
-    fn log(self, method: &str) {
-        tracing::info!(
-            method,
-            route = "none",
-            status = self.status.as_u16(),
-            code = self.code(),
-            "request"
-        );
     }
 }

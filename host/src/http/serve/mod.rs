@@ -14,7 +14,6 @@ mod watched;
 
 use std::{io, sync::Arc, time::Duration};
 
-use axum::Router;
 use hyper::server::conn::http1;
 use tokio::{
     task::JoinSet,
@@ -27,7 +26,11 @@ pub use ended::ConnectionCounts;
 pub(super) use head::HeadFault;
 use run::Serving;
 
-use super::listener::{Listener, Stream};
+use super::{
+    App,
+    listener::{Listener, Stream},
+    router,
+};
 use crate::{clock::Clock, model::Peer};
 
 /// How often it is looked which connections have been too long in what they do.
@@ -39,9 +42,7 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(60);
 /// Returns whether all of it was finished.
 pub async fn serve(
     listeners: Vec<Listener>,
-    router: Router,
-    connections: Arc<Connections>,
-    clock: Clock,
+    app: Arc<App>,
     shutdown_timeout: Duration,
     stop: CancellationToken,
 ) -> bool {
@@ -51,11 +52,16 @@ pub async fn serve(
         .header_read_timeout(None)
         // A client that ends its side after its request waits for the answer.
         .half_close(true)
-        .max_buf_size(64 * 1024);
+        // A date that is kept between two answers shows a clock that was put right late.
+        .auto_date_header(false)
+        .max_headers(head::MAX_FIELDS)
+        .max_header_size(head::MAX_HEAD_BYTES)
+        .max_buf_size(head::MAX_HEAD_BYTES);
+    let (connections, clock) = (Arc::clone(&app.connections), app.clock.clone());
     let serving = Arc::new(Serving {
         builder,
-        router,
-        clock: clock.clone(),
+        router: router(Arc::clone(&app)),
+        app,
     });
     let watch = tokio::spawn(watch(Arc::clone(&connections), clock));
     let mut accepting = JoinSet::new();
@@ -111,7 +117,7 @@ impl Acceptor {
             place = self.connections.place() => place,
         };
         let Some(admitted) = self.connections.admit(peer, place) else {
-            return run::answer_at_once(stream, head::TOO_MANY, &self.serving.clock);
+            return run::answer_at_once(stream, peer.into(), head::TOO_MANY, &self.serving.app);
         };
         let serving = Arc::clone(&self.serving);
         tokio::spawn(async move { run::run(&serving, stream, peer, admitted).await });

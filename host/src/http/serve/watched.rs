@@ -17,8 +17,8 @@ pub(super) struct Watched<S> {
     pub(super) stream: S,
     connection: Arc<Connection>,
     is_blocked: bool,
-    /// Whether any bytes of a head have come that is not answered.
-    pub(super) has_part_of_head: bool,
+    /// How many bytes have come since the last answer.
+    pub(super) unanswered_bytes: usize,
     /// What hyper would have answered to a head that is none.
     pub(super) own_answer: Option<StatusCode>,
 }
@@ -29,7 +29,7 @@ impl<S> Watched<S> {
             stream,
             connection,
             is_blocked: false,
-            has_part_of_head: false,
+            unanswered_bytes: 0,
             own_answer: None,
         }
     }
@@ -65,13 +65,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
-        if buf.filled().len() > before {
-            let phase = self.connection.phase();
-            if phase == Phase::KeepAlive {
-                self.connection.enter(Phase::Head);
-            }
-            self.has_part_of_head |= phase.awaits_head();
+        let came = buf.filled().len() - before;
+        if came > 0 && matches!(self.connection.phase(), Phase::KeepAlive | Phase::Idle) {
+            self.connection.enter(Phase::Head);
         }
+        self.unanswered_bytes = self.unanswered_bytes.saturating_add(came);
         Poll::Ready(Ok(()))
     }
 }
@@ -105,7 +103,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
         self.is_blocked = false;
         if self.connection.sent_all() {
-            self.has_part_of_head = false;
+            self.unanswered_bytes = 0;
         }
         Poll::Ready(Ok(()))
     }
