@@ -88,6 +88,30 @@ async fn whoever_pumps_is_refused_and_the_operator_reads_why() {
 }
 
 #[tokio::test]
+async fn whoever_verifies_a_number_of_their_own_again_and_again_may_pump_no_more_for_it() {
+    let mut site = Site::with_backend("noop.FixedCodeBackend", &json!({}));
+    site.set("guard", "mode", "enforce")
+        .set("guard", "prefix_unverified_per_hour", 0)
+        .set("guard", "prefix_unverified_per_day", 0)
+        .set("guard", "country_unverified_per_hour", 0)
+        .set("guard", "country_unverified_per_day", 1);
+    let daemon = site.serve();
+    for _ in 0..20 {
+        let own = format!("{LONDON}99");
+        let registered = daemon.register(&own).await;
+        let verified = daemon.verify(&own, registered.session_token(), "123456").await;
+        assert_eq!(verified.status, 200, "{verified:?}");
+    }
+    assert_eq!(daemon.register(&format!("{LONDON}10")).await.status, 200);
+    let refused = daemon.register(&format!("{LONDON}11")).await;
+    assert_eq!(
+        (refused.status, refused.code()),
+        (429, "country_unverified"),
+        "{refused:?}"
+    );
+}
+
+#[tokio::test]
 async fn a_guard_that_only_records_refuses_nothing_until_the_settings_are_reloaded() {
     let mut site = guarded("record_only");
     let daemon = site.serve();

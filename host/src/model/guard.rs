@@ -115,14 +115,19 @@ fn limits(code: &'static str, per_hour: u64, per_day: u64) -> Vec<Limit> {
         .collect()
 }
 
-/// How many numbers were verified, by day.
+/// The day of an instant in UTC, by its number since 1970.
+pub fn day_of(time: UnixMillis) -> u64 {
+    time.0 / DAY_MILLIS
+}
+
+/// How many numbers were verified, by day. A number that is verified several times on a day is to be added once.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct History(Vec<(u64, u64)>);
 
 impl History {
     /// One more was verified.
     pub fn add(&mut self, now: UnixMillis) {
-        let today = now.0 / DAY_MILLIS;
+        let today = day_of(now);
         self.0.retain(|(day, _)| day + DAYS >= today);
         // The clocks of two nodes may differ a little about midnight.
         match self.0.last_mut() {
@@ -133,7 +138,7 @@ impl History {
 
     /// The most of one day, of today and the 14 days before it.
     pub fn best_day(&self, now: UnixMillis) -> u64 {
-        let today = now.0 / DAY_MILLIS;
+        let today = day_of(now);
         let days = self.0.iter().filter(|(day, _)| day + DAYS >= today);
         days.map(|(_, verified)| *verified).max().unwrap_or(0)
     }

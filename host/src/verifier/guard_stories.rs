@@ -224,6 +224,55 @@ async fn a_country_has_what_its_best_day_shows() {
     assert_eq!(refusal(&service, &number(1)).await, None);
 }
 
+/// With a budget of one code a day for a country, unless its best day shows more.
+fn one_a_day() -> Guard {
+    let budgets = Budgets {
+        country_per_day: 1,
+        ..Budgets::default()
+    };
+    Guard {
+        budgets,
+        ..enforced()
+    }
+}
+
+/// How many strangers of London a guard lets through whose budget is of a country in a day.
+async fn strangers_let_through(service: &Service) -> u32 {
+    let mut strangers = 0;
+    while refusal(service, &londoner(5000 + strangers)).await.is_none() {
+        strangers += 1;
+    }
+    strangers
+}
+
+#[tokio::test]
+async fn a_number_that_is_verified_again_and_again_counts_once_a_day() {
+    for (numbers, times, strangers) in [(1, 1, 1), (1, 20, 1), (20, 1, 6), (10, 2, 3)] {
+        let service = Service::with_guard(FakeNetwork::default(), one_a_day());
+        for _ in 0..times {
+            for n in 0..numbers {
+                verify_from(&service, HOME, &londoner(n)).await;
+            }
+        }
+        let found = strangers_let_through(&service).await;
+        assert_eq!(found, strangers, "{numbers} numbers, {times} times");
+    }
+}
+
+#[tokio::test]
+async fn a_number_that_was_known_before_counts_anew_each_day() {
+    let service = Service::with_guard(FakeNetwork::default(), one_a_day());
+    for n in 0..10 {
+        verify_from(&service, HOME, &londoner(n)).await;
+    }
+    service.clock.advance(DAY * 15);
+    // The day of the ten counts no more.
+    for n in 0..7 {
+        verify_from(&service, HOME, &londoner(n)).await;
+    }
+    assert_eq!(strangers_let_through(&service).await, 2);
+}
+
 #[tokio::test]
 async fn an_address_that_asks_for_country_after_country_is_refused_the_fourth() {
     let service = Service::with_guard(FakeNetwork::default(), with_budget(Reason::AddressCountries));

@@ -7,10 +7,10 @@
 use rusqlite::{Connection, OptionalExtension};
 use serde::{Deserialize, Serialize};
 
-use super::{Fault, counter::Kept, writer::Transaction};
+use super::{Fault, counter::Kept, time, writer::Transaction};
 use crate::{
     clock::UnixMillis,
-    model::limits::Log,
+    model::{guard::day_of, limits::Log},
     store::{Counted, CounterKey, NewVerification, OutboxMessage},
 };
 
@@ -26,8 +26,9 @@ pub(super) struct Number {
 struct Memory {
     /// The verification that the last code was made for.
     last_code: Option<[u8; 16]>,
-    /// Whether a code before that one came back.
-    verified: bool,
+    /// The last day that a code before that one came back on, by its number since 1970; 0: none did. The first day stands for
+    /// one that is not known, as what was written before days were.
+    verified_on: u64,
     ends_at_ms: u64,
 }
 
@@ -42,9 +43,18 @@ impl Memory {
 
     fn is_verified(self, connection: &Connection) -> Result<bool, Fault> {
         match self.last_code {
-            Some(id) if !self.verified => came_back(connection, id),
-            _ => Ok(self.verified),
+            Some(id) if self.verified_on == 0 => Ok(came_back_on(connection, id)?.is_some()),
+            _ => Ok(self.verified_on != 0),
         }
+    }
+
+    /// The last day that any of the codes came back on, the last one among them.
+    fn last_verified_on(self, connection: &Connection) -> Result<u64, Fault> {
+        let of_last = match self.last_code {
+            Some(id) => came_back_on(connection, id)?,
+            None => None,
+        };
+        Ok(self.verified_on.max(of_last.unwrap_or(0)))
     }
 }
 
@@ -59,12 +69,13 @@ impl Kept for Number {
     }
 }
 
-fn came_back(connection: &Connection, code_of: [u8; 16]) -> Result<bool, Fault> {
+/// The day on which a code came back; `None`: it did not, or is not stored any more.
+fn came_back_on(connection: &Connection, code_of: [u8; 16]) -> Result<Option<u64>, Fault> {
     let used = connection
-        .prepare_cached("SELECT code_used_at IS NOT NULL FROM verification WHERE id = ?1")?
-        .query_row([code_of], |row| row.get(0))
+        .prepare_cached("SELECT code_used_at FROM verification WHERE id = ?1")?
+        .query_row([code_of], |row| row.get::<_, Option<i64>>(0))
         .optional()?;
-    Ok(used.unwrap_or(false))
+    Ok(used.flatten().map(|used| day_of(time(used)).max(1)))
 }
 
 /// Whether one of the codes came back that were made for the number as long as it is remembered.
@@ -78,18 +89,31 @@ pub(super) fn was_verified(
     memory.is_verified(transaction)
 }
 
+/// Whether one of the codes before the last one came back on the same day: then the number is counted already among those
+/// that are verified that day. Asked when the last one comes back.
+pub(super) fn was_verified_today(
+    transaction: &Transaction<'_>,
+    key: CounterKey,
+    now: UnixMillis,
+) -> Result<bool, Fault> {
+    let numbers = &transaction.counters.numbers;
+    let verified_on = numbers.look(transaction, key, |number| Memory::of(number, now).verified_on)?;
+    Ok(verified_on >= day_of(now))
+}
+
 /// A code of its own is made for the verification. Where neither a limit nor the guard looks at the number, nothing is
 /// remembered.
 pub(super) fn remember(transaction: &Transaction<'_>, new: &NewVerification) -> Result<(), Fault> {
     let Some(key) = key_of(&new.message) else {
         return Ok(());
     };
+    let numbers = &transaction.counters.numbers;
+    let before = numbers.look(transaction, key, |number| Memory::of(number, new.now))?;
     let memory = Memory {
-        verified: was_verified(transaction, key, new.now)?,
+        verified_on: before.last_verified_on(transaction)?,
         last_code: Some(new.id.0),
         ends_at_ms: new.now.plus(new.remembered_for).0,
     };
-    let numbers = &transaction.counters.numbers;
     numbers.change(transaction, key, |number| number.memory = memory)
 }
 
@@ -112,4 +136,30 @@ pub(super) fn forget(transaction: &Transaction<'_>, key: CounterKey) -> Result<b
     }
     numbers.change(transaction, key, |number| number.memory = Memory::default())?;
     Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_written_before_days_were_is_read() {
+        for verified in [false, true] {
+            let before = (
+                Log::default(),
+                Log::default(),
+                (Some([7_u8; 16]), verified, 9_u64),
+            );
+            let bytes = postcard::to_stdvec(&before).unwrap();
+            let Memory {
+                last_code,
+                verified_on,
+                ends_at_ms,
+            } = postcard::from_bytes::<Number>(&bytes).unwrap().memory;
+            assert_eq!(
+                (last_code, verified_on != 0, ends_at_ms),
+                (Some([7; 16]), verified, 9)
+            );
+        }
+    }
 }
