@@ -6,3 +6,5 @@
 //! rule is tested without one.
 
 pub mod attempt;
+pub mod registration;
+pub mod settlement;

@@ -14,6 +14,7 @@ use super::{
 use crate::{
     clock::UnixMillis,
     model::{FailureClass, Locale, PhoneNumber, VerificationId},
+    rules::settlement::{self, Settlement},
     store::{Counter, Guarded, Keyring, OutboxMessage, ReplacedCode, StoreError, Tried},
 };
 
@@ -84,12 +85,10 @@ pub(super) fn insert(
 pub(super) struct Settled {
     id: VerificationId,
     verification: VerificationId,
-    delivery: &'static str,
+    outcome: Result<(), FailureClass>,
     /// `None`: it is not known.
     backend: Option<Arc<str>>,
     message_id: Option<String>,
-    /// Why it certainly was not sent.
-    not_sent: Option<FailureClass>,
     counters: Arc<[Counter]>,
     counted_at: UnixMillis,
     guard: Option<Arc<Guarded>>,
@@ -98,17 +97,16 @@ pub(super) struct Settled {
 
 impl Settled {
     pub(super) fn of(message: &OutboxMessage, tried: &Tried) -> Self {
-        let (delivery, message_id, failure) = match &tried.outcome {
-            Ok(receipt) => ("sent", receipt.message_id.clone(), None),
-            Err(failure) => (failure.class.as_str(), None, Some(failure.class)),
+        let (outcome, message_id) = match &tried.outcome {
+            Ok(receipt) => (Ok(()), receipt.message_id.clone()),
+            Err(failure) => (Err(failure.class), None),
         };
         Self {
             id: message.id,
             verification: message.verification,
-            delivery,
+            outcome,
             backend: Some(Arc::clone(&tried.backend)),
             message_id,
-            not_sent: failure.filter(|class| *class != FailureClass::OutcomeUnknown),
             counters: Arc::clone(&message.counters),
             counted_at: message.counted_at,
             guard: message.guard.clone(),
@@ -117,14 +115,12 @@ impl Settled {
     }
 
     fn unknown(id: VerificationId, verification: VerificationId) -> Self {
-        let delivery = FailureClass::OutcomeUnknown.as_str();
         Self {
             id,
             verification,
-            delivery,
+            outcome: Err(FailureClass::OutcomeUnknown),
             backend: None,
             message_id: None,
-            not_sent: None,
             counters: Arc::default(),
             counted_at: UnixMillis(0),
             guard: None,
@@ -134,19 +130,15 @@ impl Settled {
 }
 
 pub(super) fn settle(transaction: &Transaction<'_>, settled: &Settled) -> Result<(), Fault> {
-    // Whoever had the lease before may have sent it, whatever became of the second try.
-    let not_sent = match settled.not_sent {
-        Some(failure) if leases(transaction, settled.id)? == Some(1) => Some(failure),
-        _ => None,
+    // A message that was sent needs no look at its row.
+    let leases = match settled.outcome {
+        Ok(()) => None,
+        Err(_) => leases(transaction, settled.id)?,
     };
+    let Settlement { delivery, not_sent } = settlement::decide(settled.outcome, leases);
     transaction
         .prepare_cached("DELETE FROM outbox WHERE id = ?1")?
         .execute([settled.id.0])?;
-    let delivery = if settled.not_sent.is_some() && not_sent.is_none() {
-        FailureClass::OutcomeUnknown.as_str()
-    } else {
-        settled.delivery
-    };
     let backend = match &settled.backend {
         Some(name) => Some(backend::id_of(transaction, name)?),
         None => None,
@@ -159,7 +151,7 @@ pub(super) fn settle(transaction: &Transaction<'_>, settled: &Settled) -> Result
         )?
         .execute(params![
             settled.verification.0,
-            delivery,
+            delivery.as_str(),
             settled.message_id,
             settled.id.0,
             backend

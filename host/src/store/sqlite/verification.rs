@@ -2,8 +2,6 @@
 //!
 //! Invariant: a number has one code that is good, shared by all that register it meanwhile.
 
-use std::time::Duration;
-
 use rusqlite::{Connection, OptionalExtension, params};
 use zeroize::Zeroizing;
 
@@ -13,7 +11,7 @@ use super::{
 use crate::{
     clock::UnixMillis,
     model::{PhoneNumber, SecurityCode, VerificationId},
-    rules::attempt,
+    rules::registration::{self, Pending, Refusal, Terms},
     store::{Begun, Keyring, NewCode, NewVerification, PendingCode, StoreError, keyring::Digest},
 };
 
@@ -96,35 +94,13 @@ pub(super) fn open_code(
 }
 
 /// The code that is pending for a number, as it is stored.
-struct Pending {
-    verification: VerificationId,
-    expires_at: UnixMillis,
+struct Stored {
+    pending: Pending,
     code_sealed: Vec<u8>,
-    failures: u32,
-    sessions: u32,
-}
-
-impl Pending {
-    /// A code is good to its last millisecond.
-    fn is_over_at(&self) -> UnixMillis {
-        self.expires_at.plus(Duration::from_millis(1))
-    }
-
-    /// Why nobody can join those who share it.
-    fn refusal(&self, new: &NewVerification) -> Option<Begun> {
-        let until = self.is_over_at();
-        if self.failures >= new.max_failed_attempts {
-            Some(Begun::AttemptsUsedUp { until })
-        } else if self.sessions >= new.max_sessions {
-            Some(Begun::TooManySessions { until })
-        } else {
-            None
-        }
-    }
 }
 
 /// The code that is pending for the number. One that expired since the last sweep is forgotten.
-fn pending(connection: &Connection, row: &NewRow) -> Result<Option<Pending>, Fault> {
+fn pending(connection: &Connection, row: &NewRow) -> Result<Option<Stored>, Fault> {
     let mut statement = connection.prepare_cached(
         "SELECT v.id, v.expires_at, v.code_sealed, v.failures, v.sessions
          FROM pending p JOIN verification v ON v.id = p.verification
@@ -133,18 +109,20 @@ fn pending(connection: &Connection, row: &NewRow) -> Result<Option<Pending>, Fau
     for number in &row.numbers {
         let found = statement
             .query_row([number], |row| {
-                Ok(Pending {
-                    verification: VerificationId(row.get(0)?),
-                    expires_at: time(row.get(1)?),
+                Ok(Stored {
+                    pending: Pending {
+                        verification: VerificationId(row.get(0)?),
+                        expires_at: time(row.get(1)?),
+                        failures: row.get(3)?,
+                        sessions: row.get(4)?,
+                    },
                     code_sealed: row.get(2)?,
-                    failures: row.get(3)?,
-                    sessions: row.get(4)?,
                 })
             })
             .optional()?;
         match found {
-            Some(pending) if pending.expires_at >= row.new.now => return Ok(Some(pending)),
-            Some(expired) => {
+            Some(found) if found.pending.expires_at >= row.new.now => return Ok(Some(found)),
+            Some(Stored { pending: expired, .. }) => {
                 connection
                     .prepare_cached("UPDATE verification SET code_sealed = NULL WHERE id = ?1")?
                     .execute([expired.verification.0])?;
@@ -162,39 +140,19 @@ pub(super) fn begin(transaction: &Transaction<'_>, keyring: &Keyring, row: &NewR
     {
         return Ok(Begun::Before(earlier.verification));
     }
-    let mut attempts_left = new.max_failed_attempts;
-    let mut code_of = None;
-    match (pending(transaction, row)?, new.code.pending()) {
-        (None, Some(_)) => return Ok(Begun::CodeIsGone),
-        (None, None) => {}
-        (Some(pending), joined) => {
-            if let Some(refused) = pending.refusal(new) {
-                // Of all that keeps the number waiting, what lasts longest is told.
-                let limit = counter::refusal(transaction, &new.message, new.now)?;
-                let limit = limit.filter(|limit| limit.until > pending.is_over_at());
-                return Ok(limit.map_or(refused, Begun::LimitReached));
-            }
-            // One that nobody can take from it. For more it depends on what is left of the code's.
-            attempts_left = attempt::OF_A_LATER_SESSION;
-            match joined {
-                Some(joined) if joined.verification == pending.verification => {
-                    code_of = Some(pending.verification.0);
-                }
-                _ => {
-                    let (code, _) = open_code(keyring, &pending.code_sealed, pending.verification)
-                        .ok_or_else(|| {
-                            Fault::corrupt("a pending code cannot be opened with the keys given")
-                        })?;
-                    let verification = pending.verification;
-                    return Ok(Begun::CodeIsPending(PendingCode {
-                        verification,
-                        code,
-                        expires_at: pending.expires_at,
-                    }));
-                }
-            }
-        }
-    }
+    let stored = pending(transaction, row)?;
+    let terms = Terms {
+        max_failed_attempts: new.max_failed_attempts,
+        max_sessions: new.max_sessions,
+    };
+    let made_with = new.code.pending().map(|pending| pending.verification);
+    let decided = registration::decide(stored.as_ref().map(|stored| &stored.pending), made_with, terms);
+    let session = match (decided, stored) {
+        (Ok(session), _) => session,
+        (Err(Refusal::CodeIsPending), Some(stored)) => return give(keyring, &stored),
+        (Err(refusal), _) => return refuse(transaction, new, refusal),
+    };
+    let code_of = session.joins.map(|first| first.0);
     if let Err(reached) = counter::count(transaction, &new.message, new.now)? {
         return Ok(Begun::LimitReached(reached));
     }
@@ -215,7 +173,7 @@ pub(super) fn begin(transaction: &Transaction<'_>, keyring: &Keyring, row: &NewR
             row.key_id,
             row.code,
             row.code_sealed,
-            attempts_left,
+            session.attempts,
             millis(new.now),
             millis(row.expires_at),
             row.client_ref,
@@ -247,6 +205,34 @@ pub(super) fn begin(transaction: &Transaction<'_>, keyring: &Keyring, row: &NewR
     Ok(Begun::Yes {
         expires_at: row.expires_at,
     })
+}
+
+/// Answers with the code that is pending, for the message to be made with it.
+fn give(keyring: &Keyring, stored: &Stored) -> Result<Begun, Fault> {
+    let Pending {
+        verification,
+        expires_at,
+        ..
+    } = stored.pending;
+    let (code, _) = open_code(keyring, &stored.code_sealed, verification)
+        .ok_or_else(|| Fault::corrupt("a pending code cannot be opened with the keys given"))?;
+    Ok(Begun::CodeIsPending(PendingCode {
+        verification,
+        code,
+        expires_at,
+    }))
+}
+
+/// Of all that keeps the number waiting, the answer is what lasts longest.
+fn refuse(transaction: &Transaction<'_>, new: &NewVerification, refusal: Refusal) -> Result<Begun, Fault> {
+    let (until, refused) = match refusal {
+        Refusal::AttemptsUsedUp { until } => (until, Begun::AttemptsUsedUp { until }),
+        Refusal::TooManySessions { until } => (until, Begun::TooManySessions { until }),
+        Refusal::CodeIsGone | Refusal::CodeIsPending => return Ok(Begun::CodeIsGone),
+    };
+    let limit = counter::refusal(transaction, &new.message, new.now)?;
+    let limit = limit.filter(|limit| limit.until > until);
+    Ok(limit.map_or(refused, Begun::LimitReached))
 }
 
 /// Ends a session whose message certainly was not sent: nobody was given its token. Its place is free, and
