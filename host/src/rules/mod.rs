@@ -5,6 +5,11 @@
 //! needs, has it decided here, and stores what became of it, in one transaction; so every engine has the same rules, and a
 //! rule is tested without one.
 
+pub mod admission;
 pub mod attempt;
+pub mod cache;
+pub mod guard;
+pub mod limits;
+pub mod number;
 pub mod registration;
 pub mod settlement;

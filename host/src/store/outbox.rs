@@ -9,6 +9,7 @@ use super::{Counter, Guarded, keyring::Digest};
 use crate::{
     clock::UnixMillis,
     model::{Locale, Outcome, PhoneNumber, VerificationId},
+    rules::admission::Charge,
     telemetry::Trace,
 };
 
@@ -33,6 +34,16 @@ pub struct OutboxMessage {
     pub guard: Option<Arc<Guarded>>,
     /// What comes back if this certainly was not sent.
     pub replaced: Option<Arc<ReplacedCode>>,
+}
+
+impl OutboxMessage {
+    /// What it is counted in.
+    pub fn charge(&self) -> Charge<'_> {
+        Charge {
+            counters: &self.counters,
+            guard: self.guard.as_deref(),
+        }
+    }
 }
 
 /// A verification's code that gave way to another. Opaque: digests, and what is sealed.

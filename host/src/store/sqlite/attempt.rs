@@ -4,11 +4,14 @@
 
 use rusqlite::{Connection, OptionalExtension, params, types::ValueRef};
 
-use super::{Fault, counter, guard, millis, request, time, writer::Transaction};
+use super::{Fault, millis, request, time, writer::Transaction};
 use crate::{
     clock::UnixMillis,
     model::{SecurityCode, Verdict, VerificationId},
-    rules::attempt::{Judged, State, TakenAttempt},
+    rules::{
+        attempt::{Judged, State, TakenAttempt},
+        guard, number,
+    },
     store::{CheckRules, Keyring, StoreError},
 };
 
@@ -124,13 +127,13 @@ impl Rows {
         if let Some(key) = rules.failed_checks
             && judged.is_wrong_guess()
         {
-            counter::add_failed_check(transaction, key, rules.terms.now)?;
+            number::add_failed_check(transaction, key, rules.terms.now)?;
         }
         if judged.verdict == Verdict::Valid {
             self.store_success(transaction, judged.state)?;
             if let Some(keys) = rules.guard.filter(|_| self.state.code_used_at.is_none()) {
                 guard::take_back(transaction, &keys, self.messages, self.made_at)?;
-                guard::verified(transaction, &keys, rules.terms.now)?;
+                guard::count_verified(transaction, &keys, rules.terms.now)?;
             }
         }
         Ok(())

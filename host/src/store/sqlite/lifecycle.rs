@@ -11,6 +11,7 @@ use super::{
 use crate::{
     clock::UnixMillis,
     model::{Delivery, FailureClass, Limit, SecurityCode, Status, Verification, VerificationId},
+    rules::admission::Admission,
     store::{
         CheckRules, Deed, Found, Keyring, MessageBegun, OutboxMessage, ReplacedCode, RequestKey, StoreError,
         keyring::Digest,
@@ -249,11 +250,10 @@ pub(super) fn begin_message(
     if !usable {
         return Ok(MessageBegun::CodeIsGone);
     }
-    if let Err(reached) = counter::count(transaction, &new.message, now)? {
-        return Ok(MessageBegun::LimitReached(reached));
-    }
-    if let Some(blocked) = guard::admit(transaction, &new.message, &new.number)? {
-        return Ok(MessageBegun::Blocked(blocked));
+    match guard::admit(transaction, &new.message, &new.number, now)? {
+        Admission::Admitted(_) => {}
+        Admission::LimitReached(reached) => return Ok(MessageBegun::LimitReached(reached)),
+        Admission::Blocked(blocked, _) => return Ok(MessageBegun::Blocked(blocked)),
     }
     verification::count_resend(transaction, new.message.verification, 1)?;
     let replaced = match &new.code {

@@ -11,7 +11,6 @@ mod counter;
 mod guard;
 mod key;
 mod lifecycle;
-mod number;
 mod open;
 mod outbox;
 mod person;
@@ -46,7 +45,7 @@ use crate::{
         Delivery, Limit, Outcome, PhoneNumber, SecurityCode, Verdict, VerificationId,
         guard::{Conversion, Decision},
     },
-    rules::attempt::TakenAttempt,
+    rules::{attempt::TakenAttempt, number},
 };
 
 /// Idle connections that are kept for reading.

@@ -8,13 +8,15 @@ use rusqlite::{Connection, OptionalExtension, params};
 use zeroize::Zeroizing;
 
 use super::{
-    Fault, backend, counter, guard, lifecycle, millis, presence::ProcessId, request, verification,
-    writer::Transaction,
+    Fault, backend, lifecycle, millis, presence::ProcessId, request, verification, writer::Transaction,
 };
 use crate::{
     clock::UnixMillis,
     model::{FailureClass, Locale, PhoneNumber, VerificationId},
-    rules::settlement::{self, Settlement},
+    rules::{
+        guard, limits,
+        settlement::{self, Settlement},
+    },
     store::{Counter, Guarded, Keyring, OutboxMessage, ReplacedCode, StoreError, Tried},
 };
 
@@ -157,7 +159,7 @@ pub(super) fn settle(transaction: &Transaction<'_>, settled: &Settled) -> Result
             backend
         ])?;
     let Some(failure) = not_sent else { return Ok(()) };
-    counter::take_back(transaction, &settled.counters, failure, settled.counted_at)?;
+    limits::take_back(transaction, &settled.counters, failure, settled.counted_at)?;
     if let Some(guarded) = &settled.guard {
         guard::take_back(transaction, &guarded.keys, 1, settled.counted_at)?;
     }

@@ -5,13 +5,15 @@
 use rusqlite::{Connection, OptionalExtension, params};
 use zeroize::Zeroizing;
 
-use super::{
-    Fault, counter, guard, millis, number, outbox, presence::ProcessId, request, time, writer::Transaction,
-};
+use super::{Fault, guard, millis, outbox, presence::ProcessId, request, time, writer::Transaction};
 use crate::{
     clock::UnixMillis,
     model::{PhoneNumber, SecurityCode, VerificationId},
-    rules::registration::{self, Pending, Refusal, Terms},
+    rules::{
+        admission::Admission,
+        limits, number,
+        registration::{self, Pending, Refusal, Terms},
+    },
     store::{Begun, Keyring, NewCode, NewVerification, PendingCode, StoreError, keyring::Digest},
 };
 
@@ -153,11 +155,10 @@ pub(super) fn begin(transaction: &Transaction<'_>, keyring: &Keyring, row: &NewR
         (Err(refusal), _) => return refuse(transaction, new, refusal),
     };
     let code_of = session.joins.map(|first| first.0);
-    if let Err(reached) = counter::count(transaction, &new.message, new.now)? {
-        return Ok(Begun::LimitReached(reached));
-    }
-    if let Some(blocked) = guard::admit(transaction, &new.message, &row.numbers[0])? {
-        return Ok(Begun::Blocked(blocked));
+    match guard::admit(transaction, &new.message, &row.numbers[0], new.now)? {
+        Admission::Admitted(_) => {}
+        Admission::LimitReached(reached) => return Ok(Begun::LimitReached(reached)),
+        Admission::Blocked(blocked, _) => return Ok(Begun::Blocked(blocked)),
     }
     transaction
         .prepare_cached(
@@ -188,7 +189,16 @@ pub(super) fn begin(transaction: &Transaction<'_>, keyring: &Keyring, row: &NewR
             .prepare_cached("UPDATE verification SET sessions = sessions + 1 WHERE id = ?1")?
             .execute([first])?;
     } else {
-        number::remember(transaction, new)?;
+        // Where neither a limit nor the guard looks at the number, nothing is remembered of it.
+        if let Some(key) = new.message.charge().number() {
+            number::remember(
+                transaction,
+                key,
+                new.id.0,
+                new.now,
+                new.now.plus(new.remembered_for),
+            )?;
+        }
         transaction
             .prepare_cached(
                 "INSERT OR REPLACE INTO pending (number, verification, expires_at) VALUES (?1, ?2, ?3)",
@@ -230,7 +240,7 @@ fn refuse(transaction: &Transaction<'_>, new: &NewVerification, refusal: Refusal
         Refusal::TooManySessions { until } => (until, Begun::TooManySessions { until }),
         Refusal::CodeIsGone | Refusal::CodeIsPending => return Ok(Begun::CodeIsGone),
     };
-    let limit = counter::refusal(transaction, &new.message, new.now)?;
+    let limit = limits::refusal(transaction, new.message.charge(), new.now)?;
     let limit = limit.filter(|limit| limit.until > until);
     Ok(limit.map_or(refused, Begun::LimitReached))
 }

@@ -21,10 +21,10 @@ use tokio::{
 
 use super::{
     Fault,
-    counter::Counters,
+    counter::write_changes,
     open::{self, is_busy},
 };
-use crate::{metrics::StoreMetrics, store::StoreError};
+use crate::{metrics::StoreMetrics, rules::cache::CounterCache, store::StoreError};
 
 /// Operations that wait for the writer; more wait at the door.
 const QUEUE_LENGTH: usize = 4096;
@@ -75,7 +75,7 @@ type Decided = (&'static str, bool);
 /// What an operation runs in: the connection, and the counters that its group has in hand.
 pub(super) struct Transaction<'a> {
     connection: &'a Connection,
-    pub(super) counters: Counters,
+    pub(super) counters: CounterCache,
     /// What the guard decided, by reason, and whether the message was refused: counted once it is durable.
     pub(super) decisions: RefCell<Vec<Decided>>,
 }
@@ -85,7 +85,7 @@ impl<'a> Transaction<'a> {
         run(connection, "BEGIN IMMEDIATE")?;
         Ok(Self {
             connection,
-            counters: Counters::default(),
+            counters: CounterCache::default(),
             decisions: RefCell::default(),
         })
     }
@@ -263,7 +263,7 @@ fn commit(
         }
     }
     if succeeded == group.len() {
-        transaction.counters.write(connection)?;
+        write_changes(connection, &transaction.counters)?;
         run(connection, "COMMIT")?;
         return Ok(transaction.decisions.take());
     }
@@ -274,9 +274,9 @@ fn commit(
         run(connection, "SAVEPOINT operation")?;
         let decided = transaction.decisions.borrow().len();
         if operation.run(&transaction) {
-            transaction.counters.write(connection)?;
+            write_changes(connection, &transaction.counters)?;
         } else {
-            transaction.counters.forget();
+            transaction.counters.clear();
             transaction.decisions.borrow_mut().truncate(decided);
             run(connection, "ROLLBACK TO operation")?;
         }
