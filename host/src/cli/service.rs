@@ -11,6 +11,8 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
     sync::OnceLock,
+    thread,
+    time::Duration,
 };
 
 use clap::{Args, Subcommand};
@@ -20,16 +22,21 @@ use windows_service::{
     service_dispatcher,
     service_manager::{ServiceManager, ServiceManagerAccess},
 };
-use windows_sys::Win32::System::Console::{STD_ERROR_HANDLE, STD_OUTPUT_HANDLE, SetStdHandle};
+use windows_sys::Win32::{
+    Foundation as code,
+    System::Console::{STD_ERROR_HANDLE, STD_OUTPUT_HANDLE, SetStdHandle},
+};
 
 use super::{
     output::{Failure, Output},
     serve::Serve,
 };
-use crate::{daemon::service_manager, own_process::image, settings};
+use crate::{clock::Clock, daemon::service_manager, own_process::image, settings};
 
 const NAME: &str = "phone-verify";
 const ACCOUNT: &str = r"NT SERVICE\phone-verify";
+/// How long a start is waited for: each attempt to construct a backend has ten seconds.
+const STARTS_WITHIN: Duration = Duration::from_secs(60);
 /// A log that is longer when the service starts is put aside, in the place of the one before.
 const MAX_LOG_BYTES: u64 = 32 << 20;
 
@@ -68,9 +75,7 @@ impl Service {
         match &self.action {
             Action::Install { settings } => install(settings.clone()),
             Action::Uninstall => uninstall(),
-            Action::Start => with_service(ServiceAccess::START, "started", |service| {
-                service.start::<&OsStr>(&[])
-            }),
+            Action::Start => start(),
             Action::Stop => with_service(ServiceAccess::STOP, "asked to stop", |service| {
                 service.stop().map(drop)
             }),
@@ -86,13 +91,32 @@ fn manager(access: ServiceManagerAccess) -> Result<ServiceManager, Failure> {
 
 /// As an administrator reads it.
 fn failed(error: windows_service::Error) -> Failure {
-    let why = match error {
-        windows_service::Error::Winapi(error) => error.to_string(),
-        error => error.to_string(),
+    let error = match error {
+        windows_service::Error::Winapi(error) => error,
+        error => return Failure::failed(format!("the service {NAME}: {error}")),
     };
-    Failure::failed(format!(
-        "the service {NAME}: {why}; services are for administrators, in a console that was opened as administrator"
-    ))
+    let number = error.raw_os_error().map(i32::cast_unsigned);
+    let cure = match number {
+        Some(code::ERROR_ACCESS_DENIED) => {
+            "; services are for administrators, in a console that was opened as administrator"
+        }
+        Some(code::ERROR_SERVICE_DOES_NOT_EXIST) => {
+            "; it is not installed: phone-verify service install does that"
+        }
+        Some(code::ERROR_SERVICE_EXISTS) => {
+            "; it is installed already: for other settings, phone-verify service uninstall first"
+        }
+        Some(code::ERROR_SERVICE_ALREADY_RUNNING) => "; it runs already: phone-verify service stop ends it",
+        Some(code::ERROR_SERVICE_NOT_ACTIVE) => "; it does not run: phone-verify service start starts it",
+        Some(code::ERROR_SERVICE_CANNOT_ACCEPT_CTRL) => {
+            "; it is starting or ending just now: try again in a moment"
+        }
+        Some(code::ERROR_SERVICE_MARKED_FOR_DELETE) => {
+            "; it is being removed: close what shows it, such as services.msc, and try again"
+        }
+        _ => "",
+    };
+    Failure::failed(format!("the service {NAME}: {error}{cure}"))
 }
 
 fn say(sentence: &str) -> Result<(), Failure> {
@@ -109,6 +133,33 @@ fn with_service(
     let service = manager.open_service(NAME, access).map_err(failed)?;
     act(&service).map_err(failed)?;
     say(&format!("{NAME} is {done}"))
+}
+
+/// Starts it, and waits until it serves: what keeps it from that is in its log, which nobody would look for unasked.
+fn start() -> Result<(), Failure> {
+    let access = ServiceAccess::START | ServiceAccess::QUERY_STATUS;
+    let service = manager(ServiceManagerAccess::CONNECT)?
+        .open_service(NAME, access)
+        .map_err(failed)?;
+    service.start::<&OsStr>(&[]).map_err(failed)?;
+    let clock = Clock::system();
+    loop {
+        match service.query_status().map_err(failed)?.current_state {
+            ServiceState::Running => return say(&format!("{NAME} is started")),
+            ServiceState::Stopped => {
+                return Err(Failure::failed(format!(
+                    "the service {NAME} ended before it served; why is in phone-verify.log, beside its settings"
+                )));
+            }
+            _ if clock.elapsed() > STARTS_WITHIN => {
+                return Err(Failure::failed(format!(
+                    "the service {NAME} is still starting after {} s; see phone-verify.log, beside its settings",
+                    STARTS_WITHIN.as_secs()
+                )));
+            }
+            _ => thread::sleep(Duration::from_millis(100)),
+        }
+    }
 }
 
 fn install(named: Option<PathBuf>) -> Result<(), Failure> {

@@ -198,14 +198,17 @@ def worker(folder):
     wait_for("the worker to end with the daemon", lambda: not ours("__plugin-worker"))
 
 
-def inline(folder):
-    settings(folder, BIN / "c" / "acme.dll", 'isolation = "inline"')
-    daemon = Daemon(folder=folder)
-    try:
-        daemon.send()
-        assert not ours("__plugin-worker"), "a process of its own"
-    finally:
-        daemon.end()
+def inline(library):
+    def play(folder):
+        settings(folder, BIN / library / "acme.dll", 'isolation = "inline"')
+        daemon = Daemon(folder=folder)
+        try:
+            daemon.send()
+            assert not ours("__plugin-worker"), "a process of its own"
+        finally:
+            daemon.end()
+
+    return play
 
 
 def rust(folder):
@@ -218,6 +221,54 @@ def rust(folder):
         daemon.end()
 
 
+def service(folder):
+    """All that the service manager is asked for, in the order of an operator who forgets something each time."""
+
+    def does(action, *arguments, code=0, says=""):
+        done = command(BIN / "phone-verify.exe", "service", action, *arguments, folder=folder)
+        told = done.stdout + done.stderr
+        assert done.returncode == code and says in told, (action, arguments, done.returncode, told)
+
+    def state(word):
+        return lambda: word in command("sc.exe", "query", "phone-verify").stdout
+
+    # Wine ends its services with the last program that was started by hand.
+    session = subprocess.Popen([WINE, "cmd.exe"], env=ENVIRONMENT, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    log = folder / "phone-verify.log"
+    named = ["--settings", folder / "phone-verify.toml"]
+    try:
+        does("start", code=1, says="phone-verify service install does that")
+        does("install", *named, says="is installed")
+        does("install", *named, code=1, says="it is installed already")
+        does("stop", code=1, says="it does not run")
+        does("start", code=1, says="ended before it served")
+        assert "the settings file" in log.read_text(), log.read_text()
+        settings(folder, BIN / "c" / "acme.dll")
+        does("start", says="is started")
+        assert state("RUNNING")()
+        url = re.search(r"^listening on (\S+)", log.read_text(), re.MULTILINE)[1]
+        with urllib.request.urlopen(f"{url}/readyz", timeout=60) as answer:
+            assert answer.status == 200
+        does("start", code=1, says="it runs already")
+        does("reload", says="is asked to reload")
+        wait_for("the reload", lambda: "the settings are reloaded" in log.read_text())
+        does("stop", says="is asked to stop")
+        wait_for("the end", lambda: "stopped: everything under way was finished" in log.read_text())
+        wait_for("the service to have ended", state("STOPPED"))
+        does("start", says="is started")
+        does("uninstall", says="its folder stays")
+        wait_for("the service to be gone", lambda: not state("phone-verify")())
+        wait_for("its end", lambda: log.read_text().count("stopped: everything under way was finished") == 2)
+        does("uninstall", code=1, says="it is not installed")
+    except AssertionError:
+        if log.exists():
+            shutil.copy(log, folder / "daemon.log")
+        raise
+    finally:
+        session.stdin.close()
+        session.wait(60)
+
+
 def killed(folder):
     settings(folder, BIN / "c" / "acme.dll")
     daemon = Daemon(folder=folder)
@@ -226,10 +277,34 @@ def killed(folder):
         (first,) = ours("__plugin-worker")
         os.kill(first, signal.SIGKILL)
         wait_for("the end of the worker to be seen", lambda: "its worker process" in daemon.text())
+        assert 'from outside, by an administrator' in daemon.text() and 'code="P712"' in daemon.text(), daemon.text()
         daemon.send()
         assert ours("__plugin-worker") != [first]
+        assert "plugin crashes" not in daemon.text(), "something is kept for the author, who has done nothing"
     finally:
         daemon.end()
+
+
+def ended(library, cause):
+    """A library that ends its process when it is to send costs that SMS, and is told as what it is."""
+
+    def play(folder):
+        settings(folder, BIN / library / "acme.dll")
+        daemon = Daemon(folder=folder)
+        try:
+            status, answer = daemon.ask("/api/phone/register", {"phone_number": NUMBER})
+            # A process that is not kept from the network may have sent by itself.
+            assert (status, answer["code"]) == (502, "sms_outcome_unknown"), (status, answer)
+            wait_for("the end of the worker to be seen", lambda: cause in daemon.text())
+            assert 'code="P704"' in daemon.text(), daemon.text()
+            wait_for("the bundle for the author", lambda: "plugin crashes 1" in daemon.text())
+            shown = command(BIN / "phone-verify.exe", "plugin", "crashes", "1", folder=folder)
+            assert shown.returncode == 0 and cause in shown.stdout, shown.stdout + shown.stderr
+            assert daemon.ask("/healthz")[0] == 200
+        finally:
+            daemon.end()
+
+    return play
 
 
 def crash(place):
@@ -282,13 +357,17 @@ SCENARIOS = {
     "demo: register and verify": demo,
     "a dropped DLL in C, in a worker, which ends with the daemon": worker,
     "a dropped DLL in Rust, in a worker": rust,
-    "a dropped DLL inline": inline,
-    "a worker that is killed": killed,
+    "a dropped DLL in C, inline": inline("c"),
+    "a dropped DLL in Rust, inline": inline("rust"),
+    "a worker that is killed, which is not called the library's doing": killed,
+    "a library that crashes in a call, in a worker": ended("c-crash-sending", "an invalid memory access"),
+    "a library that exits in a call, in a worker": ended("c-exit-sending", "exited with code 3: the library ended the process"),
     "a constructor that crashes at a reload, in a worker": crash("worker"),
     "a constructor that crashes at a reload, inline": crash("inline"),
     "rollback": rollback,
     "plugin check of the backend in C": plugin_check("c"),
     "plugin check of the backend in Rust": plugin_check("rust"),
+    "the service: install, start, reload, stop, uninstall": service,
 }
 
 PROVIDER = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Acme)

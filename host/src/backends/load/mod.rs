@@ -10,6 +10,7 @@ mod c;
 pub(super) mod crash;
 mod layout;
 mod not_opened;
+pub(super) mod own_exit;
 
 use std::path::Path;
 

@@ -53,9 +53,16 @@ pub(super) fn part<'data>(
             .err()
             .unwrap_or_else(|| damaged(file, bytes)));
     };
-    bytes
-        .read_bytes_at(part.offset, part.size)
-        .map_err(|()| damaged(file, bytes))
+    part.of(file, bytes)
+}
+
+/// Every part of a universal library, at least one; any other file is one part.
+pub(super) fn every_part<'data>(file: &str, bytes: &'data [u8]) -> Result<Vec<&'data [u8]>, Refusal> {
+    let Some(parts) = parts(bytes) else {
+        return Ok(vec![bytes]);
+    };
+    let parts = parts.ok_or_else(|| damaged(file, bytes))?;
+    parts.iter().map(|part| part.of(file, bytes)).collect()
 }
 
 /// A part of a universal library.
@@ -63,6 +70,14 @@ struct Part {
     architecture: String,
     offset: u64,
     size: u64,
+}
+
+impl Part {
+    fn of<'data>(&self, file: &str, bytes: &'data [u8]) -> Result<&'data [u8], Refusal> {
+        bytes
+            .read_bytes_at(self.offset, self.size)
+            .map_err(|()| damaged(file, bytes))
+    }
 }
 
 /// The parts; `None` for a library that is not universal, and `Some(None)` for a damaged one.

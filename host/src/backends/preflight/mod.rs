@@ -162,14 +162,42 @@ fn judge(file: &str, bytes: &[u8], platform: &Platform) -> Result<(Manifest, Lin
     Ok((manifest, linkage))
 }
 
-/// The manifest of a library of whatever system, without a judgement whether it would load here.
+/// The manifest of a library of whatever system, without a judgement whether it would load here. All parts of a universal
+/// library are of one name and version, so that a signature for these is right whichever part is loaded.
 pub(super) fn manifest_of(file: &str, bytes: &[u8]) -> Result<Manifest, Refusal> {
+    if format::is_java(bytes) {
+        return Err(no_library(file));
+    }
+    let parts = mach_o::every_part(file, bytes)?.into_iter();
+    let mut manifests = parts.map(|part| manifest_of_part(file, part));
+    let first = manifests.next().unwrap_or_else(|| Err(no_library(file)))?;
+    for other in manifests {
+        let other = other?;
+        if (&other.library, &other.version) != (&first.library, &first.version) {
+            return Err(Refusal::new(
+                code::BAD_MANIFEST,
+                format!(
+                    "{file} is a universal library of {} {} and {} {}; build its parts from the same sources, and join them \
+                     again with lipo -create",
+                    first.library, first.version, other.library, other.version
+                ),
+            ));
+        }
+    }
+    Ok(first)
+}
+
+fn no_library(file: &str) -> Refusal {
+    Refusal::new(
+        code::NOT_AN_OBJECT,
+        format!("{file} is no shared library; name the built library"),
+    )
+}
+
+fn manifest_of_part(file: &str, bytes: &[u8]) -> Result<Manifest, Refusal> {
     let format = FileKind::parse(bytes).ok().and_then(Format::of);
     let (Some(format), Ok(object)) = (format, object::File::parse(bytes)) else {
-        return Err(Refusal::new(
-            code::NOT_AN_OBJECT,
-            format!("{file} is no shared library of one processor; name the built library"),
-        ));
+        return Err(no_library(file));
     };
     let text = manifest_text(&object, bytes, format).ok_or_else(|| {
         Refusal::new(

@@ -44,6 +44,9 @@ pub(super) struct Remains {
     pub(super) status: Option<ExitStatus>,
     /// What it printed last.
     pub(super) last_lines: Vec<String>,
+    /// Whether it said that it ends itself, which is asked where the system does not say who ended it.
+    #[cfg_attr(not(windows), allow(dead_code, reason = "a signal tells who it was"))]
+    pub(super) has_exited: bool,
     /// What it was doing when it had not opened its library yet.
     pub(super) step: Option<Step>,
     /// What its memory was limited to.
@@ -108,6 +111,15 @@ impl Remains {
         if let Some(judged) = self.judged_by_signal() {
             return judged;
         }
+        #[cfg(windows)]
+        if let Some(code) = self.code_from_outside() {
+            return (
+                code::WORKER_KILLED,
+                format!(
+                    "was ended with code {code}: from outside, by an administrator (Task Manager, taskkill) or the system"
+                ),
+            );
+        }
         if self.is_out_of_memory() {
             return self.out_of_memory();
         }
@@ -128,6 +140,14 @@ impl Remains {
             _ => how(self.status),
         };
         (code::WORKER_DIED, what)
+    }
+
+    /// The code of an end that neither an exception brought nor the process itself. An exception ends a process with its number,
+    /// which is negative; -1 is what PowerShell ends others with.
+    #[cfg(windows)]
+    fn code_from_outside(&self) -> Option<i32> {
+        let code = self.status.and_then(|status| status.code())?;
+        (!self.has_exited && code >= -1).then_some(code)
     }
 
     /// What a signal says that is not of the library's doing.
@@ -230,6 +250,7 @@ fn how(status: Option<ExitStatus>) -> String {
     match status.code() {
         Some(code) => match exception_name(code) {
             Some(exception) => format!("was ended by {exception} (0x{code:08X})"),
+            None if code < -1 => format!("was ended by an exception (0x{code:08X})"),
             None => format!("exited with code {code}"),
         },
         None => "ended in an unknown way".to_owned(),

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     backends::{
-        load::crash,
+        load::{crash, own_exit},
         scrub::{Scrubber, mask_any_code},
         services::{
             call::CallInfo,
@@ -40,6 +40,8 @@ pub(super) struct Output {
     library: String,
     /// What the process said of its own crash.
     crash: Option<String>,
+    /// Whether it said that it ends itself.
+    has_exited: bool,
     /// Whether it was explained that there is a sandbox.
     is_explained: bool,
 }
@@ -58,6 +60,7 @@ impl Output {
             last: VecDeque::new(),
             library: library.to_owned(),
             crash: None,
+            has_exited: false,
             is_explained: false,
         }
     }
@@ -105,6 +108,11 @@ impl Output {
         self.crash.take()
     }
 
+    /// Whether the process said that it ends itself, once all is read.
+    pub(super) fn has_exited(&self) -> bool {
+        self.has_exited
+    }
+
     fn write(&mut self, link: &Link) {
         let bytes = std::mem::take(&mut self.line);
         let text = String::from_utf8_lossy(&bytes);
@@ -114,6 +122,10 @@ impl Output {
         if text.starts_with(crash::MARK) {
             // Not for the log, and judged before any of it is kept.
             self.crash = Some(text.into_owned());
+            return;
+        }
+        if text.starts_with(own_exit::MARK) {
+            self.has_exited = true;
             return;
         }
         let text = clean(&text, link);

@@ -313,6 +313,7 @@ impl Watch {
         let remains = Remains {
             status,
             last_lines: last_lines.clone(),
+            has_exited: self.output.has_exited(),
             step: self.step,
             memory_bytes: self.memory_bytes,
             is_system_short_of_memory: killed_for_memory() > self.killed_for_memory,

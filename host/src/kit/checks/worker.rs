@@ -8,7 +8,7 @@ use serde_json::Map;
 use super::{bulk, overrides};
 use crate::{
     backends::{Backend, Isolation},
-    kit::bench::{ALICE, Bench, Outcome, TEXT, fail, sentences, skip},
+    kit::bench::{ALICE, Bench, Outcome, TEXT, fail, sentences},
     model::SendFailure,
 };
 
@@ -30,9 +30,6 @@ pub(super) fn same_in_a_worker(bench: &Bench) -> Outcome {
             ));
         }
     };
-    if cfg!(not(unix)) {
-        return skip("this system has no worker processes");
-    }
     let calls: [(&str, FailureOf); 5] = [
         ("send_sms", |bench, backend| {
             bench.wait(bench.send(backend, ALICE, TEXT)).err()

@@ -4,7 +4,7 @@ use proptest::{collection::vec, prelude::*, sample::Index};
 
 use super::{
     super::*,
-    made::{Dll, Dylib, X86_64, universal},
+    made::{Dll, Dylib, MANIFEST, X86_64, universal},
     on,
 };
 
@@ -78,6 +78,48 @@ fn the_part_for_this_processor_is_what_counts_in_a_universal_library() {
         refusal(&intel().bytes()).1,
         "libacme.dylib is built for 64-bit x86_64, this host runs on 64-bit aarch64; build the library for 64-bit aarch64"
     );
+}
+
+/// What an author signs is whole: whichever part a system loads, the signature is of its name and version.
+#[test]
+fn a_universal_library_that_is_signed_has_one_name_and_version_in_all_its_parts() {
+    let of = |version: &str| {
+        let named = format!("\"library\":\"acme\",\"version\":\"{version}\"");
+        let manifest = MANIFEST.replace("\"version\":\"1.0.0\"", &named);
+        let [arm, other] = [Dylib::backend(), intel()];
+        [arm, other].map(|part| Dylib {
+            manifest: manifest.clone(),
+            ..part
+        })
+    };
+    let named = |bytes: &[u8]| {
+        manifest_of("libacme.dylib", bytes)
+            .map(|manifest| manifest.version)
+            .map_err(|refusal| (refusal.code, refusal.sentence))
+    };
+    let [arm, intel] = of("1.2.0");
+    assert_eq!(
+        named(&universal(&[arm.clone(), intel.clone()])),
+        Ok("1.2.0".to_owned())
+    );
+    assert_eq!(named(&intel.bytes()), Ok("1.2.0".to_owned()));
+    let [_, other] = of("1.3.0");
+    assert_eq!(
+        named(&universal(&[arm.clone(), other])),
+        Err((
+            code::BAD_MANIFEST,
+            "libacme.dylib is a universal library of acme 1.2.0 and acme 1.3.0; build its parts from the same sources, and join \
+             them again with lipo -create"
+                .to_owned()
+        ))
+    );
+    let whole = universal(&[arm, intel]);
+    assert_eq!(
+        named(&whole[..whole.len() - 0x2000]).unwrap_err().0,
+        code::TRUNCATED
+    );
+    let java = [&[0xca, 0xfe, 0xba, 0xbe, 0, 0, 0, 61][..], &[0; 64]].concat();
+    assert_eq!(named(&java).unwrap_err().0, code::NOT_AN_OBJECT);
 }
 
 #[test]

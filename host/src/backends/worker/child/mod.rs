@@ -37,7 +37,7 @@ use super::{
 use crate::backends::{
     bounded::SLOW_POLL,
     convert::raw_error,
-    load::{Library, crash},
+    load::{Library, crash, own_exit},
 };
 
 /// Runs as a worker, until the host says that it is enough or is gone.
@@ -52,6 +52,7 @@ pub(crate) fn main() -> ExitCode {
 }
 
 fn serve() -> io::Result<()> {
+    own_exit::announce();
     let channel = Inherited::take()
         .map_err(|error| io::Error::other(format!("this command is for phone-verify itself: {error}")))?;
     // Lists of processes would call it `exe`, as the link is called that it was started by.
