@@ -142,7 +142,7 @@ impl Clock {
         UnixMillis(steady.saturating_add(known))
     }
 
-    /// The wall-clock time, which may be set back: for dates that people name, and for what other programs are told.
+    /// The wall-clock time, which may be set back: for dates that people name, and for what other programs are given.
     #[expect(
         clippy::disallowed_methods,
         reason = "the one place where the ambient clock is read"

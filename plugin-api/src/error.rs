@@ -14,7 +14,7 @@ use phone_verify_plugin_abi::{
 pub enum ErrorKind {
     /// An option is missing or wrong.
     Config,
-    /// Not a number that can be texted. Final; the caller is told.
+    /// Not a number that can be texted. Final; reported to the caller.
     InvalidNumber,
     /// A real number that cannot be reached, such as a landline. Final.
     UnreachableNumber,

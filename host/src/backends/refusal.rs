@@ -195,7 +195,7 @@ pub mod code {
         WORKER_NOT_STARTED,
     ];
 
-    /// The code of a refusal that a worker process told.
+    /// The code of a refusal that a worker process reported.
     pub(in crate::backends) fn of_a_worker(told: &str) -> &'static str {
         [
             MISSING_DEPENDENCY,

@@ -24,7 +24,7 @@ use crate::{
     verifier::{BaseValidate, CheckRequest, Overrides},
 };
 
-/// How long a backend whose successor is there may take over the calls that it has, before that is told.
+/// How long a backend whose successor is there may take over the calls that it has, before that is logged.
 const DRAIN_LIMIT: Duration = Duration::from_secs(30);
 
 /// The backend in use, whichever it is.

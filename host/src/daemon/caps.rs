@@ -1,4 +1,4 @@
-//! Says in the log when a cap of the limits is nearly used up, in time to act, and when there is room again.
+//! Logs a warning when a cap of the limits is nearly used up, and again when there is room.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -6,10 +6,10 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::http::App;
 
-/// How often it is looked. A flood fills a cap within minutes.
+/// How often the caps are checked. A flood fills one within minutes.
 const INTERVAL: Duration = Duration::from_secs(5);
 
-/// Looks until it is aborted.
+/// Checks the caps until the task is aborted.
 pub(super) async fn watch(app: Arc<App>) {
     let mut ticks = interval(INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -25,7 +25,7 @@ pub(super) async fn watch(app: Arc<App>) {
         };
         let mut near = BTreeSet::new();
         for cap in caps.iter().filter(|cap| cap.is_near()) {
-            // Once when it is near, and once more when strangers are refused.
+            // Warn once when it is near, and once more when unknown numbers are refused.
             let key = (cap.code, cap.country.clone(), cap.is_full_for_strangers());
             if !told.contains(&key) {
                 tracing::warn!(

@@ -1,7 +1,7 @@
 //! What a start would find, without making anything that stays: `phone-verify check` fails where `phone-verify serve` would,
 //! and says what a running daemon would make of a reload.
 //!
-//! Invariant: what is made to try something lies in a folder of its own beside the real thing, and is gone afterwards.
+//! Invariant: what is made to try something lies in a folder of its own next to the real one, and is deleted afterwards.
 
 use std::path::{Path, PathBuf};
 

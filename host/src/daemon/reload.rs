@@ -182,7 +182,7 @@ impl Reloader {
         let given = match (&self.at_start.store.keys, &settings.store.keys) {
             (Keys::Given(_), Keys::Given(keys)) => Some(keys.clone()),
             (Keys::File(before), Keys::File(now)) if before == now => None,
-            // These need a restart, which is told elsewhere.
+            // These need a restart, which is logged elsewhere.
             _ => return,
         };
         match self.app.store.renew_keys(given, self.clock.now()).await {

@@ -1,5 +1,5 @@
 //! Tells the service manager what the daemon does, in systemd's protocol (`sd_notify(3)`): that it serves, reloads or ends,
-//! and that it is alive. Without `NOTIFY_SOCKET` nobody is told.
+//! and that it is alive. Without `NOTIFY_SOCKET` nothing is sent.
 //!
 //! Invariant: telling never fails or delays what is told of; and the daemon says that it is alive only after the runtime and
 //! the store have answered.
@@ -60,7 +60,7 @@ mod windows {
 
     static STOP: Notify = Notify::const_new();
     static RELOAD: Notify = Notify::const_new();
-    /// Who is told; set when this process runs as a service.
+    /// Where notifications go; set when this process runs as a service.
     static TOLD: Mutex<Option<ServiceStatusHandle>> = Mutex::new(None);
     /// How long a start may take: each attempt to construct a backend has ten seconds.
     const START: Duration = Duration::from_secs(60);
@@ -95,7 +95,7 @@ mod windows {
         Ok(())
     }
 
-    /// The last that is told.
+    /// The last notification.
     pub(crate) fn ended(code: u32) {
         tell(ServiceState::Stopped, Duration::ZERO, code);
     }

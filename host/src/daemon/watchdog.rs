@@ -1,7 +1,7 @@
 //! Tells the service manager that the daemon is alive, as long as that is so: the runtime runs this task, and the store
 //! answers. A store that answers with an error, as of a full disk, is alive: to start the daemon anew would mend nothing.
 //!
-//! Invariant: nothing is told on behalf of a store that does not answer.
+//! Invariant: nothing is reported on behalf of a store that does not answer.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,7 +14,7 @@ use crate::store::Store;
 /// after each, and has two for its answer.
 const PARTS: u32 = 4;
 
-/// Asks and tells until it is aborted; at once done if nobody wants to hear of it.
+/// Asks the store and notifies until it is aborted; returns at once if no watchdog is set.
 pub(super) async fn watch(manager: Arc<ServiceManager>, store: Arc<dyn Store>) {
     let Some(within) = manager.watchdog() else { return };
     let mut ticks = interval(within / PARTS);

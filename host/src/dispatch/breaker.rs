@@ -1,8 +1,8 @@
-//! Spares a provider that is out of order, and those who wait for it: after some failures in a row that are
-//! the provider's fault, messages are refused at once for a while; then one is let through to see.
+//! A circuit breaker for the provider: after some failures in a row that are the provider's fault, it opens, and
+//! messages are refused at once for a while; then one is let through as a probe.
 //!
-//! Invariant: only what arose at the provider counts ([`Sign`]). What this process or a library did to a message opens
-//! nothing and closes nothing.
+//! Invariant: only what arose at the provider counts ([`Sign`]). What this process or a library did to a message
+//! neither opens the breaker nor closes it.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
@@ -15,7 +15,7 @@ use crate::{
     model::{FailureClass, Origin, Outcome, SendFailure, Sign},
 };
 
-/// The code of a refusal.
+/// The code of a message that the breaker refuses.
 const OPEN: &str = "breaker_open";
 
 /// Failures in a row that open the breaker.
@@ -23,15 +23,15 @@ const MAX_FAILURES: u32 = 5;
 /// How long it stays open before one message is let through.
 const PAUSE: Duration = Duration::from_secs(15);
 
-/// Whether messages are let through.
+/// The state of the breaker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BreakerState {
-    /// All are.
+    /// Closed: every message is let through.
     Closed,
-    /// None is.
+    /// Open: no message is let through.
     Open,
-    /// One is, to see whether the provider is back.
+    /// Half open: one message is let through, as a probe of whether the provider is back.
     Probing,
 }
 
@@ -39,22 +39,22 @@ pub enum BreakerState {
 pub struct Breaker {
     clock: Clock,
     counted: Mutex<Counted>,
-    /// How often it opened; over a change of the backend, too.
+    /// How often it opened, also before the backend was changed.
     opened: Counter,
 }
 
 #[derive(Default)]
 struct Counted {
-    /// Which backend it is, counted from 0.
+    /// The generation of the backend, counted from 0.
     generation: u64,
     failures: u32,
-    /// On the clock's `elapsed`.
+    /// The time on the clock's `elapsed` at which a probe is let through.
     open_until: Option<Duration>,
     probing: bool,
     messages: Counts,
 }
 
-/// A message that was let through: what became of it is to be recorded.
+/// A message that was let through; its outcome is to be recorded.
 pub(super) struct Admitted {
     generation: u64,
     is_probe: bool,
@@ -72,7 +72,7 @@ pub struct Counts {
 }
 
 impl Breaker {
-    /// Closed.
+    /// A closed breaker.
     pub fn new(clock: Clock) -> Self {
         Self {
             clock,
@@ -81,7 +81,7 @@ impl Breaker {
         }
     }
 
-    /// Forgets what it counted: there is another backend. What is still under way in the one before counts no more.
+    /// Starts anew for another backend. Messages still under way in the one before no longer count.
     pub fn reset(&self) {
         let mut counted = self.counted();
         *counted = Counted {
@@ -90,7 +90,7 @@ impl Breaker {
         };
     }
 
-    /// What became of the messages so far.
+    /// The messages so far, by outcome.
     pub fn counts(&self) -> Counts {
         self.counted().messages
     }
@@ -100,7 +100,7 @@ impl Breaker {
         self.opened.get()
     }
 
-    /// Where it stands.
+    /// Its state now.
     pub fn state(&self) -> BreakerState {
         let counted = self.counted();
         match counted.open_until {
@@ -123,7 +123,7 @@ impl Breaker {
         let now = self.clock.elapsed();
         if now >= until {
             counted.probing = true;
-            // Should the probe never be recorded, another is let through after the same pause.
+            // If the outcome of the probe is never recorded, another is let through after the same pause.
             counted.open_until = Some(now + PAUSE);
             admitted.is_probe = true;
             return Ok(admitted);
@@ -172,7 +172,7 @@ impl Breaker {
                 }
             }
             (Sign::Nothing, _) => {
-                // The probe did not come so far: the next message is one at once.
+                // The probe did not reach the provider: the next message is one at once.
                 if admitted.is_probe && counted.open_until.is_some() {
                     counted.open_until = Some(self.clock.elapsed());
                 }
@@ -250,7 +250,7 @@ mod tests {
         assert_eq!(breaker.state(), BreakerState::Closed);
     }
 
-    /// Whatever its class: it opens nothing, ends no row of failures, and closes nothing that is open.
+    /// Whatever its class, it neither counts as a failure nor as a success.
     #[test]
     fn what_this_process_or_a_library_did_says_nothing_about_the_provider() {
         for origin in [Origin::Library, Origin::Host] {

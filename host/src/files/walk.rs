@@ -195,7 +195,7 @@ impl Place {
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NOCTTY;
         let file = match openat(&self.folder, &self.name, flags, Mode::empty()) {
             Ok(file) => file,
-            // Who cannot read it is told first if somebody else can write it.
+            // That others can write it is reported before that this user cannot read it.
             Err(error) => {
                 self.judge_found(found, subject, || false)?;
                 return Err(io(error));

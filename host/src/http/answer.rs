@@ -31,7 +31,7 @@ pub(super) struct Answer {
 /// Texts by the name of the field that they are about; those about all fields are under [`NON_FIELD`].
 pub(super) type Faults = BTreeMap<&'static str, Vec<String>>;
 
-/// The name that the ancestor's framework has for all fields together.
+/// Django REST framework's name for what is wrong with the fields together.
 pub(super) const NON_FIELD: &str = "non_field_errors";
 
 impl Answer {

@@ -1,5 +1,4 @@
-//! The fields of a request: from JSON, a form or multipart, by the rules of the ancestor's framework
-//! (Django REST framework 3.16).
+//! The fields of a request: from JSON, a form or multipart, by the rules of Django REST framework 3.16.
 //!
 //! Invariant: a body is at most [`MAX_BODY_BYTES`], and arrives in time or not at all.
 
@@ -40,7 +39,7 @@ impl Fields {
         Self::from_json(&bytes)
     }
 
-    /// Reads the body of a request, in any of the forms that the ancestor takes.
+    /// Reads the body of a request, in any of the forms that django-phone-verify takes.
     pub(super) async fn read(request: Request, limit: Duration) -> Result<Self, ApiError> {
         let (parts, bytes) = whole(request, limit).await?;
         if bytes.is_empty() {
@@ -170,7 +169,7 @@ impl Fields {
         None
     }
 
-    /// Refuses fields that nobody asked for: a misspelt one must not pass for one that was left out. The refusal says which
+    /// Refuses unknown fields: a misspelt one must not pass for one that was left out. The refusal says which
     /// fields there are; what came is not repeated.
     pub(super) fn nothing_else(&self, refusal: &'static str, errors: &mut Vec<FieldError>) {
         if !self.0.is_empty() {

@@ -1,4 +1,4 @@
-//! From what went wrong to what the client is told: a status, a stable machine code, and the ancestor's words
+//! From what went wrong to what the client is told: a status, a stable machine code, and django-phone-verify's words
 //! where it had any. The cause goes to the log, never to the client.
 
 use std::time::Duration;

@@ -22,7 +22,7 @@ pub struct Generation {
     pub notes: Vec<String>,
     /// Whose national numbers are accepted.
     pub default_region: Option<Region>,
-    /// Whether what a caller says beside a number may hold addresses on the web.
+    /// Whether what a caller says besides a number may hold addresses on the web.
     pub context_allows_urls: bool,
     /// Who may use the native API. Empty: everybody.
     pub keys: Vec<ApiKey>,

@@ -1,4 +1,4 @@
-//! The bodies of errors: of the native API by RFC 9457, of the drop-in endpoints as the ancestor's framework has them.
+//! The bodies of errors: of the native API by RFC 9457, of the drop-in endpoints as Django REST framework has them.
 //! Both have the same machine codes.
 
 use axum::{

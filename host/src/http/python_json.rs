@@ -1,4 +1,4 @@
-//! Says what is wrong with a broken JSON text in the words of Python's `json` module, which the ancestor's
+//! Says what is wrong with a broken JSON text in the words of Python's `json` module, which django-phone-verify's
 //! clients see. Only looked at when parsing has failed.
 //!
 //! Source: Python 3.11, `Modules/_json.c` and `Lib/json/decoder.py`.
@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 /// How deep arrays and objects may be nested; the parser has the same bound.
 const MAX_DEPTH: usize = 128;
 
-/// What is wrong with the text. `cause` is told if Python would not mind.
+/// What is wrong with the text. `cause` is used if Python would accept the text.
 pub(super) fn explain(bytes: &[u8], cause: &serde_json::Error) -> String {
     match std::str::from_utf8(bytes) {
         Err(error) => not_utf8(bytes, error),

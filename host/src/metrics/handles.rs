@@ -51,7 +51,7 @@ pub struct MessageMetrics {
     pub(super) tries: Series<Arc<str>, Histogram>,
     pub(super) begun: Counter,
     pub(super) ended: Counter,
-    /// Codes that nobody sent back in time.
+    /// Codes that were not sent back in time.
     pub(super) expired: Counter,
 }
 

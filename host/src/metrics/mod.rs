@@ -3,7 +3,7 @@
 //!
 //! Invariants: no label says anything of a number but its country, nor anything of a code, a session or a client; every label
 //! has a bound that no client can move; a counter only ever grows, over a reload too; and every metric is on
-//! `host/docs/metrics.md`, which a test holds to what is told.
+//! `host/docs/metrics.md`, which a test compares with what is exported.
 
 mod exposition;
 mod handles;

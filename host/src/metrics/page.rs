@@ -1,4 +1,4 @@
-//! What is told at one moment: families of samples, in their order, before they are written in a format.
+//! What one scrape returns: families of samples, in their order, before they are written in a format.
 
 use super::series::{Histogram, Seen};
 

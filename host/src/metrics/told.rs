@@ -33,7 +33,7 @@ pub struct Metrics {
     pub workers: Arc<WorkerMetrics>,
 }
 
-/// What nobody counts, since it can be looked at.
+/// What is not counted, since it can be read when it is asked for.
 pub struct Facts<'a> {
     /// What serves.
     pub backend: &'a Loaded,

@@ -1,4 +1,4 @@
-//! What a caller says beside the number, for a backend that words the SMS itself. It comes from whoever uses the
+//! What a caller says besides the number, for a backend that words the SMS itself. It comes from whoever uses the
 //! caller's application, and must not become a text of theirs in an SMS of ours.
 //!
 //! Invariant: cleaned values have no control or invisible characters, unless they are allowed no addresses on the web,

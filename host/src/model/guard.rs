@@ -1,5 +1,5 @@
 //! What speaks against an SMS: signs that somebody has codes sent for what the SMS earn them, and never uses one.
-//! (Pumping, or artificially inflated traffic.) Most of all: many codes that nobody sends back.
+//! (Pumping, or artificially inflated traffic.) Most of all: many codes that are never sent back.
 //!
 //! Invariant: everything here has a bound, whatever a stranger does.
 
@@ -61,7 +61,7 @@ impl Reason {
     }
 }
 
-/// How many codes that nobody sent back are too many; 0 is no bound.
+/// How many codes that were never sent back are too many; 0 is no bound.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Budgets {
     /// For the numbers that differ in their last four digits only.
@@ -72,7 +72,7 @@ pub struct Budgets {
     pub country_per_hour: u64,
     /// The same in a day.
     pub country_per_day: u64,
-    /// Countries that an address may ask for in a day, beside those where a code came back; at most 20.
+    /// Countries that an address may ask for in a day, besides those where a code came back; at most 20.
     pub countries_per_address: usize,
 }
 

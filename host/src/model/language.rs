@@ -10,7 +10,7 @@ use icu_locale::{
     fallback::LocaleFallbackConfig,
 };
 
-/// Languages that are looked at of one list; nobody reads more.
+/// The most languages of one list that are looked at.
 const MAX_WANTED: usize = 64;
 /// How much of a list is looked at. Lists that browsers send are far shorter.
 pub const MAX_LIST_BYTES: usize = 2048;

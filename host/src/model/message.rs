@@ -1,6 +1,6 @@
 //! The text of the SMS: one template, and others by language.
 //!
-//! The syntax is the ancestor's, Python's `str.format` with names: `{app}`, `{security_code}`, and `{{`, `}}`
+//! The syntax is that of django-phone-verify, Python's `str.format` with names: `{app}`, `{security_code}`, and `{{`, `}}`
 //! for braces. Invariant: templates are checked when they are read, so rendering cannot fail.
 
 use std::{
@@ -44,7 +44,7 @@ fn normalized(tag: &str) -> String {
 /// A template that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadTemplate {
-    /// A placeholder that nobody fills.
+    /// An unknown placeholder.
     #[error("it has the placeholder {{{0}}}, but only {{app}} and {{security_code}} are filled in")]
     UnknownPlaceholder(String),
     /// Nothing to verify with.

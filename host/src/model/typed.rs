@@ -93,7 +93,7 @@ fn equal_in_ascii(character: char) -> Option<char> {
     equals.next().is_none().then_some(equal)
 }
 
-/// Whether nobody sees anything of the character.
+/// Whether the character is invisible.
 pub fn is_blank(character: char) -> bool {
     matches!(typed(character), Typed::Invisible | Typed::Space | Typed::Break)
 }

@@ -194,7 +194,7 @@ pub struct Standing {
 }
 
 impl Standing {
-    /// The verdict on an attempt that was counted already. The order is the ancestor's: a wrong code is
+    /// The verdict on an attempt that was counted already. The order is django-phone-verify's: a wrong code is
     /// wrong before it is late.
     pub fn judge(self, matches: bool, now: UnixMillis, only_once: bool) -> Verdict {
         if !matches {
@@ -214,7 +214,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_attempt_is_judged_in_the_order_of_the_ancestor() {
+    fn an_attempt_is_judged_in_the_order_of_django_phone_verify() {
         let fresh = Standing {
             expires_at: UnixMillis(1000),
             verified: false,

@@ -140,7 +140,7 @@ impl Key {
         digest(&self.number, &[number.e164().as_bytes()])
     }
 
-    /// Over the digest, so that a token can be judged beside a row that holds no number.
+    /// Over the digest, so that a token can be judged with a row that holds no number.
     fn token_mac(&self, id: VerificationId, number: &[u8]) -> [u8; TOKEN_MAC_LENGTH] {
         start(&digest(&self.token, &[&id.0, number]))
     }

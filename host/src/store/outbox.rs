@@ -78,7 +78,7 @@ pub struct Order {
     pub since: Duration,
     /// The request that it is sent for; `None`: another process had it.
     pub trace: Option<Trace>,
-    /// Who waits for the outcome; nobody may be left.
+    /// Who waits for the outcome; the receiver may be gone.
     pub answer: Option<oneshot::Sender<Outcome>>,
 }
 

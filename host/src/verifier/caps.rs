@@ -1,4 +1,4 @@
-//! How much of the caps on the whole service and on each country is used, for whoever must act before they are full.
+//! How much of the caps on the whole service and on each country is used, so that an operator can act before they are full.
 
 use std::{fmt, sync::Arc};
 
@@ -8,7 +8,7 @@ use crate::{
     store::{Counted, StoreError},
 };
 
-/// Of what strangers may use, the part from which on it is told, in percent.
+/// Warn once this share of what unknown numbers may use is used, in percent.
 const NEAR_PERCENT: u64 = 80;
 
 /// A cap, and how much of it is used.
@@ -18,11 +18,11 @@ pub struct CapUse {
     pub code: &'static str,
     /// The ISO 3166 code of the country that it is the cap of; empty: of the whole service, or of numbers of no country.
     pub country: String,
-    /// What the window that ends now holds: SMS, or millionths of the currency.
+    /// Counted within the window that ends now: SMS, or millionths of the currency.
     pub used: u64,
-    /// The most that it may hold.
+    /// The bound on that.
     pub max: u64,
-    /// The most that it may hold for a number of which nothing is known.
+    /// The lower bound for an unknown number: one that was not verified before.
     pub open: u64,
     is_money: bool,
 }
@@ -39,23 +39,23 @@ impl CapUse {
         }
     }
 
-    /// Whether it is time to act: 80 % of what strangers may use is used, which is never later than 80 % of the cap.
+    /// Whether an operator should act: 80 % of what unknown numbers may use is used, which is never later than 80 % of the cap.
     pub fn is_near(&self) -> bool {
         self.used.saturating_mul(100) >= self.open.saturating_mul(NEAR_PERCENT)
     }
 
-    /// Whether a number of which nothing is known is refused.
+    /// Whether unknown numbers are refused.
     pub fn is_full_for_strangers(&self) -> bool {
         self.used >= self.open
     }
 
-    /// Of the cap, from 0 to 1.
+    /// The used share of the cap, from 0 to 1.
     #[expect(clippy::cast_precision_loss, reason = "a ratio for people needs no 53 bits")]
     pub fn ratio(&self) -> f64 {
         self.used as f64 / self.max as f64
     }
 
-    /// From where on strangers are refused, of the cap, from 0 to 1.
+    /// The share of the cap from which on unknown numbers are refused, from 0 to 1.
     #[expect(clippy::cast_precision_loss, reason = "a ratio for people needs no 53 bits")]
     pub fn open_ratio(&self) -> f64 {
         self.open as f64 / self.max as f64
@@ -104,7 +104,7 @@ impl RateLimits {
 }
 
 impl Verifier {
-    /// How much of each cap is used, for all processes on the database. A cap of which nothing is used yet is there too;
+    /// How much of each cap is used, for all processes on the database. An unused cap is included;
     /// of countries, only those that SMS went to lately.
     pub async fn caps(&self) -> Result<Vec<CapUse>, StoreError> {
         let logs = self.store.caps().await?;

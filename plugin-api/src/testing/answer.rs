@@ -89,7 +89,7 @@ impl Answer {
         )
     }
 
-    /// What a request is told for which the test has no answer.
+    /// The answer to a request for which the test has none.
     pub(super) fn none_left() -> Self {
         Self::fault(
             kind::CONFIG,

@@ -28,7 +28,7 @@ pub(in crate::backends) struct Reported {
     settled: Settled,
     scrubber: Arc<Scrubber>,
     call: Arc<CallInfo>,
-    /// Whether it was told that the library reports what it must not.
+    /// Whether it is logged already that the library reports what it must not.
     is_told: AtomicBool,
 }
 

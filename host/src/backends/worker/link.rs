@@ -89,7 +89,7 @@ pub(super) struct Pending {
     pub(super) info: Option<Arc<CallInfo>>,
     /// Whether it asked for an HTTP request or reported an outcome: then something may have been sent.
     pub(super) is_touched: Arc<AtomicBool>,
-    /// Whether it was told that one of its steps took too long.
+    /// Whether it is logged already that one of its steps took too long.
     pub(super) is_slow: Arc<AtomicBool>,
     pub(super) events: mpsc::Sender<Event>,
 }

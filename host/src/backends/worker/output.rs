@@ -27,7 +27,7 @@ use crate::{
 
 /// A longer line is cut into several.
 const MAX_LINE_BYTES: usize = 2000;
-/// How much of the end is told when the process dies.
+/// How much of the end is reported when the process dies.
 const LAST_LINES: usize = 3;
 const MAX_LAST_LINE_CHARACTERS: usize = 160;
 

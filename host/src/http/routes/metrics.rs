@@ -31,7 +31,7 @@ pub(in crate::http) async fn answer(State(app): State<Arc<App>>, headers: Header
     let accept = headers.get_all(header::ACCEPT).iter();
     let format = Format::wanted(accept.filter_map(|field| field.to_str().ok()));
     let live = app.live.get();
-    // What cannot be read is not told; all else is.
+    // What cannot be read is left out.
     let caps = live.verifier.caps().await.unwrap_or_else(|error| {
         tracing::error!(%error, "how much of the caps is used cannot be read");
         Vec::new()

@@ -23,7 +23,7 @@ use crate::{
     model::{ClientAddress, Locale, Peer, PhoneNumber, Region, TrustedProxies},
 };
 
-/// Where the ancestor's endpoints are.
+/// The endpoints of django-phone-verify.
 const DROP_IN: &str = "/api/phone/";
 
 /// The methods of all routes.
@@ -51,7 +51,7 @@ pub(super) async fn method_not_allowed(request: Request) -> Response {
     ApiError::Method(method.clone()).told_at(path)
 }
 
-/// The ancestor's framework looks first at whether the client takes JSON.
+/// Django REST framework looks first at whether the client takes JSON.
 fn negotiated(headers: &HeaderMap) -> Result<(), ApiError> {
     if accepts_json(headers) {
         Ok(())
@@ -60,7 +60,7 @@ fn negotiated(headers: &HeaderMap) -> Result<(), ApiError> {
     }
 }
 
-/// Describes an endpoint as the ancestor's framework does. `fields` are a name and a label each.
+/// Describes an endpoint as Django REST framework does. `fields` are a name and a label each.
 fn description(headers: &HeaderMap, name: &str, fields: &[(&str, &str)]) -> Result<Response, ApiError> {
     negotiated(headers)?;
     let fields: Map<String, Value> = fields
@@ -86,7 +86,7 @@ fn phone_number(
     region: Option<Region>,
     errors: &mut Vec<FieldError>,
 ) -> Option<PhoneNumber> {
-    // The ancestor takes whatever is not a text for a number that is not valid.
+    // django-phone-verify takes whatever is not a text for a number that is not valid.
     for (name, what) in errors.iter_mut() {
         if *name == "phone_number" && [NOT_A_STRING, NULL_CHARACTER].contains(what) {
             *what = NOT_A_PHONE_NUMBER;

@@ -35,7 +35,7 @@ use crate::{clock::Clock, model::Peer};
 
 /// How often it is looked which connections have been too long in what they do.
 const LATE_INTERVAL: Duration = Duration::from_millis(250);
-/// How often it is told that connections make room for others.
+/// How often it is logged that connections make room for others.
 const REPORT_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Serves until `stop` is cancelled; then finishes what is under way, for at most `shutdown_timeout`.

@@ -1,4 +1,4 @@
-//! Options: what is missing, wrong or unknown is told by name, and no secret is told.
+//! Options: what is missing, wrong or unknown is reported by name, and no secret is shown.
 
 use std::time::Duration;
 

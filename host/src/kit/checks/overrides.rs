@@ -1,4 +1,4 @@
-//! What a backend may decide beside sending: the code, the message, the verdict.
+//! What a backend may decide besides sending: the code, the message, the verdict.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! The backend where the daemon runs it unless it is told otherwise: in a worker process, within its sandbox.
+//! The backend where the daemon runs it by default: in a worker process, within its sandbox.
 //!
 //! What a library does with threads, files, sockets, processes or the environment works in the process of a check, and
 //! is refused there. So each call is made once in both, and the two must come to the same.

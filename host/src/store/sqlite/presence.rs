@@ -102,7 +102,7 @@ fn begins_with(name: &OsString, prefix: &std::ffi::OsStr) -> bool {
     name.as_encoded_bytes().starts_with(prefix.as_encoded_bytes())
 }
 
-/// What cannot be deleted harms nobody.
+/// What cannot be deleted does no harm.
 fn delete_if_dead(path: &Path) {
     let Ok(file) = File::open(path) else { return };
     match file.try_lock() {

@@ -5,7 +5,7 @@
 //! waiting and the socket to the host take. What is denied fails with EPERM instead of a kill, so that the library's
 //! own error says what was refused.
 //!
-//! Invariant: everything taken away stays away; and what this system cannot take away is told, once, to the host.
+//! Invariant: everything taken away stays away; and what this system cannot take away is reported to the host, once.
 
 #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 mod calls;
