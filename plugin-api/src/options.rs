@@ -1,6 +1,7 @@
 //! Options: from the settings' `OPTIONS` table into a typed struct. Keys are matched without regard to
-//! case, a `-` counts as `_`; every faulty option is told at once, by name.
+//! case, a `-` counts as `_`; every faulty option is reported at once, by name.
 
+use phone_verify_plugin_abi::OPTIONS_REFUSED;
 use serde_json::{Map, Value};
 
 use crate::{Error, ErrorKind, OptionValue};
@@ -171,13 +172,17 @@ impl OptionReader {
         if self.problems.is_empty() {
             return Ok(());
         }
-        Err(Error::new(ErrorKind::Config, "options", self.problems.join("; ")))
+        Err(Error::new(
+            ErrorKind::Config,
+            OPTIONS_REFUSED,
+            self.problems.join("; "),
+        ))
     }
 
     /// For the derive: the struct if all fields were read and nothing is left over.
     #[doc(hidden)]
     pub fn build<T>(self, built: Option<T>) -> Result<T, Error> {
         self.finish()?;
-        built.ok_or_else(|| Error::new(ErrorKind::Config, "options", "an option has no value"))
+        built.ok_or_else(|| Error::new(ErrorKind::Config, OPTIONS_REFUSED, "an option has no value"))
     }
 }

@@ -212,7 +212,7 @@ async fn a_sandbox_of_ones_own_takes_its_fixed_code() {
     );
 
     let listed = site.run(&["backends", "--json"]).json();
-    let acme = listed
+    let acme = listed["libraries"]
         .as_array()
         .unwrap()
         .iter()

@@ -77,7 +77,7 @@ async fn whoever_pumps_is_refused_and_the_operator_reads_why() {
 
     // The command says the same, beside the daemon.
     let ran = site.run(&["decisions", "--json"]);
-    assert_eq!(ran.json().as_array().unwrap(), told);
+    assert_eq!(ran.json()["decisions"].as_array().unwrap(), told);
     let ran = site.run(&["decisions", "--last", "2"]);
     assert_eq!(ran.stdout.lines().count(), 2, "{ran:?}");
     assert!(

@@ -6,11 +6,13 @@
 
 mod any_request;
 mod architecture;
+mod as_json;
 mod at_once;
 mod authors;
 mod backups;
 mod bad_input;
 mod canaries;
+mod check;
 #[cfg(unix)]
 mod clients;
 mod commands;
@@ -35,6 +37,7 @@ mod locked;
 mod logging;
 mod metrics;
 mod native;
+mod options;
 mod other_sites;
 mod parents;
 mod protocol;

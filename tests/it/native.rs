@@ -353,7 +353,7 @@ async fn the_operator_reads_what_is_loaded_and_how_it_fares() {
         panic!("{answer:?}")
     };
     let found = site.run(&["backends", "--json"]).json();
-    let library = found
+    let library = found["libraries"]
         .as_array()
         .unwrap()
         .iter()

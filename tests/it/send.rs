@@ -44,7 +44,7 @@ async fn the_numbers_that_failed_are_in_a_file() {
         "{failed}"
     );
     assert!(failed.contains("opted_out"), "{failed}");
-    let log = site.run(&["audit", "--json"]).json();
+    let log = site.run(&["audit", "--json"]).json()["entries"].clone();
     assert_eq!(log[0]["action"], "send", "{log}");
     assert!(
         log[0]["subject"].as_str().unwrap().ends_with(", 8 numbers"),

@@ -187,6 +187,8 @@ MESSAGE = "{app} {security_code}"
 APP_NAME = "Acme"
 SECURITY_CODE_EXPIRATION_SECONDS = 600
 VERIFY_SECURITY_CODE_ONLY_ONCE = true
+[server]
+listen = "127.0.0.1:0"
 [plugins]
 isolation = "sandbox"
 [plugins.libraries]
@@ -200,12 +202,12 @@ trust = "yes"
     assert_eq!(
         problems(&site),
         [
-            "phone-verify.toml:10: [plugins] isolation must be auto, inline or worker, not sandbox",
-            "phone-verify.toml:12: [plugins] libraries.noop must be a table, not a text",
-            "phone-verify.toml:14: [plugins] libraries.nexmo.isolation must be a text, not true or false",
-            "phone-verify.toml:15: [plugins] libraries.nexmo.sha256 must be the 64 hexadecimal digits that \
+            "phone-verify.toml:12: [plugins] isolation must be auto, inline or worker, not sandbox",
+            "phone-verify.toml:14: [plugins] libraries.noop must be a table, not a text",
+            "phone-verify.toml:16: [plugins] libraries.nexmo.isolation must be a text, not true or false",
+            "phone-verify.toml:17: [plugins] libraries.nexmo.sha256 must be the 64 hexadecimal digits that \
              `phone-verify backends` shows",
-            "phone-verify.toml:16: [plugins] libraries.nexmo.trust is not a setting; there are isolation, sha256, least_version \
+            "phone-verify.toml:18: [plugins] libraries.nexmo.trust is not a setting; there are isolation, sha256, least_version \
              and signers",
         ]
     );

@@ -122,7 +122,7 @@ fn a_new_version_that_a_known_author_signed_needs_no_further_word() {
         assert_eq!(registered.code, Some(0), "{number}: {registered:?}");
         assert_eq!(in_use(&site), name);
     }
-    let listed = site.run(&["backends", "--json"]).json();
+    let listed = site.run(&["backends", "--json"]).json()["libraries"].clone();
     assert_eq!(listed[0]["signed_by"], "acme", "{listed:#}");
     assert!(site.run(&["backends"]).stdout.contains(", signed by acme"));
     assert_eq!(

@@ -36,6 +36,72 @@ fn isolation(site: &Site) -> serde_json::Value {
     site.run(&["check", "--json"]).json()["isolation"].clone()
 }
 
+/// The settings are all right; the argument is not.
+#[test]
+fn a_name_that_no_library_has_is_a_wrong_argument() {
+    for rule in ["tofu", "pinned"] {
+        let mut site = site();
+        site.set("plugins", "trust", rule);
+        for tool in ["trust", "rollback"] {
+            for (name, told) in [
+                (
+                    "nop",
+                    "only noop; did you mean noop?; put libnop.so there, or name one that is there",
+                ),
+                (
+                    "twilio",
+                    "only noop; put libtwilio.so there, or name one that is there",
+                ),
+                ("noop.NoopBackend", "this is a backend; name its library: noop"),
+                (
+                    "libnoop.so",
+                    "this is a file; name the library as settings do, without folder and ending: noop",
+                ),
+            ] {
+                let refused = site.run(&["plugin", tool, name]);
+                assert_eq!(refused.code, Some(2), "{tool} {name}: {refused:?}");
+                assert!(
+                    refused.stderr.contains(told) && !refused.stderr.contains("BACKEND"),
+                    "{tool} {name}: {refused:?}"
+                );
+            }
+        }
+    }
+    // The tools that take a file say so of a name, and of the number of a crash.
+    let site = site();
+    for (arguments, told) in [
+        (
+            &["inspect", "nexom"][..],
+            "nexom does not exist; name the file of the library, such as plugins/libnexom.so",
+        ),
+        (
+            &["check", "nexom"],
+            "nexom does not exist; name the file of the library, such as plugins/libnexom.so",
+        ),
+        (
+            &["sign", "nexom", "--secret-key", "gone"],
+            "nexom does not exist; name the file of the library, such as plugins/libnexom.so",
+        ),
+        (
+            &[
+                "verify",
+                "nexom",
+                "--public-key",
+                "RWQBsXeZNVnIQQtXhlPjzjqM7OI5H6+p42MTbODrxDlNbAb7KHqS3O8q",
+            ],
+            "nexom does not exist; name the file of the library, such as plugins/libnexom.so",
+        ),
+        (
+            &["crashes", "nexom"],
+            "a crash has a number; list them with: phone-verify plugin crashes",
+        ),
+    ] {
+        let refused = site.run(&[&["plugin"], arguments].concat());
+        assert_eq!(refused.code, Some(2), "{arguments:?} {refused:?}");
+        assert!(refused.stderr.contains(told), "{arguments:?} {refused:?}");
+    }
+}
+
 #[test]
 fn a_library_is_recorded_on_first_use_and_another_version_needs_a_word() {
     let site = site();

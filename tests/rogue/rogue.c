@@ -6,10 +6,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-PV_MANIFEST({
+#ifndef OVERRIDES
+#define OVERRIDES 15
+#endif
+
+/* So that macros in it are filled in. */
+#define MANIFEST(...) PV_MANIFEST(__VA_ARGS__)
+
+MANIFEST({
     "schema": 1, "library": "rogue", "version": "1.0.0", "abi": {"major": 1, "minor": 0},
     "backends": [{
-        "name": "RogueBackend", "summary": "Does what it may not", "sandbox": true, "overrides": 15, "hosts": [],
+        "name": "RogueBackend", "summary": "Does what it may not", "sandbox": true, "overrides": OVERRIDES, "hosts": [],
         "options": [
             {"name": "BASE_URL", "type": "string"},
             {"name": "REFUSE", "type": "string"},
@@ -242,6 +249,19 @@ static pv_backend *create(pv_text name, const pv_host *host, const pv_pair *opti
 #define SEND send_sms
 #endif
 
+#ifndef BULK
+#define BULK send_bulk_sms
+#endif
+#ifndef GENERATE
+#define GENERATE generate_security_code
+#endif
+#ifndef WRITE
+#define WRITE generate_message
+#endif
+#ifndef VALIDATE
+#define VALIDATE validate_security_code
+#endif
+
 #ifndef ENTRY
 #define ENTRY pv_plugin_entry_v1
 #endif
@@ -254,8 +274,8 @@ PV_EXPORT const pv_plugin_entry ENTRY = {
     .destroy = destroy,
     .send_sms = SEND,
     .cancel = cancel,
-    .send_bulk_sms = send_bulk_sms,
-    .generate_security_code = generate_security_code,
-    .generate_message = generate_message,
-    .validate_security_code = validate_security_code,
+    .send_bulk_sms = BULK,
+    .generate_security_code = GENERATE,
+    .generate_message = WRITE,
+    .validate_security_code = VALIDATE,
 };

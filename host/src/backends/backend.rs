@@ -39,6 +39,7 @@ pub struct Backend {
     abi: String,
     sha256: String,
     signer: Option<String>,
+    newer_abi: Option<String>,
     place: Place,
     info: BackendInfo,
     instance: Arc<Instance>,
@@ -60,6 +61,7 @@ impl Backend {
             abi: candidate.manifest.abi.to_string(),
             sha256: candidate.sha256.clone(),
             signer: candidate.signed.as_ref().map(|signed| signed.by.clone()),
+            newer_abi: candidate.manifest.newer_abi(),
             place,
             info,
             instance: Arc::new(instance),
@@ -80,6 +82,11 @@ impl Backend {
     /// The version of the ABI that its library was built against: `1.0`.
     pub fn library_abi(&self) -> &str {
         &self.abi
+    }
+
+    /// What it means that its library was built for a newer version of the ABI, in one sentence; `None`: it was not.
+    pub fn newer_abi(&self) -> Option<&str> {
+        self.newer_abi.as_deref()
     }
 
     /// The hash of its library, in lower-case hex.

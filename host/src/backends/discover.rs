@@ -73,12 +73,23 @@ fn hidden(path: &Path, first: &Path) -> Refusal {
     )
 }
 
-/// The file of one library.
+/// The file of one library, which the settings name.
 pub(super) fn one(directories: &[PathBuf], stem: &str) -> Result<Found, Vec<Refusal>> {
-    one_named(directories, stem, FileNaming::HERE)
+    one_named(directories, stem, FileNaming::HERE, "correct BACKEND")
 }
 
-fn one_named(directories: &[PathBuf], stem: &str, naming: FileNaming) -> Result<Found, Vec<Refusal>> {
+/// The file of one library, which an argument of a command names.
+pub(super) fn of_argument(directories: &[PathBuf], stem: &str) -> Result<Found, Vec<Refusal>> {
+    one_named(directories, stem, FileNaming::HERE, "name one that is there")
+}
+
+/// `or`: what to do if no library has this name, besides putting one there.
+fn one_named(
+    directories: &[PathBuf],
+    stem: &str,
+    naming: FileNaming,
+    or: &str,
+) -> Result<Found, Vec<Refusal>> {
     let mut unreadable = Vec::new();
     let mut known = Vec::new();
     for directory in directories {
@@ -128,7 +139,7 @@ fn one_named(directories: &[PathBuf], stem: &str, naming: FileNaming) -> Result<
         Refusal::new(
             code::UNKNOWN_LIBRARY,
             format!(
-                "no library {stem} lies in {searched}, only {}{}{}; put {file} there, or correct BACKEND",
+                "no library {stem} lies in {searched}, only {}{}{}; put {file} there, or {or}",
                 list(&known),
                 hint(stem, known.iter().map(String::as_str)),
                 near_misses(directories, stem, naming),
@@ -197,7 +208,7 @@ fn near_misses(directories: &[PathBuf], stem: &str, naming: FileNaming) -> Strin
     format!("; {} {}", list(&names), naming.why_not(&names))
 }
 
-/// How many of them are told.
+/// How many of them a refusal names.
 const MAX_NEAR_MISSES: usize = 5;
 
 fn two_files(stem: &str, paths: &[PathBuf]) -> Refusal {
@@ -345,12 +356,16 @@ mod tests {
         for file in ["acme.dll", "ACME.DLL", "libacme.dll", "LibAcme.dll"] {
             let directory = directory(&[file, "nexmo.dll", "acme.dll.old"]);
             let directories = [directory.path().to_owned()];
-            let found = one_named(&directories, "acme", WINDOWS).unwrap();
+            let found = one_named(&directories, "acme", WINDOWS, "correct BACKEND").unwrap();
             assert_eq!(
                 (found.stem.as_str(), found.path),
                 ("acme", directory.path().join(file))
             );
-            let refused = |stem: &str| one_named(&directories, stem, WINDOWS).unwrap_err().remove(0);
+            let refused = |stem: &str| {
+                one_named(&directories, stem, WINDOWS, "correct BACKEND")
+                    .unwrap_err()
+                    .remove(0)
+            };
             let unknown = refused("acne");
             assert_eq!(unknown.code, code::UNKNOWN_LIBRARY);
             assert!(
@@ -363,12 +378,12 @@ mod tests {
             );
         }
         let twice = directory(&["ACME.dll", "libacme.dll"]);
-        let refused = one_named(&[twice.path().to_owned()], "acme", WINDOWS)
+        let refused = one_named(&[twice.path().to_owned()], "acme", WINDOWS, "correct BACKEND")
             .unwrap_err()
             .remove(0);
         assert_eq!(refused.code, code::TWO_FILES);
         let none = directory(&["acme.exe", "libacme.so"]);
-        let refused = one_named(&[none.path().to_owned()], "acme", WINDOWS)
+        let refused = one_named(&[none.path().to_owned()], "acme", WINDOWS, "correct BACKEND")
             .unwrap_err()
             .remove(0);
         assert_eq!(refused.code, code::NO_LIBRARIES);

@@ -8,7 +8,7 @@ use std::{
 };
 
 use arc_swap::{ArcSwap, Guard};
-use phone_verify_plugin_abi::{BackendObj, RawError, kind};
+use phone_verify_plugin_abi::{BackendObj, OPTIONS_REFUSED, RawError, kind};
 use zeroize::Zeroizing;
 
 use super::worker::{self, Supervisor};
@@ -54,6 +54,10 @@ impl NotConstructed {
     /// One of [`code`].
     pub(super) fn code(&self) -> &'static str {
         match self {
+            // What the author's crate has against options is no other thing than what the host has.
+            Self::Refused(error) if error.kind == kind::CONFIG && error.code == OPTIONS_REFUSED => {
+                code::OPTION_TYPE
+            }
             Self::Refused(_) => code::NOT_CONSTRUCTED,
             Self::Ended(refusal) => refusal.code,
         }

@@ -1,6 +1,6 @@
 //! Checks the `OPTIONS` table against what the library's manifest asks for, before any of its code runs.
 //!
-//! Invariant: every faulty option is told at once, by name; no refusal repeats a value.
+//! Invariant: every faulty option is reported at once, by name; no refusal repeats a value.
 
 use std::collections::BTreeMap;
 
@@ -70,7 +70,7 @@ pub(super) fn check(
                 format!(
                     "the option {} of {name} must be {needed}, not {}; correct it in OPTIONS",
                     option.name,
-                    kind(value)
+                    found(value, needed)
                 ),
             ));
         }
@@ -100,7 +100,7 @@ impl OptionInfo {
     }
 
     /// What the value must be, if it is something else. A type that this host does not know is left to the
-    /// library, and so is the range of a number.
+    /// library, and so are the range of a number and the items of a list; what it refuses has the same code.
     fn misfit(&self, value: &Value) -> Option<&'static str> {
         let whole = |value: &Value| match value {
             Value::Number(number) => number.is_i64() || number.is_u64(),
@@ -108,13 +108,23 @@ impl OptionInfo {
             Value::String(text) => text.trim().parse::<i128>().is_ok(),
             _ => false,
         };
+        let seconds = |value: &Value| match value {
+            Value::Number(number) => number
+                .as_u64()
+                .is_some_and(|number| u32::try_from(number).is_ok()),
+            Value::String(text) => text.trim().parse::<u32>().is_ok(),
+            _ => false,
+        };
         let (fits, needed) = match self.value_type.as_str() {
+            // Digits are easily written without quotes.
             "string" => (
-                value.is_number() || value.as_str().is_some_and(|text| !text.trim().is_empty()),
+                value.is_i64()
+                    || value.is_u64()
+                    || value.as_str().is_some_and(|text| !text.trim().is_empty()),
                 "a text that is not empty",
             ),
             "integer" => (whole(value), "a whole number"),
-            "seconds" => (whole(value), "a whole number of seconds"),
+            "seconds" => (seconds(value), "a whole number of seconds, from 0 to 4294967295"),
             "bool" => (
                 value.is_boolean()
                     || value
@@ -123,9 +133,10 @@ impl OptionInfo {
                 "true or false",
             ),
             "list" => (value.is_array(), "a list"),
-            _ => (true, ""),
+            "table" => (value.is_object(), "a table"),
+            _ => (true, "a text, a number, true or false, a list or a table"),
         };
-        (!fits).then_some(needed)
+        (!fits || holds_none(value)).then_some(needed)
     }
 }
 
@@ -158,12 +169,37 @@ fn unknown(name: &BackendName, backend: &BackendInfo, key: &str) -> Refusal {
     Refusal::new(code::OPTION_UNKNOWN, sentence)
 }
 
+/// Whether it is, or holds, what TOML has and no option: see [`NONE`].
+fn holds_none(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Array(items) => items.iter().any(holds_none),
+        Value::Object(members) => members.values().any(holds_none),
+        Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+    }
+}
+
+/// What the settings have a null for: no option takes it.
+const NONE: &str = "a date, a time, or a number that is too large or none";
+
+fn found(value: &Value, needed: &str) -> String {
+    if value.is_number() && needed.starts_with(kind(value)) {
+        "another one".to_owned()
+    } else if value.is_null() {
+        NONE.to_owned()
+    } else if holds_none(value) {
+        format!("{} with {NONE} in it", kind(value))
+    } else {
+        kind(value).to_owned()
+    }
+}
+
 fn kind(value: &Value) -> &'static str {
     match value {
-        Value::Null => "nothing",
+        Value::Null => NONE,
         Value::Bool(_) => "true or false",
-        Value::Number(number) if number.is_f64() => "a fraction",
-        Value::Number(_) => "a number",
+        Value::Number(number) if number.is_f64() => "a number with a point",
+        Value::Number(_) => "a whole number",
         Value::String(text) if text.trim().is_empty() => "an empty text",
         Value::String(_) => "another text",
         Value::Array(_) => "a list",
@@ -247,11 +283,11 @@ mod tests {
                 "P604: the option KEY of acme.AcmeBackend is written twice in OPTIONS, as KEY and key; remove one of \
                  them",
                 "P601: acme.AcmeBackend needs the option SECRET, and OPTIONS has none; add it there",
-                "P602: the option TIMEOUT of acme.AcmeBackend must be a whole number of seconds, not another text; \
-                 correct it in OPTIONS",
+                "P602: the option TIMEOUT of acme.AcmeBackend must be a whole number of seconds, from 0 to 4294967295, \
+                 not another text; correct it in OPTIONS",
                 "P602: the option BASE_URL of acme.AcmeBackend must be a text that is not empty, not an empty text; \
                  correct it in OPTIONS",
-                "P602: the option FLASH of acme.AcmeBackend must be true or false, not a number; correct it in OPTIONS",
+                "P602: the option FLASH of acme.AcmeBackend must be true or false, not a whole number; correct it in OPTIONS",
                 "P602: the option TAGS of acme.AcmeBackend must be a list, not another text; correct it in OPTIONS",
             ]
         );

@@ -31,7 +31,7 @@ impl Audit {
                 json!({ "at": time(deed), "actor": deed.actor, "action": deed.action, "subject": deed.subject })
             })
             .collect();
-        self.common.output().result(&result, || {
+        self.common.output().result(&json!({ "entries": result }), || {
             let lines = deeds.iter().map(|deed| {
                 format!(
                     "{}  {}  {}  {}",

@@ -1,16 +1,38 @@
 //! `phone-verify check`: whether a start would succeed, tried without touching a network, and without making anything that
 //! stays.
+//!
+//! Invariant: every stage is judged, or is said not to be, with the settings that keep it from being judged.
 
 use clap::Args;
 use serde_json::json;
 
 use super::{Common, output::Failure, test_number_warnings};
 use crate::{
+    backends::{Backend, Loader, Refusal},
     clock::Clock,
     daemon::{self, Problem, rehearsal},
     entropy::Entropy,
     model::segments::Size,
+    settings::{Doubts, Draft, Settings, WHOLE_SECTION},
 };
+
+/// Settings by section and key.
+type Needed = [(&'static str, &'static str)];
+
+/// What the library, the backend in it, the database and the listeners depend on.
+const LIBRARY: &Needed = &[
+    ("phone_verification", "BACKEND"),
+    ("plugins", WHOLE_SECTION),
+    ("store", "url"),
+];
+const BACKEND: &Needed = &[("phone_verification", "OPTIONS"), ("http", WHOLE_SECTION)];
+const DATABASE: &Needed = &[("store", "url"), ("store", "keys"), ("store", "key_file")];
+const LISTENERS: &Needed = &[("server", "listen"), ("server", "unix_socket_mode")];
+/// All of them, for a file that cannot be read at all.
+const STAGES: [&str; 3] = [THE_BACKEND, THE_DATABASE, THE_LISTENERS];
+const THE_BACKEND: &str = "the backend";
+const THE_DATABASE: &str = "the database and its keys";
+const THE_LISTENERS: &str = "the addresses to listen on";
 
 #[derive(Args)]
 pub(super) struct Check {
@@ -20,38 +42,46 @@ pub(super) struct Check {
 
 impl Check {
     pub(super) fn run(&self) -> Result<(), Failure> {
-        let mut settings = self.common.load()?;
+        let Draft {
+            mut settings,
+            problems: wrong,
+            doubts,
+        } = self.common.draft().map_err(|failure| {
+            let unread = STAGES.map(|stage| format!("{stage}, since the settings cannot be read"));
+            failure.leaving(unread.into())
+        })?;
+        let mut stages = Stages::new(doubts);
         let entropy = Entropy::system();
+        daemon::without_lock_file_in_a_missing_folder(&mut settings);
         let (staging, _trial) = rehearsal::staging(&settings);
         settings.plugins.staging_directory = staging;
         let loader = daemon::loader(&settings, &Clock::system(), &entropy).looking();
         // Constructing a backend may use the host's services, which live in a runtime.
         let runtime = super::runtime()?;
         let _inside = runtime.enter();
-        let mut problems = Vec::new();
-        let backend = daemon::load_backend(&settings, &loader).map_err(|mut refusals| {
-            if let Some(refusal) = refusals.last_mut()
-                && let Some(before) = daemon::version_before(&settings, &loader)
-            {
-                refusal.sentence += &format!(
-                    "; until then a start goes on with version {} with the sha256 {}, which served before",
-                    before.library_version(),
-                    before.library_sha256()
-                );
-            }
+        let mut problems: Vec<Problem> = wrong.into_iter().map(Problem::from).collect();
+        let backend = backend(&settings, &loader, &mut stages).map_err(|refusals| {
             problems.extend(refusals.into_iter().map(Problem::from));
         });
         let drop_in = settings.server.drop_in_endpoints;
-        problems.extend(rehearsal::store(&settings, &entropy));
-        let (is_running, unbound) = runtime.block_on(rehearsal::listen(
-            &settings.server.listen,
-            &settings.store.database,
-        ));
-        problems.extend(unbound);
+        if stages.can(THE_DATABASE, DATABASE) {
+            problems.extend(rehearsal::store(&settings, &entropy));
+        }
+        let mut is_running = false;
+        if stages.can(THE_LISTENERS, LISTENERS) {
+            let (server, store) = (&settings.server, &settings.store);
+            let (is_ours, unbound) = runtime.block_on(rehearsal::listen(&server.listen, &store.database));
+            is_running = is_ours;
+            problems.extend(unbound);
+        }
         let backend = match backend {
-            Ok(backend) if problems.is_empty() => backend,
-            _ => return Err(Failure::of(problems)),
+            Ok(Some(backend)) if problems.is_empty() => backend,
+            _ => return Err(Failure::of(problems).leaving(stages.left_out)),
         };
+        let newer_abi = backend.newer_abi().map(str::to_owned);
+        if let Some(newer_abi) = &newer_abi {
+            tracing::warn!("{newer_abi}");
+        }
         let hidden = daemon::hidden_libraries(&settings, &loader);
         let phone_verification = &settings.phone_verification;
         let example = phone_verification.code_format.example();
@@ -67,9 +97,9 @@ impl Check {
             .chain(test_number_warnings(&settings))
             .chain(hidden)
             .chain(backend.weakness())
+            .chain(newer_abi)
             .collect();
         let result = json!({
-            "ok": true,
             "backend": backend.name(),
             "sandbox": backend.is_sandbox(),
             "isolation": backend.isolation(),
@@ -118,6 +148,66 @@ impl Check {
         })?;
         Ok(())
     }
+}
+
+/// Which stages of a start can be judged.
+struct Stages {
+    doubts: Doubts,
+    /// Those that cannot, with why.
+    left_out: Vec<String>,
+}
+
+impl Stages {
+    fn new(doubts: Doubts) -> Self {
+        Self {
+            doubts,
+            left_out: Vec::new(),
+        }
+    }
+
+    /// Whether this one can; if not, that is noted.
+    fn can(&mut self, stage: &str, needed: &Needed) -> bool {
+        let doubtful = self.doubts.among(needed);
+        if !doubtful.is_empty() {
+            let why = doubtful.join(", ");
+            self.left_out.push(format!("{stage}, since it depends on {why}"));
+        }
+        doubtful.is_empty()
+    }
+}
+
+/// The backend, as far as it can be judged; `None`: it is not loaded, for the options are not known.
+fn backend(
+    settings: &Settings,
+    loader: &Loader,
+    stages: &mut Stages,
+) -> Result<Option<Backend>, Vec<Refusal>> {
+    if !stages.can(THE_BACKEND, LIBRARY) {
+        return Ok(None);
+    }
+    let name = &settings.phone_verification.backend;
+    if !stages.can(&format!("whether {name} takes its options"), BACKEND) {
+        let refusals = daemon::judge_library(settings, loader);
+        return if refusals.is_empty() {
+            Ok(None)
+        } else {
+            Err(refusals)
+        };
+    }
+    daemon::load_backend(settings, loader)
+        .map(Some)
+        .map_err(|mut refusals| {
+            if let Some(refusal) = refusals.last_mut()
+                && let Some(before) = daemon::version_before(settings, loader)
+            {
+                refusal.sentence += &format!(
+                    "; until then a start goes on with version {} with the sha256 {}, which served before",
+                    before.library_version(),
+                    before.library_sha256()
+                );
+            }
+            refusals
+        })
 }
 
 /// A line on what one text costs.

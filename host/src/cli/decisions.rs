@@ -33,7 +33,7 @@ impl Decisions {
             decision.at = clock.shown(decision.at);
         }
         let result: Vec<Value> = decisions.iter().map(shown).collect();
-        self.common.output().result(&result, || {
+        self.common.output().result(&json!({ "decisions": result }), || {
             if decisions.is_empty() {
                 return "nothing spoke against an SMS".into();
             }

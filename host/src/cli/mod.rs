@@ -33,7 +33,7 @@ use crate::{
     daemon::Service,
     kit,
     own_process::{results, start},
-    settings::{Log, Settings},
+    settings::{self as read_settings, Draft, Log, Settings},
     telemetry,
 };
 use output::{Failure, Output};
@@ -120,32 +120,48 @@ fn test_number_warnings(settings: &Settings) -> Vec<String> {
     settings.phone_verification.test_numbers.warnings(now)
 }
 
+fn wrong(problems: &[read_settings::Problem]) -> Failure {
+    Failure::wrong(problems.iter().map(ToString::to_string))
+}
+
 impl Common {
     fn output(&self) -> Output {
         Output { json: self.json }
     }
 
-    /// The settings, with their warnings told.
+    /// The settings, with their warnings logged.
     fn load(&self) -> Result<Settings, Failure> {
-        let path = crate::settings::find(self.settings.as_deref())
-            .map_err(|problem| Failure::wrong([problem.to_string()]))?;
+        self.draft()?.whole().map_err(|problems| wrong(&problems))
+    }
+
+    /// The settings as far as they go, with their warnings logged if nothing is wrong with them.
+    fn draft(&self) -> Result<Draft, Failure> {
+        let path = read_settings::find(self.settings.as_deref()).map_err(|problem| wrong(&[problem]))?;
         #[cfg(unix)]
         files::act_as_owner(&path);
-        let settings = Settings::load(&path).map_err(|problems| {
-            // What is wrong with them is said in their own format.
-            telemetry::start(&Log::of_faulty_settings(&path));
-            Failure::wrong(problems.iter().map(ToString::to_string))
+        // What is wrong with them is said in their own format.
+        let as_faulty = || telemetry::start(&Log::of_faulty_settings(&path));
+        let draft = Settings::draft(&path).map_err(|problems| {
+            as_faulty();
+            wrong(&problems)
         })?;
-        #[cfg(unix)]
-        files::act_as_owner_of_folder(&settings.store.database);
+        let settings = &draft.settings;
+        if draft.doubts.among(&[("store", "url")]).is_empty() {
+            #[cfg(unix)]
+            files::act_as_owner_of_folder(&settings.store.database);
+        }
+        if !draft.problems.is_empty() {
+            as_faulty();
+            return Ok(draft);
+        }
         telemetry::start(&settings.log);
         for warning in &settings.warnings {
             tracing::warn!("{warning}");
         }
-        for warning in test_number_warnings(&settings) {
+        for warning in test_number_warnings(settings) {
             tracing::warn!("{warning}");
         }
-        Ok(settings)
+        Ok(draft)
     }
 
     /// The service, for a command that does one thing and ends.
@@ -185,8 +201,7 @@ fn whoami() -> String {
         .clone()
 }
 
-/// One thread a core, beside that of the store. With one more they take turns on the cores, and what wakes them costs
-/// more than what they do.
+/// One thread a core, the store's included. One more thread only adds context switches.
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
     tokio::runtime::Builder::new_multi_thread()
@@ -203,7 +218,7 @@ pub fn command() -> clap::Command {
 
 /// Reads the command line and runs the command.
 pub fn main() -> ExitCode {
-    // Not among the commands, for it is not for people; and first, for it is to be quick.
+    // Hidden from `--help`: only the daemon runs it. Checked before clap, so that workers start fast.
     if std::env::args_os()
         .nth(1)
         .is_some_and(|first| first == worker::COMMAND)
@@ -219,7 +234,10 @@ pub fn main() -> ExitCode {
     }
     // Before a command acts as somebody else.
     whoami();
-    let command = Cli::parse().command;
+    let command = match Cli::try_parse() {
+        Ok(cli) => cli.command,
+        Err(error) => return unparsed(&error),
+    };
     // A command may wait for who reads what it says, as all commands do; the daemon ends when it is asked to.
     let patience = matches!(command, Command::Serve(_)).then_some(LAST_WORDS);
     if !matches!(command, Command::Serve(_)) {
@@ -251,6 +269,25 @@ pub fn main() -> ExitCode {
     };
     telemetry::finish(patience);
     code
+}
+
+/// Reports wrong arguments, as JSON where that was asked for.
+fn unparsed(error: &clap::Error) -> ExitCode {
+    let arguments: Vec<_> = std::env::args_os().skip(1).collect();
+    let asks = |words: &[&str]| arguments.windows(words.len()).any(|found| found == words);
+    let is_json = [&["--json"][..], &["--format=json"], &["--format", "json"]]
+        .into_iter()
+        .any(asks);
+    // Help and version are asked for, and are no error.
+    if !is_json || !error.use_stderr() {
+        error.exit();
+    }
+    let text = error.render().to_string();
+    let told = text.split("\n\nUsage:").next().unwrap_or_default();
+    let told = told.split("\n\nFor more information").next().unwrap_or_default();
+    let told = told.strip_prefix("error: ").unwrap_or(told);
+    let words: Vec<&str> = told.split_whitespace().collect();
+    Failure::wrong([words.join(" ")]).report(true)
 }
 
 #[cfg(test)]

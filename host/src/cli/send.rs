@@ -176,7 +176,8 @@ impl Send {
             "failed_file": failed_file,
             "ended_by": ended_by,
         });
-        self.common.output().result(&result, || {
+        let is_done = progress.sent == progress.total;
+        self.common.output().result_of(is_done, &result, || {
             let mut text = format!(
                 "{} sent, {} failed, {} unknown, {} waiting, of {}",
                 progress.sent, progress.failed, progress.unknown, progress.waiting, progress.total
@@ -196,11 +197,7 @@ impl Send {
             }
             text
         })?;
-        if progress.sent == progress.total {
-            Ok(())
-        } else {
-            Err(Failure::told())
-        }
+        if is_done { Ok(()) } else { Err(Failure::told()) }
     }
 }
 

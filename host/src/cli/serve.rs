@@ -156,10 +156,10 @@ fn demo() -> Result<(Settings, tempfile::TempDir), Failure> {
     };
     settings.guard = Guard::default();
     files::delete_leftovers(&std::env::temp_dir(), DEMO);
-    let folder = tempfile::Builder::new()
-        .prefix(DEMO)
-        .tempdir()
-        .map_err(|error| Failure::failed(format!("no temporary folder can be made: {error}")))?;
+    let folder = tempfile::Builder::new().prefix(DEMO).tempdir().map_err(|error| {
+        let told = files::told(&error, "make the folder for temporary files writable");
+        Failure::failed(format!("no temporary folder can be made: {told}"))
+    })?;
     settings.store.database = folder.path().join("phone-verify.db");
     settings.store.keys = Keys::File(folder.path().join("phone-verify.key"));
     settings.plugins.staging_directory = folder.path().join("plugins");

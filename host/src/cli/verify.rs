@@ -53,13 +53,10 @@ impl Verify {
             ),
             Verdict::Invalid | Verdict::SessionTokenInvalid => ("invalid", "the code is not valid"),
         };
+        let is_verified = verdict == Verdict::Valid;
         self.common
             .output()
-            .result(&json!({ "status": status }), || text.to_owned())?;
-        if verdict == Verdict::Valid {
-            Ok(())
-        } else {
-            Err(Failure::told())
-        }
+            .result_of(is_verified, &json!({ "status": status }), || text.to_owned())?;
+        if is_verified { Ok(()) } else { Err(Failure::told()) }
     }
 }

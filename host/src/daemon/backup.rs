@@ -13,7 +13,7 @@ use std::{
 use tempfile::{TempDir, TempPath};
 use zeroize::Zeroizing;
 
-use super::{Problem, keyring, missing_folders};
+use super::{Problem, keyring, missing_folders, must_exist};
 use crate::{
     clock::Clock,
     entropy::Entropy,
@@ -67,12 +67,7 @@ pub fn back_up(
     entropy: &Entropy,
 ) -> Result<BackedUp, Problem> {
     let database = &settings.store.database;
-    if matches!(database.try_exists(), Ok(false)) {
-        return Err(Problem::lasting(format!(
-            "there is no database {}: [store] url names it, and the daemon makes it when it starts",
-            database.display()
-        )));
-    }
+    must_exist(settings)?;
     Sqlite::judge(database)?;
     let target = Target::of(file, Subject::Backup)?;
     let keys_target = match &settings.store.keys {
@@ -252,7 +247,7 @@ fn name_of_before(database: &Path, clock: &Clock) -> PathBuf {
     };
     let first = name(String::new());
     let others = (2..1000).map(|number| name(format!("-{number}")));
-    // Where all of them are there, the first is, and so is told.
+    // Where all of them are there, the first is, and is reported.
     std::iter::once(first.clone())
         .chain(others)
         .find(is_free)

@@ -11,7 +11,7 @@ pub(crate) mod service_manager;
 mod signals;
 mod watchdog;
 
-use std::{collections::BTreeSet, path::Path, sync::Arc};
+use std::{path::Path, sync::Arc};
 
 use tokio::sync::mpsc;
 
@@ -26,7 +26,7 @@ use crate::{
     files::{Fault, folder_of},
     http::{DemoPhone, Loaded, Unbound},
     metrics::Metrics,
-    settings::{Keys, Settings},
+    settings::{self, Keys, Settings},
     store::{
         Keyring, Store,
         key_file::{self, KeyFileError},
@@ -78,6 +78,12 @@ impl From<Fault> for Problem {
             sentence: fault.to_string(),
             may_pass: fault.may_pass(),
         }
+    }
+}
+
+impl From<settings::Problem> for Problem {
+    fn from(problem: settings::Problem) -> Self {
+        Self::lasting(problem.to_string())
     }
 }
 
@@ -164,6 +170,9 @@ impl Serving {
             refusals,
         };
         serving.tell_refusals();
+        if let Some(newer_abi) = backend.newer_abi() {
+            tracing::warn!(backend = serving.name, "{newer_abi}");
+        }
         // The console shows each SMS; a backend for production shows nothing that is worth a secret.
         telemetry::show_as_printed(serving.sandbox);
         if serving.sandbox {
@@ -225,6 +234,12 @@ fn loader_config(settings: &Settings, at_start: &Settings, clock: &Clock, entrop
 /// The backend in the plugin directory that the settings name, loaded and constructed.
 pub fn load_backend(settings: &Settings, loader: &Loader) -> Result<Backend, Vec<Refusal>> {
     loader.load(&backend_name(settings)?, &settings.phone_verification.options)
+}
+
+/// Why the library that the settings name could not be used, whatever its options are.
+pub fn judge_library(settings: &Settings, loader: &Loader) -> Vec<Refusal> {
+    let judged = backend_name(settings).and_then(|name| loader.judge(&name));
+    judged.err().unwrap_or_default()
 }
 
 /// What a start goes on with where the backend in the plugin directory is refused, if a version that served before can be
@@ -405,26 +420,47 @@ impl Service {
 }
 
 /// Folders of the database and its keys that are not there. None is made: perhaps a disk is not mounted yet.
-fn missing_folders(settings: &Settings) -> Vec<Problem> {
+pub fn missing_folders(settings: &Settings) -> Vec<Problem> {
     let key_file = match &settings.store.keys {
-        Keys::File(file) => Some(file),
+        Keys::File(file) => Some(("key_file", file)),
         Keys::Given(_) => None,
     };
-    let files = [Some(&settings.store.database), key_file];
-    let folders: BTreeSet<_> = files.into_iter().flatten().map(|file| folder_of(file)).collect();
-    let is_missing = |folder: &&Path| matches!(folder.try_exists(), Ok(false));
-    let missing = folders.into_iter().filter(is_missing).map(|folder| {
-        Problem::lasting(format!(
-            "[store] there is no folder {}; make it",
-            folder.display()
-        ))
-    });
-    missing.collect()
+    let files = [Some(("url", &settings.store.database)), key_file];
+    let mut folders: Vec<&Path> = Vec::new();
+    let mut problems = Vec::new();
+    for (key, file) in files.into_iter().flatten() {
+        let folder = folder_of(file);
+        if !folders.contains(&folder) && is_missing(folder) {
+            folders.push(folder);
+            problems.push(Problem::lasting(format!(
+                "[store] {key} names {}, and there is no folder {}; make it, or correct {key}",
+                file.display(),
+                folder.display()
+            )));
+        }
+    }
+    problems
 }
 
-/// What would keep [`open_store`] from working, as far as it can be told without making anything.
+/// The settings without a record of the libraries in use, where that would lie in a folder that is missing: that is reported
+/// already, and a start makes neither.
+pub fn without_lock_file_in_a_missing_folder(settings: &mut Settings) {
+    let lock_file = &mut settings.plugins.trust.lock_file;
+    lock_file.take_if(|file| {
+        folder_of(file) == folder_of(&settings.store.database) && is_missing(folder_of(file))
+    });
+}
+
+fn is_missing(folder: &Path) -> bool {
+    matches!(folder.try_exists(), Ok(false))
+}
+
+/// What would keep [`open_store`] from working, as far as that is known without making anything.
 fn look_at_store(settings: &Settings, entropy: &Entropy) -> Vec<Problem> {
     let mut problems = missing_folders(settings);
+    if !problems.is_empty() {
+        return problems;
+    }
     let database = &settings.store.database;
     match &settings.store.keys {
         Keys::File(file) if matches!(file.try_exists(), Ok(false)) => {
@@ -468,6 +504,9 @@ pub fn open_existing_store(
 
 /// Refuses settings whose database is not there.
 pub fn must_exist(settings: &Settings) -> Result<(), Problem> {
+    if let Some(problem) = missing_folders(settings).into_iter().next() {
+        return Err(problem);
+    }
     let database = &settings.store.database;
     // One that cannot be seen is refused when it is opened, with the reason.
     if matches!(database.try_exists(), Ok(false)) {

@@ -123,7 +123,7 @@ impl Fault {
         }
     }
 
-    /// The same, to be told in other words.
+    /// The system's error, to be reported in other words.
     pub fn into_io(self) -> Result<io::Error, Self> {
         match self.problem {
             Problem::Io(error) => Ok(error),
@@ -241,6 +241,7 @@ const READABLE: &str = "make it readable for the user that runs phone-verify";
 
 /// What the system's error is in plain words, and what to do: `else_do` if it is nothing special.
 pub fn told(error: &io::Error, else_do: &str) -> String {
+    let error = without_temporary_name(error);
     match error.kind() {
         ErrorKind::StorageFull => format!("{error}; make room on its disk"),
         ErrorKind::QuotaExceeded => format!("{error}; raise the quota of this user, or make room"),
@@ -255,6 +256,13 @@ pub fn told(error: &io::Error, else_do: &str) -> String {
         _ if is_no_descriptors(error) => format!("{error}; raise the limit on open files"),
         _ => format!("{error}; {else_do}"),
     }
+}
+
+/// What the system said. The crate that makes temporary files adds their names, which are made up at random.
+fn without_temporary_name(error: &io::Error) -> &io::Error {
+    let wrapped = error.get_ref().and_then(|wrapping| wrapping.source());
+    let wrapped = wrapped.and_then(|wrapped| wrapped.downcast_ref());
+    wrapped.map_or(error, without_temporary_name)
 }
 
 /// Whether the system's error may go away without a change to settings, files or rights by anybody: a full disk does, a

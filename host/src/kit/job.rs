@@ -15,6 +15,8 @@ const FILE: &str = "job.json";
 /// A run of the kit. Its folder goes when it is dropped.
 pub(super) struct Job {
     folder: tempfile::TempDir,
+    /// The library's file as its author named it.
+    library: PathBuf,
     pub(super) order: Order,
 }
 
@@ -55,7 +57,17 @@ impl Job {
             tape,
         };
         fs::write(folder.path().join(FILE), serde_json::to_vec(&order)?)?;
-        Ok(Self { folder, order })
+        Ok(Self {
+            folder,
+            library: library.to_owned(),
+            order,
+        })
+    }
+
+    /// What is said of the copy, said of the author's own file.
+    pub(super) fn in_the_authors_words(&self, text: &str) -> String {
+        let copy = self.order.library().display().to_string();
+        text.replace(&copy, &self.library.display().to_string())
     }
 
     pub(super) fn folder(&self) -> &Path {

@@ -29,7 +29,7 @@ use serde_json::{Map, Value};
 
 pub use self::{
     checks::about as checks,
-    process::{COMMAND, main},
+    process::{COMMAND, DEFAULT_TIME_LIMIT, main},
     provider::{Exchange, Listening, Provider},
     score::{Checked, ScoreCard, TapeSource, Verdict},
 };
@@ -38,7 +38,7 @@ use self::{
     job::Job,
     process::Supervisor,
 };
-use crate::backends::LibraryReport;
+use crate::{backends::LibraryReport, files};
 
 /// What to check.
 pub struct Plan {
@@ -82,8 +82,10 @@ pub fn run(plan: &Plan) -> Result<ScoreCard, String> {
         }
         (None, None) => (None, None),
     };
-    let job = Job::prepare(&plan.library, plan.options.clone(), tape)
-        .map_err(|error| format!("no folder for the checks can be made: {error}"))?;
+    let job = Job::prepare(&plan.library, plan.options.clone(), tape).map_err(|error| {
+        let told = files::told(&error, "make the folder for temporary files writable");
+        format!("no folder for the checks can be made: {told}")
+    })?;
 
     let mut tasks = Vec::new();
     for backend in std::iter::once("").chain(backends.iter().map(String::as_str)) {

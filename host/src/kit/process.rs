@@ -28,6 +28,8 @@ use crate::{clock::Clock, own_process::image};
 /// The command by which this program runs one check. Not for people, and so not among the commands.
 pub const COMMAND: &str = "__plugin-check";
 
+/// How long a check may take. Those of a library that does its part end within a few seconds, also on a slow machine.
+pub const DEFAULT_TIME_LIMIT: Duration = Duration::from_secs(60);
 /// How much of what a library printed is looked at.
 const MAX_OUTPUT_BYTES: u64 = 256 * 1024;
 /// What it may write into one file: twice the largest library, whose private copy it makes.
@@ -98,7 +100,8 @@ impl<'a> Supervisor<'a> {
         let before = self.clock.elapsed();
         let verdict = self
             .verdict(index, check, &backend)
-            .unwrap_or_else(|error| Verdict::Failed(format!("its process cannot be started: {error}")));
+            .unwrap_or_else(|error| Verdict::Failed(format!("its process cannot be started: {error}")))
+            .map_why(|why| self.job.in_the_authors_words(&why));
         let took = self.clock.elapsed().saturating_sub(before);
         Checked {
             id: check.id,
@@ -125,7 +128,7 @@ impl<'a> Supervisor<'a> {
             fs::create_dir(&place)?;
             let left = match self.process(&place, check, backend, environment)? {
                 Ok(left) => left,
-                Err(why) => return Ok(Verdict::Failed(why)),
+                Err(verdict) => return Ok(verdict),
             };
             if left.is_hanging {
                 self.hanging().entry(backend.to_owned()).or_insert(check.id);
@@ -142,14 +145,14 @@ impl<'a> Supervisor<'a> {
         Ok(Verdict::Passed)
     }
 
-    /// One process; the inner error says how it broke off.
+    /// One process; the inner error is what it comes to that it broke off.
     fn process(
         &self,
         place: &Path,
         check: &Check,
         backend: &str,
         environment: u8,
-    ) -> io::Result<Result<Leaving, String>> {
+    ) -> io::Result<Result<Leaving, Verdict>> {
         let output = [place.join("stdout"), place.join("stderr")];
         let program = image::program()?;
         let mut command = program.command();
@@ -168,29 +171,44 @@ impl<'a> Supervisor<'a> {
         let status = self.wait(&mut child)?;
         let [stdout, stderr] = output.map(|path| read(&path));
         let Some(status) = status else {
-            let limit = self.time_limit.as_secs();
-            return Ok(Err(format!("it was not over after {limit} s")));
+            return Ok(Err(self.timed_out()));
         };
         let left = fs::read(leaving(place))
             .ok()
             .and_then(|bytes| serde_json::from_slice::<Leaving>(&bytes).ok());
         let Some(left) = left else {
-            return Ok(Err(broke_off(status, &stderr)));
+            return Ok(Err(Verdict::Failed(broke_off(status, &stderr))));
         };
         if left
             .canaries
             .iter()
             .any(|canary| stdout.contains(canary) || stderr.contains(canary))
         {
-            return Ok(Err("a secret option was printed".to_owned()));
+            return Ok(Err(Verdict::Failed("a secret option was printed".to_owned())));
         }
         if check.runs == Runs::Silently && !stdout.is_empty() {
             let start: String = stdout.chars().take(60).collect();
-            return Ok(Err(format!(
+            return Ok(Err(Verdict::Failed(format!(
                 "it prints on the standard output, where results of commands are read from: {start:?}"
-            )));
+            ))));
         }
         Ok(Ok(left))
+    }
+
+    /// What it says that a check was not over in time. A library that does its part is done long before
+    /// [`DEFAULT_TIME_LIMIT`]; with less, the check itself may need more.
+    fn timed_out(&self) -> Verdict {
+        let limit = self.time_limit.as_secs();
+        if self.time_limit < DEFAULT_TIME_LIMIT {
+            return Verdict::Unfinished(format!(
+                "it was not over after {limit} s, which is --time-limit, so nothing is known of the library; give it more: \
+                 without --time-limit it has {} s",
+                DEFAULT_TIME_LIMIT.as_secs()
+            ));
+        }
+        Verdict::Failed(format!(
+            "it was not over after {limit} s: the library waits, or works, without end"
+        ))
     }
 
     /// `None`: it was killed at the time limit.

@@ -18,6 +18,21 @@ pub enum Verdict {
     Warned(String),
     /// This is wrong.
     Failed(String),
+    /// The time that it was given was over before it came to anything.
+    Unfinished(String),
+}
+
+impl Verdict {
+    /// The same, with the reason in other words.
+    pub(super) fn map_why(self, words: impl FnOnce(String) -> String) -> Self {
+        match self {
+            Self::Passed => Self::Passed,
+            Self::Skipped(why) => Self::Skipped(words(why)),
+            Self::Warned(why) => Self::Warned(words(why)),
+            Self::Failed(why) => Self::Failed(words(why)),
+            Self::Unfinished(why) => Self::Unfinished(words(why)),
+        }
+    }
 }
 
 /// Where the tape came from.
@@ -77,6 +92,8 @@ pub struct ScoreCard {
     pub warned: usize,
     /// How many failed.
     pub failed: usize,
+    /// How many were not over in the time that they were given.
+    pub unfinished: usize,
     /// How many do not apply.
     pub skipped: usize,
     /// Each of them.
@@ -94,14 +111,15 @@ impl ScoreCard {
             passed: count(|verdict| *verdict == Verdict::Passed),
             warned: count(|verdict| matches!(verdict, Verdict::Warned(_))),
             failed: count(|verdict| matches!(verdict, Verdict::Failed(_))),
+            unfinished: count(|verdict| matches!(verdict, Verdict::Unfinished(_))),
             skipped: count(|verdict| matches!(verdict, Verdict::Skipped(_))),
             checks,
         }
     }
 
-    /// Whether nothing failed.
+    /// Whether nothing failed, and all came to an end.
     pub fn is_clean(&self) -> bool {
-        self.failed == 0
+        self.failed == 0 && self.unfinished == 0
     }
 }
 
@@ -132,6 +150,7 @@ impl fmt::Display for ScoreCard {
                 Verdict::Skipped(why) => ("-     ", Some(why)),
                 Verdict::Warned(why) => ("warn  ", Some(why)),
                 Verdict::Failed(why) => ("FAILED", Some(why)),
+                Verdict::Unfinished(why) => ("TIME  ", Some(why)),
             };
             write!(f, "\n  {mark}  {}  {}", check.id, check.title)?;
             if let Some(why) = why {
@@ -148,6 +167,9 @@ impl fmt::Display for ScoreCard {
         write!(f, "\n\n{} passed, {} failed, ", self.passed, self.failed)?;
         if self.warned > 0 {
             write!(f, "{} warn, ", self.warned)?;
+        }
+        if self.unfinished > 0 {
+            write!(f, "{} not over in time, ", self.unfinished)?;
         }
         write!(f, "{} do not apply", self.skipped)
     }

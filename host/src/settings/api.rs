@@ -23,7 +23,7 @@ impl Api {
         let mut section = reader.section("api", false);
         let rows = section.table("keys", false, "api.keys");
         let (mut keys, mut shown) = (Vec::<ApiKey>::new(), Vec::new());
-        for row in rows.into_iter().filter(|row| is_resolved(&row.value)) {
+        for row in rows {
             // The value is not repeated: it may be a key in the place of its digest.
             let read = key(&row).and_then(|key| not_again(key, &keys));
             match read {
@@ -31,12 +31,15 @@ impl Api {
                     shown.push((row.key, value_of(&key)));
                     keys.push(key);
                 }
-                Err(needed) => section.problem(Some(row.line), &format!("keys.{} {needed}", row.key)),
+                Err(needed) => {
+                    section.problem("keys", Some(row.line), &format!("keys.{} {needed}", row.key));
+                }
             }
         }
         section.show_table("api.keys", &shown);
         match server.drop_in_endpoints {
-            DropIn::Key if !keys.iter().any(|key| key.may(Scope::Verify)) => section.problem(
+            DropIn::Key if section.are_known(&["keys"]) && !keys.iter().any(|key| key.may(Scope::Verify)) => section.problem(
+                "keys",
                 None,
                 "none of the keys has the scope verify, which [server] drop_in_endpoints = \"key\" asks for",
             ),
@@ -47,14 +50,6 @@ impl Api {
         }
         section.finish();
         Self { keys }
-    }
-}
-
-/// Its own table has no word of what in it is unresolved.
-fn is_resolved(value: &Value) -> bool {
-    match value {
-        Value::Table(entries) => entries.iter().all(|entry| entry.value.is_resolved()),
-        other => other.is_resolved(),
     }
 }
 

@@ -21,10 +21,11 @@ impl Dispatch {
         let queue_length = section.get("queue_length", number(1..=100_000)) as usize;
         let send = section.get("send_timeout_seconds", number(1..=120));
         let (total, line) = section.get_with_line("total_timeout_seconds", number(1..=120));
-        if total < send {
+        let keys = ["total_timeout_seconds", "send_timeout_seconds"];
+        if section.are_known(&keys) && total < send {
             let message =
                 format!("total_timeout_seconds is {total}, which is less than send_timeout_seconds, {send}");
-            section.problem(line, &message);
+            section.problem(keys[0], line, &message);
         }
         section.finish();
         let seconds = |seconds| Duration::from_secs(u64::from(seconds));

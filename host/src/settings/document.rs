@@ -43,7 +43,7 @@ pub(super) enum Value {
     Table(Vec<Entry>),
     /// A date with a time, a number that is too large.
     Other(&'static str),
-    /// Refers to what is not there; told already.
+    /// Refers to what is not there; reported already.
     Unresolved,
 }
 
@@ -72,7 +72,7 @@ impl Value {
         }
     }
 
-    /// What is told about it, without what came from outside the file: that may be a secret in the wrong place.
+    /// What is reported about it, without what came from outside the file: that may be a secret in the wrong place.
     pub(super) fn masked_in(&self, told: String) -> String {
         match self {
             Self::Text { text, referred: true } if !text.is_empty() => told.replace(text, "***"),
@@ -86,11 +86,13 @@ impl Value {
         match self {
             Self::Unresolved => false,
             Self::List(items) => items.iter().all(Self::is_resolved),
+            Self::Table(entries) => entries.iter().all(|entry| entry.value.is_resolved()),
             _ => true,
         }
     }
 
-    /// For the options of a backend.
+    /// For the options of a backend. What no option takes is null, and is refused as such: a date, a time, a number that is
+    /// too large or no number.
     pub(super) fn to_json(&self) -> serde_json::Value {
         match self {
             Self::Text { text, .. } => text.clone().into(),
@@ -102,8 +104,7 @@ impl Value {
                 .map(|entry| (entry.key.clone(), entry.value.to_json()))
                 .collect(),
             Self::Decimal(number) => number.parse::<f64>().map_or(serde_json::Value::Null, Into::into),
-            Self::Date(day) => day.clone().into(),
-            Self::Other(_) | Self::Unresolved => serde_json::Value::Null,
+            Self::Date(_) | Self::Other(_) | Self::Unresolved => serde_json::Value::Null,
         }
     }
 

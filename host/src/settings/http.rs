@@ -50,7 +50,7 @@ pub(super) fn read(reader: &mut Reader) -> Outbound {
             }
             Err(needed) => {
                 let message = format!("client_certificates {}: {needed}", row.key);
-                section.problem(Some(row.line), &message);
+                section.problem("client_certificates", Some(row.line), &message);
             }
         }
     }

@@ -18,7 +18,7 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The most that a count may be.
 const MAX_COUNT: u32 = 1_000_000_000;
-/// The most of a cap that may be reserved: else nobody new could register.
+/// The most of a cap that may be reserved: else no new number could register.
 const MAX_RESERVED_PERCENT: u32 = 90;
 /// The most that a price or a cap may be, in units of the currency.
 const MAX_MONEY: u32 = 1_000_000_000;
@@ -105,7 +105,10 @@ fn prices(section: &mut Section<'_>) -> Prices {
                 prices.by_country.insert(country, price);
                 shown.push((row.key, row.value.to_toml()));
             }
-            Err(needed) => section.problem(Some(row.line), &format!("prices.{} {needed}", row.key)),
+            Err(needed) => {
+                let message = format!("prices.{} {needed}", row.key);
+                section.problem("prices", Some(row.line), &message);
+            }
         }
     }
     section.show_table("limits.prices", &shown);

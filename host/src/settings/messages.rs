@@ -12,8 +12,8 @@ const MAX_NAMED: usize = 3;
 
 /// What there is to send.
 pub(super) struct Texts {
-    /// `None`: something is wrong, and the reader has it.
-    pub(super) messages: Option<Messages>,
+    /// Where something is wrong, the reader has it, and a text of the code alone stands here.
+    pub(super) messages: Messages,
     /// The language of `MESSAGE`, as the settings name it.
     pub(super) language: String,
     /// The rows of `MESSAGES` as they are shown.
@@ -35,21 +35,23 @@ pub(super) fn read(section: &mut Section<'_>, code_format: CodeFormat) -> Texts 
         optional(&text(value)?, AppHash::parse)
     });
     let has_app = app.is_some();
-    let mut messages = Messages::new(&message, language, &app_name)
-        .map(|messages| messages.with_autofill(Autofill { host, app }))
-        .map_err(|bad| section.problem(line, &format!("MESSAGE cannot be used: {bad}")))
-        .ok();
+    let made = Messages::new(&message, language.clone(), &app_name).or_else(|bad| {
+        section.problem("MESSAGE", line, &format!("MESSAGE cannot be used: {bad}"));
+        Messages::new("{security_code}", language, &app_name)
+    });
+    let mut messages = made
+        .expect("the placeholder of the code alone is a whole template")
+        .with_autofill(Autofill { host, app });
     let mut lines = vec![line];
     let mut shown = Vec::new();
     let rows = section.table("MESSAGES", false, "phone_verification.MESSAGES");
-    for row in rows.into_iter().filter(|row| row.value.is_resolved()) {
+    for row in rows {
         shown.push((row.key.clone(), row.value.to_toml()));
-        let added = text(&row.value).and_then(|template| match &mut messages {
-            Some(messages) => match messages.add_language(&row.key, &template) {
-                Ok(twin) => Ok(twin.map(|twin| same_language(twin, &written_in))),
-                Err(bad) => Err(format!("cannot be used: {bad}")),
-            },
-            None => Ok(None),
+        let added = text(&row.value).and_then(|template| {
+            let added = messages.add_language(&row.key, &template);
+            added
+                .map(|twin| twin.map(|twin| same_language(twin, &written_in)))
+                .map_err(|bad| format!("cannot be used: {bad}"))
         });
         match added {
             Ok(twin) => {
@@ -58,16 +60,16 @@ pub(super) fn read(section: &mut Section<'_>, code_format: CodeFormat) -> Texts 
                     section.warning(Some(row.line), &format!("MESSAGES {} {warning}", row.key));
                 }
             }
-            Err(needed) => section.problem(Some(row.line), &format!("MESSAGES {} {needed}", row.key)),
+            Err(needed) => {
+                let message = format!("MESSAGES {} {needed}", row.key);
+                section.problem("MESSAGES", Some(row.line), &message);
+            }
         }
     }
-    if let Some(messages) = &messages {
-        for ((language, text), line) in messages.all(&code_format.example()).into_iter().zip(lines) {
-            let name =
-                language.map_or_else(|| "MESSAGE".to_owned(), |language| format!("MESSAGES {language}"));
-            for warning in warnings(&text, has_app) {
-                section.warning(line, &format!("{name} {warning}"));
-            }
+    for ((language, text), line) in messages.all(&code_format.example()).into_iter().zip(lines) {
+        let name = language.map_or_else(|| "MESSAGE".to_owned(), |language| format!("MESSAGES {language}"));
+        for warning in warnings(&text, has_app) {
+            section.warning(line, &format!("{name} {warning}"));
         }
     }
     Texts {

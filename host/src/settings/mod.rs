@@ -1,7 +1,7 @@
 //! The settings: where the file is found, how it is layered over the defaults, and what comes out.
 //!
 //! `default.toml` is the lowest layer, so a default stands in one place. Invariants: all problems are gathered
-//! and told at once, each with its file, line and key; no value of an option is ever repeated in a problem.
+//! and reported at once, each with its file, line and key; no value of an option is ever repeated in a problem.
 
 #[cfg(test)]
 mod any_file;
@@ -9,6 +9,7 @@ mod api;
 mod changes;
 mod dispatch;
 mod document;
+mod doubts;
 mod guard;
 mod http;
 mod limits;
@@ -30,6 +31,7 @@ use std::{
 pub use api::Api;
 pub use changes::need_restart;
 pub use dispatch::Dispatch;
+pub use doubts::{Doubts, WHOLE_SECTION};
 pub(crate) use log::is_filter;
 pub use log::{Log, LogFormat};
 pub use phone_verification::PhoneVerification;
@@ -38,7 +40,7 @@ pub use server::Server;
 pub use store::{Keys, Store};
 
 use document::Document;
-use reader::Reader;
+use reader::{Outcome, Reader};
 
 use crate::{
     backends::Outbound,
@@ -52,7 +54,7 @@ pub const DEFAULTS: &str = include_str!("../../default.toml");
 /// The environment variable that names the settings file.
 pub const SETTINGS_VARIABLE: &str = "PHONE_VERIFY_SETTINGS";
 
-/// Where the file is looked for when nobody names one.
+/// Where the file is looked for when none is named.
 fn places() -> [PathBuf; 2] {
     [PathBuf::from(FILE), folder_of_machine().join(FILE)]
 }
@@ -105,6 +107,28 @@ pub struct Settings {
     pub warnings: Vec<Problem>,
     /// The effective settings as TOML, with secrets masked.
     pub effective: String,
+}
+
+/// What a file comes to, faulty or not.
+#[derive(Debug)]
+pub struct Draft {
+    /// As the file has them; where something is wrong, a default. Only to look at: see [`Draft::whole`].
+    pub settings: Settings,
+    /// All that is wrong.
+    pub problems: Vec<Problem>,
+    /// Where a default stands in for what is wrong.
+    pub doubts: Doubts,
+}
+
+impl Draft {
+    /// The settings, if nothing is wrong with them.
+    pub fn whole(self) -> Result<Settings, Vec<Problem>> {
+        if self.problems.is_empty() {
+            Ok(self.settings)
+        } else {
+            Err(self.problems)
+        }
+    }
 }
 
 /// Something about the settings that a person must look at.
@@ -172,6 +196,11 @@ pub fn whole(path: &Path) -> Result<PathBuf, Vec<Problem>> {
 impl Settings {
     /// Reads a settings file over the defaults.
     pub fn load(path: &Path) -> Result<Self, Vec<Problem>> {
+        Self::draft(path)?.whole()
+    }
+
+    /// The same as far as it goes. The error is of a file that cannot be read at all.
+    pub fn draft(path: &Path) -> Result<Draft, Vec<Problem>> {
         let text = files::read(path, Subject::Settings).map_err(|fault| {
             let message = match fault.io() {
                 Some(error) => format!(
@@ -189,20 +218,24 @@ impl Settings {
         // Whole, for a library in this process may change the working folder.
         let whole = whole(path)?;
         let folder = whole.parent().unwrap_or(Path::new("/"));
-        Self::parse(&path.display().to_string(), &text, folder)
+        let document = Document::parse(&path.display().to_string(), &text, folder)?;
+        Ok(Self::read(Reader::new(Some(document), Document::defaults())))
     }
 
     /// The defaults alone: what `serve --demo` runs on.
     pub fn defaults() -> Self {
-        Self::read(Reader::new(None, Document::defaults())).expect("a test holds that the defaults are valid")
+        Self::read(Reader::new(None, Document::defaults()))
+            .whole()
+            .expect("a test holds that the defaults are valid")
     }
 
+    #[cfg(test)]
     fn parse(file: &str, text: &[u8], folder: &Path) -> Result<Self, Vec<Problem>> {
         let document = Document::parse(file, text, folder)?;
-        Self::read(Reader::new(Some(document), Document::defaults()))
+        Self::read(Reader::new(Some(document), Document::defaults())).whole()
     }
 
-    fn read(mut reader: Reader) -> Result<Self, Vec<Problem>> {
+    fn read(mut reader: Reader) -> Draft {
         let phone_verification = PhoneVerification::read(&mut reader);
         let server = Server::read(&mut reader);
         let api = Api::read(&mut reader, &server);
@@ -210,14 +243,17 @@ impl Settings {
         let plugins = Plugins::read(&mut reader, &store.database);
         let http = http::read(&mut reader);
         let dispatch = Dispatch::read(&mut reader);
-        let lifetime = phone_verification.as_ref().map(|settings| settings.expiration);
-        let limits = limits::read(&mut reader, lifetime.unwrap_or_default());
+        let limits = limits::read(&mut reader, phone_verification.expiration);
         let guard = guard::read(&mut reader);
         let log = Log::read(&mut reader);
-        let (warnings, effective) = reader.finish()?;
-        // Every section notes a problem where it gives up, so all of them are there.
-        Ok(Self {
-            phone_verification: phone_verification.ok_or_else(Vec::new)?,
+        let Outcome {
+            problems,
+            doubts,
+            warnings,
+            effective,
+        } = reader.finish();
+        let settings = Self {
+            phone_verification,
             server,
             api,
             store,
@@ -229,7 +265,12 @@ impl Settings {
             log,
             warnings,
             effective,
-        })
+        };
+        Draft {
+            settings,
+            problems,
+            doubts,
+        }
     }
 }
 
@@ -280,7 +321,6 @@ KEY = "s3cret-value"
             [
                 "test.toml:1: [phone_verification] BACKEND is missing",
                 "test.toml:1: [phone_verification] OPTIONS is missing",
-                "test.toml:1: [phone_verification] TOKEN_LENGTH is missing",
                 "test.toml:3: [phone_verification] MESSAGE must be a text, not a whole number",
                 "test.toml:1: [phone_verification] APP_NAME is missing",
                 "test.toml:1: [phone_verification] SECURITY_CODE_EXPIRATION_SECONDS is missing",

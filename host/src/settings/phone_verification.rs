@@ -1,4 +1,4 @@
-//! `[phone_verification]`: the ancestor's settings dict.
+//! `[phone_verification]`: the settings dict of django-phone-verify.
 
 use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
 
@@ -42,7 +42,7 @@ pub struct PhoneVerification {
     pub record_retention: Duration,
     /// Whose national numbers are accepted.
     pub default_region: Option<Region>,
-    /// Whether what a caller says beside a number may hold addresses on the web.
+    /// Whether what a caller says besides a number may hold addresses on the web.
     pub context_allows_urls: bool,
     /// The language that `MESSAGE` is in, as a tag.
     pub language: String,
@@ -62,8 +62,8 @@ impl fmt::Debug for PhoneVerification {
 }
 
 impl PhoneVerification {
-    /// `None`: something is wrong, and the reader has it.
-    pub(super) fn read(reader: &mut Reader) -> Option<Self> {
+    /// What is wrong, the reader has; a default stands in its place.
+    pub(super) fn read(reader: &mut Reader) -> Self {
         let mut section = reader.section("phone_verification", true);
         let (backend, _) = section.required("BACKEND", |value| {
             let path = text(value)?;
@@ -92,11 +92,11 @@ impl PhoneVerification {
         }
         let (token_length, line) = section.required("TOKEN_LENGTH", number(4..=10));
         let min_token_length = section.get("MIN_TOKEN_LENGTH", number(4..=10));
-        if token_length < min_token_length {
+        if section.are_known(&["TOKEN_LENGTH", "MIN_TOKEN_LENGTH"]) && token_length < min_token_length {
             let message = format!(
                 "TOKEN_LENGTH is {token_length}, which is less than MIN_TOKEN_LENGTH, {min_token_length}"
             );
-            section.problem(line, &message);
+            section.problem("TOKEN_LENGTH", line, &message);
         }
         let alphabet = section.get("SECURITY_CODE_ALPHABET", |value| Alphabet::parse(&text(value)?));
         let code_format = CodeFormat {
@@ -137,7 +137,7 @@ impl PhoneVerification {
         section.show_table("phone_verification.MESSAGES", &texts.shown);
         section.show_table("phone_verification.TEST_NUMBERS", &shown_numbers);
         section.finish();
-        Some(Self {
+        Self {
             backend,
             options,
             secret_options,
@@ -150,9 +150,9 @@ impl PhoneVerification {
             default_region,
             context_allows_urls,
             language: texts.language,
-            messages: Arc::new(texts.messages?),
+            messages: Arc::new(texts.messages),
             test_numbers: Arc::new(test_numbers),
-        })
+        }
     }
 }
 
@@ -165,6 +165,7 @@ fn expiration(section: &mut Section<'_>) -> Duration {
         let (seconds, line) = section.older_name(OLDER, NAME, bounds());
         if both {
             section.problem(
+                OLDER,
                 line,
                 &format!("{OLDER} is the older name of {NAME}, which is there too; keep that one"),
             );

@@ -106,7 +106,10 @@ fn signers(section: &mut Section<'_>) -> Signers {
                 shown.push((row.key.clone(), row.value.to_toml()));
                 signers.insert(row.key, signer);
             }
-            Err(needed) => section.problem(Some(row.line), &format!("signers.{} {needed}", row.key)),
+            Err(needed) => {
+                let message = format!("signers.{} {needed}", row.key);
+                section.problem("signers", Some(row.line), &message);
+            }
         }
     }
     if !shown.is_empty() {
@@ -142,10 +145,12 @@ fn library(section: &mut Section<'_>, row: Entry, signers: &Signers) -> (Library
     let (mut place, mut trust) = (LibraryIsolation::default(), LibraryTrust::default());
     let Value::Table(entries) = row.value else {
         let message = format!("libraries.{} must be a table, not {}", row.key, row.value.kind());
-        section.problem(Some(row.line), &message);
+        section.problem("libraries", Some(row.line), &message);
         return (place, trust);
     };
     let mut shown = Vec::new();
+    // One that is faulty is there all the same.
+    let known_signers = section.are_known(&["signers"]).then_some(signers);
     for entry in entries {
         let value = &entry.value;
         let read = match entry.key.as_str() {
@@ -155,14 +160,14 @@ fn library(section: &mut Section<'_>, row: Entry, signers: &Signers) -> (Library
                 trust.sha256 = Some(value);
             }),
             "least_version" => version(value).map(|value| trust.least_version = Some(value)),
-            "signers" => names(value, signers).map(|value| trust.signers = Some(value)),
+            "signers" => names(value, known_signers).map(|value| trust.signers = Some(value)),
             _ => Err("is not a setting; there are isolation, sha256, least_version and signers".to_owned()),
         };
         match read {
             Ok(()) => shown.push((entry.key, entry.value.to_toml())),
             Err(needed) => {
                 let message = format!("libraries.{}.{} {needed}", row.key, entry.key);
-                section.problem(Some(entry.line), &message);
+                section.problem("libraries", Some(entry.line), &message);
             }
         }
     }
@@ -175,9 +180,12 @@ fn version(value: &Value) -> Result<Version, String> {
     Version::parse(&text).map_err(|_| format!("must be a version such as 1.2.0, not {text}"))
 }
 
-/// Of signers that there are.
-fn names(value: &Value, signers: &Signers) -> Result<Vec<String>, String> {
+/// Of signers that there are, if these are known.
+fn names(value: &Value, signers: Option<&Signers>) -> Result<Vec<String>, String> {
     let names = texts(value)?;
+    let Some(signers) = signers else {
+        return Ok(names);
+    };
     match names.iter().find(|name| !signers.contains_key(*name)) {
         None if names.is_empty() => Err("must name at least one of [plugins.signers]".to_owned()),
         None => Ok(names),

@@ -8,6 +8,7 @@ use std::{
 use super::{
     Problem,
     document::{Document, Entry, Value},
+    doubts::{Doubts, WHOLE_SECTION, folded},
 };
 
 /// Reads the file and the defaults section by section.
@@ -18,6 +19,28 @@ pub(super) struct Reader {
     warnings: Vec<Problem>,
     sections: Vec<&'static str>,
     effective: String,
+    doubts: Doubts,
+    missing: Vec<Missing>,
+    /// What unknown keys were probably meant to be, each with its section.
+    meant: Vec<(&'static str, &'static str)>,
+    /// Sections that the file does not have.
+    absent: Vec<&'static str>,
+}
+
+/// A setting that the file must have, and does not under its right name.
+struct Missing {
+    section: &'static str,
+    key: &'static str,
+    /// Its place among the problems.
+    at: usize,
+}
+
+/// What a whole file comes to.
+pub(super) struct Outcome {
+    pub(super) problems: Vec<Problem>,
+    pub(super) doubts: Doubts,
+    pub(super) warnings: Vec<Problem>,
+    pub(super) effective: String,
 }
 
 /// One section.
@@ -30,6 +53,8 @@ pub(super) struct Section<'a> {
     defaults: Vec<Entry>,
     any_case: bool,
     known: Vec<&'static str>,
+    /// Those of the known ones that the file does not have.
+    absent: Vec<&'static str>,
 }
 
 impl Reader {
@@ -44,6 +69,10 @@ impl Reader {
             warnings: Vec::new(),
             sections: Vec::new(),
             effective: String::new(),
+            doubts: Doubts::default(),
+            missing: Vec::new(),
+            meant: Vec::new(),
+            absent: Vec::new(),
         }
     }
 
@@ -60,11 +89,16 @@ impl Reader {
             line = Some(entry.line);
             match entry.value {
                 Value::Table(entries) => user = entries,
-                other => self.problem(
-                    Some(entry.line),
-                    format!("{name} must be a section, not {}", other.kind()),
-                ),
+                other => {
+                    self.doubts.add(name, WHOLE_SECTION);
+                    self.problem(
+                        Some(entry.line),
+                        format!("{name} must be a section, not {}", other.kind()),
+                    );
+                }
             }
+        } else {
+            self.absent.push(name);
         }
         let defaults = match take(&mut self.defaults).map(|entry| entry.value) {
             Some(Value::Table(entries)) => entries,
@@ -81,6 +115,7 @@ impl Reader {
             defaults,
             any_case,
             known: Vec::new(),
+            absent: Vec::new(),
         }
     }
 
@@ -93,6 +128,10 @@ impl Reader {
                     "[{section}] {} is set twice, with different capitalisation; keep one",
                     entry.key
                 );
+                match section.rsplit_once('.') {
+                    Some((section, table)) => self.doubts.add(section, table),
+                    None => self.doubts.add(section, &entry.key),
+                }
                 self.problem(Some(entry.line), message);
             } else {
                 kept.push(entry);
@@ -112,8 +151,8 @@ impl Reader {
         self.problems.push(Problem { file, line, message });
     }
 
-    /// The warnings and the effective settings, or all problems.
-    pub(super) fn finish(mut self) -> Result<(Vec<Problem>, String), Vec<Problem>> {
+    /// What the file comes to, once all sections are read.
+    pub(super) fn finish(mut self) -> Outcome {
         let left: Vec<_> = self
             .user
             .iter_mut()
@@ -125,24 +164,45 @@ impl Reader {
             } else {
                 ("", "")
             };
-            let hint = nearest(&entry.key, &self.sections)
-                .map_or_else(String::new, |near| format!("; did you mean [{near}]?"));
+            let near = nearest(&entry.key, &self.sections);
+            let hint = near.map_or_else(String::new, |near| format!("; did you mean [{near}]?"));
             self.problem(
                 Some(entry.line),
                 format!("{open}{}{close} is not a section{hint}", entry.key),
             );
+            self.meant.extend(near.map(|near| (near, WHOLE_SECTION)));
+            for section in &self.absent {
+                self.doubts.add(section, WHOLE_SECTION);
+            }
         }
-        if self.problems.is_empty() {
-            Ok((self.warnings, self.effective))
-        } else {
-            Err(self.problems)
+        self.forgive_misspelt();
+        Outcome {
+            problems: self.problems,
+            doubts: self.doubts,
+            warnings: self.warnings,
+            effective: self.effective,
         }
     }
-}
 
-/// How two spellings of one key are told to be one.
-fn folded(key: &str) -> String {
-    key.to_lowercase().replace('-', "_")
+    /// What is there under a misspelt name is not missing as well.
+    fn forgive_misspelt(&mut self) {
+        let is_meant = |missing: &&Missing| {
+            let is_it = |meant: &&(_, _)| {
+                **meant == (missing.section, missing.key)
+                    || **meant == (missing.section, WHOLE_SECTION) && self.absent.contains(&missing.section)
+            };
+            self.meant.iter().any(|meant| is_it(&meant))
+        };
+        let forgiven: Vec<usize> = self
+            .missing
+            .iter()
+            .filter(is_meant)
+            .map(|missing| missing.at)
+            .collect();
+        let mut at = 0..;
+        self.problems
+            .retain(|_| !at.next().is_some_and(|at: usize| forgiven.contains(&at)));
+    }
 }
 
 fn nearest<'a>(key: &str, known: &[&'a str]) -> Option<&'a str> {
@@ -163,7 +223,11 @@ impl Section<'_> {
     /// The value in the file, if it is there.
     fn given(&mut self, key: &'static str) -> Option<Entry> {
         self.known.push(key);
-        Self::position(&self.user, key, self.any_case).map(|at| self.user.remove(at))
+        let at = Self::position(&self.user, key, self.any_case);
+        if at.is_none() {
+            self.absent.push(key);
+        }
+        at.map(|at| self.user.remove(at))
     }
 
     fn default(&mut self, key: &'static str) -> Value {
@@ -175,9 +239,31 @@ impl Section<'_> {
         self.reader.effective.push_str(&format!("{key} = {value}\n"));
     }
 
-    pub(super) fn problem(&mut self, line: Option<usize>, message: &str) {
+    /// Notes that something is wrong with the setting `key`.
+    pub(super) fn problem(&mut self, key: &str, line: Option<usize>, message: &str) {
+        self.doubt(key);
         let message = format!("[{}] {message}", self.name);
         self.reader.problem(line.or(self.line), message);
+    }
+
+    /// Notes that the value of the setting `key` is not known; why is reported already.
+    pub(super) fn doubt(&mut self, key: &str) {
+        self.reader.doubts.add(self.name, key);
+    }
+
+    /// Whether all of these settings are as the file has them, so that one can be held against another.
+    pub(super) fn are_known(&self, keys: &[&str]) -> bool {
+        !keys.iter().any(|key| self.reader.doubts.has(self.name, key))
+    }
+
+    fn missing(&mut self, key: &'static str) {
+        let at = self.reader.problems.len();
+        self.reader.missing.push(Missing {
+            section: self.name,
+            key,
+            at,
+        });
+        self.problem(key, None, &format!("{key} is missing"));
     }
 
     pub(super) fn warning(&mut self, line: Option<usize>, message: &str) {
@@ -252,10 +338,13 @@ impl Section<'_> {
                 }
                 Err(needed) => {
                     let needed = entry.value.masked_in(needed);
-                    self.problem(line, &format!("{key} {needed}"));
+                    self.problem(key, line, &format!("{key} {needed}"));
                 }
             }
         } else {
+            if line.is_some() {
+                self.doubt(key);
+            }
             self.show(key, &default.to_toml());
         }
         (
@@ -271,7 +360,7 @@ impl Section<'_> {
         read: impl Fn(&Value) -> Result<T, String>,
     ) -> (T, Option<usize>) {
         if self.reader.user.is_some() && Self::position(&self.user, key, self.any_case).is_none() {
-            self.problem(None, &format!("{key} is missing"));
+            self.missing(key);
         }
         self.get_with_line(key, read)
     }
@@ -298,19 +387,28 @@ impl Section<'_> {
         Self::position(&self.user, key, self.any_case).is_some()
     }
 
-    /// A table of its own below this section; its keys are free, and matched without regard to case.
+    /// A table of its own below this section; its keys are free, and matched without regard to case. A row that refers to
+    /// what is not there is reported already, and left out.
     pub(super) fn table(&mut self, key: &'static str, required: bool, name: &'static str) -> Vec<Entry> {
         let _ = self.default(key);
         let Some(entry) = self.given(key) else {
             if required && self.reader.user.is_some() {
-                self.problem(None, &format!("{key} is missing"));
+                self.missing(key);
             }
             return Vec::new();
         };
         match entry.value {
-            Value::Table(entries) => self.reader.without_twins(name, entries),
+            Value::Table(entries) => {
+                let is_known = |entry: &Entry| entry.value.is_resolved();
+                if !entries.iter().all(is_known) {
+                    self.doubt(key);
+                }
+                let entries = self.reader.without_twins(name, entries);
+                entries.into_iter().filter(is_known).collect()
+            }
             other => {
                 self.problem(
+                    key,
                     Some(entry.line),
                     &format!("{key} must be a table, not {}", other.kind()),
                 );
@@ -330,9 +428,18 @@ impl Section<'_> {
     /// Ends the section: what is left in it is unknown.
     pub(super) fn finish(mut self) {
         for entry in std::mem::take(&mut self.user) {
-            let hint = nearest(&entry.key, &self.known)
-                .map_or_else(String::new, |near| format!("; did you mean {near}?"));
-            self.problem(Some(entry.line), &format!("{} is not a setting{hint}", entry.key));
+            let near = nearest(&entry.key, &self.known);
+            let hint = near.map_or_else(String::new, |near| format!("; did you mean {near}?"));
+            self.problem(
+                &entry.key,
+                Some(entry.line),
+                &format!("{} is not a setting{hint}", entry.key),
+            );
+            self.reader.meant.extend(near.map(|near| (self.name, near)));
+            // It may stand for any of those.
+            for key in &self.absent {
+                self.reader.doubts.add(self.name, key);
+            }
         }
         self.reader.effective.push('\n');
     }

@@ -58,7 +58,7 @@ impl Store {
             section.warning(line, advice);
         }
         if key_file.is_some() && !given.is_empty() {
-            section.problem(line, "keys and key_file are both given; keep one");
+            section.problem("keys", line, "keys and key_file are both given; keep one");
         }
         let hours = section.get("cleanup_interval_hours", number(0..=168));
         let days = section.get("audit_retention_days", number(1..=3650));

@@ -14,6 +14,9 @@ const TABLE: &str = "phone_verification.TEST_NUMBERS";
 /// The numbers, and how they are shown.
 pub(super) fn read(section: &mut Section<'_>, format: CodeFormat) -> (TestNumbers, Vec<(String, String)>) {
     let (mut numbers, mut shown) = (Vec::new(), Vec::new());
+    let format = section
+        .are_known(&["TOKEN_LENGTH", "SECURITY_CODE_ALPHABET"])
+        .then_some(format);
     for (row, place) in section.table("TEST_NUMBERS", false, TABLE).into_iter().zip(1..) {
         match test_number(&row, format) {
             Ok((test, _))
@@ -22,7 +25,7 @@ pub(super) fn read(section: &mut Section<'_>, format: CodeFormat) -> (TestNumber
                     .any(|other: &TestNumber| other.number == test.number) =>
             {
                 let twice = format!("TEST_NUMBERS number {place}: it is set twice; keep one");
-                section.problem(Some(row.line), &twice);
+                section.problem("TEST_NUMBERS", Some(row.line), &twice);
             }
             Ok((test, until)) => {
                 let key = format!("\"{}\"", test.number.masked());
@@ -30,13 +33,16 @@ pub(super) fn read(section: &mut Section<'_>, format: CodeFormat) -> (TestNumber
                 numbers.push(test);
             }
             // By its place, since a number is not for a log.
-            Err(needed) => section.problem(Some(row.line), &format!("TEST_NUMBERS number {place}: {needed}")),
+            Err(needed) => {
+                let message = format!("TEST_NUMBERS number {place}: {needed}");
+                section.problem("TEST_NUMBERS", Some(row.line), &message);
+            }
         }
     }
     (TestNumbers(numbers), shown)
 }
 
-fn test_number(row: &Entry, format: CodeFormat) -> Result<(TestNumber, String), String> {
+fn test_number(row: &Entry, format: Option<CodeFormat>) -> Result<(TestNumber, String), String> {
     let number = PhoneNumber::parse(&row.key, None)
         .map_err(|_| "the key must be a phone number in E.164, such as \"+447911123456\"")?;
     let Value::Table(entries) = &row.value else {
@@ -61,7 +67,7 @@ fn test_number(row: &Entry, format: CodeFormat) -> Result<(TestNumber, String), 
             .ok_or_else(|| format!("{key} is missing"))
     };
     let code = SecurityCode::from_client(&text(get("code")?).map_err(|needed| format!("code {needed}"))?);
-    if !format.fits(&code) {
+    if let Some(format) = format.filter(|format| !format.fits(&code)) {
         return Err(format!(
             "code must have TOKEN_LENGTH characters, {}, of SECURITY_CODE_ALPHABET",
             format.length

@@ -114,6 +114,14 @@ impl Style {
         }
     }
 
+    /// What a person should know together with that.
+    pub(super) fn warning(self, text: &str) -> String {
+        match self.format {
+            LogFormat::Text => self.said(Level::WARN, TARGET, &format!("warning: {text}")),
+            LogFormat::Json => self.said(Level::WARN, TARGET, text),
+        }
+    }
+
     fn said(self, level: Level, target: &str, text: &str) -> String {
         let mut scratch = Scratch::default();
         Parts::new(self.format, &mut scratch).add(MESSAGE, &text);

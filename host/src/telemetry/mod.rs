@@ -82,6 +82,13 @@ pub(crate) fn tell_problem(problem: &str) -> bool {
     true
 }
 
+/// Says what a person should know together with a problem; `false` as above.
+pub(crate) fn tell_warning(text: &str) -> bool {
+    let Some(style) = STYLE.get() else { return false };
+    LOG.push(&style.warning(text));
+    true
+}
+
 /// Leads what libraries in this process print into the log, each line as `clean` makes it. For the daemon: a command
 /// may wait for whoever reads it.
 #[cfg(unix)]

@@ -102,6 +102,10 @@ pub mod kind {
     pub const UNSUPPORTED: u16 = 14;
 }
 
+/// The [`RawError::code`], with [`kind::CONFIG`], of a constructor that was given options that do not fit their types: the
+/// host says so as it says what it finds wrong with options itself.
+pub const OPTIONS_REFUSED: &str = "options";
+
 /// What a check of a security code came to; the numbers are django-phone-verify's. An unknown verdict
 /// counts as [`verdict::INVALID`].
 pub mod verdict {

@@ -212,7 +212,11 @@ fn the_end_of_a_process_is_a_failed_check_that_says_how_it_ended() {
     for (vice, limit, expected) in [
         ("abort", "60", "it ended the process by SIGABRT (abort)"),
         ("exit", "60", "it ended the process: exit status: 3"),
-        ("spin", "1", "it was not over after 1 s"),
+        (
+            "spin",
+            "1",
+            "it was not over after 1 s, which is --time-limit, so nothing is known of the library",
+        ),
         (
             "flood-for-ever",
             "60",
@@ -223,6 +227,23 @@ fn the_end_of_a_process_is_a_failed_check_that_says_how_it_ended() {
         let why = checks(&card)[0]["why"].as_str().unwrap();
         assert!(why.starts_with(expected), "{vice}: {why}");
     }
+}
+
+/// Less time than the check itself takes: nobody knows what the library would have done.
+#[test]
+fn a_time_limit_that_is_too_short_is_no_fault_of_the_library() {
+    let (card, code) = vicious("spin", &["--only", "PV020", "--time-limit", "1"]);
+    assert_eq!(
+        (&card["unfinished"], &card["failed"], &card["ok"], code),
+        (&1.into(), &0.into(), &false.into(), Some(1)),
+        "{card:#}"
+    );
+    assert_eq!(checks(&card)[0]["verdict"], "unfinished");
+    let why = checks(&card)[0]["why"].as_str().unwrap();
+    assert!(
+        why.ends_with("give it more: without --time-limit it has 60 s"),
+        "{why}"
+    );
 }
 
 #[test]
@@ -295,6 +316,50 @@ fn a_misspelt_key_of_a_manifest_is_a_warning_with_the_right_one() {
     assert!(why.contains(expected), "{why}");
     let inspected = plugin(folder.path(), &["inspect", file.to_str().unwrap()]);
     assert!(text(&inspected.stdout).contains(&format!("warning     {expected}")));
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_library_for_a_later_minor_version_is_taken_with_a_word_about_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = forged(folder.path(), "{", "\"minor\":0", "\"minor\":9");
+    let expected = "the library is built for version 1.9 of the backend ABI, and this phone-verify speaks 1.0: it runs, \
+                    without what the later versions added";
+    let (card, code) = checked(&file, &["--only", "PV001"]);
+    assert_eq!((&card["warned"], code), (&1.into(), Some(0)), "{card:#}");
+    assert_eq!(checks(&card)[0]["why"], expected);
+    let inspected = plugin(folder.path(), &["inspect", file.to_str().unwrap()]);
+    assert_eq!(inspected.status.code(), Some(0));
+    assert!(text(&inspected.stdout).contains(&format!("warning     {expected}")));
+}
+
+/// The kit judges a copy of the file, whose place is no business of the author.
+#[test]
+#[cfg(unix)]
+fn a_refusal_names_the_file_as_its_author_does() {
+    let folder = tempfile::tempdir().unwrap();
+    for (definition, code) in [
+        ("-DMAJOR=2", "P303"),
+        ("-DSEND=NULL", "P508"),
+        ("-DBULK=NULL", "P508"),
+        ("-DOVERRIDES=\"all\"", "P302"),
+    ] {
+        let file = rogue(folder.path(), &[definition]);
+        let (card, _) = checked(&file, &["--only", "PV001,PV010"]);
+        let whys: Vec<&str> = checks(&card)
+            .iter()
+            .filter_map(|check| check["why"].as_str())
+            .collect();
+        assert!(!whys.is_empty(), "{card:#}");
+        for why in whys {
+            assert!(
+                why.contains(code)
+                    && why.contains(file.to_str().unwrap())
+                    && !why.contains("phone-verify-check-"),
+                "{definition}: {why}"
+            );
+        }
+    }
 }
 
 /// The library in C that does what the header forbids, whatever it is sent.

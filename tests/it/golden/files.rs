@@ -162,6 +162,13 @@ fn manifests_and_private_copies() {
     let mut newer = good.clone();
     newer["abi"]["major"] = 2.into();
     with_manifest(&mut told, &newer.to_string());
+    // As an author writes them in C, without a crate.
+    let mut in_c = good.clone();
+    in_c.as_object_mut().unwrap().remove("plugin_api");
+    in_c["backends"][0]["options"] = json!([{"name": "KEY"}]);
+    with_manifest(&mut told, &in_c.to_string());
+    in_c["abi"]["major"] = 2.into();
+    with_manifest(&mut told, &in_c.to_string());
     let mut abort = good;
     abort["panic"] = "abort".into();
     with_manifest(&mut told, &abort.to_string());

@@ -88,9 +88,11 @@ fn opening() {
     std::fs::remove_file(shelf.path("noop")).unwrap();
     shelf.compile("noop", &source, &["-shared", "-fPIC"]);
     of(&mut told, &shelf, "noop.NoopBackend", &json!({}));
-    let shelf = Shelf::empty();
-    in_c::compile(&shelf, &["-DSEND=NULL"]);
-    of(&mut told, &shelf, "rogue.RogueBackend", &json!({}));
+    for lacking in ["-DSEND=NULL", "-DBULK=NULL"] {
+        let shelf = Shelf::empty();
+        in_c::compile(&shelf, &[lacking]);
+        of(&mut told, &shelf, "rogue.RogueBackend", &json!({}));
+    }
     insta::assert_snapshot!(told.text());
 }
 

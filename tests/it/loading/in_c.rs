@@ -302,8 +302,8 @@ fn a_table_that_is_not_whole_is_refused() {
         refusal("-DMAJOR=2"),
         (
             code::ABI_MAJOR,
-            "librogue.so speaks version 2.0 of the backend ABI, this host speaks 1.0; rebuild the library with the \
-             phone_verify_plugin.h of 1.x"
+            "librogue.so speaks version 2.0 of the backend ABI, this host speaks 1.0; set abi_major of pv_plugin_entry_v1 to \
+             PV_ABI_MAJOR, and rebuild the library with the phone_verify_plugin.h of 1.x"
                 .to_owned()
         )
     );
@@ -316,6 +316,50 @@ fn a_table_that_is_not_whole_is_refused() {
                 .to_owned()
         )
     );
+}
+
+/// The manifest says which functions the host calls, so each of them must be there; in a worker as here.
+fn an_override_without_its_function_is_refused<const WORKER: bool>() {
+    let refusal = |definitions: &[&str]| {
+        let shelf = Shelves::<WORKER>::empty();
+        compile(&shelf, definitions);
+        shelf.refusal("rogue.RogueBackend")
+    };
+    let wrong = |names: &str, bits: &str| {
+        let sentence = format!(
+            "librogue.so exports pv_plugin_entry_v1 without {names}, which overrides in PV_MANIFEST says that it has \
+             ({bits}); fill in the table, or correct overrides; rebuild it with phone_verify_plugin.h"
+        );
+        (code::WRONG_ENTRY, sentence)
+    };
+    assert_eq!(refusal(&["-DBULK=NULL"]), wrong("send_bulk_sms", "1"));
+    assert_eq!(
+        refusal(&["-DGENERATE=NULL"]),
+        wrong("generate_security_code", "2")
+    );
+    assert_eq!(refusal(&["-DWRITE=NULL"]), wrong("generate_message", "4"));
+    assert_eq!(
+        refusal(&["-DVALIDATE=NULL"]),
+        wrong("validate_security_code", "8")
+    );
+    assert_eq!(
+        refusal(&["-DBULK=NULL", "-DWRITE=NULL"]),
+        wrong("send_bulk_sms and generate_message", "1 and 4")
+    );
+    // What is there and not declared is not called.
+    let shelf = Shelves::<WORKER>::empty();
+    compile(&shelf, &["-DOVERRIDES=2", "-DBULK=NULL"]);
+    assert!(shelf.load("rogue.RogueBackend", &json!({})).is_ok());
+}
+
+#[test]
+fn an_override_without_its_function_is_refused_here() {
+    an_override_without_its_function_is_refused::<false>();
+}
+
+#[test]
+fn an_override_without_its_function_is_refused_in_a_worker() {
+    an_override_without_its_function_is_refused::<true>();
 }
 
 #[test]

@@ -39,10 +39,11 @@ enum Door {
 }
 
 impl Library {
-    /// Opens the staged file at `path`; `file` names the library in a refusal.
+    /// Opens the staged file at `path`; `file` names the library in a refusal, and `overrides` is what its manifest says that
+    /// it overrides.
     ///
     /// This runs the library's constructors.
-    pub(super) fn open(path: &Path, file: &str) -> Result<Self, Refusal> {
+    pub(super) fn open(path: &Path, file: &str, overrides: u64) -> Result<Self, Refusal> {
         let handle = handle(path).map_err(|error| not_opened(file, path, &error))?;
         // SAFETY: the symbol is the static `LibHeader` that export_backends! writes, and `AbiHeaderRef` is a reference to
         // its first field. The library is never closed: see `forget` below.
@@ -55,7 +56,7 @@ impl Library {
         match (header, entry) {
             (Some(header), _) => root(header, file).map(Door::Root),
             // SAFETY: as above.
-            (None, Some(entry)) => unsafe { c::Door::new(entry, file) }.map(Door::C),
+            (None, Some(entry)) => unsafe { c::Door::new(entry, file, overrides) }.map(Door::C),
             (None, None) => Err(Refusal::new(
                 code::NO_HEADER,
                 format!(
@@ -119,7 +120,7 @@ fn upgraded(header: AbiHeaderRef, file: &str) -> Result<&'static LibHeader, Refu
     })
 }
 
-/// All symbols are bound now, so that a missing one is told here; and they stay the library's own, so that two
+/// All symbols are bound now, so that a missing one is found here; and they stay the library's own, so that two
 /// libraries with the same dependency do not meet.
 #[cfg(unix)]
 fn handle(path: &Path) -> Result<libloading::Library, libloading::Error> {

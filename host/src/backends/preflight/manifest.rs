@@ -40,7 +40,7 @@ pub(crate) struct Manifest {
     /// What its provider answers, for the conformance kit, which reads it: the lines of a text. A host looks at none of it.
     #[serde(default)]
     pub(crate) tape: Value,
-    /// What a reader should be told of its keys; a host ignores them.
+    /// Warnings about unknown keys; a host ignores them.
     #[serde(skip)]
     pub(crate) unknown: Vec<String>,
 }
@@ -104,7 +104,7 @@ pub struct OptionInfo {
     pub example: String,
 }
 
-/// What can be told from a manifest of any schema and ABI.
+/// What a manifest of any schema and ABI has.
 #[derive(Deserialize)]
 struct Envelope {
     schema: u32,
@@ -119,7 +119,8 @@ impl Manifest {
     /// Reads a manifest; `file` names the library in a refusal.
     pub(super) fn parse(file: &str, text: &[u8]) -> Result<Self, Refusal> {
         // What the author's crate writes names that crate; a C compiler takes the text as its author wrote it.
-        let cure = if text.windows(12).any(|part| part == b"\"plugin_api\"") {
+        let is_rust = text.windows(12).any(|part| part == b"\"plugin_api\"");
+        let cure = if is_rust {
             "rebuild the library with phone-verify-plugin-api"
         } else {
             "correct the JSON of PV_MANIFEST, and rebuild the library"
@@ -134,20 +135,17 @@ impl Manifest {
                 text.len()
             )));
         }
+        let whole: Value = serde_json::from_slice(text).map_err(|error| unreadable(no_json(&error)))?;
+        let fits = |keys| match grammar::faults(&whole, keys) {
+            faults if faults.is_empty() => Ok(()),
+            faults => Err(unreadable(faults.join("; "))),
+        };
+        // Before all else, for what another version of the ABI or the schema has may look otherwise.
+        fits(grammar::ENVELOPE)?;
         let envelope: Envelope =
             serde_json::from_slice(text).map_err(|error| unreadable(error.to_string()))?;
         if envelope.abi.major != ABI_MAJOR {
-            return Err(Refusal::new(
-                code::ABI_MAJOR,
-                format!(
-                    "{file} speaks version {}.{} of the backend ABI (phone-verify-plugin-api {}), this host speaks \
-                     {ABI_MAJOR}.{ABI_MINOR}; rebuild the library against plugin-api {ABI_MAJOR}.x or use a host of its \
-                     version",
-                    envelope.abi.major,
-                    envelope.abi.minor,
-                    short(&envelope.plugin_api),
-                ),
-            ));
+            return Err(other_abi(file, &envelope, is_rust));
         }
         if envelope.schema != SCHEMA {
             return Err(unreadable(format!(
@@ -164,7 +162,6 @@ impl Manifest {
                 ),
             ));
         }
-        let whole: Value = serde_json::from_slice(text).map_err(|error| unreadable(error.to_string()))?;
         // The tape holds what a provider answers, which may be anything, and is never shown.
         let shown = whole.as_object().into_iter().flatten();
         if !shown
@@ -174,6 +171,8 @@ impl Manifest {
             let why = "it holds control characters, or such as turn the direction of text";
             return Err(unreadable(why.to_owned()));
         }
+        fits(grammar::MANIFEST)?;
+        // What fits and is refused all the same has a key twice.
         let mut manifest: Self =
             serde_json::from_slice(text).map_err(|error| unreadable(error.to_string()))?;
         manifest.unknown = grammar::unknown(&whole);
@@ -193,6 +192,25 @@ impl Manifest {
         Ok(manifest)
     }
 
+    /// What a version of the ABI that is newer than the host's means. It is no reason against the library: a minor version
+    /// only adds, and what is not there a library does without.
+    pub(crate) fn newer_abi(&self) -> Option<String> {
+        (self.abi.minor > ABI_MINOR).then(|| {
+            format!(
+                "the library is built for version {} of the backend ABI, and this phone-verify speaks \
+                 {ABI_MAJOR}.{ABI_MINOR}: it runs, without what the later versions added",
+                self.abi
+            )
+        })
+    }
+
+    /// The methods that any of its backends overrides: bits of the ABI's `overrides`.
+    pub(crate) fn overrides(&self) -> u64 {
+        self.backends
+            .iter()
+            .fold(0, |bits, backend| bits | backend.overrides)
+    }
+
     /// The row of one backend.
     pub(crate) fn backend(&self, file: &str, name: &str) -> Result<&BackendInfo, Refusal> {
         self.backends
@@ -210,6 +228,40 @@ impl Manifest {
                 )
             })
     }
+}
+
+/// Of a library of another major version of the ABI. An author in C has a header, and no crate.
+fn other_abi(file: &str, envelope: &Envelope, is_rust: bool) -> Refusal {
+    let (found, built_with, cure) = (
+        envelope.abi,
+        short(&envelope.plugin_api),
+        format!("{ABI_MAJOR}.x"),
+    );
+    let sentence = if is_rust {
+        format!(
+            "{file} speaks version {found} of the backend ABI (phone-verify-plugin-api {built_with}), this host speaks \
+             {ABI_MAJOR}.{ABI_MINOR}; rebuild the library against plugin-api {cure} or use a host of its version"
+        )
+    } else {
+        format!(
+            "{file} speaks version {found} of the backend ABI, by abi in its PV_MANIFEST, this host speaks \
+             {ABI_MAJOR}.{ABI_MINOR}; rebuild the library with the phone_verify_plugin.h whose PV_ABI_MAJOR is {ABI_MAJOR}, \
+             and with \"abi\": {{\"major\": {ABI_MAJOR}, \"minor\": {ABI_MINOR}}} in PV_MANIFEST, or use a host of its \
+             version"
+        )
+    };
+    Refusal::new(code::ABI_MAJOR, sentence)
+}
+
+/// Where a text ceases to be JSON.
+fn no_json(error: &serde_json::Error) -> String {
+    let place = format!(" at line {} column {}", error.line(), error.column());
+    if error.is_eof() {
+        return format!("it is no whole JSON: it ends{place}");
+    }
+    let words = error.to_string();
+    let words = words.strip_suffix(&place).unwrap_or(&words);
+    format!("it is no JSON{place}: {words}")
 }
 
 fn is_readable(value: &Value) -> bool {
@@ -261,6 +313,11 @@ mod tests {
         let manifest = parse(&manifest()).unwrap();
         assert_eq!(manifest.abi.minor, 7);
         assert_eq!(
+            manifest.newer_abi().unwrap(),
+            "the library is built for version 1.7 of the backend ABI, and this phone-verify speaks 1.0: it runs, without \
+             what the later versions added"
+        );
+        assert_eq!(
             manifest
                 .backend("libacme.so", "AcmeBackend")
                 .unwrap()
@@ -279,6 +336,15 @@ mod tests {
             refusal.sentence,
             "libacme.so speaks version 2.1 of the backend ABI (phone-verify-plugin-api 2.1.0), this host speaks 1.0; \
              rebuild the library against plugin-api 1.x or use a host of its version"
+        );
+        // An author in C has a header, and no crate.
+        let refusal = parse(&json!({"schema": 1, "abi": {"major": 2, "minor": 0}})).unwrap_err();
+        assert_eq!(refusal.code, code::ABI_MAJOR);
+        assert_eq!(
+            refusal.sentence,
+            "libacme.so speaks version 2.0 of the backend ABI, by abi in its PV_MANIFEST, this host speaks 1.0; rebuild the \
+             library with the phone_verify_plugin.h whose PV_ABI_MAJOR is 1, and with \"abi\": {\"major\": 1, \"minor\": 0} \
+             in PV_MANIFEST, or use a host of its version"
         );
     }
 
@@ -302,14 +368,40 @@ mod tests {
                 "its schema is 2, this host reads 1; rebuild",
             ),
             (empty, code::BAD_MANIFEST, "it names no backend; rebuild"),
-            (wrong, code::BAD_MANIFEST, "invalid type: integer `1`"),
+            (
+                wrong,
+                code::BAD_MANIFEST,
+                "cannot be read: backends[0].name is another number, and must be a text; rebuild",
+            ),
             (clears, code::BAD_MANIFEST, "it holds control characters, or"),
             (turns, code::BAD_MANIFEST, "it holds control characters, or"),
             (abort, code::PANIC_ABORT, "is built with panic = \"abort\""),
-            (json!("text"), code::BAD_MANIFEST, "invalid type: string"),
+            (
+                json!("text"),
+                code::BAD_MANIFEST,
+                "cannot be read: it is a text, and must be an object; correct the JSON of PV_MANIFEST",
+            ),
         ] {
             let refusal = parse(&manifest).unwrap_err();
             assert_eq!(refusal.code, code);
+            assert!(refusal.sentence.contains(found), "{refusal}");
+        }
+        for (text, found) in [
+            (
+                "{\"schema\": 1",
+                "it is no whole JSON: it ends at line 1 column 12; correct",
+            ),
+            (
+                "{\"schema\": 1,}",
+                "it is no JSON at line 1 column 14: trailing comma; correct",
+            ),
+            (
+                r#"{"schema": 1, "schema": 1, "abi": {"major": 1, "minor": 0}}"#,
+                "duplicate field `schema`",
+            ),
+        ] {
+            let refusal = Manifest::parse("libacme.so", text.as_bytes()).unwrap_err();
+            assert_eq!(refusal.code, code::BAD_MANIFEST);
             assert!(refusal.sentence.contains(found), "{refusal}");
         }
         let refusal = Manifest::parse("libacme.so", &vec![b' '; MAX_LENGTH + 1]).unwrap_err();

@@ -49,7 +49,7 @@ pub(super) struct Candidate {
     pub(super) signed: Option<Signed>,
 }
 
-/// A refused file, with what could be told about it.
+/// A refused file, with what is known of it.
 pub(super) struct Refused {
     pub(super) refusal: Refusal,
     pub(super) size_bytes: Option<u64>,

@@ -58,8 +58,8 @@ impl fmt::Display for VersionReport {
 impl Loader {
     /// Trusts the library as it lies in its directory now, `inline` also in the daemon's process. Returns what it is.
     pub fn trust(&self, library: &str, inline: bool) -> Result<LibraryReport, Vec<Refusal>> {
+        let found = discover::of_argument(&self.config.directories, library)?;
         let lock_file = self.lock_file(library).map_err(|refusal| vec![refusal])?;
-        let found = discover::one(&self.config.directories, library)?;
         let judged = self
             .config
             .trust
@@ -88,7 +88,16 @@ impl Loader {
     }
 
     /// Goes back to the version before the one in use. Returns what it was and what it is now.
-    pub fn roll_back(&self, library: &str) -> Result<RolledBack, Refusal> {
+    pub fn roll_back(&self, library: &str) -> Result<RolledBack, Vec<Refusal>> {
+        let lock = self.lock()?;
+        if !lock.libraries.contains_key(library) {
+            // Where it does not even lie there, its name is wrong.
+            discover::of_argument(&self.config.directories, library)?;
+        }
+        self.roll_back_known(library).map_err(|refusal| vec![refusal])
+    }
+
+    fn roll_back_known(&self, library: &str) -> Result<RolledBack, Refusal> {
         let lock_file = self.lock_file(library)?;
         let (rolled_back, forgotten) = lock_file.change(|lock| {
             let nothing = |known: &str| {

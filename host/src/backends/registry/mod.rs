@@ -1,7 +1,7 @@
 //! From a name in the settings to a backend that can be called: find, judge, stage, open, construct.
 //!
 //! Invariant: everything that can be found wrong without running the library's code is found before any of it
-//! runs, and told at once.
+//! runs, and reported at once.
 
 mod decide;
 mod successor;
@@ -49,7 +49,7 @@ pub struct LoaderConfig {
     pub directories: Vec<PathBuf>,
     /// Where the private copies lie that are opened; made with mode 0700 when missing.
     pub staging: PathBuf,
-    /// The time that backends are told.
+    /// The time that backends see.
     pub clock: Clock,
     /// The randomness that backends are given.
     pub entropy: Entropy,
@@ -159,6 +159,16 @@ impl Loader {
         self.take(name, &found, &candidate, &lock, options, false)
     }
 
+    /// Finds and judges a backend's library, and runs nothing of it.
+    pub fn judge(&self, name: &BackendName) -> Result<(), Vec<Refusal>> {
+        let found = discover::one(&self.config.directories, &name.library)?;
+        let candidate = self
+            .candidate(&found, &self.lock()?)
+            .map_err(|refused| vec![refused.refusal])?;
+        let backend = candidate.manifest.backend(&candidate.file, &name.backend);
+        backend.map(drop).map_err(|refusal| vec![refusal])
+    }
+
     /// Why each further file of a backend's library is not used.
     pub fn hidden(&self, name: &BackendName) -> Vec<Refusal> {
         let directories = &self.config.directories;
@@ -265,11 +275,13 @@ impl Loader {
         let maker = Maker::new(library, &name.backend, options.json, Arc::clone(&services));
         let instance = Instance::construct(maker).map_err(|why| {
             let code = why.code();
-            let failure = convert::failure(&why.raw(), &services.scrubber, &[]);
-            vec![Refusal::new(
-                code,
-                format!("{name} could not be constructed: {}", failure.message),
-            )]
+            let message = convert::failure(&why.raw(), &services.scrubber, &[]).message;
+            let sentence = if code == code::OPTION_TYPE {
+                format!("{name} does not take its options: {message}; correct OPTIONS")
+            } else {
+                format!("{name} could not be constructed: {message}")
+            };
+            vec![Refusal::new(code, sentence)]
         })?;
         Ok(Backend::new(name, candidate, place, info, instance, services))
     }
@@ -311,8 +323,8 @@ impl Loader {
         let explained = |refusal| preflight::explained(refusal, candidate, place == Place::Worker);
         let (library, kept) = match place {
             Place::Inline => {
-                let file = candidate.file.clone();
-                let library = within_limit(move || Library::open(&staged.path, &file))
+                let (file, overrides) = (candidate.file.clone(), candidate.manifest.overrides());
+                let library = within_limit(move || Library::open(&staged.path, &file, overrides))
                     .ok_or_else(|| opened_too_slowly(&candidate.file))?
                     .map_err(explained)?;
                 let stem = stem.to_owned();
@@ -330,7 +342,7 @@ impl Loader {
         Ok(library)
     }
 
-    /// Starts the worker process, which opens the library: what it refuses is told now.
+    /// Starts the worker process, which opens the library: what it refuses is returned now.
     fn open_in_worker(
         &self,
         library: &str,
@@ -345,6 +357,7 @@ impl Loader {
             library: library.to_owned(),
             staged,
             file: candidate.file.clone(),
+            overrides: candidate.manifest.overrides(),
             clock: self.config.clock.clone(),
             entropy: self.config.entropy.clone(),
             metrics: Arc::clone(&self.metrics),

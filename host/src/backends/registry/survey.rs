@@ -68,9 +68,15 @@ pub struct LibraryAbout {
     pub plugin_api: String,
     /// The backends that it exports.
     pub backends: Vec<BackendReport>,
-    /// What is to be said of keys in its manifest that are not known.
+    /// What is to be said of its version of the ABI, and of keys in its manifest that are not known.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
+    /// What is to be said of its version of the ABI alone.
+    #[serde(skip)]
+    pub newer_abi: Option<String>,
+    /// What is to be said of its keys alone.
+    #[serde(skip)]
+    pub unknown_keys: Vec<String>,
     /// The name that it was built under; empty: it does not say.
     #[serde(skip)]
     pub built_as: String,
@@ -238,6 +244,9 @@ impl fmt::Display for LibraryReport {
         if let Some(signer) = &self.signed_by {
             write!(f, ", signed by {signer}")?;
         }
+        for warning in &about.warnings {
+            write!(f, "\n  warning: {warning}")?;
+        }
         for backend in &about.backends {
             write!(f, "\n\n{backend}")?;
         }
@@ -292,7 +301,11 @@ fn row(option: &OptionInfo) -> [String; 4] {
 }
 
 fn about(stem: &str, manifest: Manifest) -> LibraryAbout {
+    let newer_abi = manifest.newer_abi();
     LibraryAbout {
+        warnings: newer_abi.iter().chain(&manifest.unknown).cloned().collect(),
+        newer_abi,
+        unknown_keys: manifest.unknown,
         abi: manifest.abi.to_string(),
         backends: manifest
             .backends
@@ -303,7 +316,6 @@ fn about(stem: &str, manifest: Manifest) -> LibraryAbout {
         license: manifest.license,
         repository: manifest.repository,
         plugin_api: manifest.plugin_api,
-        warnings: manifest.unknown,
         built_as: manifest.library,
         tape: tape(&manifest.tape),
     }

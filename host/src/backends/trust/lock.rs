@@ -222,6 +222,16 @@ impl LockFile {
         only_tries: bool,
     ) -> Result<T, Refusal> {
         let unwritable = |error: io::Error| {
+            let folder = files::folder_of(&self.0);
+            if error.kind() == io::ErrorKind::NotFound {
+                let sentence = format!(
+                    "{}, where the trusted libraries are recorded, cannot be written, since there is no folder {}; make it, \
+                     or correct [plugins] lock_file or, where that names none, [store] url",
+                    self.0.display(),
+                    folder.display()
+                );
+                return Refusal::new(code::LOCK_FILE, sentence);
+            }
             let told = files::told(
                 &error,
                 "make its folder writable for the user that runs phone-verify, or name another file in [plugins] \

@@ -31,6 +31,8 @@ pub(super) enum ToWorker {
         path: Vec<u8>,
         /// Its name, for a refusal.
         file: String,
+        /// What its manifest says that it overrides.
+        overrides: u64,
         /// Whether the worker enters its sandbox first.
         is_confined: bool,
     },

@@ -47,6 +47,8 @@ pub(in crate::backends) struct Spec {
     pub(in crate::backends) library: String,
     /// The file that the operator knows, for refusals.
     pub(in crate::backends) file: String,
+    /// What its manifest says that it overrides: bits of the ABI's `overrides`.
+    pub(in crate::backends) overrides: u64,
     /// The copy that is opened: a process that is started long after must find it, whoever cleans up meanwhile.
     pub(in crate::backends) staged: Staged,
     /// Whether the process enters the sandbox. One that does not is for a rehearsal of what is to run in this process.
@@ -190,7 +192,7 @@ impl Supervisor {
         &self.spec.clock
     }
 
-    /// Starts the first process, which opens the library: what it refuses is told now.
+    /// Starts the first process, which opens the library: what it refuses is returned now.
     pub(in crate::backends) fn open(self: &Arc<Self>) -> Result<(), Refusal> {
         self.link().map(|_| ()).map_err(|why| why.refusal(&self.spec))
     }

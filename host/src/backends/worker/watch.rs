@@ -112,6 +112,7 @@ impl Watch {
             protocol: PROTOCOL.to_owned(),
             path: spec.staged.path.as_os_str().as_encoded_bytes().to_vec(),
             file: spec.file.clone(),
+            overrides: spec.overrides,
             is_confined: spec.is_confined,
         };
         link.send(NO_CALL, &open)

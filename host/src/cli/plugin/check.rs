@@ -30,7 +30,7 @@ pub(super) struct Check {
     #[arg(long, value_name = "ID", value_delimiter = ',')]
     only: Vec<String>,
     /// How long one check may take, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    #[arg(long, value_name = "SECONDS", default_value_t = kit::DEFAULT_TIME_LIMIT.as_secs(), value_parser = clap::value_parser!(u64).range(1..=3600))]
     time_limit: u64,
     /// How the score card is printed
     #[arg(long, value_enum, default_value_t = Format::Text)]
@@ -62,7 +62,7 @@ impl Check {
             time_limit: Duration::from_secs(self.time_limit),
         };
         let card = kit::run(&plan).map_err(|problem| Failure::wrong([problem]))?;
-        Output { json: self.json() }.result(&card, || card.to_string())?;
+        Output { json: self.json() }.result_of(card.is_clean(), &card, || card.to_string())?;
         if card.is_clean() {
             Ok(())
         } else {

@@ -3,6 +3,7 @@
 use std::{fs, path::PathBuf};
 
 use clap::Args;
+use serde_json::json;
 
 use super::{Common, Failure};
 use crate::backends::{Numbered, crashes};
@@ -10,12 +11,18 @@ use crate::backends::{Numbered, crashes};
 #[derive(Args)]
 pub(super) struct Crashes {
     /// Print this one, whole
+    #[arg(value_parser = number)]
     number: Option<u64>,
     /// Write it into this file instead, for the library's author; without a number the latest
     #[arg(long, value_name = "FILE")]
     write: Option<PathBuf>,
     #[command(flatten)]
     pub(super) common: Common,
+}
+
+fn number(text: &str) -> Result<u64, String> {
+    text.parse()
+        .map_err(|_| "a crash has a number; list them with: phone-verify plugin crashes".to_owned())
 }
 
 impl Crashes {
@@ -25,7 +32,10 @@ impl Crashes {
         let kept = crashes(folder)
             .map_err(|error| Failure::failed(format!("{} cannot be read: {error}", folder.display())))?;
         if self.number.is_none() && self.write.is_none() {
-            return self.common.output().result(&kept, || list(&kept));
+            return self
+                .common
+                .output()
+                .result(&json!({ "crashes": kept }), || list(&kept));
         }
         let one = match self.number {
             Some(number) => kept.iter().find(|bundle| bundle.number == number),

@@ -24,7 +24,7 @@ pub(super) struct Inspect {
 impl Inspect {
     pub(super) fn run(&self) -> Result<(), Failure> {
         let report = report(&self.library)?;
-        Output { json: self.json }.result(&report, || text(&report))?;
+        Output { json: self.json }.result_of(report.is_loadable, &report, || text(&report))?;
         if report.is_loadable {
             Ok(())
         } else {
@@ -35,18 +35,7 @@ impl Inspect {
 
 /// What the file says about itself; a file that no host would look at is a wrong argument.
 pub(super) fn report(library: &Path) -> Result<LibraryReport, Failure> {
-    if !library.exists() {
-        let place = if library.components().count() == 1 && library.extension().is_none() {
-            let file = FileNaming::HERE.file_of(&library.display().to_string());
-            format!("; name the file of the library, such as plugins/{file}")
-        } else {
-            String::new()
-        };
-        return Err(Failure::wrong([format!(
-            "{} does not exist{place}",
-            library.display()
-        )]));
-    }
+    super::must_exist(library)?;
     LibraryReport::of_file(library).ok_or_else(|| {
         Failure::wrong([format!(
             "{} is not named as a library: a host looks for {}, and a name has 1 to 64 of {}",

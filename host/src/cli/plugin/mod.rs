@@ -17,7 +17,7 @@ use std::{ffi::OsStr, path::Path};
 use clap::{Args, Subcommand};
 
 use super::{Common, output::Failure};
-use crate::backends::FileNaming;
+use crate::backends::{BackendName, FileNaming};
 
 #[derive(Args)]
 pub(super) struct Plugin {
@@ -49,8 +49,32 @@ enum Tool {
     Rollback(rollback::Rollback),
 }
 
-/// The name of a library, where somebody may well name its file, as for the tools of an author.
+/// Refuses a file that is not there, which may be the name of a library, as for the commands of an operator.
+fn must_exist(library: &Path) -> Result<(), Failure> {
+    if library.exists() {
+        return Ok(());
+    }
+    let place = if library.components().count() == 1 && library.extension().is_none() {
+        let file = FileNaming::HERE.file_of(&library.display().to_string());
+        format!("; name the file of the library, such as plugins/{file}")
+    } else {
+        String::new()
+    };
+    Err(Failure::wrong([format!(
+        "{} does not exist{place}",
+        library.display()
+    )]))
+}
+
+/// The name of a library, where somebody may well name its file, as for the tools of an author, or a backend in it.
 fn library_name(text: &str) -> Result<String, String> {
+    if FileNaming::HERE.library_of(text).is_none()
+        && let Ok(name) = BackendName::parse(text)
+        && name.to_string() == text
+        && !Path::new(text).exists()
+    {
+        return Err(format!("this is a backend; name its library: {}", name.library));
+    }
     if text.contains(['/', '\\', '.']) {
         let path = Path::new(text);
         let of_file = |name: &OsStr| FileNaming::HERE.library_of(name.to_str()?);

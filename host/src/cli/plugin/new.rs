@@ -14,7 +14,10 @@ use std::{
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
-use crate::cli::output::{Failure, Output};
+use crate::{
+    cli::output::{Failure, Output},
+    files,
+};
 
 /// What cargo or the compiler keeps for itself, beside the language's keywords.
 const RESERVED: [&str; 59] = [
@@ -231,7 +234,10 @@ fn write(directory: &Path, files: &[(String, String)]) -> Result<(), String> {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    let problem = |error: io::Error| format!("{} cannot be written: {error}", directory.display());
+    let problem = |error: io::Error| {
+        let told = files::told(&error, "choose another folder with --directory");
+        format!("{} cannot be written: {told}", directory.display())
+    };
     let mut aside = tempfile::Builder::new();
     aside.prefix(".phone-verify-new-");
     // As a folder made by hand, not as one that nobody else may see.

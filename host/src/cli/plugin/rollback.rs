@@ -20,7 +20,7 @@ impl Rollback {
         let loader = daemon::loader(&settings, &Clock::system(), &Entropy::system());
         let rolled_back = loader
             .roll_back(&self.library)
-            .map_err(|refusal| Failure::of([refusal.into()]))?;
+            .map_err(|refusals| Failure::of(refusals.into_iter().map(Into::into)))?;
         self.common.output().result(&rolled_back, || {
             let (library, from, to) = (&rolled_back.library, &rolled_back.from, &rolled_back.to);
             format!("{library} goes back to version {to}; a running daemon takes it up within a second\n  from version {from}")

@@ -44,6 +44,7 @@ pub(super) struct Sign {
 
 impl Sign {
     pub(super) fn run(&self) -> Result<(), Failure> {
+        super::must_exist(&self.library)?;
         let library = Signable::read(&self.library)
             .map_err(|refusal| Failure::failed(format!("this cannot be signed: {refusal}")))?;
         let key = self.key()?;
@@ -62,8 +63,10 @@ impl Sign {
             .signature
             .clone()
             .unwrap_or_else(|| path_beside(&self.library));
-        replace(&file, &text)
-            .map_err(|error| Failure::failed(format!("{} cannot be written: {error}", file.display())))?;
+        replace(&file, &text).map_err(|error| {
+            let error = files::told(&error, "choose another place with --signature");
+            Failure::failed(format!("{} cannot be written: {error}", file.display()))
+        })?;
         let id = format!("{:016X}", little_endian(public.keynum()));
         let result = json!({
             "signature_file": file, "library": library.library, "version": library.version, "id": id,

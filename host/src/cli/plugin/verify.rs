@@ -34,6 +34,7 @@ impl Verify {
             let signer = signer(key).map_err(|problem| Failure::wrong([problem]))?;
             signers.insert(signer.id().to_string(), signer);
         }
+        super::must_exist(&self.library)?;
         let library =
             Signable::read(&self.library).map_err(|refusal| Failure::failed(refusal.to_string()))?;
         let file = self

@@ -15,7 +15,10 @@ const MAX_SIZE_BYTES: u64 = 32 << 20;
 pub(super) fn is_loadable(bench: &Bench) -> Outcome {
     match &bench.report.refusal {
         Some(refusal) => fail(refusal.to_string()),
-        None => Ok(()),
+        None => match about(bench)?.newer_abi.as_ref() {
+            Some(newer) => warn(newer),
+            None => Ok(()),
+        },
     }
 }
 
@@ -95,7 +98,7 @@ pub(super) fn library_name(bench: &Bench) -> Outcome {
 }
 
 pub(super) fn known_keys(bench: &Bench) -> Outcome {
-    match about(bench)?.warnings.as_slice() {
+    match about(bench)?.unknown_keys.as_slice() {
         [] => Ok(()),
         warnings => warn(warnings.join("\n")),
     }

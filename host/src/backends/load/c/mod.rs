@@ -14,7 +14,7 @@ use std::sync::{Arc, PoisonError};
 
 use phone_verify_plugin_abi::{
     ABI_MAJOR, ABI_MINOR, BackendObj, BackendV1_TO, HostObj, RawError, abi_stable::sabi_trait::TD_Opaque, c,
-    kind,
+    kind, overrides,
 };
 use serde_json::{Map, Value};
 
@@ -24,7 +24,7 @@ use self::{
 };
 use crate::backends::{
     convert::raw_error,
-    refusal::{Refusal, code},
+    refusal::{Refusal, code, list},
 };
 
 /// The table of a library, found to be whole.
@@ -35,11 +35,16 @@ pub(super) struct Door {
 }
 
 impl Door {
-    /// Checks a table.
+    /// Checks a table, which must have what `overrides`, of the manifest, says: a call of what is not there would never be
+    /// answered.
     ///
     /// # Safety
     /// `entry` points to the table that a library exports, which begins with its size.
-    pub(super) unsafe fn new(entry: *const c::PluginEntry, file: &str) -> Result<Self, Refusal> {
+    pub(super) unsafe fn new(
+        entry: *const c::PluginEntry,
+        file: &str,
+        overrides: u64,
+    ) -> Result<Self, Refusal> {
         let wrong = |what: String| {
             Refusal::new(
                 code::WRONG_ENTRY,
@@ -61,9 +66,12 @@ impl Door {
             return Err(Refusal::new(
                 code::ABI_MAJOR,
                 format!(
-                    "{file} speaks version {}.{} of the backend ABI, this host speaks {ABI_MAJOR}.{ABI_MINOR}; rebuild \
-                     the library with the phone_verify_plugin.h of {ABI_MAJOR}.x",
-                    table.abi_major, table.abi_minor
+                    "{file} speaks version {}.{} of the backend ABI, this host speaks {ABI_MAJOR}.{ABI_MINOR}; set \
+                     abi_major of {} to PV_ABI_MAJOR, and rebuild the library with the phone_verify_plugin.h of \
+                     {ABI_MAJOR}.x",
+                    table.abi_major,
+                    table.abi_minor,
+                    c::ENTRY_SYMBOL
                 ),
             ));
         }
@@ -77,6 +85,15 @@ impl Door {
             if !is_there {
                 return Err(wrong(format!("without {name}")));
             }
+        }
+        let absent = absent_overrides(&table, overrides);
+        if !absent.is_empty() {
+            let (names, bits): (Vec<_>, Vec<_>) = absent.into_iter().unzip();
+            return Err(wrong(format!(
+                "without {}, which overrides in PV_MANIFEST says that it has ({}); fill in the table, or correct overrides",
+                list(&names),
+                list(&bits)
+            )));
         }
         Ok(Self { entry: table, create })
     }
@@ -116,6 +133,38 @@ impl Door {
         }));
         Ok(BackendV1_TO::from_value(backend, TD_Opaque))
     }
+}
+
+/// The functions that these overrides need and the table lacks, each with its bit.
+fn absent_overrides(table: &c::PluginEntry, declared: u64) -> Vec<(String, String)> {
+    let functions = [
+        (
+            overrides::SEND_BULK_SMS,
+            table.send_bulk_sms.is_some(),
+            "send_bulk_sms",
+        ),
+        (
+            overrides::GENERATE_SECURITY_CODE,
+            table.generate_security_code.is_some(),
+            "generate_security_code",
+        ),
+        (
+            overrides::GENERATE_MESSAGE,
+            table.generate_message.is_some(),
+            "generate_message",
+        ),
+        (
+            overrides::VALIDATE_SECURITY_CODE,
+            table.validate_security_code.is_some(),
+            "validate_security_code",
+        ),
+    ];
+    let absent = functions
+        .into_iter()
+        .filter(|(bit, is_there, _)| declared & bit != 0 && !is_there);
+    absent
+        .map(|(bit, _, name)| (name.to_owned(), bit.to_string()))
+        .collect()
 }
 
 /// The members of a JSON object as C is given them: texts as they are, all else as JSON, and none for null.

@@ -59,7 +59,7 @@ fn serve() -> io::Result<()> {
     #[cfg(target_os = "linux")]
     let _ = rustix::thread::set_name(c"phone-verify");
     let mut arrivals = Arrivals::default();
-    let (path, file, is_confined) = loop {
+    let (path, file, overrides, is_confined) = loop {
         match arrivals.read(&channel) {
             Ok(1..) => {}
             Ok(0) => return Err(io::Error::other("the host is gone")),
@@ -77,9 +77,10 @@ fn serve() -> io::Result<()> {
                     protocol,
                     path,
                     file,
+                    overrides,
                     is_confined,
                 },
-            ))) if protocol == PROTOCOL => break (path, file, is_confined),
+            ))) if protocol == PROTOCOL => break (path, file, overrides, is_confined),
             _ => return Err(io::Error::other(format!("the host does not speak {PROTOCOL}"))),
         }
     };
@@ -113,7 +114,7 @@ fn serve() -> io::Result<()> {
     // Of this frame, which lasts as long as the library is called.
     let bottom_of_stack = std::ptr::from_ref(&path).addr();
     crash::watch(path, bottom_of_stack);
-    let opened = Library::open(path, &file);
+    let opened = Library::open(path, &file, overrides);
     crash::know_modules(path);
     if is_sealed {
         sandbox::after_opening()?;
