@@ -326,3 +326,85 @@ async fn a_name_that_was_made_to_lead_here_is_not_its_own() {
         "{answer:?}"
     );
 }
+
+/// A request as an HTML form makes it, of each of its media types.
+async fn send_form(daemon: &Daemon, media_type: &str, headers: &[(&str, &str)]) -> Answer {
+    let mut request = daemon.request("POST", "/api/phone/register");
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    request = request.header("content-type", media_type);
+    let number = format!("+1347837{:04}", NEXT.fetch_add(1, Ordering::Relaxed));
+    let body = match media_type {
+        multipart if multipart.starts_with("multipart") => {
+            format!("--x\r\ncontent-disposition: form-data; name=phone_number\r\n\r\n{number}\r\n--x--\r\n")
+        }
+        _ => form_urlencoded::Serializer::new(String::new())
+            .append_pair("phone_number", &number)
+            .finish(),
+    };
+    daemon.send(request.body(body)).await
+}
+
+const FORMS: [&str; 4] = [
+    "application/x-www-form-urlencoded",
+    "APPLICATION/x-www-form-urlencoded ; charset=utf-8",
+    "multipart/form-data; boundary=x",
+    "text/plain",
+];
+
+/// The page came by HTTPS from wherever its name led then; its form goes over plain HTTP to where the name leads now.
+const REBOUND_FORM: [(&str, &str); 3] = [
+    ("host", "evil.example:8000"),
+    ("origin", "https://evil.example:8000"),
+    ("accept-language", "en-US"),
+];
+
+#[tokio::test]
+async fn a_form_of_a_page_that_came_by_https_is_not_its_own_because_its_name_leads_here() {
+    let daemon = Site::new().serve();
+    for form in FORMS {
+        let answer = send_form(&daemon, form, &REBOUND_FORM).await;
+        assert_eq!(
+            (answer.status, answer.code()),
+            (421, "host_not_allowed"),
+            "{form}: {answer:?}"
+        );
+    }
+    assert_eq!(sms_sent(&daemon), 0);
+}
+
+#[tokio::test]
+async fn a_form_that_came_by_https_to_a_proxy_is_served() {
+    let served = &FORMS[..3];
+    let daemon = Site::new().serve();
+    for proof in [
+        ("sec-fetch-site", "same-origin"),
+        ("x-forwarded-for", "203.0.113.7"),
+        ("x-forwarded-proto", "https"),
+        ("x-forwarded-host", "evil.example:8000"),
+        ("x-real-ip", "203.0.113.7"),
+        ("forwarded", "for=203.0.113.7;proto=https"),
+        ("via", "1.1 proxy"),
+    ] {
+        for form in served.iter().copied() {
+            let [host, origin, language] = REBOUND_FORM;
+            let answer = send_form(&daemon, form, &[host, origin, language, proof]).await;
+            assert_eq!(answer.status, 200, "{form} {proof:?}: {answer:?}");
+        }
+    }
+    drop(daemon);
+    // Or the settings name the proxy, or this server's name.
+    for (setting, value) in [
+        ("trusted_proxies", toml::Value::from(vec!["127.0.0.0/8"])),
+        ("public_url", "https://evil.example:8000".into()),
+    ] {
+        let mut site = Site::new();
+        site.set("server", setting, value);
+        let daemon = site.serve();
+        for form in served.iter().copied() {
+            let answer = send_form(&daemon, form, &REBOUND_FORM).await;
+            assert_eq!(answer.status, 200, "{setting} {form}: {answer:?}");
+        }
+    }
+}

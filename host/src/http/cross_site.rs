@@ -7,7 +7,9 @@
 //!
 //! A page can have its own name lead to this machine (DNS rebinding): then this server looks like the page's own. So over
 //! plain HTTP only names that nobody else can have are this server's own: `localhost`, addresses, names without a dot, and
-//! the one in `[server] public_url`. With HTTPS the certificate vouches for the name.
+//! the one in `[server] public_url`. With HTTPS the certificate vouches for the name, but only where the request itself came
+//! by HTTPS, to a proxy before this server: a page that came by HTTPS can still send a form to this very name over plain
+//! HTTP. So a request that a form can make must show that it came through a proxy.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -29,6 +31,22 @@ const EXPOSED_HEADERS: HeaderValue = HeaderValue::from_static("Location, Retry-A
 const MAX_AGE_SECONDS: HeaderValue = HeaderValue::from_static("3600");
 
 const SEC_FETCH_SITE: &str = "sec-fetch-site";
+
+/// Those that an HTML form can send.
+const FORM_MEDIA_TYPES: [&str; 3] = [
+    "application/x-www-form-urlencoded",
+    "multipart/form-data",
+    "text/plain",
+];
+/// What proxies add to a request, each some of it.
+const FIELDS_OF_PROXIES: [&str; 6] = [
+    "forwarded",
+    "via",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-real-ip",
+];
 
 pub(super) async fn guard(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let origin = request.headers().get(header::ORIGIN).cloned();
@@ -75,7 +93,7 @@ pub(super) async fn own_pages_only(State(app): State<Arc<App>>, request: Request
     let refusal = if host.as_deref().is_some_and(|host| !is_own_name(&app, host)) {
         Some(ApiError::ForeignHost)
     } else {
-        is_of_another_site(&app, request.headers(), host.as_deref()).then_some(ApiError::CrossSite)
+        is_of_another_site(&app, &request, host.as_deref()).then_some(ApiError::CrossSite)
     };
     match refusal {
         Some(refusal) => refusal.told_at(request.uri().path()),
@@ -90,8 +108,7 @@ fn refusal(app: &App, request: &Request, is_allowed: bool) -> Option<ApiError> {
         return Some(ApiError::ForeignHost);
     }
     let does_something = ![Method::GET, Method::HEAD, Method::OPTIONS].contains(request.method());
-    let is_foreign =
-        does_something && !is_allowed && is_of_another_site(app, request.headers(), host.as_deref());
+    let is_foreign = does_something && !is_allowed && is_of_another_site(app, request, host.as_deref());
     is_foreign.then_some(ApiError::CrossSite)
 }
 
@@ -111,20 +128,36 @@ fn is_rebound(app: &App, request: &Request, host: Option<&str>) -> bool {
     };
     let is_proxy = app.trusted_proxies.contain(*peer);
     let is_foreign = host.is_some_and(|host| !is_own_name(app, host));
-    address.to_canonical().is_loopback() && !is_proxy && is_foreign && is_of_insecure_page(request.headers())
+    address.to_canonical().is_loopback() && !is_proxy && is_foreign && came_insecurely(request.headers())
 }
 
-/// Whether a page that came over plain HTTP may have made a request. Browsers say a language and, to HTTPS and to
-/// `localhost` alone, `Sec-Fetch-Site`, which no page can keep them from or do in their place.
-fn is_of_insecure_page(headers: &HeaderMap) -> bool {
+/// Whether a browser may have made a request over plain HTTP. Browsers say a language and, to HTTPS and to `localhost` alone,
+/// `Sec-Fetch-Site`, which no page can keep them from or do in their place.
+fn came_insecurely(headers: &HeaderMap) -> bool {
     let origin = headers.get(header::ORIGIN);
-    let is_secure = headers.contains_key(SEC_FETCH_SITE)
-        || origin.is_some_and(|origin| origin.as_bytes().starts_with(b"https://"));
+    let is_of_secure_page = || origin.is_some_and(|origin| origin.as_bytes().starts_with(b"https://"));
+    let is_secure =
+        headers.contains_key(SEC_FETCH_SITE) || (is_of_secure_page() && !may_be_insecure_form(headers));
     let is_of_browser = origin.is_some() || headers.contains_key(header::ACCEPT_LANGUAGE);
     is_of_browser && !is_secure
 }
 
-fn is_of_another_site(app: &App, headers: &HeaderMap, host: Option<&str>) -> bool {
+/// Whether a form of a page that came by HTTPS may have sent this over plain HTTP. All else that such a page asks over plain
+/// HTTP browsers block (mixed content, w3c.github.io/webappsec-mixed-content), and a form has no other media types and sets
+/// no header fields, as proxies do.
+fn may_be_insecure_form(headers: &HeaderMap) -> bool {
+    let media_type = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+    let media_type = media_type.and_then(|value| value.split(|byte| *byte == b';').next());
+    let is_of_form = media_type.is_some_and(|media_type| {
+        FORM_MEDIA_TYPES
+            .iter()
+            .any(|form| media_type.trim_ascii().eq_ignore_ascii_case(form.as_bytes()))
+    });
+    is_of_form && !FIELDS_OF_PROXIES.iter().any(|name| headers.contains_key(*name))
+}
+
+fn is_of_another_site(app: &App, request: &Request, host: Option<&str>) -> bool {
+    let headers = request.headers();
     let origin = headers
         .get(header::ORIGIN)
         .map(|origin| origin.to_str().unwrap_or("null"));
@@ -136,10 +169,14 @@ fn is_of_another_site(app: &App, headers: &HeaderMap, host: Option<&str>) -> boo
         // "none": somebody typed the address.
         return site != "same-origin" && site != "none";
     }
-    origin.is_some_and(|origin| !is_own_origin(app, origin, host))
+    let peer = request.extensions().get::<Peer>();
+    let is_proxy = peer.is_some_and(|peer| app.trusted_proxies.contain(*peer));
+    let may_be_insecure = !is_proxy && may_be_insecure_form(headers);
+    origin.is_some_and(|origin| !is_own_origin(app, origin, host, may_be_insecure))
 }
 
-fn is_own_origin(app: &App, origin: &str, host: Option<&str>) -> bool {
+/// `may_be_insecure`: a page that came by HTTPS may have asked over plain HTTP, and has proved nothing by its name.
+fn is_own_origin(app: &App, origin: &str, host: Option<&str>, may_be_insecure: bool) -> bool {
     let Some((scheme, authority)) = origin.split_once("://") else {
         return false;
     };
@@ -156,7 +193,7 @@ fn is_own_origin(app: &App, origin: &str, host: Option<&str>) -> bool {
     };
     let authority = authority.to_ascii_lowercase();
     let is_host = host.is_some_and(|host| without_default(host) == without_default(&authority));
-    is_host && (scheme == "https" || is_own_name(app, &authority))
+    is_host && ((scheme == "https" && !may_be_insecure) || is_own_name(app, &authority))
 }
 
 /// Whether a name, perhaps with a port, cannot be one that somebody else has lead here.
