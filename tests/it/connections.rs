@@ -131,7 +131,7 @@ async fn a_trusted_proxy_has_as_many_connections_as_it_likes() {
 #[tokio::test(flavor = "multi_thread")]
 async fn with_64_descriptors_and_120_idle_connections_a_request_is_answered() {
     let site = site();
-    let daemon = Daemon::start(&mut with_limit(&site, "ulimit -n 64"));
+    let daemon = Daemon::start(&mut with_limit(&site, "ulimit -n 64", "serve"));
     let idle: Vec<_> = (0..120).map(|_| Connection::to(daemon.address())).collect();
     let answer = daemon.register("+13478379634").await;
     assert_eq!(answer.status, 200, "{answer:?}\n{}", daemon.log());
@@ -143,18 +143,87 @@ async fn with_64_descriptors_and_120_idle_connections_a_request_is_answered() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_lower_limit_of_descriptors_is_raised_to_the_upper_one() {
     let site = site();
-    let daemon = Daemon::start(&mut with_limit(&site, "ulimit -S -n 64"));
+    let daemon = Daemon::start(&mut with_limit(&site, "ulimit -S -n 64", "serve"));
     let mut all: Vec<_> = (0..120).map(|_| Connection::to(daemon.address())).collect();
     for connection in &mut all {
         assert_eq!(connection.write(HEALTH).answer().status(), 200);
     }
 }
 
-fn with_limit(site: &Site, limit: &str) -> std::process::Command {
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_the_limit_of_descriptors_it_serves_or_says_what_it_needs() {
+    let mut site = site();
+    let mut refused = 0;
+    for (isolation, places, limits) in [
+        ("worker", 1, &[6, 10, 14, 16, 18, 19, 20, 22, 26, 43, 44, 48][..]),
+        ("inline", 8, &[16, 20, 50, 51]),
+    ] {
+        site.set("plugins", "isolation", isolation);
+        site.set("server", "listen", vec!["127.0.0.1:0"; places]);
+        for limit in limits {
+            let ran = with_limit(&site, &format!("ulimit -n {limit}"), "check")
+                .output()
+                .unwrap();
+            if ran.status.success() {
+                let daemon = Daemon::start(&mut with_limit(&site, &format!("ulimit -n {limit}"), "serve"));
+                let _idle: Vec<_> = (0..2 * limit).map(|_| Connection::to(daemon.address())).collect();
+                let answer = daemon.register(&format!("+1347837{:04}", 9000 + limit)).await;
+                assert_eq!(
+                    answer.status,
+                    200,
+                    "{isolation} {limit}: {answer:?}\n{}",
+                    daemon.log()
+                );
+                continue;
+            }
+            refused += 1;
+            for command in ["check", "serve"] {
+                let ran = with_limit(&site, &format!("ulimit -n {limit}"), command)
+                    .output()
+                    .unwrap();
+                let told = String::from_utf8(ran.stderr).unwrap();
+                assert_eq!(ran.status.code(), Some(2), "{command} {limit}: {told}");
+                let found = format!(
+                    "error: the system lets this process open {limit} files and sockets, and to serve it needs"
+                );
+                assert!(
+                    told.starts_with(&found) && told.matches("error:").count() == 1,
+                    "{command}: {told}"
+                );
+                assert!(
+                    told.contains("ulimit -n") && told.contains("LimitNOFILE="),
+                    "{told}"
+                );
+            }
+        }
+    }
+    assert_eq!(refused, 13);
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_cannot_be_accepted_is_told_and_taken_once_it_can() {
+    use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+    let daemon = site().serve();
+    let process = Pid::from_raw(i32::try_from(daemon.id()).unwrap());
+    let too_low = Rlimit {
+        current: Some(8),
+        ..getrlimit(Resource::Nofile)
+    };
+    let before = prlimit(process, Resource::Nofile, too_low).unwrap();
+    let mut connection = Connection::to(daemon.address());
+    connection.write(HEALTH);
+    daemon.wait_for_log("could not be accepted");
+    prlimit(process, Resource::Nofile, before).unwrap();
+    assert_eq!(connection.answer().status(), 200);
+}
+
+fn with_limit(site: &Site, limit: &str, command: &str) -> std::process::Command {
     let program = site.command(&[]).get_program().to_owned();
     let mut limited = std::process::Command::new("sh");
     limited
-        .args(["-c", &format!("{limit}; exec \"$0\" serve")])
+        .args(["-c", &format!("{limit}; exec \"$0\" {command}")])
         .arg(program)
         .current_dir(site.folder());
     limited

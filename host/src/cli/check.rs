@@ -51,6 +51,12 @@ impl Check {
             failure.leaving(unread.into())
         })?;
         let mut stages = Stages::new(doubts);
+        // Else all that is tried next would fail by it, each with another sentence.
+        if let Some(shortage) = daemon::shortage_of_descriptors(settings.server.listen.len()) {
+            let problems = wrong.into_iter().map(Problem::from).chain([shortage]);
+            let untried = STAGES.map(|stage| format!("{stage}, since too few files can be opened"));
+            return Err(Failure::of(problems).leaving(untried.into()));
+        }
         let entropy = Entropy::system();
         daemon::without_lock_file_in_a_missing_folder(&mut settings);
         let (staging, _trial) = rehearsal::staging(&settings);

@@ -89,6 +89,9 @@ impl Serve {
         } else {
             self.listen.clone()
         };
+        if let Some(problem) = daemon::shortage_of_descriptors(places.len().max(passed.len())) {
+            return Err(Failure::of([problem]));
+        }
         telemetry::follow_prints(backends::clean_printed);
         let runtime = runtime()?;
         let ran = runtime.block_on(daemon::run(

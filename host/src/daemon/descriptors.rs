@@ -1,6 +1,20 @@
 //! How many files and sockets the system lets this process open, and how many of them connections may take.
 //!
-//! Invariant: connections never take what is needed to answer them: database, libraries, providers.
+//! Invariant: connections never take what is needed to answer them: database, libraries, providers. And a daemon that could
+//! not answer any does not start: whatever is opened last would fail first, with a sentence about that.
+
+use super::Problem;
+
+/// What a process has open before it begins: its standard streams.
+const STANDARD_STREAMS: usize = 3;
+/// Log, threads and signals.
+const OWN: usize = 12;
+/// The database and its log for the writer and four readers, their shared memory, and the lock of this process.
+const STORE: usize = 12;
+/// A worker's library and channels, and as much while another one starts in its place.
+const LIBRARY: usize = 8;
+/// Four connections, and as many to the provider.
+const CLIENTS: usize = 8;
 
 /// The most that is kept for everything that is no connection of a client.
 const MAX_RESERVE: usize = 1024;
@@ -27,6 +41,21 @@ pub(super) fn raise_limit() -> Option<usize> {
     None
 }
 
+/// Why this process could not serve at so many places; `None`: it may open as many as that takes.
+pub(crate) fn shortage(places: usize) -> Option<Problem> {
+    // Not what is open by now, which differs from command to command.
+    let needed = needed(places);
+    let limit = raise_limit().filter(|limit| *limit < needed)?;
+    Some(Problem::lasting(format!(
+        "the system lets this process open {limit} files and sockets, and to serve it needs at least {needed}; raise the limit \
+         on open files (ulimit -n, LimitNOFILE= of a systemd unit, --ulimit nofile= of a container)"
+    )))
+}
+
+fn needed(places: usize) -> usize {
+    STANDARD_STREAMS + places + OWN + STORE + LIBRARY + CLIENTS
+}
+
 /// Connections at once: as many as the settings say, or as the limit leaves room for.
 pub(super) fn max_connections(settings: usize, limit: Option<usize>) -> usize {
     let Some(limit) = limit else { return settings };
@@ -47,6 +76,14 @@ fn open() -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_daemon_with_no_more_than_it_needs_has_connections_and_a_reserve() {
+        for places in [1, 16] {
+            let limit = needed(places);
+            assert!(room(limit, limit - CLIENTS) >= CLIENTS / 2, "{places}");
+        }
+    }
 
     #[test]
     fn a_reserve_is_kept_whatever_the_limit() {

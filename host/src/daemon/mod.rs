@@ -16,6 +16,7 @@ use std::{path::Path, sync::Arc};
 use tokio::sync::mpsc;
 
 use bridge::{Base, Bridge, InUse};
+pub(crate) use descriptors::shortage as shortage_of_descriptors;
 pub use run::{Reread, RunError, run};
 
 use crate::{

@@ -68,7 +68,12 @@ impl Passed {
         passed
     }
 
-    /// Whether nothing was passed.
+    /// How many sockets were passed that can be listened at.
+    pub fn len(&self) -> usize {
+        self.sockets.len()
+    }
+
+    /// Whether nothing was passed, be it usable or not.
     pub fn is_empty(&self) -> bool {
         self.sockets.is_empty() && self.problems.is_empty()
     }

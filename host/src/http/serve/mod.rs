@@ -10,6 +10,7 @@ mod exchange;
 mod head;
 mod living;
 mod run;
+mod unaccepted;
 mod watched;
 
 use std::{io, sync::Arc, time::Duration};
@@ -25,6 +26,7 @@ pub use connections::{Bounds, Connections};
 pub use ended::ConnectionCounts;
 pub(super) use head::HeadFault;
 use run::Serving;
+use unaccepted::Unaccepted;
 
 use super::{
     App,
@@ -91,6 +93,7 @@ struct Acceptor {
 
 impl Acceptor {
     async fn run(self, listener: Listener) {
+        let mut unaccepted = Unaccepted::default();
         loop {
             let accepted = tokio::select! {
                 biased;
@@ -102,7 +105,14 @@ impl Acceptor {
                 Err(error) if is_of_client(&error) => {}
                 Err(error) => {
                     // Out of descriptors or memory, mostly.
-                    tracing::warn!(%error, address = %listener, "a connection could not be accepted, and idle ones make room");
+                    if let Some(failed) = unaccepted.add(self.serving.app.clock.coarse()) {
+                        tracing::warn!(
+                            %error,
+                            address = %listener,
+                            failed,
+                            "a connection could not be accepted, and idle ones make room"
+                        );
+                    }
                     self.connections.make_room();
                     sleep(Duration::from_millis(50)).await;
                 }
