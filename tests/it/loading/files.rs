@@ -216,7 +216,7 @@ fn a_library_with_a_manifest_alone_is_refused() {
     assert_eq!(manifest(&abort.to_string()).0, code::PANIC_ABORT);
     assert_eq!(
         manifest("{\"schema\": 1").1,
-        "the manifest of libx.so cannot be read: EOF while parsing an object at line 1 column 12; correct the JSON of \
+        "the manifest of libx.so cannot be read: it is no whole JSON: it ends at line 1 column 12; correct the JSON of \
          PV_MANIFEST, and rebuild the library"
     );
 }
