@@ -56,7 +56,7 @@ async fn fetch(backend: &Backend, url: &str) -> Result<String, SendFailure> {
         .send_sms(
             &alice(),
             &format!("fetch {url}"),
-            call_within(Duration::from_secs(5)),
+            call_within(Duration::from_secs(30)),
         )
         .await?;
     Ok(receipt.message_id.unwrap())

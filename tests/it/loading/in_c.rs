@@ -49,7 +49,7 @@ fn rogue() -> Backend {
 }
 
 async fn send(backend: &Backend, message: &str) -> Result<String, SendFailure> {
-    let call = call_within(Duration::from_secs(5));
+    let call = call_within(Duration::from_secs(30));
     let receipt = backend.send_sms(&alice(), message, call).await?;
     Ok(receipt.message_id.unwrap_or_default())
 }
