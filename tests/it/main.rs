@@ -51,6 +51,7 @@ mod service_manager;
 mod settings;
 mod shutdown;
 mod signed;
+mod signing_keys;
 mod starts;
 mod test_numbers;
 mod texts;

@@ -13,7 +13,10 @@ use minisign::KeyPair;
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use crate::cli::output::{Failure, Output};
+use crate::{
+    cli::output::{Failure, Output},
+    files::{self, Subject},
+};
 
 #[derive(Args)]
 pub(super) struct Keygen {
@@ -23,8 +26,11 @@ pub(super) struct Keygen {
     /// Where the public key goes; else beside the secret key, with the ending .pub
     #[arg(long, value_name = "FILE")]
     public_key: Option<PathBuf>,
+    /// Read the key's password from this file; else it is asked for, without echo
+    #[arg(long, value_name = "FILE")]
+    password_file: Option<PathBuf>,
     /// Write the secret key without a password, for a builder that nobody sits at
-    #[arg(long)]
+    #[arg(long, conflicts_with = "password_file")]
     no_password: bool,
     /// Print the result as JSON
     #[arg(long)]
@@ -50,7 +56,15 @@ impl Keygen {
         let pair = if self.no_password {
             KeyPair::generate_unencrypted_keypair().map_err(failed)?
         } else {
-            KeyPair::generate_encrypted_keypair(Some(new_password()?)).map_err(failed)?
+            let password = match &self.password_file {
+                Some(path) => written_password(path)?,
+                None => new_password()?,
+            };
+            if password.is_empty() {
+                let problem = "a key without a password is made with --no-password only";
+                return Err(Failure::wrong([problem.to_owned()]));
+            }
+            KeyPair::generate_encrypted_keypair(Some(password.to_string())).map_err(failed)?
         };
         let id = format!("{:016X}", little_endian(pair.pk.keynum()));
         let comment = format!("minisign encrypted secret key {id}");
@@ -74,16 +88,20 @@ impl Keygen {
 }
 
 /// Asked for twice, without echo.
-fn new_password() -> Result<String, Failure> {
+fn new_password() -> Result<Zeroizing<String>, Failure> {
     let first = ask("Password of the new key: ")?;
-    if first.is_empty() {
-        let problem = "a key without a password is made with --no-password only";
-        return Err(Failure::wrong([problem.to_owned()]));
-    }
-    if *ask("The same again: ")? != *first {
+    if !first.is_empty() && *ask("The same again: ")? != *first {
         return Err(Failure::wrong(["the two passwords differ".to_owned()]));
     }
-    Ok(first.to_string())
+    Ok(first)
+}
+
+/// A password in a file, whose last line may or may not end.
+pub(super) fn written_password(file: &Path) -> Result<Zeroizing<String>, Failure> {
+    files::read_text(file, Subject::SigningKey)
+        .map(Zeroizing::new)
+        .map(|text| Zeroizing::new(text.trim_end_matches(['\r', '\n']).to_owned()))
+        .map_err(|fault| Failure::wrong([format!("the password cannot be read: {fault}")]))
 }
 
 /// A password from the terminal, without echo.

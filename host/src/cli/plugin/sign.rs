@@ -8,11 +8,12 @@ use std::{
 };
 
 use clap::Args;
+use data_encoding::BASE64;
 use minisign::{PublicKey, SecretKey, SecretKeyBox};
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use super::keygen::{ask, little_endian};
+use super::keygen::{ask, little_endian, written_password};
 use crate::{
     backends::{Signable, path_beside},
     cli::output::{Failure, Output},
@@ -88,24 +89,34 @@ impl Sign {
             .map(Zeroizing::new)
             .map_err(|fault| Failure::wrong([format!("the secret key cannot be read: {fault}")]))?;
         let sealed = || SecretKeyBox::from(text.to_string());
-        // Whether it has a password is written in it.
-        if let Ok(key) = SecretKey::from_unencrypted_box(sealed()) {
-            return Ok(key);
+        if !has_password(&text) {
+            return SecretKey::from_unencrypted_box(sealed()).map_err(|_| {
+                Failure::wrong([format!(
+                    "{file} is no secret key of minisign, or a damaged one; name the file that plugin keygen or minisign -G \
+                     wrote as the secret key"
+                )])
+            });
         }
         if self.no_password {
             return Err(Failure::wrong([format!(
-                "{file} is no secret key of minisign without a password; leave out --no-password to be asked for it"
+                "the secret key {file} has a password; leave out --no-password to be asked for it"
             )]));
         }
         let password = match &self.password_file {
-            Some(path) => files::read_text(path, Subject::SigningKey)
-                .map(|text| Zeroizing::new(text.trim_end_matches(['\r', '\n']).to_owned()))
-                .map_err(|fault| Failure::wrong([format!("the password cannot be read: {fault}")]))?,
+            Some(path) => written_password(path)?,
             None => ask(&format!("Password of {file}: "))?,
         };
         SecretKey::from_box(sealed(), Some(password.to_string()))
             .map_err(|error| Failure::wrong([format!("{file} cannot be used as a secret key: {error}")]))
     }
+}
+
+/// Whether a secret key is sealed with a password, which its first bytes say: `Ed` for the signature, `Sc` for scrypt.
+fn has_password(text: &str) -> bool {
+    const BYTES: usize = 158;
+    let line = text.lines().nth(1).unwrap_or_default();
+    let key = BASE64.decode(line.trim_end().as_bytes()).map(Zeroizing::new);
+    key.is_ok_and(|key| key.len() == BYTES && key.starts_with(b"EdSc"))
 }
 
 /// A reader, such as a daemon, sees the signature before or the new one.
