@@ -22,6 +22,7 @@ const WARM_UP: usize = 2000;
 const SENDS: usize = 10_000;
 /// What the allocator and the log may take on the way, over all of them.
 const MAX_GROWTH_BYTES: usize = 2 << 20;
+const NOT_READABLE: &str = "the memory of a process cannot be read on this system";
 
 pub(super) fn concurrent(bench: &Bench) -> Outcome {
     let backend = Arc::new(bench.backend()?);
@@ -171,6 +172,9 @@ pub(super) fn constructed_often(bench: &Bench) -> Outcome {
 }
 
 pub(super) fn memory(bench: &Bench) -> Outcome {
+    if resident_bytes().is_none() {
+        return skip(NOT_READABLE);
+    }
     let backend = bench.backend()?;
     let mut before = None;
     for round in 0..WARM_UP + SENDS {
@@ -191,7 +195,7 @@ pub(super) fn memory(bench: &Bench) -> Outcome {
 
 fn grown(before: Option<usize>, over: &str) -> Outcome {
     let (Some(before), Some(after)) = (before, resident_bytes()) else {
-        return skip("the memory of a process cannot be read on this system");
+        return skip(NOT_READABLE);
     };
     let grown = after.saturating_sub(before);
     if grown > MAX_GROWTH_BYTES {
