@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 const LIBRARY: &str = "has no backend NoSuchBackend";
 const DATABASE: &str = "there is no folder";
 const LISTENERS: &str = "cannot listen on";
+const ALL: &[&str] = &[LIBRARY, DATABASE, LISTENERS];
 
 /// An installation in which every stage of a start finds something.
 fn faulty_everywhere(taken: &TcpListener) -> Site {
@@ -35,9 +36,16 @@ fn checked(site: &Site) -> (Vec<String>, Vec<String>) {
     (texts("problems"), texts("not_checked"))
 }
 
-#[test]
-fn every_stage_that_does_not_depend_on_a_faulty_setting_is_judged() {
-    let all = [LIBRARY, DATABASE, LISTENERS];
+/// A faulty setting, what is judged all the same, and what is not.
+type Fault = (
+    &'static str,
+    &'static str,
+    toml::Value,
+    &'static [&'static str],
+    Vec<String>,
+);
+
+fn faults() -> Vec<Fault> {
     let options = toml::Table::from_iter([("KEY".to_owned(), "${env:PHONE_VERIFY_TEST_UNSET}".into())]);
     let (backend, choice) = (
         "the backend, since it depends on ",
@@ -47,28 +55,22 @@ fn every_stage_that_does_not_depend_on_a_faulty_setting_is_judged() {
         "the database and its keys, since it depends on ",
         "the addresses to listen on, since it depends on ",
     );
-    for (section, key, value, judged, left_out) in [
+    vec![
         // What no stage depends on.
         (
             "phone_verification",
             "TOKEN_LENGTH",
             toml::Value::from("six"),
-            &all[..],
+            ALL,
             vec![],
         ),
-        (
-            "phone_verification",
-            "MESSAGE",
-            "no code".into(),
-            &all[..],
-            vec![],
-        ),
-        ("phone_verification", "COLOUR", "red".into(), &all[..], vec![]),
-        ("limits", "number_per_hour", (-1).into(), &all[..], vec![]),
-        ("server", "max_connections", 0.into(), &all[..], vec![]),
-        ("log", "level", "loud".into(), &all[..], vec![]),
-        ("dispatch", "concurrency", 0.into(), &all[..], vec![]),
-        ("api", "keys", "none".into(), &all[..], vec![]),
+        ("phone_verification", "MESSAGE", "no code".into(), ALL, vec![]),
+        ("phone_verification", "COLOUR", "red".into(), ALL, vec![]),
+        ("limits", "number_per_hour", (-1).into(), ALL, vec![]),
+        ("server", "max_connections", 0.into(), ALL, vec![]),
+        ("log", "level", "loud".into(), ALL, vec![]),
+        ("dispatch", "concurrency", 0.into(), ALL, vec![]),
+        ("api", "keys", "none".into(), ALL, vec![]),
         // What one does.
         (
             "phone_verification",
@@ -81,23 +83,17 @@ fn every_stage_that_does_not_depend_on_a_faulty_setting_is_judged() {
             "phone_verification",
             "OPTIONS",
             "none".into(),
-            &all[..],
+            ALL,
             vec![format!("{choice}[phone_verification] OPTIONS")],
         ),
         (
             "phone_verification",
             "OPTIONS",
             options.into(),
-            &all[..],
+            ALL,
             vec![format!("{choice}[phone_verification] OPTIONS")],
         ),
-        (
-            "http",
-            "proxy",
-            5.into(),
-            &all[..],
-            vec![format!("{choice}[http]")],
-        ),
+        ("http", "proxy", 5.into(), ALL, vec![format!("{choice}[http]")]),
         (
             "plugins",
             "directories",
@@ -134,7 +130,12 @@ fn every_stage_that_does_not_depend_on_a_faulty_setting_is_judged() {
             &[LIBRARY, DATABASE],
             vec![format!("{listeners}[server] listen")],
         ),
-    ] {
+    ]
+}
+
+#[test]
+fn every_stage_that_does_not_depend_on_a_faulty_setting_is_judged() {
+    for (section, key, value, judged, left_out) in faults() {
         let taken = taken();
         let mut site = faulty_everywhere(&taken);
         site.set(section, key, value.clone());
