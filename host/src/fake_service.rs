@@ -14,7 +14,7 @@ use crate::{
         ClientAddress, CodeFormat, Language, Locale, Messages, PhoneNumber, SecurityCode, SessionToken,
         Verdict,
     },
-    store::{Deed, Keyring, MasterKey, Store, StoreError, sqlite::Sqlite},
+    store::{AuditEntry, Keyring, MasterKey, Store, StoreError, sqlite::Sqlite},
     verifier::{
         CheckError, CheckRequest, Guard, Policy, RateLimits, RegisterError, RegisterRequest, Registered,
         ResendPolicy, Verifier,
@@ -213,13 +213,13 @@ impl Service {
 
     /// Forgets a number, as an operator does.
     pub(crate) async fn forget(&self, number: &PhoneNumber) -> Result<u64, StoreError> {
-        let deed = Deed {
+        let entry = AuditEntry {
             at: self.clock.now(),
             actor: "uid:0".to_owned(),
             action: "forget".to_owned(),
             subject: number.masked(),
         };
-        self.store.forget(number, Some(deed)).await
+        self.store.forget(number, Some(entry)).await
     }
 
     pub(crate) async fn drain(self) -> bool {

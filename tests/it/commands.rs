@@ -308,13 +308,13 @@ async fn a_number_is_exported_and_forgotten_and_the_log_says_who_did_it() {
     assert_eq!(gone["verifications"], serde_json::json!([]));
 
     let log = site.run(&["audit", "--json"]).json()["entries"].clone();
-    let deeds: Vec<_> = log
+    let entries: Vec<_> = log
         .as_array()
         .unwrap()
         .iter()
-        .map(|deed| deed["action"].as_str().unwrap())
+        .map(|entry| entry["action"].as_str().unwrap())
         .collect();
-    assert_eq!(deeds, ["export", "forget", "export"]);
+    assert_eq!(entries, ["export", "forget", "export"]);
     assert_eq!(log[1]["subject"], "+13****34");
     assert!(log[1]["actor"].as_str().unwrap().starts_with("uid:"), "{log}");
     let database = rusqlite::Connection::open(site.path("phone-verify.db")).unwrap();

@@ -234,13 +234,13 @@ async fn what_changes_nothing_leaves_no_trace_in_the_audit_log() {
         }
     }
     let log = site.run(&["audit", "--json"]).json()["entries"].clone();
-    let deeds: Vec<_> = log
+    let entries: Vec<_> = log
         .as_array()
         .unwrap()
         .iter()
-        .map(|deed| &deed["action"])
+        .map(|entry| &entry["action"])
         .collect();
-    assert_eq!(deeds, ["cancel"], "{log:#}");
+    assert_eq!(entries, ["cancel"], "{log:#}");
     assert_eq!(log[0]["subject"], cancelled.rsplit('/').next().unwrap());
 }
 

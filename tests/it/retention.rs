@@ -45,11 +45,11 @@ async fn a_running_daemon_deletes_what_is_older_than_is_kept_and_says_so() {
     daemon.wait_for_log("old records are deleted");
     assert_eq!(records(&site), 1);
     let audit = site.run(&["audit", "--json"]).json();
-    let [deed] = audit["entries"].as_array().unwrap().as_slice() else {
+    let [entry] = audit["entries"].as_array().unwrap().as_slice() else {
         panic!("{audit:#}")
     };
     assert_eq!(
-        (&deed["actor"], &deed["action"], &deed["subject"]),
+        (&entry["actor"], &entry["action"], &entry["subject"]),
         (&"daemon".into(), &"cleanup".into(), &"older than 4 days".into())
     );
 }

@@ -18,9 +18,9 @@ use super::{
     bounded::{Ended, bounded},
     convert,
     instance::{CONSTRUCTION_LIMIT, Instance, NotConstructed},
-    isolation::Place,
+    isolation::IsolationMode,
     preflight::{BackendInfo, Candidate},
-    services::{Services, call::Running, report::Reported},
+    services::{Services, call::ActiveCall, report::Reported},
 };
 use crate::{
     model::{FailureClass, Origin, PhoneNumber, Receipt, SecurityCode, SendFailure, SessionToken, Verdict},
@@ -40,7 +40,7 @@ pub struct Backend {
     sha256: String,
     signer: Option<String>,
     newer_abi: Option<String>,
-    place: Place,
+    place: IsolationMode,
     info: BackendInfo,
     instance: Arc<Instance>,
     services: Arc<Services>,
@@ -50,7 +50,7 @@ impl Backend {
     pub(super) fn new(
         name: &BackendName,
         candidate: &Candidate,
-        place: Place,
+        place: IsolationMode,
         info: BackendInfo,
         instance: Instance,
         services: Arc<Services>,
@@ -100,7 +100,7 @@ impl Backend {
     }
 
     /// Whether its code runs in this process or in one of its own.
-    pub fn isolation(&self) -> Place {
+    pub fn isolation(&self) -> IsolationMode {
         self.place
     }
 
@@ -148,8 +148,8 @@ impl Backend {
     /// no other way to a provider.
     fn silent(&self) -> Origin {
         match self.place {
-            Place::Worker => Origin::Library,
-            Place::Inline => Origin::Provider,
+            IsolationMode::Worker => Origin::Library,
+            IsolationMode::Inline => Origin::Provider,
         }
     }
 
@@ -298,8 +298,8 @@ impl Backend {
         Ok(convert::verdict(verdict))
     }
 
-    fn running<'a>(&self, call: Call, private: [&'a str; 3]) -> Running<'a> {
-        Running::new(call, &self.services.clock, private)
+    fn running<'a>(&self, call: Call, private: [&'a str; 3]) -> ActiveCall<'a> {
+        ActiveCall::new(call, &self.services.clock, private)
     }
 
     /// Runs one call in the library; `start` begins it on an instance. `when_unfinished` is what it means that the
@@ -307,7 +307,7 @@ impl Backend {
     /// when this returns; a call that met a broken one, in which nothing of the backend ran, is begun again there.
     async fn run<T>(
         &self,
-        call: Running<'_>,
+        call: ActiveCall<'_>,
         when_unfinished: FailureClass,
         start: impl for<'b> Fn(&'b BackendObj, CallObj) -> BorrowingFfiFuture<'b, RResult<T, RawError>>,
     ) -> Result<T, SendFailure> {

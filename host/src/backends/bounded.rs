@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use super::services::call::Running;
+use super::services::call::ActiveCall;
 
 /// A poll that takes longer holds up everything else on its thread.
 pub(super) const SLOW_POLL: Duration = Duration::from_millis(50);
@@ -29,7 +29,7 @@ pub(super) enum Ended<T> {
 /// Waits for the library's future, and no longer than the call may last.
 pub(super) async fn bounded<T>(
     mut future: impl Future<Output = T> + Unpin,
-    call: &Running<'_>,
+    call: &ActiveCall<'_>,
     backend: &str,
 ) -> Ended<T> {
     let mut sleep = None;
@@ -79,8 +79,8 @@ mod tests {
     use super::*;
     use crate::{backends::testing, clock::Clock};
 
-    fn call(limit: Duration) -> Running<'static> {
-        Running::new(testing::call(limit), &Clock::system(), ["", "", ""])
+    fn call(limit: Duration) -> ActiveCall<'static> {
+        ActiveCall::new(testing::call(limit), &Clock::system(), ["", "", ""])
     }
 
     #[tokio::test(start_paused = true)]

@@ -82,14 +82,14 @@ pub struct LibraryIsolation {
 /// Where one library runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Place {
+pub enum IsolationMode {
     /// In this process.
     Inline,
     /// In a process of its own.
     Worker,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for IsolationMode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Inline => "inline",
@@ -100,17 +100,17 @@ impl fmt::Display for Place {
 
 impl IsolationRules {
     /// Where the library in the file at `path` runs, whose content has this hash. `is_trusted`: by the lock file.
-    pub(super) fn place(&self, library: &str, path: &Path, sha256: &str, is_trusted: bool) -> Place {
+    pub(super) fn place(&self, library: &str, path: &Path, sha256: &str, is_trusted: bool) -> IsolationMode {
         let said = self.libraries.get(library);
         match said.and_then(|said| said.isolation).unwrap_or(self.default) {
-            Isolation::Inline => Place::Inline,
-            Isolation::Worker => Place::Worker,
+            Isolation::Inline => IsolationMode::Inline,
+            Isolation::Worker => IsolationMode::Worker,
             Isolation::Auto => {
                 let is_trusted = is_trusted || said.and_then(|said| said.sha256.as_deref()) == Some(sha256);
                 if is_trusted || is_bundled(path) {
-                    Place::Inline
+                    IsolationMode::Inline
                 } else {
-                    Place::Worker
+                    IsolationMode::Worker
                 }
             }
         }
@@ -146,16 +146,16 @@ mod tests {
     fn a_library_runs_where_the_settings_say() {
         let mut rules = IsolationRules::default();
         let file = Path::new("/srv/plugins/libacme.so");
-        assert_eq!(rules.place("acme", file, "ab", false), Place::Worker);
+        assert_eq!(rules.place("acme", file, "ab", false), IsolationMode::Worker);
         rules.default = Isolation::Inline;
-        assert_eq!(rules.place("acme", file, "ab", false), Place::Inline);
+        assert_eq!(rules.place("acme", file, "ab", false), IsolationMode::Inline);
         let worker = LibraryIsolation {
             isolation: Some(Isolation::Worker),
             sha256: Some("ab".to_owned()),
         };
         rules.libraries.insert("acme".to_owned(), worker);
-        assert_eq!(rules.place("acme", file, "ab", false), Place::Worker);
-        assert_eq!(rules.place("other", file, "ab", false), Place::Inline);
+        assert_eq!(rules.place("acme", file, "ab", false), IsolationMode::Worker);
+        assert_eq!(rules.place("other", file, "ab", false), IsolationMode::Inline);
     }
 
     #[test]
@@ -167,10 +167,10 @@ mod tests {
             sha256: Some("ab".to_owned()),
         };
         rules.libraries.insert("acme".to_owned(), trusted);
-        assert_eq!(rules.place("acme", file, "ab", false), Place::Inline);
-        assert_eq!(rules.place("acme", file, "cd", false), Place::Worker);
-        assert_eq!(rules.place("acme", file, "cd", true), Place::Inline);
+        assert_eq!(rules.place("acme", file, "ab", false), IsolationMode::Inline);
+        assert_eq!(rules.place("acme", file, "cd", false), IsolationMode::Worker);
+        assert_eq!(rules.place("acme", file, "cd", true), IsolationMode::Inline);
         let beside = std::env::current_exe().unwrap();
-        assert_eq!(rules.place("other", &beside, "cd", false), Place::Inline);
+        assert_eq!(rules.place("other", &beside, "cd", false), IsolationMode::Inline);
     }
 }

@@ -35,7 +35,7 @@ pub(crate) use self::file_name::FileNaming;
 pub use self::worker::{Bundle, Numbered, crashes};
 pub use self::{
     backend::Backend,
-    isolation::{Isolation, IsolationRules, LibraryIsolation, Place},
+    isolation::{Isolation, IsolationMode, IsolationRules, LibraryIsolation},
     name::BackendName,
     preflight::OptionInfo,
     refusal::{Refusal, code},

@@ -21,27 +21,27 @@ impl Audit {
         let clock = Clock::system();
         let (store, _) = daemon::open_existing_store(&settings, &clock, &Entropy::system())
             .map_err(|problem| Failure::of([problem]))?;
-        let deeds = super::runtime()?
-            .block_on(store.latest_deeds(self.last))
+        let entries = super::runtime()?
+            .block_on(store.latest_audit_entries(self.last))
             .map_err(|error| Failure::failed(error.to_string()))?;
-        let time = |deed: &crate::store::Deed| clock.shown(deed.at).rfc3339();
-        let result: Vec<Value> = deeds
+        let time = |entry: &crate::store::AuditEntry| clock.shown(entry.at).rfc3339();
+        let result: Vec<Value> = entries
             .iter()
-            .map(|deed| {
-                json!({ "at": time(deed), "actor": deed.actor, "action": deed.action, "subject": deed.subject })
+            .map(|entry| {
+                json!({ "at": time(entry), "actor": entry.actor, "action": entry.action, "subject": entry.subject })
             })
             .collect();
         self.common.output().result(&json!({ "entries": result }), || {
-            let lines = deeds.iter().map(|deed| {
+            let lines = entries.iter().map(|entry| {
                 format!(
                     "{}  {}  {}  {}",
-                    time(deed),
-                    deed.actor,
-                    deed.action,
-                    deed.subject
+                    time(entry),
+                    entry.actor,
+                    entry.action,
+                    entry.subject
                 )
             });
-            if deeds.is_empty() {
+            if entries.is_empty() {
                 return "nothing is recorded".to_owned();
             }
             lines.collect::<Vec<_>>().join("\n")

@@ -11,7 +11,7 @@ use crate::{
     daemon::{self, backup},
     entropy::Entropy,
     settings::Settings,
-    store::Deed,
+    store::AuditEntry,
 };
 
 #[derive(Args)]
@@ -34,7 +34,7 @@ pub(super) struct Restore {
 fn record(settings: &Settings, action: &str, subject: String, clock: &Clock) -> Result<(), String> {
     let (store, _) = daemon::open_existing_store(settings, clock, &Entropy::system())
         .map_err(|problem| problem.sentence)?;
-    let deed = Deed {
+    let entry = AuditEntry {
         at: clock.now(),
         actor: whoami(),
         action: action.to_owned(),
@@ -42,7 +42,7 @@ fn record(settings: &Settings, action: &str, subject: String, clock: &Clock) -> 
     };
     super::runtime()
         .map_err(|failure| failure.problems().collect::<Vec<_>>().join("; "))?
-        .block_on(store.record_deed(deed))
+        .block_on(store.record_audit_entry(entry))
         .map_err(|error| error.to_string())
 }
 

@@ -10,7 +10,7 @@ use crate::{
     clock::Clock,
     daemon,
     entropy::Entropy,
-    store::{Deed, StoreError},
+    store::{AuditEntry, StoreError},
 };
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -39,7 +39,7 @@ impl Cleanup {
             .map_err(|problem| Failure::of([problem]))?;
         let now = clock.now();
         let before = now.minus(age);
-        let deed = Deed {
+        let entry = AuditEntry {
             at: now,
             actor: super::whoami(),
             action: "cleanup".to_owned(),
@@ -51,7 +51,7 @@ impl Cleanup {
                 if self.dry_run || found == 0 {
                     return Ok(found);
                 }
-                store.record_deed(deed).await?;
+                store.record_audit_entry(entry).await?;
                 store.delete_before(before, false).await
             })
             .map_err(|error: StoreError| Failure::failed(error.to_string()))?;

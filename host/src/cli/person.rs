@@ -10,7 +10,7 @@ use crate::{
     entropy::Entropy,
     model::{PhoneNumber, guard::Decision},
     rules::attempt::Terms,
-    store::{CheckRules, Deed, Found, Keyring, Records, Store, StoreError},
+    store::{AuditEntry, CheckRules, Found, Keyring, Records, Store, StoreError},
 };
 
 #[derive(Args)]
@@ -64,8 +64,8 @@ impl About {
     }
 }
 
-fn deed(action: &str, number: &PhoneNumber, rules: CheckRules) -> Deed {
-    Deed {
+fn entry(action: &str, number: &PhoneNumber, rules: CheckRules) -> AuditEntry {
+    AuditEntry {
         at: rules.terms.now,
         actor: whoami(),
         action: action.to_owned(),
@@ -81,7 +81,7 @@ impl Export {
     pub(super) fn run(&self) -> Result<(), Failure> {
         let (_, result) = self.about.with_store(async |store, number, rules, clock| {
             // It changes nothing, but tells: also that there is nothing.
-            store.record_deed(deed("export", number, rules)).await?;
+            store.record_audit_entry(entry("export", number, rules)).await?;
             let records = store.records_of(number, rules).await?;
             Ok(exported(number, &records, clock))
         })?;
@@ -141,8 +141,8 @@ impl Forget {
 
     pub(super) fn run(&self) -> Result<(), Failure> {
         let (number, records) = self.about.with_store(async |store, number, rules, _| {
-            let deed = (!self.dry_run).then(|| deed("forget", number, rules));
-            store.forget(number, deed).await
+            let entry = (!self.dry_run).then(|| entry("forget", number, rules));
+            store.forget(number, entry).await
         })?;
         let result = json!({ "records": records, "dry_run": self.dry_run });
         self.about.common.output().result(&result, || {

@@ -24,7 +24,7 @@ use crate::{
     files::{self, Subject},
     model::{PhoneNumber, typed},
     settings::Settings,
-    store::{BulkFailure, BulkProgress, Deed, JobId},
+    store::{AuditEntry, BulkFailure, BulkProgress, JobId},
 };
 
 #[derive(Args)]
@@ -113,7 +113,7 @@ impl Send {
         let store = |error: crate::store::StoreError| Failure::failed(error.to_string());
         let job = service.keyring.job_id(numbers, &self.message, &self.again);
         let now = service.clock.now();
-        let deed = Deed {
+        let entry = AuditEntry {
             at: now,
             actor: super::whoami(),
             action: "send".to_owned(),
@@ -127,7 +127,7 @@ impl Send {
         let before = service.store.bulk_progress(job).await.map_err(store)?;
         // Before anything is sent; a job that has nothing left to send does nothing.
         if new || before.waiting > 0 {
-            service.store.record_deed(deed).await.map_err(store)?;
+            service.store.record_audit_entry(entry).await.map_err(store)?;
         }
         let bar = progress_bar(before);
         if !new {

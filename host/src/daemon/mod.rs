@@ -20,7 +20,7 @@ pub(crate) use descriptors::shortage as shortage_of_descriptors;
 pub use run::{Reread, RunError, run};
 
 use crate::{
-    backends::{Backend, BackendName, Choice, Loader, LoaderConfig, Next, Place, Refusal, Running},
+    backends::{Backend, BackendName, Choice, IsolationMode, Loader, LoaderConfig, Next, Refusal, Running},
     clock::Clock,
     dispatch::{Breaker, Dispatcher, Limits, Sender},
     entropy::Entropy,
@@ -148,7 +148,7 @@ pub struct Serving {
     /// Who signed its library, by the name in the settings, where signatures count.
     pub signed_by: Option<String>,
     /// Where its library runs.
-    pub place: Place,
+    pub place: IsolationMode,
     /// Whether it is for tests and tutorials.
     pub sandbox: bool,
     /// What the sandbox of its worker process cannot keep it from on this system.

@@ -25,7 +25,7 @@ pub use counter::{CapLog, Counted, Counter, CounterKey, CounterKeys};
 pub use guard::{Blocked, GuardKeys, Guarded};
 pub use keyring::{Keyring, MasterKey};
 pub use outbox::{Order, OutboxMessage, ReplacedCode, Tried};
-pub use person::{BulkRecord, Deed, Records};
+pub use person::{AuditEntry, BulkRecord, Records};
 
 use crate::{
     clock::{Clock, UnixMillis},
@@ -328,11 +328,11 @@ pub trait Store: Send + Sync {
     ) -> Result<Option<Found>, StoreError>;
 
     /// Ends a verification, unless it is over already. Neither its attempts nor its place among the sessions of
-    /// its code become free. Returns whether it ended it; if so, `deed` is in the audit log.
+    /// its code become free. Returns whether it ended it; if so, `entry` is in the audit log.
     async fn cancel_verification(
         &self,
         id: VerificationId,
-        deed: Deed,
+        entry: AuditEntry,
         request: Option<&RequestKey>,
     ) -> Result<bool, StoreError>;
 
@@ -388,18 +388,18 @@ pub trait Store: Send + Sync {
     /// All that is stored about a number.
     async fn records_of(&self, number: &PhoneNumber, rules: CheckRules) -> Result<Records, StoreError>;
 
-    /// Counts all that is stored about a number, and deletes it if there is a `deed`, which then is in the audit log unless
+    /// Counts all that is stored about a number, and deletes it if there is a `entry`, which then is in the audit log unless
     /// there was nothing. A code that is pending for it is good no more.
-    async fn forget(&self, number: &PhoneNumber, deed: Option<Deed>) -> Result<u64, StoreError>;
+    async fn forget(&self, number: &PhoneNumber, entry: Option<AuditEntry>) -> Result<u64, StoreError>;
 
     /// Adds to the audit log.
-    async fn record_deed(&self, deed: Deed) -> Result<(), StoreError>;
+    async fn record_audit_entry(&self, entry: AuditEntry) -> Result<(), StoreError>;
 
     /// Deletes the entries of the audit log from before `before`. Returns how many.
-    async fn delete_deeds_before(&self, before: UnixMillis) -> Result<u64, StoreError>;
+    async fn delete_audit_entries_before(&self, before: UnixMillis) -> Result<u64, StoreError>;
 
     /// The latest entries of the audit log, the oldest of them first.
-    async fn latest_deeds(&self, limit: u32) -> Result<Vec<Deed>, StoreError>;
+    async fn latest_audit_entries(&self, limit: u32) -> Result<Vec<AuditEntry>, StoreError>;
 
     /// Stores a bulk job, unless it is there already. Returns whether it was new.
     async fn begin_bulk(

@@ -27,7 +27,7 @@ pub struct BulkRecord {
 
 /// Something that somebody did.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Deed {
+pub struct AuditEntry {
     /// When.
     pub at: UnixMillis,
     /// Who: `api:shop`, `daemon`, or the user of the operating system who ran a command, `uid:1000`.

@@ -15,7 +15,7 @@ use crate::{
         ClientAddress, Delivery, LimitReached, Locale, SecurityCode, SendFailure, SessionToken, Status,
         Verdict, Verification, VerificationId, guard::Reason,
     },
-    store::{Blocked, Counted, Deed, Found, MessageBegun, OutboxMessage, Seen, StoreError},
+    store::{AuditEntry, Blocked, Counted, Found, MessageBegun, OutboxMessage, Seen, StoreError},
 };
 
 /// Why a verification was not sent again.
@@ -181,7 +181,7 @@ impl Verifier {
             None
         };
         let text = self
-            .words(&number, code.as_ref().unwrap_or(&pending), locale, &Map::new())
+            .compose(&number, code.as_ref().unwrap_or(&pending), locale, &Map::new())
             .await
             .map_err(ResendError::NotSent)?;
         let now = self.clock.now();
@@ -239,13 +239,13 @@ impl Verifier {
     /// Ends a verification that is not over: its code is good no more in this session. `actor` is for the audit
     /// log, where it is written if there was one to end.
     pub async fn cancel(&self, id: VerificationId, actor: String) -> Result<(), StoreError> {
-        let deed = Deed {
+        let entry = AuditEntry {
             at: self.clock.now(),
             actor,
             action: "cancel".to_owned(),
             subject: id.to_string(),
         };
-        let ended = self.store.cancel_verification(id, deed, self.request.as_ref());
+        let ended = self.store.cancel_verification(id, entry, self.request.as_ref());
         ended.await.map(drop)
     }
 

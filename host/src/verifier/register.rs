@@ -226,7 +226,7 @@ impl Verifier {
         now: UnixMillis,
     ) -> Result<NewVerification, RegisterError> {
         let text = self
-            .words(&request.number, code.sent(), &request.locale, &request.context)
+            .compose(&request.number, code.sent(), &request.locale, &request.context)
             .await
             .map_err(RegisterError::NotSent)?;
         let id = VerificationId::generate(&self.clock, &self.entropy)?;
@@ -271,7 +271,7 @@ impl Verifier {
     }
 
     /// The text of an SMS with this code.
-    pub(super) async fn words(
+    pub(super) async fn compose(
         &self,
         number: &PhoneNumber,
         code: &SecurityCode,

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use super::Verifier;
-use crate::store::{Deed, StoreError};
+use crate::store::{AuditEntry, StoreError};
 
 const SECONDS_OF_A_DAY: u64 = 24 * 60 * 60;
 
@@ -19,29 +19,34 @@ impl Verifier {
         if self.store.delete_before(before, true).await? == 0 {
             return Ok(0);
         }
-        let deed = Deed {
+        let entry = AuditEntry {
             at: self.clock.now(),
             actor: "daemon".to_owned(),
             action: "cleanup".to_owned(),
             subject: format!("older than {} days", age.as_secs() / SECONDS_OF_A_DAY),
         };
-        self.store.record_deed(deed).await?;
+        self.store.record_audit_entry(entry).await?;
         self.store.delete_before(before, false).await
     }
 
     async fn delete_old_deeds(&self) -> Result<(), StoreError> {
         let age = self.policy.audit_retention;
         let now = self.clock.now();
-        if self.store.delete_deeds_before(self.clock.ago(age)).await? == 0 {
+        if self
+            .store
+            .delete_audit_entries_before(self.clock.ago(age))
+            .await?
+            == 0
+        {
             return Ok(());
         }
-        let deed = Deed {
+        let entry = AuditEntry {
             at: now,
             actor: "daemon".to_owned(),
             action: "cleanup".to_owned(),
             subject: format!("audit log older than {} days", age.as_secs() / SECONDS_OF_A_DAY),
         };
-        self.store.record_deed(deed).await
+        self.store.record_audit_entry(entry).await
     }
 
     /// Deletes what began longer ago than `age`; with `dry_run` it is only counted. Returns how many.

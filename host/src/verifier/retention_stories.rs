@@ -22,21 +22,21 @@ async fn old_records_leave_by_themselves_and_the_audit_log_says_so() {
     service.clock.advance(RETENTION);
     let kept = service.register(&number(9)).await.unwrap();
     assert_eq!(service.verifier.delete_old_records().await.unwrap(), 0);
-    assert_eq!(service.store.latest_deeds(9).await.unwrap(), []);
+    assert_eq!(service.store.latest_audit_entries(9).await.unwrap(), []);
 
     service.clock.advance(MILLISECOND);
     assert_eq!(service.verifier.delete_old_records().await.unwrap(), 3);
-    let deeds = service.store.latest_deeds(9).await.unwrap();
-    let told: Vec<_> = deeds
+    let entries = service.store.latest_audit_entries(9).await.unwrap();
+    let told: Vec<_> = entries
         .iter()
-        .map(|deed| (deed.actor.as_str(), deed.action.as_str()))
+        .map(|entry| (entry.actor.as_str(), entry.action.as_str()))
         .collect();
     assert_eq!(told, [("daemon", "cleanup")]);
-    assert_eq!(deeds[0].subject, "older than 30 days");
+    assert_eq!(entries[0].subject, "older than 30 days");
 
     assert_eq!(service.verifier.delete_old_records().await.unwrap(), 0);
     assert!(service.verifier.find(kept.id).await.unwrap().is_some());
-    assert_eq!(service.store.latest_deeds(9).await.unwrap().len(), 1);
+    assert_eq!(service.store.latest_audit_entries(9).await.unwrap().len(), 1);
 }
 
 /// More than a step each, and registrations in between.

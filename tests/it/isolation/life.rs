@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use phone_verify::{
-    backends::{Isolation, IsolationRules, Place, code},
+    backends::{Isolation, IsolationMode, IsolationRules, code},
     model::FailureClass,
 };
 use serde_json::json;
@@ -68,7 +68,7 @@ async fn a_library_that_is_not_bundled_runs_in_a_worker_and_one_trusted_by_its_h
     let shelf = Shelf::isolated(false, rules.clone());
     shelf.put("noop", &built("noop"));
     let noop = shelf.load("noop.NoopBackend", &json!({})).unwrap();
-    assert_eq!(noop.isolation(), Place::Worker);
+    assert_eq!(noop.isolation(), IsolationMode::Worker);
 
     let mut trusting = rules;
     let trusted = trusting.libraries.entry("noop".to_owned()).or_default();
@@ -76,7 +76,7 @@ async fn a_library_that_is_not_bundled_runs_in_a_worker_and_one_trusted_by_its_h
     let shelf = Shelf::isolated(false, trusting);
     shelf.put("noop", &built("noop"));
     let noop = shelf.load("noop.NoopBackend", &json!({})).unwrap();
-    assert_eq!(noop.isolation(), Place::Inline);
+    assert_eq!(noop.isolation(), IsolationMode::Inline);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -30,12 +30,12 @@ use super::refusal::{Refusal, code};
 
 /// An opened library that fits this host.
 #[derive(Clone, Copy)]
-pub(super) struct Library(Door);
+pub(super) struct Library(EntryPoint);
 
 #[derive(Clone, Copy)]
-enum Door {
+enum EntryPoint {
     Root(RootRef),
-    C(c::Door),
+    C(c::Table),
 }
 
 impl Library {
@@ -54,9 +54,9 @@ impl Library {
         let entry = entry.ok().map(|symbol| *symbol);
         std::mem::forget(handle);
         match (header, entry) {
-            (Some(header), _) => root(header, file).map(Door::Root),
+            (Some(header), _) => root(header, file).map(EntryPoint::Root),
             // SAFETY: as above.
-            (None, Some(entry)) => unsafe { c::Door::new(entry, file, overrides) }.map(Door::C),
+            (None, Some(entry)) => unsafe { c::Table::new(entry, file, overrides) }.map(EntryPoint::C),
             (None, None) => Err(Refusal::new(
                 code::NO_HEADER,
                 format!(
@@ -76,8 +76,10 @@ impl Library {
         options_json: &str,
     ) -> Result<BackendObj, RawError> {
         match self.0 {
-            Door::Root(root) => root.create()(RStr::from(name), host, RStr::from(options_json)).into_result(),
-            Door::C(door) => door.create(name, host, options_json),
+            EntryPoint::Root(root) => {
+                root.create()(RStr::from(name), host, RStr::from(options_json)).into_result()
+            }
+            EntryPoint::C(table) => table.create(name, host, options_json),
         }
     }
 }

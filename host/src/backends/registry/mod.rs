@@ -24,7 +24,7 @@ use super::{
     Backend, BackendName, convert,
     discover::{self, Found},
     instance::{CONSTRUCTION_LIMIT, Instance, Maker, Opened, within_limit},
-    isolation::{IsolationRules, Place},
+    isolation::{IsolationMode, IsolationRules},
     load::Library,
     options,
     preflight::{self, Candidate, Platform, Refused},
@@ -80,7 +80,7 @@ pub struct Loader {
 }
 
 /// By place and hash: the same bytes are opened once in each place.
-type Shelf = HashMap<(Place, String), Kept>;
+type Shelf = HashMap<(IsolationMode, String), Kept>;
 
 /// An opened library: one in this process for ever, one in a worker as long as a backend of it is in use.
 enum Kept {
@@ -227,7 +227,7 @@ impl Loader {
     }
 
     /// Where it runs.
-    fn place(&self, found: &Found, sha256: &str, lock: &Lock) -> Place {
+    fn place(&self, found: &Found, sha256: &str, lock: &Lock) -> IsolationMode {
         let is_trusted = lock.trusts_inline(&found.stem, sha256);
         let isolation = &self.config.isolation;
         isolation.place(&found.stem, &found.path, sha256, is_trusted)
@@ -265,7 +265,7 @@ impl Loader {
                 clock: self.config.clock.clone(),
             },
         ));
-        if scans && place == Place::Inline && !self.is_open(&candidate.sha256) {
+        if scans && place == IsolationMode::Inline && !self.is_open(&candidate.sha256) {
             self.scan(name, candidate, &options.json, &services)
                 .map_err(|refusal| vec![refusal])?;
         }
@@ -294,7 +294,7 @@ impl Loader {
         }
     }
 
-    fn open(&self, stem: &str, candidate: &Candidate, place: Place) -> Result<Opened, Refusal> {
+    fn open(&self, stem: &str, candidate: &Candidate, place: IsolationMode) -> Result<Opened, Refusal> {
         let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
         opened.retain(|_, kept| kept.opened().is_some());
         let key = (place, candidate.sha256.clone());
@@ -305,7 +305,7 @@ impl Loader {
             .values()
             .filter(|kept| matches!(kept, Kept::Inline { stem: known, .. } if known == stem))
             .count();
-        if place == Place::Inline && generations >= MAX_INLINE_GENERATIONS {
+        if place == IsolationMode::Inline && generations >= MAX_INLINE_GENERATIONS {
             return Err(Refusal::new(
                 code::TOO_MANY_GENERATIONS,
                 format!(
@@ -316,13 +316,13 @@ impl Loader {
                 ),
             ));
         }
-        if place == Place::Inline {
+        if place == IsolationMode::Inline {
             candidate.linkage.check_inline(&candidate.file, generations > 0)?;
         }
         let staged = stage::stage(&self.config.staging, &candidate.sha256, &candidate.bytes)?;
-        let explained = |refusal| preflight::explained(refusal, candidate, place == Place::Worker);
+        let explained = |refusal| preflight::explained(refusal, candidate, place == IsolationMode::Worker);
         let (library, kept) = match place {
-            Place::Inline => {
+            IsolationMode::Inline => {
                 let (file, overrides) = (candidate.file.clone(), candidate.manifest.overrides());
                 let library = within_limit(move || Library::open(&staged.path, &file, overrides))
                     .ok_or_else(|| opened_too_slowly(&candidate.file))?
@@ -330,7 +330,7 @@ impl Loader {
                 let stem = stem.to_owned();
                 (Opened::Inline(library), Kept::Inline { stem, library })
             }
-            Place::Worker => {
+            IsolationMode::Worker => {
                 let supervisor = self
                     .open_in_worker(stem, staged, candidate, true)
                     .map_err(explained)?;

@@ -8,7 +8,7 @@ use super::Loader;
 use crate::backends::{
     Backend, BackendName,
     discover::{self, Found},
-    isolation::Place,
+    isolation::IsolationMode,
     preflight::{self, Candidate},
     refusal::{Refusal, code},
     stage,
@@ -26,7 +26,7 @@ pub struct Running<'a> {
     /// The hash of its library.
     pub sha256: &'a str,
     /// Where its library runs.
-    pub place: Place,
+    pub place: IsolationMode,
     /// Whether it is constructed anew even if its library is the same.
     pub renews: bool,
 }
@@ -184,7 +184,7 @@ impl Loader {
             .opened
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
-        opened.contains_key(&(Place::Inline, sha256.to_owned()))
+        opened.contains_key(&(IsolationMode::Inline, sha256.to_owned()))
     }
 }
 

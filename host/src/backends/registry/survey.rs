@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::{Loader, VersionReport};
 use crate::backends::{
     discover::{self, Found},
-    isolation::Place,
+    isolation::IsolationMode,
     preflight::{self, BackendInfo, Candidate, Manifest, OptionInfo, Platform, Refused},
     refusal::Refusal,
     trust::Lock,
@@ -47,7 +47,7 @@ pub struct LibraryReport {
     pub passed_over: Option<String>,
     /// Whether its code would run in this process or in one of its own.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub isolation: Option<Place>,
+    pub isolation: Option<IsolationMode>,
     /// What it says about itself.
     #[serde(flatten)]
     pub about: Option<LibraryAbout>,
@@ -128,7 +128,7 @@ impl LibraryReport {
     pub(super) fn of(
         found: Found,
         judged: Result<Candidate, Refused>,
-        place: impl FnOnce(&Found, &str) -> Option<Place>,
+        place: impl FnOnce(&Found, &str) -> Option<IsolationMode>,
     ) -> Self {
         match judged {
             Ok(candidate) => Self {

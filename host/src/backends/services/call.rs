@@ -35,7 +35,7 @@ pub(in crate::backends) struct CallInfo {
     /// On `clock`; set when somebody asks first, in the first poll or after it at the latest. Most calls of a
     /// cheap backend end without, and reading the clock is a good part of what they cost.
     deadline: OnceLock<Duration>,
-    /// What [`Running`] borrows; set in what [`Running::kept`] gives.
+    /// What [`ActiveCall`] borrows; set in what [`ActiveCall::kept`] gives.
     private: OnceLock<[String; 3]>,
     /// The request that it is made for.
     trace: Option<Trace>,
@@ -96,16 +96,16 @@ impl CallInfo {
 }
 
 /// A call that is being made. Nobody but it has its [`CallInfo`] without the private texts.
-pub(in crate::backends) struct Running<'a> {
+pub(in crate::backends) struct ActiveCall<'a> {
     info: Arc<CallInfo>,
     /// What the call is about, such as the message with its code and the number: masked in what the library says
     /// meanwhile. Borrowed, since a copy for each call would cost a good part of it.
     private: [&'a str; 3],
 }
 
-scoped_thread_local!(static CURRENT: for<'a> &'a Running<'a>);
+scoped_thread_local!(static CURRENT: for<'a> &'a ActiveCall<'a>);
 
-impl<'a> Running<'a> {
+impl<'a> ActiveCall<'a> {
     /// `private` may be empty texts.
     pub(in crate::backends) fn new(call: Call, clock: &Clock, private: [&'a str; 3]) -> Self {
         let info = Arc::new(CallInfo {
@@ -150,7 +150,7 @@ impl<'a> Running<'a> {
     }
 }
 
-impl Deref for Running<'_> {
+impl Deref for ActiveCall<'_> {
     type Target = CallInfo;
 
     fn deref(&self) -> &CallInfo {
@@ -159,7 +159,7 @@ impl Deref for Running<'_> {
 }
 
 /// The call that this thread is in; `None` in a constructor or on a thread of the library's own.
-pub(super) fn current<T>(look: impl FnOnce(Option<&Running<'_>>) -> T) -> T {
+pub(super) fn current<T>(look: impl FnOnce(Option<&ActiveCall<'_>>) -> T) -> T {
     if CURRENT.is_set() {
         CURRENT.with(|call| look(Some(call)))
     } else {
@@ -169,7 +169,7 @@ pub(super) fn current<T>(look: impl FnOnce(Option<&Running<'_>>) -> T) -> T {
 
 /// The same, to keep; for a backend that runs elsewhere and asks for the host's services from another thread.
 pub(in crate::backends) fn entered() -> Option<Arc<CallInfo>> {
-    current(|call| call.map(Running::kept))
+    current(|call| call.map(ActiveCall::kept))
 }
 
 struct CallSide(Arc<CallInfo>);

@@ -17,7 +17,7 @@ use phone_verify_plugin_abi::{
     level,
 };
 
-use super::call::Running;
+use super::call::ActiveCall;
 use crate::{
     backends::scrub::{Scrubber, mask_any_code},
     clock::Clock,
@@ -63,7 +63,7 @@ impl Log {
         level: u16,
         message: &str,
         fields: &[Tuple2<RString, RString>],
-        call: Option<&Running<'_>>,
+        call: Option<&ActiveCall<'_>>,
     ) {
         macro_rules! write_at {
             ($level:ident) => {
@@ -94,9 +94,9 @@ impl Log {
         &self,
         message: &str,
         fields: &[Tuple2<RString, RString>],
-        call: Option<&Running<'_>>,
+        call: Option<&ActiveCall<'_>>,
     ) -> (String, Option<String>) {
-        let private = call.map(Running::private).unwrap_or_default();
+        let private = call.map(ActiveCall::private).unwrap_or_default();
         let is_known = private.iter().any(|text| !text.is_empty());
         let clean = |text: &str, max_characters| {
             let text = self.scrubber.clean(text, &private, max_characters);

@@ -22,7 +22,7 @@ use super::{
     message::{Answer, MAX_RANDOM_BYTES, Question, ToHost, ToWorker},
     raw,
 };
-use crate::backends::{bounded::warn_of_slow_poll, convert::raw_error, services::call::Running};
+use crate::backends::{bounded::warn_of_slow_poll, convert::raw_error, services::call::ActiveCall};
 
 /// Deals with a message about the call `id`. What is said about a call that was given up is nobody's business.
 pub(super) fn receive(link: &Link, library: &str, id: u64, message: ToHost) -> Result<(), Killed> {
@@ -71,7 +71,7 @@ pub(super) fn receive(link: &Link, library: &str, id: u64, message: ToHost) -> R
             if let Some(instance) = instance_of(link, pending.as_ref(), instance) {
                 let log = || instance.host.log(level, RStr::from(message.as_str()), fields);
                 match pending.and_then(|pending| pending.info) {
-                    Some(info) => Running::of(&info).within(log),
+                    Some(info) => ActiveCall::of(&info).within(log),
                     None => log(),
                 }
             }

@@ -145,7 +145,7 @@ impl Watch {
                 break end;
             }
         };
-        self.bury(end);
+        self.reap(end);
     }
 
     /// Waits for something to happen, and handles it.
@@ -291,7 +291,7 @@ impl Watch {
     }
 
     /// Sees to it that the process is gone, and tells everybody.
-    fn bury(mut self, end: End) {
+    fn reap(mut self, end: End) {
         let mut killed = match end {
             End::Kill(killed) => Some(killed),
             End::Gone => None,

@@ -7,7 +7,7 @@ use super::desk::{
 };
 use crate::{
     model::{Delivery, FailureClass, Status, Verdict, VerificationId},
-    store::{Begun, Deed, Found, MessageBegun, OutboxMessage, RequestKey},
+    store::{AuditEntry, Begun, Found, MessageBegun, OutboxMessage, RequestKey},
 };
 
 const NOBODY: VerificationId = VerificationId([7; 16]);
@@ -33,13 +33,13 @@ impl Desk {
     }
 
     pub(super) async fn cancel(&self, id: VerificationId, request: Option<&RequestKey>) -> bool {
-        let deed = Deed {
+        let entry = AuditEntry {
             at: self.clock.now(),
             actor: "api:test".to_owned(),
             action: "cancel".to_owned(),
             subject: id.to_string(),
         };
-        let ended = self.store.cancel_verification(id, deed, request);
+        let ended = self.store.cancel_verification(id, entry, request);
         ended.await.unwrap()
     }
 }

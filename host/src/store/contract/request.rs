@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::desk::{Desk, MILLISECOND, failed, number, sent, tried, wrong};
 use crate::{
     model::{FailureClass, Outcome, PhoneNumber, Verdict},
-    store::{Answer, Begun, Deed, MessageBegun, OutboxMessage, RequestKey, Seen, StoreError},
+    store::{Answer, AuditEntry, Begun, MessageBegun, OutboxMessage, RequestKey, Seen, StoreError},
 };
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -106,13 +106,13 @@ pub(super) async fn a_request_is_forgotten_if_certainly_nothing_was_sent(desk: &
 
 pub(super) async fn a_request_is_forgotten_with_its_verification(desk: &Desk) {
     desk.is_begun(&number(1), "key", "body").await;
-    let deed = Deed {
+    let entry = AuditEntry {
         at: desk.clock.now(),
         actor: "uid:0".to_owned(),
         action: "forget".to_owned(),
         subject: String::new(),
     };
-    desk.store.forget(&number(1), Some(deed)).await.unwrap();
+    desk.store.forget(&number(1), Some(entry)).await.unwrap();
     desk.is_begun(&number(1), "key", "body").await;
     desk.clock.advance(MILLISECOND);
     desk.store.delete_before(desk.clock.now(), false).await.unwrap();

@@ -6,7 +6,7 @@ use super::desk::{Desk, LIFETIME, MILLISECOND, number};
 use crate::{
     clock::UnixMillis,
     model::{PhoneNumber, Verdict},
-    store::Deed,
+    store::AuditEntry,
 };
 
 pub(super) async fn old_records_are_counted_and_deleted(desk: &Desk) {
@@ -77,7 +77,7 @@ pub(super) async fn a_number_is_forgotten_and_no_other(desk: &Desk) {
             .any(|found| found.verification.id == first.id)
     );
 
-    let forgets = || Some(deed(desk, "forget"));
+    let forgets = || Some(entry(desk, "forget"));
     assert_eq!(desk.store.forget(&one, None).await.unwrap(), 3);
     assert_eq!(desk.store.forget(&one, forgets()).await.unwrap(), 3);
     assert_eq!(desk.store.forget(&one, None).await.unwrap(), 0);
@@ -92,8 +92,8 @@ pub(super) async fn a_number_is_forgotten_and_no_other(desk: &Desk) {
     assert_eq!(desk.check(&kept, &kept.code).await, Verdict::Valid);
 }
 
-fn deed(desk: &Desk, action: &str) -> Deed {
-    Deed {
+fn entry(desk: &Desk, action: &str) -> AuditEntry {
+    AuditEntry {
         at: desk.clock.now(),
         actor: "uid:0".to_owned(),
         action: action.to_owned(),
@@ -102,9 +102,9 @@ fn deed(desk: &Desk, action: &str) -> Deed {
 }
 
 pub(super) async fn what_changes_nothing_is_not_in_the_audit_log(desk: &Desk) {
-    let entries = async || desk.store.latest_deeds(9).await.unwrap().len();
+    let entries = async || desk.store.latest_audit_entries(9).await.unwrap().len();
     let cancel = async |id| {
-        let ended = desk.store.cancel_verification(id, deed(desk, "cancel"), None);
+        let ended = desk.store.cancel_verification(id, entry(desk, "cancel"), None);
         ended.await.unwrap()
     };
     let [cancelled, verified] = [desk.register(&number(1)).await, desk.register(&number(2)).await];
@@ -117,34 +117,49 @@ pub(super) async fn what_changes_nothing_is_not_in_the_audit_log(desk: &Desk) {
     }
     assert_eq!(entries().await, 1);
     let forget = async || {
-        let deed = Some(deed(desk, "forget"));
-        desk.store.forget(&number(1), deed).await.unwrap()
+        let entry = Some(entry(desk, "forget"));
+        desk.store.forget(&number(1), entry).await.unwrap()
     };
     assert_eq!((forget().await, entries().await), (1, 2));
     assert_eq!((forget().await, entries().await), (0, 2));
-    assert_eq!(desk.store.delete_deeds_before(UnixMillis(0)).await.unwrap(), 0);
+    assert_eq!(
+        desk.store
+            .delete_audit_entries_before(UnixMillis(0))
+            .await
+            .unwrap(),
+        0
+    );
 }
 
 pub(super) async fn the_audit_log_leaves_when_it_is_old_and_not_before(desk: &Desk) {
     for _ in 0..600 {
-        desk.store.record_deed(deed(desk, "export")).await.unwrap();
+        desk.store
+            .record_audit_entry(entry(desk, "export"))
+            .await
+            .unwrap();
     }
     desk.clock.advance(MILLISECOND);
-    desk.store.record_deed(deed(desk, "forget")).await.unwrap();
+    desk.store
+        .record_audit_entry(entry(desk, "forget"))
+        .await
+        .unwrap();
     let before = desk.clock.now();
-    assert_eq!(desk.store.delete_deeds_before(before).await.unwrap(), 600);
-    assert_eq!(desk.store.delete_deeds_before(before).await.unwrap(), 0);
-    assert_eq!(desk.store.latest_deeds(9).await.unwrap(), [deed(desk, "forget")]);
+    assert_eq!(desk.store.delete_audit_entries_before(before).await.unwrap(), 600);
+    assert_eq!(desk.store.delete_audit_entries_before(before).await.unwrap(), 0);
+    assert_eq!(
+        desk.store.latest_audit_entries(9).await.unwrap(),
+        [entry(desk, "forget")]
+    );
 }
 
 pub(super) async fn who_did_what_is_kept_in_order(desk: &Desk) {
     for action in ["export", "forget", "cleanup"] {
-        desk.store.record_deed(deed(desk, action)).await.unwrap();
+        desk.store.record_audit_entry(entry(desk, action)).await.unwrap();
     }
-    let latest = desk.store.latest_deeds(2).await.unwrap();
-    assert_eq!(latest, [deed(desk, "forget"), deed(desk, "cleanup")]);
+    let latest = desk.store.latest_audit_entries(2).await.unwrap();
+    assert_eq!(latest, [entry(desk, "forget"), entry(desk, "cleanup")]);
     // Old records are deleted; what was done with them is not.
     desk.clock.advance(LIFETIME);
     desk.store.delete_before(desk.clock.now(), false).await.unwrap();
-    assert_eq!(desk.store.latest_deeds(9).await.unwrap().len(), 3);
+    assert_eq!(desk.store.latest_audit_entries(9).await.unwrap().len(), 3);
 }

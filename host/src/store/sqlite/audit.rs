@@ -4,33 +4,38 @@
 use rusqlite::{Connection, params};
 
 use super::{Fault, millis, time};
-use crate::{clock::UnixMillis, store::Deed};
+use crate::{clock::UnixMillis, store::AuditEntry};
 
 /// Rows that are deleted in one step.
 const STEP: u32 = 250;
 
-pub(super) fn record(connection: &Connection, deed: &Deed) -> Result<(), Fault> {
+pub(super) fn record(connection: &Connection, entry: &AuditEntry) -> Result<(), Fault> {
     connection
         .prepare_cached("INSERT INTO audit (at, actor, action, subject) VALUES (?1, ?2, ?3, ?4)")?
-        .execute(params![millis(deed.at), deed.actor, deed.action, deed.subject])?;
+        .execute(params![
+            millis(entry.at),
+            entry.actor,
+            entry.action,
+            entry.subject
+        ])?;
     Ok(())
 }
 
 /// The latest ones, in their order.
-pub(super) fn latest(connection: &Connection, limit: u32) -> Result<Vec<Deed>, Fault> {
+pub(super) fn latest(connection: &Connection, limit: u32) -> Result<Vec<AuditEntry>, Fault> {
     let mut statement = connection.prepare_cached(
         "SELECT at, actor, action, subject FROM
              (SELECT * FROM audit ORDER BY id DESC LIMIT ?1) ORDER BY id",
     )?;
-    let deeds = statement.query_map([limit], |row| {
-        Ok(Deed {
+    let entries = statement.query_map([limit], |row| {
+        Ok(AuditEntry {
             at: time(row.get(0)?),
             actor: row.get(1)?,
             action: row.get(2)?,
             subject: row.get(3)?,
         })
     })?;
-    Ok(deeds.collect::<rusqlite::Result<_>>()?)
+    Ok(entries.collect::<rusqlite::Result<_>>()?)
 }
 
 /// How many entries of the oldest are from before a time.

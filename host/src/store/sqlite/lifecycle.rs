@@ -13,8 +13,8 @@ use crate::{
     model::{Delivery, FailureClass, Limit, SecurityCode, Status, Verification, VerificationId},
     rules::admission::Admission,
     store::{
-        CheckRules, Deed, Found, Keyring, MessageBegun, OutboxMessage, ReplacedCode, RequestKey, StoreError,
-        keyring::Digest,
+        AuditEntry, CheckRules, Found, Keyring, MessageBegun, OutboxMessage, ReplacedCode, RequestKey,
+        StoreError, keyring::Digest,
     },
 };
 
@@ -119,12 +119,12 @@ fn delivery(name: &str) -> Delivery {
 pub(super) fn cancel(
     connection: &Connection,
     id: VerificationId,
-    deed: &Deed,
+    entry: &AuditEntry,
     request: Option<&request::Row>,
 ) -> Result<bool, Fault> {
     // What this request did before is not undone, and another one under its key is refused.
     if let Some(request) = request
-        && request::find(connection, request, deed.at)?.is_some()
+        && request::find(connection, request, entry.at)?.is_some()
     {
         return Ok(false);
     }
@@ -137,9 +137,9 @@ pub(super) fn cancel(
     if ended == 0 {
         return Ok(false);
     }
-    audit::record(connection, deed)?;
+    audit::record(connection, entry)?;
     if let Some(request) = request {
-        request::insert(connection, request, id, request::Effect::default(), deed.at)?;
+        request::insert(connection, request, id, request::Effect::default(), entry.at)?;
     }
     Ok(true)
 }

@@ -34,9 +34,9 @@ use rusqlite::Connection;
 use tokio::time::Instant;
 
 use super::{
-    Answer, Begun, BulkFailure, BulkLease, BulkProgress, CapLog, CheckRules, CounterKey, Deed, Found, JobId,
-    KeyReview, Keyring, MasterKey, MessageBegun, NewVerification, OutboxMessage, Records, RequestKey, RunId,
-    Seen, Store, StoreError, Tried, key_file,
+    Answer, AuditEntry, Begun, BulkFailure, BulkLease, BulkProgress, CapLog, CheckRules, CounterKey, Found,
+    JobId, KeyReview, Keyring, MasterKey, MessageBegun, NewVerification, OutboxMessage, Records, RequestKey,
+    RunId, Seen, Store, StoreError, Tried, key_file,
 };
 use crate::{
     clock::{Clock, UnixMillis},
@@ -374,11 +374,11 @@ impl Store for Sqlite {
     async fn cancel_verification(
         &self,
         id: VerificationId,
-        deed: Deed,
+        entry: AuditEntry,
         request: Option<&RequestKey>,
     ) -> Result<bool, StoreError> {
         let request = self.request(request);
-        self.write(move |connection| lifecycle::cancel(connection, id, &deed, request.as_ref()))
+        self.write(move |connection| lifecycle::cancel(connection, id, &entry, request.as_ref()))
             .await
     }
 
@@ -520,7 +520,7 @@ impl Store for Sqlite {
         .await
     }
 
-    async fn forget(&self, number: &PhoneNumber, deed: Option<Deed>) -> Result<u64, StoreError> {
+    async fn forget(&self, number: &PhoneNumber, entry: Option<AuditEntry>) -> Result<u64, StoreError> {
         let key = self.keyring.counter_keys(number, None).number();
         let (keyring, number) = (Arc::clone(&self.keyring), number.clone());
         let places = self
@@ -530,10 +530,10 @@ impl Store for Sqlite {
             })
             .await?;
         let count = places.len();
-        if let Some(deed) = deed {
+        if let Some(entry) = entry {
             self.write(move |transaction| {
                 if number::forget(transaction, key)? || count > 0 {
-                    audit::record(transaction, &deed)?;
+                    audit::record(transaction, &entry)?;
                 }
                 Ok(())
             })
@@ -546,12 +546,12 @@ impl Store for Sqlite {
         Ok(count)
     }
 
-    async fn record_deed(&self, deed: Deed) -> Result<(), StoreError> {
-        self.write(move |connection| audit::record(connection, &deed))
+    async fn record_audit_entry(&self, entry: AuditEntry) -> Result<(), StoreError> {
+        self.write(move |connection| audit::record(connection, &entry))
             .await
     }
 
-    async fn delete_deeds_before(&self, before: UnixMillis) -> Result<u64, StoreError> {
+    async fn delete_audit_entries_before(&self, before: UnixMillis) -> Result<u64, StoreError> {
         if self
             .read(move |connection| audit::count_before(connection, before))
             .await?
@@ -571,7 +571,7 @@ impl Store for Sqlite {
         }
     }
 
-    async fn latest_deeds(&self, limit: u32) -> Result<Vec<Deed>, StoreError> {
+    async fn latest_audit_entries(&self, limit: u32) -> Result<Vec<AuditEntry>, StoreError> {
         self.read(move |connection| audit::latest(connection, limit))
             .await
     }

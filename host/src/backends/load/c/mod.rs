@@ -29,12 +29,12 @@ use crate::backends::{
 
 /// The table of a library, found to be whole.
 #[derive(Clone, Copy)]
-pub(super) struct Door {
+pub(super) struct Table {
     entry: c::PluginEntry,
     create: unsafe extern "C" fn(c::Text, *const c::Host, *const c::Pair, usize) -> c::Backend,
 }
 
-impl Door {
+impl Table {
     /// Checks a table, which must have what `overrides`, of the manifest, says: a call of what is not there would never be
     /// answered.
     ///
