@@ -180,8 +180,9 @@ typedef struct pv_http_response {
     pv_text body; /* any bytes, at most 1 MiB */
 } pv_http_response;
 
-/* One of the two is NULL. The error's kind is already right for a send: PV_KIND_TRANSIENT when nothing can have been
- * sent, else PV_KIND_OUTCOME_UNKNOWN. */
+/* One of the two is NULL. The error's kind is already right for a send. When nothing can have been sent it is
+ * PV_KIND_CONFIG (the host does not allow the request), PV_KIND_INTERNAL (it cannot be made) or PV_KIND_TRANSIENT (no
+ * connection, or the call was over before), else PV_KIND_OUTCOME_UNKNOWN. */
 typedef void (*pv_http_done)(void *user, const pv_http_response *response, const pv_error *error);
 
 typedef void (*pv_done)(void *user, const pv_outcome *outcome);
