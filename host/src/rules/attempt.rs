@@ -87,6 +87,16 @@ impl State {
         })
     }
 
+    /// How many wrong codes the session survives: its own, and what is left of the code's.
+    pub fn attempts(&self, terms: Terms) -> u32 {
+        let of_the_code = if self.has_joined {
+            terms.max_failed_attempts.saturating_sub(self.failures)
+        } else {
+            0
+        };
+        self.attempts_left + of_the_code
+    }
+
     /// With an attempt taken.
     #[must_use]
     pub fn take(self, taken: TakenAttempt) -> Self {

@@ -9,6 +9,7 @@ pub mod admission;
 pub mod attempt;
 pub mod cache;
 pub mod guard;
+pub mod lifecycle;
 pub mod limits;
 pub mod number;
 pub mod registration;

@@ -388,7 +388,7 @@ pub trait Store: Send + Sync {
     /// All that is stored about a number.
     async fn records_of(&self, number: &PhoneNumber, rules: CheckRules) -> Result<Records, StoreError>;
 
-    /// Counts all that is stored about a number, and deletes it if there is a `entry`, which then is in the audit log unless
+    /// Counts all that is stored about a number, and deletes it if there is an `entry`, which then is in the audit log unless
     /// there was nothing. A code that is pending for it is good no more.
     async fn forget(&self, number: &PhoneNumber, entry: Option<AuditEntry>) -> Result<u64, StoreError>;
 

@@ -13,7 +13,7 @@ impl Verifier {
     /// Deletes what is older than the settings keep, if there is anything: records, and entries of the audit log. Several
     /// processes may do it at once. Returns how many records.
     pub async fn delete_old_records(&self) -> Result<u64, StoreError> {
-        self.delete_old_deeds().await?;
+        self.delete_old_audit_entries().await?;
         let age = self.policy.record_retention;
         let before = self.clock.ago(age);
         if self.store.delete_before(before, true).await? == 0 {
@@ -29,7 +29,7 @@ impl Verifier {
         self.store.delete_before(before, false).await
     }
 
-    async fn delete_old_deeds(&self) -> Result<(), StoreError> {
+    async fn delete_old_audit_entries(&self) -> Result<(), StoreError> {
         let age = self.policy.audit_retention;
         let now = self.clock.now();
         if self

@@ -5,13 +5,17 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{
-    Fault, audit, counter, guard, millis, outbox, presence::ProcessId, request, time, verification,
+    Fault, audit, counter, guard, outbox, presence::ProcessId, request, time, verification,
     writer::Transaction,
 };
 use crate::{
     clock::UnixMillis,
     model::{Delivery, FailureClass, Limit, SecurityCode, Status, Verification, VerificationId},
-    rules::admission::Admission,
+    rules::{
+        admission::Admission,
+        attempt::State,
+        lifecycle::{Ended, Standing},
+    },
     store::{
         AuditEntry, CheckRules, Found, Keyring, MessageBegun, OutboxMessage, ReplacedCode, RequestKey,
         StoreError, keyring::Digest,
@@ -26,15 +30,12 @@ pub(super) fn find(
     of_number: &[Limit],
 ) -> Result<Option<Found>, Fault> {
     let mut found = connection
-        .prepare_cached(
-            "SELECT v.number, v.key_id, v.attempts_left, v.created_at, v.expires_at, v.verified_at, v.ended,
-                    v.delivery, v.first_delivery, v.message_id, v.client_ref,
+        .prepare_cached(&format!(
+            "SELECT {STANDING}, v.number, v.key_id, v.created_at, v.delivery, v.first_delivery, v.message_id, v.client_ref,
                     (SELECT name FROM backend b WHERE b.id = v.backend) AS backend_name,
-                    v.code_of, c.id, c.code_sealed, c.failures,
-                    v.code_of IS NOT NULL AND v.code IS NOT NULL AS is_beside
-             FROM verification v LEFT JOIN verification c ON c.id = coalesce(v.code_of, v.id)
-             WHERE v.id = ?1",
-        )?
+                    c.id, c.code_sealed, v.code_of IS NOT NULL AND v.code IS NOT NULL AS is_beside
+             FROM {SESSION_AND_CODE}"
+        ))?
         .query_row([id.0], |row| read(row, keyring, id, rules))
         .optional()?;
     if let Some(Found {
@@ -53,43 +54,74 @@ pub(super) fn find(
     Ok(found)
 }
 
-fn read(row: &Row<'_>, keyring: &Keyring, id: VerificationId, rules: CheckRules) -> rusqlite::Result<Found> {
+/// A session and the one whose code it shares, or itself.
+const SESSION_AND_CODE: &str =
+    "verification v LEFT JOIN verification c ON c.id = coalesce(v.code_of, v.id) WHERE v.id = ?1";
+
+/// What [`standing`] reads.
+const STANDING: &str =
+    "v.attempts_left, v.verified_at, v.ended, v.expires_at, v.code_of IS NOT NULL AS has_joined,
+    c.expires_at AS code_expires_at, c.code_used_at, c.failures, c.code_sealed IS NOT NULL AS has_code";
+
+fn standing(row: &Row<'_>) -> rusqlite::Result<Standing> {
     let expires_at = time(row.get("expires_at")?);
-    let verified_at = row.get::<_, Option<i64>>("verified_at")?.map(time);
-    let ended: Option<String> = row.get("ended")?;
-    let shares_code = row.get::<_, Option<[u8; 16]>>("code_of")?.is_some();
+    let ended = match row.get::<_, Option<String>>("ended")?.as_deref() {
+        Some("not_sent") => Some(Ended::NotSent),
+        Some(_) => Some(Ended::Cancelled),
+        None => None,
+    };
+    // The session whose code it shares may be deleted.
+    Ok(Standing {
+        state: State {
+            attempts_left: row.get("attempts_left")?,
+            is_over: ended.is_some(),
+            verified_at: row.get::<_, Option<i64>>("verified_at")?.map(time),
+            has_joined: row.get("has_joined")?,
+            expires_at: row
+                .get::<_, Option<i64>>("code_expires_at")?
+                .map_or(expires_at, time),
+            code_used_at: row.get::<_, Option<i64>>("code_used_at")?.map(time),
+            failures: row.get::<_, Option<_>>("failures")?.unwrap_or(0),
+        },
+        ended,
+        expires_at,
+        has_code: row.get("has_code")?,
+    })
+}
+
+/// `None`: there is no such session.
+fn find_standing(connection: &Connection, id: VerificationId) -> Result<Option<Standing>, Fault> {
+    let found = connection
+        .prepare_cached(&format!("SELECT {STANDING} FROM {SESSION_AND_CODE}"))?
+        .query_row([id.0], standing)
+        .optional()?;
+    Ok(found)
+}
+
+fn read(row: &Row<'_>, keyring: &Keyring, id: VerificationId, rules: CheckRules) -> rusqlite::Result<Found> {
+    let stored = standing(row)?;
     let first = row.get::<_, Option<[u8; 16]>>("id")?.map(VerificationId);
     let sealed: Option<Vec<u8>> = row.get("code_sealed")?;
-    let sealed = sealed.filter(|_| rules.terms.now <= expires_at && ended.is_none());
+    let sealed = sealed.filter(|_| stored.is_open(rules.terms.now));
     let code = first
         .zip(sealed)
         .and_then(|(first, sealed)| verification::open_code(keyring, &sealed, first));
-    let own: u32 = row.get("attempts_left")?;
-    let failures: u32 = row.get::<_, Option<_>>("failures")?.unwrap_or(0);
-    let of_the_code = if shares_code {
-        rules.terms.max_failed_attempts.saturating_sub(failures)
-    } else {
-        0
+    // A code that cannot be opened is none.
+    let standing = Standing {
+        has_code: code.is_some(),
+        ..stored
     };
-    let attempts = own + of_the_code;
-    let status = match ended.as_deref() {
-        Some("not_sent") => Status::NotSent,
-        Some(_) => Status::Cancelled,
-        None if verified_at.is_some() => Status::Verified,
-        None if code.is_none() => Status::Expired,
-        None if attempts == 0 => Status::Failed,
-        None => Status::Pending,
-    };
+    let (status, attempts_remaining) = standing.status(rules.terms);
     let client_ref: Option<Vec<u8>> = row.get("client_ref")?;
     Ok(Found {
         verification: Verification {
             id,
             status,
             created_at: time(row.get("created_at")?),
-            expires_at,
-            verified_at,
+            expires_at: standing.expires_at,
+            verified_at: standing.state.verified_at,
             resend_at: None,
-            attempts_remaining: if status == Status::Pending { attempts } else { 0 },
+            attempts_remaining,
             delivery: delivery(&row.get::<_, String>("delivery")?),
             backend: row.get("backend_name")?,
         },
@@ -128,15 +160,12 @@ pub(super) fn cancel(
     {
         return Ok(false);
     }
-    let ended = connection
-        .prepare_cached(
-            "UPDATE verification SET ended = 'cancelled', attempts_left = 0
-             WHERE id = ?1 AND ended IS NULL AND verified_at IS NULL",
-        )?
-        .execute([id.0])?;
-    if ended == 0 {
+    if !find_standing(connection, id)?.is_some_and(|found| found.may_cancel()) {
         return Ok(false);
     }
+    connection
+        .prepare_cached("UPDATE verification SET ended = 'cancelled', attempts_left = 0 WHERE id = ?1")?
+        .execute([id.0])?;
     audit::record(connection, entry)?;
     if let Some(request) = request {
         request::insert(connection, request, id, request::Effect::default(), entry.at)?;
@@ -239,15 +268,8 @@ pub(super) fn begin_message(
         return Ok(MessageBegun::Before);
     }
     let verification = new.message.verification.0;
-    let usable: bool = transaction
-        .prepare_cached(
-            "SELECT EXISTS
-                 (SELECT 1 FROM verification v JOIN verification c ON c.id = coalesce(v.code_of, v.id)
-                  WHERE v.id = ?1 AND v.ended IS NULL AND v.verified_at IS NULL AND v.expires_at >= ?2
-                      AND c.code_sealed IS NOT NULL)",
-        )?
-        .query_row(params![verification, millis(now)], |row| row.get(0))?;
-    if !usable {
+    let found = find_standing(transaction, new.message.verification)?;
+    if !found.is_some_and(|found| found.may_resend(now)) {
         return Ok(MessageBegun::CodeIsGone);
     }
     match guard::admit(transaction, &new.message, &new.number, now)? {
