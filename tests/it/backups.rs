@@ -223,6 +223,15 @@ fn spoil(site: &Site, how: &str) -> &'static str {
             fs::remove_file(&backup).unwrap();
             "it is not there"
         }
+        "gone with its keys" => {
+            fs::remove_file(&backup).unwrap();
+            fs::remove_file(&keys).unwrap();
+            "there is no backup"
+        }
+        "with an empty file of keys" => {
+            fs::write(&keys, "").unwrap();
+            "is empty; put the one there that was written with it"
+        }
         "without its keys" => {
             fs::remove_file(&keys).unwrap();
             "the file of its keys"
@@ -258,6 +267,8 @@ fn what_is_no_whole_backup_with_its_keys_is_refused_and_changes_nothing() {
         "of a newer version",
         "copied without its log",
         "gone",
+        "gone with its keys",
+        "with an empty file of keys",
         "without its keys",
         "with the keys of another",
         "with no keys at all",

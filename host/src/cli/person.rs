@@ -147,7 +147,8 @@ impl Forget {
         let result = json!({ "records": records, "dry_run": self.dry_run });
         self.about.common.output().result(&result, || {
             let did = if self.dry_run { "would forget" } else { "forgot" };
-            format!("{did} {records} records of {}", number.masked())
+            let noun = if records == 1 { "record" } else { "records" };
+            format!("{did} {records} {noun} of {}", number.masked())
         })?;
         Ok(())
     }

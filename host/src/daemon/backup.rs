@@ -178,6 +178,15 @@ fn is_same(one: &Path, other: &Path) -> bool {
 
 fn without_keys(file: &Path, keys: &Path, error: KeyFileError) -> Problem {
     match error {
+        KeyFileError::Fault(fault) if fault.is_missing() && !file.exists() => Problem::lasting(format!(
+            "there is no backup {}; name a file that phone-verify backup wrote",
+            file.display()
+        )),
+        KeyFileError::Empty { .. } => Problem::lasting(format!(
+            "{}, the file of the backup's keys, is empty; put the one there that was written with it: without its keys a \
+             database is of no use",
+            keys.display()
+        )),
         KeyFileError::Fault(fault) if fault.is_missing() => Problem::lasting(format!(
             "the backup {} is there, but the file of its keys, {}, is not; put it there: without its keys a database is of no use",
             file.display(),

@@ -27,9 +27,11 @@ pub(super) fn speaks_of_it(text: &str) -> bool {
     SIGNS.iter().any(|sign| text.contains(sign))
 }
 
-/// Says so in an error that speaks of it. What a provider has answered, which may use the same words, has a status.
+/// Says so in an error that speaks of it. What a provider has answered, which may use the same words, has a status; and a
+/// request that the host made for the library, such as one whose host name has no address, has a code of the host's.
 pub(super) fn explained(mut error: RawError) -> RawError {
-    if error.http_status == 0 && speaks_of_it(&error.message) {
+    let is_of_a_request = error.http_status != 0 || error.code.starts_with("http_");
+    if !is_of_a_request && speaks_of_it(&error.message) {
         error.message = format!("{EXPLANATION}: {}", error.message).into();
     }
     error
@@ -56,6 +58,9 @@ mod tests {
         let mut answered = raw_error(kind::AUTH_FAILED, "403", "Permission denied");
         answered.http_status = 403;
         assert_eq!(explained(answered).message.as_str(), "Permission denied");
+        let of_the_host = "no connection: failed to lookup address information: Name or service not known";
+        let error = explained(raw_error(kind::TRANSIENT, "http_connect", of_the_host));
+        assert_eq!(error.message.as_str(), of_the_host);
         let other = raw_error(kind::INTERNAL, "acme", "no sender (os error 113)");
         assert_eq!(explained(other).message.as_str(), "no sender (os error 113)");
     }
