@@ -66,8 +66,12 @@ impl Backend for AcmeBackend {
                 "Acme does not take this number",
             )),
             429 => {
-                let wait = response.retry_after().unwrap_or_default();
-                Err(Error::from_http_status("acme", 429).with_retry_after(wait))
+                let error = Error::from_http_status("acme", 429);
+                // Without a time, the host waits as long as it usually does.
+                Err(match response.retry_after() {
+                    Some(wait) => error.with_retry_after(wait),
+                    None => error,
+                })
             }
             status => Err(Error::from_http_status("acme", status)),
         }

@@ -127,7 +127,8 @@ fn read_until_it_listens(site: &Site) -> (Daemon, BufReader<UnixStream>) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reader_that_goes_takes_no_request_with_it() {
     for format in ["text", "json"] {
-        let (daemon, reader) = read_until_it_listens(&site(format));
+        let site = site(format);
+        let (daemon, reader) = read_until_it_listens(&site);
         drop(reader);
         it_serves_and_ends(daemon, 50, format).await;
     }
@@ -135,7 +136,8 @@ async fn a_reader_that_goes_takes_no_request_with_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reader_that_stops_holds_nothing_up_and_misses_nothing_when_it_reads_on() {
-    let (daemon, reader) = read_until_it_listens(&site("text"));
+    let site = site("text");
+    let (daemon, reader) = read_until_it_listens(&site);
     for _ in 0..MANY {
         assert_eq!(daemon.get("/healthz").await.status, 200);
     }
@@ -149,7 +151,8 @@ async fn a_reader_that_stops_holds_nothing_up_and_misses_nothing_when_it_reads_o
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reader_that_stops_for_good_keeps_no_daemon_from_ending() {
     for format in ["text", "json"] {
-        let (daemon, _reader) = read_until_it_listens(&site(format));
+        let site = site(format);
+        let (daemon, _reader) = read_until_it_listens(&site);
         it_serves_and_ends(daemon, MANY, format).await;
     }
 }
