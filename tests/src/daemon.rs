@@ -14,6 +14,7 @@ use std::{
 };
 
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 use crate::client::http_client;
 
@@ -32,6 +33,8 @@ pub struct Daemon {
     stdout: Printed,
     stderr: Printed,
     client: reqwest::Client,
+    /// Lives as long as the daemon, which makes files there.
+    folder: Option<Arc<TempDir>>,
 }
 
 /// An answer over HTTP.
@@ -90,6 +93,7 @@ impl Daemon {
             stdout,
             stderr,
             client: http_client(),
+            folder: None,
         }
     }
 
@@ -121,6 +125,7 @@ impl Daemon {
             stdout: Printed::nothing(),
             stderr: Printed::nothing(),
             client: http_client(),
+            folder: None,
         }
     }
 
@@ -282,6 +287,15 @@ impl Daemon {
 
     fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
+    }
+}
+
+impl Daemon {
+    /// Keeps its folder until it has ended, also where a test keeps the daemon alone.
+    #[must_use]
+    pub fn in_folder(mut self, folder: &Arc<TempDir>) -> Self {
+        self.folder = Some(Arc::clone(folder));
+        self
     }
 }
 

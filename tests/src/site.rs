@@ -6,6 +6,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    sync::Arc,
 };
 
 use serde_json::Value;
@@ -57,7 +58,7 @@ const SETTINGS_FILE: &str = "phone-verify.toml";
 
 /// A folder with an installation.
 pub struct Site {
-    folder: tempfile::TempDir,
+    folder: Arc<tempfile::TempDir>,
     settings: Table,
 }
 
@@ -93,7 +94,7 @@ impl Site {
     /// # Panics
     /// When the library cannot be built, or the folder not written.
     pub fn with_backend(backend: &str, options: &Value) -> Self {
-        let folder = tempfile::tempdir().expect("a temporary folder");
+        let folder = Arc::new(tempfile::tempdir().expect("a temporary folder"));
         let mut site = Self {
             folder,
             settings: SETTINGS.parse().expect("good settings"),
@@ -221,7 +222,7 @@ impl Site {
 
     /// Starts the daemon.
     pub fn serve(&self) -> Daemon {
-        Daemon::start(&mut self.command(&["serve"]))
+        Daemon::start(&mut self.command(&["serve"])).in_folder(&self.folder)
     }
 
     /// Starts a demo, as it is installed: the libraries in a folder beside the program, and no settings.
