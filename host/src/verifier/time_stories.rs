@@ -289,7 +289,11 @@ impl Machine {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    // The same sequences each time; `PROPTEST_RNG_SEED` and `PROPTEST_CASES` try others.
+    #![proptest_config(ProptestConfig {
+        rng_seed: proptest::test_runner::RngSeed::Fixed(1),
+        ..ProptestConfig::with_cases(48)
+    })]
 
     #[test]
     fn whatever_is_done_to_the_clock_nothing_is_sent_twice_or_lasts_too_long(steps in steps()) {
