@@ -222,7 +222,7 @@ impl Service {
         self.store.forget(number, Some(entry)).await
     }
 
-    pub(crate) async fn drain(self) -> bool {
+    pub(crate) async fn drain(&self) -> bool {
         self.dispatcher.drain(LIMITS.total_timeout).await
     }
 

@@ -137,7 +137,7 @@ impl Dispatcher {
 
     /// Takes no more orders, and waits until what was taken is settled, at most for `limit`. What is not
     /// settled by then stays in the outbox, for the next process.
-    pub async fn drain(self, limit: Duration) -> bool {
+    pub async fn drain(&self, limit: Duration) -> bool {
         self.stop.cancel();
         self.tasks.close();
         tokio::time::timeout(limit, self.tasks.wait()).await.is_ok()

@@ -112,7 +112,7 @@ async fn the_end_of_the_service_waits_for_what_is_under_way() {
     let registering = tokio::spawn(async move { verifier.register(request).await });
     network.arrived(1).await;
     let other = service.second(FakeNetwork::default());
-    let draining = tokio::spawn(service.drain());
+    let draining = tokio::spawn(async move { service.drain().await });
     network.let_through(1);
     assert!(draining.await.unwrap(), "all was settled");
     registering.await.unwrap().unwrap();

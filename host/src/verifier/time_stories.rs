@@ -150,9 +150,15 @@ impl Machine {
         }
     }
 
-    fn restart(&mut self, process: usize) {
-        let clock = self.clock.of_another_process();
+    /// A process ends with nothing under way: that an SMS may be sent twice when it is killed before it has recorded it is
+    /// another story. And nothing of it goes on, as it would in the next process of a test.
+    async fn ends(&self, process: usize) {
+        assert!(self.processes[process].drain().await);
         self.processes[process].is_killed();
+    }
+
+    fn begin_again(&mut self, process: usize) {
+        let clock = self.clock.of_another_process();
         self.processes[process] = self.processes[process].second_with(&self.network, clock);
     }
 
@@ -179,6 +185,9 @@ impl Machine {
             }
             Step::SetClock(by) => self.set_clock(by),
             Step::Reboot(off, wrong) => {
+                for process in 0..2 {
+                    self.ends(process).await;
+                }
                 let before = self.service_time();
                 self.pass(off);
                 self.clock.step(wrong);
@@ -186,11 +195,14 @@ impl Machine {
                 self.loses_time(off, before);
                 self.clock = self.clock.after_a_reboot();
                 for process in 0..2 {
-                    self.restart(process);
+                    self.begin_again(process);
                 }
                 self.may_have_ended();
             }
-            Step::Restart(process) => self.restart(process),
+            Step::Restart(process) => {
+                self.ends(process).await;
+                self.begin_again(process);
+            }
             Step::Register(process, n) => self.register(process, n, None).await,
             Step::RegisterAndSetClock(process, n, by) => self.register(process, n, Some(by)).await,
             Step::Check(process, n) => self.check(process, n).await,
@@ -289,11 +301,7 @@ impl Machine {
 }
 
 proptest! {
-    // The same sequences each time; `PROPTEST_RNG_SEED` and `PROPTEST_CASES` try others.
-    #![proptest_config(ProptestConfig {
-        rng_seed: proptest::test_runner::RngSeed::Fixed(1),
-        ..ProptestConfig::with_cases(48)
-    })]
+    #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
     fn whatever_is_done_to_the_clock_nothing_is_sent_twice_or_lasts_too_long(steps in steps()) {
