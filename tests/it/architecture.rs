@@ -90,7 +90,7 @@ fn only_the_engine_names_the_database_driver() {
 const UNSAFE: [&str; 3] = [
     "host/src/backends/load/",
     "host/src/backends/worker/process/windows.rs",
-    "host/src/cli/service.rs",
+    "host/src/own_process/windows.rs",
 ];
 
 #[test]

@@ -2,12 +2,10 @@
 //!
 //! The service runs as `NT SERVICE\\phone-verify`, an account of its own that has no rights elsewhere. Its settings, keys and
 //! database lie in a folder that this account and administrators alone can reach; its log is a file there.
-#![allow(unsafe_code)]
 
 use std::{
     ffi::{OsStr, OsString},
     fs::{self, File},
-    os::windows::io::IntoRawHandle,
     path::{Path, PathBuf},
     process::Command,
     sync::OnceLock,
@@ -22,16 +20,18 @@ use windows_service::{
     service_dispatcher,
     service_manager::{ServiceManager, ServiceManagerAccess},
 };
-use windows_sys::Win32::{
-    Foundation as code,
-    System::Console::{STD_ERROR_HANDLE, STD_OUTPUT_HANDLE, SetStdHandle},
-};
+use windows_sys::Win32::Foundation as code;
 
 use super::{
     output::{Failure, Output},
     serve::Serve,
 };
-use crate::{clock::Clock, daemon::service_manager, own_process::image, settings};
+use crate::{
+    clock::Clock,
+    daemon::service_manager,
+    own_process::{self, image},
+    settings,
+};
 
 const NAME: &str = "phone-verify";
 const ACCOUNT: &str = r"NT SERVICE\phone-verify";
@@ -250,18 +250,7 @@ fn uninstall() -> Result<(), Failure> {
 fn reload() -> Result<(), Failure> {
     let access = ServiceAccess::PAUSE_CONTINUE;
     with_service(access, "asked to reload", |service| {
-        use windows_sys::Win32::System::Services::{
-            ControlService, SERVICE_CONTROL_PARAMCHANGE, SERVICE_STATUS,
-        };
-
-        let mut status = SERVICE_STATUS::default();
-        // SAFETY: the handle is open, and `status` outlives the call.
-        let asked =
-            unsafe { ControlService(service.raw_handle(), SERVICE_CONTROL_PARAMCHANGE, &raw mut status) };
-        if asked == 0 {
-            return Err(windows_service::Error::Winapi(std::io::Error::last_os_error()));
-        }
-        Ok(())
+        own_process::windows::notify_of_changed_parameters(service).map_err(windows_service::Error::Winapi)
     })
 }
 
@@ -302,11 +291,5 @@ fn log_beside(settings: &Path) {
     if fs::metadata(&file).is_ok_and(|log| log.len() > MAX_LOG_BYTES) {
         let _ = fs::rename(&file, file.with_extension("log.1"));
     }
-    let open = || File::options().create(true).append(true).open(&file);
-    for stream in [STD_ERROR_HANDLE, STD_OUTPUT_HANDLE] {
-        if let Ok(log) = open() {
-            // SAFETY: the handle is open, and given away for the rest of the process.
-            unsafe { SetStdHandle(stream, log.into_raw_handle()) };
-        }
-    }
+    own_process::windows::print_to(|| File::options().create(true).append(true).open(&file));
 }

@@ -5,3 +5,5 @@
 pub mod image;
 pub mod results;
 pub mod start;
+#[cfg(windows)]
+pub mod windows;
