@@ -182,15 +182,15 @@ impl State {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    const TERMS: Terms = Terms {
+    pub(in crate::rules) const TERMS: Terms = Terms {
         now: UnixMillis(1000),
         only_once: true,
         max_failed_attempts: 3,
     };
-    const FIRST: State = State {
+    pub(in crate::rules) const FIRST: State = State {
         attempts_left: 3,
         is_over: false,
         verified_at: None,

@@ -59,22 +59,10 @@ impl Standing {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rules::attempt::tests::{FIRST, TERMS};
 
-    const TERMS: Terms = Terms {
-        now: UnixMillis(1000),
-        only_once: true,
-        max_failed_attempts: 3,
-    };
     const FRESH: Standing = Standing {
-        state: State {
-            attempts_left: 3,
-            is_over: false,
-            verified_at: None,
-            has_joined: false,
-            expires_at: UnixMillis(2000),
-            code_used_at: None,
-            failures: 0,
-        },
+        state: FIRST,
         ended: None,
         expires_at: UnixMillis(2000),
         has_code: true,
