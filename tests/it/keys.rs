@@ -200,9 +200,17 @@ async fn a_key_file_that_cannot_be_used_changes_nothing_and_is_told() {
     let site = Site::new();
     let daemon = site.serve();
     let before = fs::read_to_string(site.path(KEY_FILE)).unwrap();
-    for (keys, told) in [
-        ("nonsense\n".to_owned(), "is not a key"),
+    let warned = async || {
+        let ready = daemon.get("/readyz").await;
+        assert_eq!(ready.status, 200, "{ready:?}");
+        ready.body["warnings"]
+            .to_string()
+            .contains("the keys cannot be exchanged")
+    };
+    for (times, keys, told) in [
+        (1, "nonsense\n".to_owned(), "is not a key"),
         (
+            2,
             key("3"),
             "none of the keys is one that the database was written with",
         ),
@@ -210,8 +218,13 @@ async fn a_key_file_that_cannot_be_used_changes_nothing_and_is_told() {
         write_keys(&site, KEY_FILE, &keys);
         hang_up(&daemon);
         daemon.wait_for_log(told);
+        daemon.wait_for_logs("the settings are reloaded, but for the keys", times);
+        assert!(warned().await, "{told}");
     }
     write_keys(&site, KEY_FILE, &before);
+    hang_up(&daemon);
+    daemon.wait_for_logs("the settings are reloaded", 3);
+    assert!(!warned().await);
     let token = daemon.register(NUMBER).await.session_token().to_owned();
     let verified = daemon.verify(NUMBER, &token, &daemon.code_on_console()).await;
     assert_eq!(verified.status, 200, "{verified:?}");

@@ -45,6 +45,8 @@ pub(super) struct Reloader {
     pub(super) reread: Option<Reread>,
     /// Whether the settings file is faulty.
     pub(super) has_faulty_settings: bool,
+    /// Whether the last reload had keys that cannot be used.
+    pub(super) has_refused_keys: bool,
     /// Where everybody can connect.
     pub(super) open_to_all: Vec<String>,
     /// Hears of reloads.
@@ -130,7 +132,7 @@ impl Reloader {
         for warning in &settings.warnings {
             tracing::warn!("{warning}");
         }
-        self.renew_keys(&settings).await;
+        self.has_refused_keys = !self.renew_keys(&settings).await;
         for warning in settings
             .phone_verification
             .test_numbers
@@ -163,7 +165,11 @@ impl Reloader {
                 self.settings = settings;
                 // Whoever reads the line finds it true.
                 self.publish();
-                return tracing::info!("the settings are reloaded");
+                return if self.has_refused_keys {
+                    tracing::warn!("the settings are reloaded, but for the keys");
+                } else {
+                    tracing::info!("the settings are reloaded");
+                };
             }
             Ok(Choice { refusals, .. }) | Err(refusals) => {
                 for refusal in refusals {
@@ -177,27 +183,29 @@ impl Reloader {
         self.publish();
     }
 
-    /// Takes the keys as they stand now where they stood at the start.
-    async fn renew_keys(&self, settings: &Settings) {
+    /// Takes the keys as they are now, from where they were at the start. `false`: they cannot be used.
+    async fn renew_keys(&self, settings: &Settings) -> bool {
         let given = match (&self.at_start.store.keys, &settings.store.keys) {
             (Keys::Given(_), Keys::Given(keys)) => Some(keys.clone()),
             (Keys::File(before), Keys::File(now)) if before == now => None,
             // These need a restart, which is logged elsewhere.
-            _ => return,
+            _ => return true,
         };
         match self.app.store.renew_keys(given, self.clock.now()).await {
             Ok(review) => {
                 if review.changed {
                     tracing::info!("the keys are exchanged");
                 }
-                if let Some(problem) = review.problem {
+                if let Some(problem) = &review.problem {
                     tracing::error!(
                         "the keys cannot be exchanged, and those from before stay in effect: {problem}"
                     );
                 }
+                review.problem.is_none()
             }
             Err(error) => {
                 tracing::error!(%error, "the keys cannot be exchanged, and those from before stay in effect");
+                false
             }
         }
     }
@@ -283,6 +291,9 @@ impl Reloader {
             "the settings file cannot be used, and what was read before stays in effect; see the log"
                 .to_owned()
         });
-        library.into_iter().chain(settings).collect()
+        let keys = self.has_refused_keys.then(|| {
+            "the keys cannot be exchanged, and those from before stay in effect; see the log".to_owned()
+        });
+        library.into_iter().chain(settings).chain(keys).collect()
     }
 }

@@ -107,6 +107,7 @@ pub async fn run(
         at_start: Arc::clone(&settings),
         reread,
         has_faulty_settings: false,
+        has_refused_keys: false,
         open_to_all,
         manager: Arc::clone(&manager),
     };
