@@ -160,10 +160,14 @@ impl Document {
             // Only the parser's words: the line itself may hold a secret.
             let told = errors.iter().map(|error| {
                 let line = error.span().map_or(1, |span| line_at(text, span.start));
-                problem(
-                    line,
-                    format!("this is not TOML: {}", error.message().replace('\n', ", ")),
-                )
+                let told = match error.span().and_then(|span| text.get(span)) {
+                    // The name of a setting is no secret.
+                    Some(key) if error.message() == "duplicate key" && is_a_key(key) => {
+                        format!("{key} is set twice")
+                    }
+                    _ => format!("this is not TOML: {}", error.message().replace('\n', ", ")),
+                };
+                problem(line, told)
             });
             return Err(told.collect());
         }
@@ -181,6 +185,14 @@ impl Document {
             problems: convert.problems,
         })
     }
+}
+
+/// A key as it is written without quotes.
+fn is_a_key(text: &str) -> bool {
+    !text.is_empty()
+        && text
+            .chars()
+            .all(|character| character.is_ascii_alphanumeric() || "_-".contains(character))
 }
 
 fn line_at(text: &str, at: usize) -> usize {
