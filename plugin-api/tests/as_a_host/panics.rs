@@ -61,7 +61,7 @@ impl Backend for Bomb {
         _report: &Report,
         _call: &Call,
     ) -> Result<(), Error> {
-        unimplemented!()
+        panic!("no story sends in bulk")
     }
 
     async fn validate_security_code(

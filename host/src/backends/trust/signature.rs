@@ -224,11 +224,17 @@ fn check_comment(of: &Subjected<'_>, comment: &str) -> Result<(), Refusal> {
         let said: String = said.unwrap_or("none").chars().take(64).collect();
         said.replace(is_harmful, " ")
     };
+    let advice = match library {
+        // The name of a library is that of its file; what its author signed may only have been renamed.
+        Some(signed) if version == Some(of.version) && signed != of.library => {
+            "give the file the name of that library, or have its author sign it under this one"
+        }
+        _ => "have its author sign it with phone-verify plugin sign",
+    };
     Err(Refusal::new(
         code::WRONG_SIGNATURE,
         format!(
-            "{}.minisig is for library {}, version {}, and this is {}, version {}; have its author sign it with phone-verify \
-             plugin sign",
+            "{}.minisig is for library {}, version {}, and this is {}, version {}; {advice}",
             of.file,
             shown(library),
             shown(version),
@@ -312,7 +318,7 @@ mod tests {
             (
                 b"library",
                 author.signs(b"library", "library:other version:1.2.0"),
-                "is for library other, version 1.2.0, and this is acme, version 1.2.0",
+                "is for library other, version 1.2.0, and this is acme, version 1.2.0; give the file the name of that library",
             ),
             (
                 b"library",
