@@ -4,6 +4,8 @@ pub mod backup;
 mod bridge;
 mod caps;
 mod descriptors;
+mod open_store;
+mod problem;
 pub mod rehearsal;
 mod reload;
 mod run;
@@ -11,12 +13,17 @@ pub(crate) mod service_manager;
 mod signals;
 mod watchdog;
 
-use std::{path::Path, sync::Arc};
+use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
 use bridge::{Base, Bridge, InUse};
 pub(crate) use descriptors::shortage as shortage_of_descriptors;
+use open_store::{keyring, look_at_store};
+pub use open_store::{
+    missing_folders, must_exist, open_existing_store, open_store, without_lock_file_in_a_missing_folder,
+};
+pub use problem::Problem;
 pub use run::{Reread, RunError, run};
 
 use crate::{
@@ -24,87 +31,13 @@ use crate::{
     clock::Clock,
     dispatch::{Breaker, Dispatcher, Limits, Sender},
     entropy::Entropy,
-    files::{Fault, folder_of},
-    http::{DemoPhone, Loaded, Unbound},
+    http::{DemoPhone, Loaded},
     metrics::Metrics,
-    settings::{self, Keys, Settings},
-    store::{
-        Keyring, Store,
-        key_file::{self, KeyFileError},
-        sqlite::{OpenError, Sqlite},
-    },
+    settings::Settings,
+    store::{Keyring, Store},
     telemetry,
     verifier::{Policy, Verifier},
 };
-
-/// Why the daemon, or a command, cannot start.
-#[derive(Clone, Debug)]
-pub struct Problem {
-    /// What was found, what was needed, what to do.
-    pub sentence: String,
-    /// Whether it may be otherwise a while later, without a change by anybody.
-    pub may_pass: bool,
-}
-
-impl Problem {
-    fn lasting(sentence: impl Into<String>) -> Self {
-        Self {
-            sentence: sentence.into(),
-            may_pass: false,
-        }
-    }
-}
-
-impl From<Unbound> for Problem {
-    fn from(unbound: Unbound) -> Self {
-        Self {
-            sentence: unbound.sentence,
-            may_pass: unbound.may_pass,
-        }
-    }
-}
-
-impl From<Refusal> for Problem {
-    fn from(refusal: Refusal) -> Self {
-        Self {
-            sentence: refusal.to_string(),
-            may_pass: refusal.may_pass,
-        }
-    }
-}
-
-impl From<Fault> for Problem {
-    fn from(fault: Fault) -> Self {
-        Self {
-            sentence: fault.to_string(),
-            may_pass: fault.may_pass(),
-        }
-    }
-}
-
-impl From<settings::Problem> for Problem {
-    fn from(problem: settings::Problem) -> Self {
-        Self::lasting(problem.to_string())
-    }
-}
-
-impl From<OpenError> for Problem {
-    fn from(error: OpenError) -> Self {
-        Self {
-            sentence: error.to_string(),
-            may_pass: error.may_pass(),
-        }
-    }
-}
-
-impl From<KeyFileError> for Problem {
-    fn from(error: KeyFileError) -> Self {
-        Self {
-            sentence: error.to_string(),
-            may_pass: error.may_pass(),
-        }
-    }
-}
 
 /// HTTP requests that a backend may have under way however few SMS are: it may ask for more than that an SMS is sent.
 const MIN_REQUESTS_AT_ONCE: usize = 64;
@@ -417,134 +350,5 @@ impl Service {
         } = self;
         drop(verifier);
         dispatcher.drain(limits.total_timeout).await
-    }
-}
-
-/// Folders of the database and its keys that are not there. None is made: perhaps a disk is not mounted yet.
-pub fn missing_folders(settings: &Settings) -> Vec<Problem> {
-    let key_file = match &settings.store.keys {
-        Keys::File(file) => Some(("key_file", file)),
-        Keys::Given(_) => None,
-    };
-    let files = [Some(("url", &settings.store.database)), key_file];
-    let mut folders: Vec<&Path> = Vec::new();
-    let mut problems = Vec::new();
-    for (key, file) in files.into_iter().flatten() {
-        let folder = folder_of(file);
-        if !folders.contains(&folder) && is_missing(folder) {
-            folders.push(folder);
-            problems.push(Problem::lasting(format!(
-                "[store] {key} names {}, and there is no folder {}; make it, or correct {key}",
-                file.display(),
-                folder.display()
-            )));
-        }
-    }
-    problems
-}
-
-/// The settings without a record of the libraries in use, where that would lie in a folder that is missing: that is reported
-/// already, and a start makes neither.
-pub fn without_lock_file_in_a_missing_folder(settings: &mut Settings) {
-    let lock_file = &mut settings.plugins.trust.lock_file;
-    lock_file.take_if(|file| {
-        folder_of(file) == folder_of(&settings.store.database) && is_missing(folder_of(file))
-    });
-}
-
-fn is_missing(folder: &Path) -> bool {
-    matches!(folder.try_exists(), Ok(false))
-}
-
-/// What would keep [`open_store`] from working, as far as that is known without making anything.
-fn look_at_store(settings: &Settings, entropy: &Entropy) -> Vec<Problem> {
-    let mut problems = missing_folders(settings);
-    if !problems.is_empty() {
-        return problems;
-    }
-    let database = &settings.store.database;
-    match &settings.store.keys {
-        Keys::File(file) if matches!(file.try_exists(), Ok(false)) => {
-            problems.extend(lost_key_file(database, file));
-            problems.extend(Sqlite::judge(database).err().map(Problem::from));
-        }
-        keys => {
-            let looked = keyring(keys, entropy)
-                .and_then(|keyring| Sqlite::look(database, &keyring).map_err(Problem::from));
-            problems.extend(looked.err());
-        }
-    }
-    problems
-}
-
-/// A database whose key file is gone: one that is made now would not be its own. The database is looked at first, for
-/// another process that begins makes the key file before it.
-fn lost_key_file(database: &Path, key_file: &Path) -> Option<Problem> {
-    let holds_data = database.metadata().is_ok_and(|file| file.len() > 0);
-    // Whether one that cannot be seen is there shows when it is opened.
-    let is_gone = matches!(key_file.try_exists(), Ok(false));
-    (holds_data && is_gone).then(|| {
-        Problem::lasting(format!(
-            "the database {} is there, but its key file {} is not; bring it back, or name another database in [store] url",
-            database.display(),
-            key_file.display()
-        ))
-    })
-}
-
-/// [`open_store`], but of a database that is there: what only reads or deletes makes none, or a mistake in the settings would
-/// look like an empty one.
-pub fn open_existing_store(
-    settings: &Settings,
-    clock: &Clock,
-    entropy: &Entropy,
-) -> Result<(Arc<dyn Store>, Arc<Keyring>), Problem> {
-    must_exist(settings)?;
-    open_store(settings, clock, entropy)
-}
-
-/// Refuses settings whose database is not there.
-pub fn must_exist(settings: &Settings) -> Result<(), Problem> {
-    if let Some(problem) = missing_folders(settings).into_iter().next() {
-        return Err(problem);
-    }
-    let database = &settings.store.database;
-    // One that cannot be seen is refused when it is opened, with the reason.
-    if matches!(database.try_exists(), Ok(false)) {
-        return Err(Problem::lasting(format!(
-            "there is no database {}; correct [store] url, or start the daemon once, which makes it",
-            database.display()
-        )));
-    }
-    Ok(())
-}
-
-/// The database of the settings, and the keys to it. The clock goes on where those of other processes on it are.
-pub fn open_store(
-    settings: &Settings,
-    clock: &Clock,
-    entropy: &Entropy,
-) -> Result<(Arc<dyn Store>, Arc<Keyring>), Problem> {
-    let keys = &settings.store.keys;
-    if let Keys::File(file) = keys
-        && let Some(problem) = lost_key_file(&settings.store.database, file)
-    {
-        return Err(problem);
-    }
-    let keyring = Arc::new(keyring(keys, entropy)?);
-    let store = Sqlite::open(&settings.store.database, Arc::clone(&keyring))?;
-    store.join_time(clock).map_err(|error| Problem {
-        sentence: error.to_string(),
-        may_pass: true,
-    })?;
-    Ok((Arc::new(store), keyring))
-}
-
-fn keyring(keys: &Keys, entropy: &Entropy) -> Result<Keyring, Problem> {
-    match keys {
-        Keys::File(file) => Ok(key_file::open(file, entropy.clone())?),
-        Keys::Given(keys) => {
-            Keyring::of(keys, entropy.clone()).ok_or_else(|| Problem::lasting("[store] keys is empty"))
-        }
     }
 }
