@@ -21,12 +21,14 @@ use phone_verify::{
     clock::Clock,
     entropy::Entropy,
     model::{
-        ClientAddress, CodeFormat, Limit, Locale, PhoneNumber, Receipt, SecurityCode, Verdict, VerificationId,
+        ClientAddress, CodeFormat, Limit, Locale, MessageId, PhoneNumber, Receipt, SecurityCode, Try,
+        Verdict, VerificationId,
     },
     rules::attempt::Terms,
     settings::Settings,
     store::{
-        Begun, CheckRules, Keyring, NewCode, NewVerification, OutboxMessage, Store, Tried, sqlite::Sqlite,
+        Begun, CheckRules, Dispatched, Keyring, NewCode, NewVerification, OutboxMessage, Store,
+        sqlite::Sqlite,
     },
     verifier::{Guard, RateLimits},
 };
@@ -80,7 +82,7 @@ impl Bench {
         let keys = self.keyring.counter_keys(&number, client);
         let heard = self.guard.of_check(&number, client, &keys);
         let message = OutboxMessage {
-            id,
+            id: MessageId::of_first(id),
             verification: id,
             number: number.clone(),
             locale: Locale::default(),
@@ -106,9 +108,12 @@ impl Bench {
             request: None,
         });
         assert!(matches!(begun.await, Ok(Begun::Yes { .. })));
-        let sent = Tried {
-            backend: "bench.BenchBackend".into(),
-            outcome: Ok(Receipt::default()),
+        let backend = "bench.BenchBackend";
+        let outcome = Ok(Receipt::default());
+        let sent = Dispatched {
+            tries: vec![Try::of(backend, &outcome, Duration::from_millis(30))],
+            backend: backend.into(),
+            outcome,
         };
         let rules = CheckRules {
             terms: Terms {
@@ -162,12 +167,13 @@ fn seed(path: &Path) {
         .execute_batch(&format!(
             "PRAGMA synchronous = OFF;
              INSERT INTO verification
-                 (id, number, key_id, code, attempts_left, created_at, expires_at, verified_at, code_used_at,
-                  delivery)
+                 (id, number, key_id, code, attempts_left, created_at, expires_at, verified_at, code_used_at)
              WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < {OLD_ROWS})
              SELECT unhex(printf('%012x%020x', 1700000000000 + i, i)), randomblob(32), 1, randomblob(32), 5,
-                    1700000000000 + i, 1700000600000 + i, 1700000001000 + i, 1700000001000 + i, 'sent'
+                    1700000000000 + i, 1700000600000 + i, 1700000001000 + i, 1700000001000 + i
              FROM n;
+             INSERT INTO message (verification, n, id, state, backend, tries)
+             SELECT id, 0, id, 'sent', 1, '[{{\"backend\":\"bench.BenchBackend\",\"duration_ms\":30}}]' FROM verification;
              INSERT INTO counter (key, log, ends_at)
              WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < {OLD_ROWS})
              SELECT unhex('6e') || randomblob(16), randomblob(35), 9000000000000 FROM n;"

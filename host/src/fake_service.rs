@@ -201,9 +201,9 @@ impl Service {
         self.database().execute_batch(sql).unwrap();
     }
 
-    /// How many messages are in the outbox.
+    /// How many messages are under way.
     pub(crate) fn waiting(&self) -> u32 {
-        let count = "SELECT count(*) FROM outbox";
+        let count = "SELECT count(*) FROM message WHERE sealed IS NOT NULL";
         self.database().query_row(count, [], |row| row.get(0)).unwrap()
     }
 
@@ -220,6 +220,10 @@ impl Service {
             subject: number.masked(),
         };
         self.store.forget(number, Some(entry)).await
+    }
+
+    pub(crate) async fn drain_for(&self, limit: Duration) -> bool {
+        self.dispatcher.drain(limit).await
     }
 
     pub(crate) async fn drain(&self) -> bool {

@@ -53,9 +53,18 @@ async fn a_verification_goes_its_way() {
     let id = made.body["id"].as_str().unwrap();
     assert_eq!(made.headers["location"], path(id));
     assert_eq!(made.body["status"], "pending");
+    let delivery = &made.body["delivery"];
     assert_eq!(
-        made.body["delivery"],
-        json!({ "status": "sent", "backend": "console.ConsoleBackend" })
+        (&delivery["status"], &delivery["backend"]),
+        (&json!("sent"), &json!("console.ConsoleBackend"))
+    );
+    let [tried] = &**delivery["tries"].as_array().unwrap() else {
+        panic!("one try: {delivery}")
+    };
+    assert_eq!(tried["backend"], "console.ConsoleBackend");
+    assert!(
+        tried["class"].is_null() && tried["duration_ms"].is_u64(),
+        "{tried}"
     );
     assert_eq!(made.body["client_ref"], "order 7");
 

@@ -131,8 +131,13 @@ pub(super) fn receipt(
             SendFailure::new(FailureClass::OutcomeUnknown, "bad_receipt", message).arisen_in(Origin::Library),
         );
     }
+    let message_id = (!id.is_empty()).then(|| scrubber.clean_id(id, private));
     Ok(Receipt {
-        message_id: (!id.is_empty()).then(|| scrubber.clean_id(id, private)),
+        exact_id: message_id
+            .as_ref()
+            .filter(|shown| *shown != id)
+            .map(|_| id.to_owned()),
+        message_id,
     })
 }
 
@@ -251,6 +256,9 @@ mod tests {
             Some("9947837963400-***-13****34"),
             "a long number of its own is an id"
         );
+        let exact = "9947837963400-482913-13478379634";
+        assert_eq!(receipt_of(exact).unwrap().exact_id.as_deref(), Some(exact));
+        assert_eq!(receipt_of("SM1").unwrap().exact_id, None);
         let refused = receipt_of(&"x".repeat(257)).unwrap_err();
         assert_eq!(refused.class, FailureClass::OutcomeUnknown);
         assert!(receipt_of("a\0b").is_err());

@@ -8,7 +8,7 @@ use crate::{
     clock::Clock,
     daemon,
     entropy::Entropy,
-    model::{PhoneNumber, guard::Decision},
+    model::{Message, PhoneNumber, guard::Decision},
     rules::attempt::Terms,
     store::{AuditEntry, CheckRules, Found, Keyring, Records, Store, StoreError},
 };
@@ -121,16 +121,28 @@ fn exported(number: &PhoneNumber, records: &Records, clock: &Clock) -> Value {
 
 fn verification(found: &Found, clock: &Clock) -> Value {
     let verification = &found.verification;
+    let last = verification.messages.last();
     json!({
         "id": verification.id.to_string(),
         "status": verification.status.as_str(),
         "created_at_unix_ms": clock.shown(verification.created_at).0,
         "expires_at_unix_ms": clock.shown(verification.expires_at).0,
         "verified_at_unix_ms": verification.verified_at.map(|at| clock.shown(at).0),
-        "delivery": verification.delivery.as_str(),
-        "backend": verification.backend,
-        "provider_message_id": found.message_id,
+        "delivery": verification.delivery().as_str(),
+        "backend": last.and_then(|message| message.backend.as_ref()),
+        "provider_message_id": last.and_then(|message| message.provider_id.as_ref()),
+        "messages": verification.messages.iter().map(message).collect::<Vec<_>>(),
         "client_ref": found.client_ref,
+    })
+}
+
+fn message(message: &Message) -> Value {
+    json!({
+        "id": message.id.to_string(),
+        "delivery": message.delivery.as_str(),
+        "backend": message.backend,
+        "provider_message_id": message.provider_id,
+        "tries": message.tries,
     })
 }
 

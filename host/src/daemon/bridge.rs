@@ -17,7 +17,7 @@ use crate::{
     http::DemoPhone,
     model::{
         CodeFormat, FailureClass, Locale, Messages, Outcome, PhoneNumber, SecurityCode, SendFailure,
-        TestNumbers, Verdict, VerificationId,
+        TestNumbers, Verdict,
     },
     store::{OutboxMessage, Tried},
     telemetry::Trace,
@@ -180,14 +180,8 @@ impl Sender for Bridge {
     }
 
     async fn send(&self, message: &OutboxMessage, time_limit: Duration) -> Tried {
-        let VerificationId(id) = message.id;
         let current = self.current();
-        let call = current.call(
-            data_encoding::HEXLOWER.encode(&id),
-            &message.locale,
-            time_limit,
-            None,
-        );
+        let call = current.call(message.id.to_string(), &message.locale, time_limit, None);
         let outcome = current
             .backend()
             .send_sms(&message.number, &message.text, call)

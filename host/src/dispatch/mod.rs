@@ -1,4 +1,4 @@
-//! Takes messages from the store's outbox to the backend and settles them.
+//! Takes messages that are durable in the store to the backend, and settles them.
 //!
 //! Invariants: it never judges a code; a message whose outcome is not known is never sent again by the
 //! process that tried it; what this process has under way is never taken up a second time, however long it takes and
@@ -27,8 +27,8 @@ pub use breaker::{Breaker, BreakerState, Counts};
 use crate::{
     clock::{Clock, UnixMillis},
     metrics::MessageMetrics,
-    model::{FailureClass, Origin, Outcome, PhoneNumber, Receipt, SendFailure, VerificationId},
-    store::{Order, OutboxMessage, Store, Tried},
+    model::{FailureClass, MessageId, Origin, Outcome, PhoneNumber, Receipt, SendFailure, Try},
+    store::{Dispatched, Order, OutboxMessage, Store, Tried},
     telemetry::Trace,
 };
 
@@ -80,11 +80,13 @@ const SWEEP_LIMIT: u32 = 256;
 /// The wait before the second try when the provider names none.
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
 
+/// How long requests may take to hand over what they began, when the process is to end.
+const RELEASE_LIMIT: Duration = Duration::from_secs(1);
+
 /// The running dispatcher.
 pub struct Dispatcher {
     stop: CancellationToken,
-    tasks: TaskTracker,
-    metrics: Arc<MessageMetrics>,
+    lane: Arc<Lane>,
 }
 
 struct Lane {
@@ -98,7 +100,11 @@ struct Lane {
     metrics: Arc<MessageMetrics>,
     /// What this process tried and could not record: to be recorded later. No more than was under way while the store was
     /// down, since nothing begins without it.
-    unrecorded: Mutex<HashMap<VerificationId, (OutboxMessage, Tried)>>,
+    unrecorded: Mutex<HashMap<MessageId, (OutboxMessage, Dispatched)>>,
+    /// What no backend was asked about before this process was to end.
+    untried: Mutex<Vec<OutboxMessage>>,
+    /// Cancelled once no order comes any more.
+    has_all_orders: CancellationToken,
 }
 
 impl Dispatcher {
@@ -113,7 +119,6 @@ impl Dispatcher {
     ) -> Self {
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let slots = Arc::new(Semaphore::new(limits.concurrency));
-        let metrics = Arc::<MessageMetrics>::default();
         let lane = Arc::new(Lane {
             store,
             sender,
@@ -122,30 +127,40 @@ impl Dispatcher {
             slots,
             clock,
             tasks: tasks.clone(),
-            metrics: Arc::clone(&metrics),
+            metrics: Arc::default(),
             unrecorded: Mutex::default(),
+            untried: Mutex::default(),
+            has_all_orders: CancellationToken::new(),
         });
         tasks.spawn(Arc::clone(&lane).take_orders(orders, stop.clone()));
-        tasks.spawn(lane.sweep(stop.clone()));
-        Self { stop, tasks, metrics }
+        tasks.spawn(Arc::clone(&lane).sweep(stop.clone()));
+        Self { stop, lane }
     }
 
     /// What it counts.
     pub fn metrics(&self) -> Arc<MessageMetrics> {
-        Arc::clone(&self.metrics)
+        Arc::clone(&self.lane.metrics)
     }
 
     /// Takes no more orders, and waits until what was taken is settled, at most for `limit`. What is not
-    /// settled by then stays in the outbox, for the next process.
+    /// settled by then is left to the next process, which is told what was not tried.
     pub async fn drain(&self, limit: Duration) -> bool {
         self.stop.cancel();
-        self.tasks.close();
-        tokio::time::timeout(limit, self.tasks.wait()).await.is_ok()
+        let Lane { slots, tasks, .. } = &*self.lane;
+        tasks.close();
+        let is_drained = tokio::time::timeout(limit, tasks.wait()).await.is_ok();
+        // No further call begins from here on.
+        slots.close();
+        if !is_drained {
+            self.lane.release_untried().await;
+        }
+        is_drained
     }
 }
 
 impl Lane {
     async fn take_orders(self: Arc<Self>, mut orders: mpsc::Receiver<Order>, stop: CancellationToken) {
+        let _is_told = self.has_all_orders.clone().drop_guard();
         loop {
             let order = tokio::select! {
                 order = orders.recv() => order,
@@ -163,20 +178,24 @@ impl Lane {
     /// Sends in a task of its own, once there is a slot.
     async fn dispatch(self: &Arc<Self>, order: Order) {
         let Ok(slot) = Arc::clone(&self.slots).acquire_owned().await else {
+            let mut untried = self.untried.lock().unwrap_or_else(PoisonError::into_inner);
+            untried.push(order.message);
             return;
         };
         let lane = Arc::clone(self);
         let trace = order.trace.clone();
         self.tasks.spawn(Trace::scope(trace, async move {
             let under_way = lane.metrics.begin();
-            let tried = lane.send(&order).await;
+            let dispatched = lane.send(&order).await;
             drop((slot, under_way));
             let Order { message, answer, .. } = order;
-            let outcome = &tried.outcome;
+            let outcome = &dispatched.outcome;
             match outcome {
-                Ok(_) => tracing::debug!(verification = %message.id, number = ?message.number, "sent"),
+                Ok(_) => {
+                    tracing::debug!(verification = %message.verification, number = ?message.number, "sent");
+                }
                 Err(failure) => tracing::warn!(
-                    verification = %message.id,
+                    verification = %message.verification,
                     number = ?message.number,
                     class = failure.class.as_str(),
                     origin = failure.origin.as_str(),
@@ -194,24 +213,24 @@ impl Lane {
             // is sent again. A failure waits, so that whoever tries again at once finds no trace of it.
             let mut answer = answer;
             if outcome.is_ok() {
-                lane.store.announce(&message, &tried);
+                lane.store.announce(&message, &dispatched);
                 reply(answer.take(), outcome);
             }
-            lane.settle(&message, &tried).await;
+            lane.settle(&message, &dispatched).await;
             reply(answer, outcome);
         }));
     }
 
-    async fn settle(&self, message: &OutboxMessage, tried: &Tried) {
-        let recorded = self.store.settle_message(message, tried).await;
+    async fn settle(&self, message: &OutboxMessage, dispatched: &Dispatched) {
+        let recorded = self.store.settle_message(message, dispatched).await;
         let mut unrecorded = self.unrecorded.lock().unwrap_or_else(PoisonError::into_inner);
         match recorded {
             Ok(()) => {
                 unrecorded.remove(&message.id);
             }
             Err(error) => {
-                tracing::error!(verification = %message.id, %error, "a message could not be settled");
-                unrecorded.insert(message.id, (message.clone(), tried.clone()));
+                tracing::error!(verification = %message.verification, %error, "a message could not be settled");
+                unrecorded.insert(message.id, (message.clone(), dispatched.clone()));
             }
         }
     }
@@ -222,31 +241,42 @@ impl Lane {
             let unrecorded = self.unrecorded.lock().unwrap_or_else(PoisonError::into_inner);
             unrecorded.values().cloned().collect()
         };
-        for (message, tried) in unrecorded {
-            self.settle(&message, &tried).await;
+        for (message, dispatched) in unrecorded {
+            self.settle(&message, &dispatched).await;
+        }
+    }
+
+    /// Leaves what was not tried to the next process, as if this one never had it.
+    async fn release_untried(&self) {
+        // Those that wait for a slot are put there as soon as there will be none.
+        let _ = tokio::time::timeout(RELEASE_LIMIT, self.has_all_orders.cancelled()).await;
+        let untried = std::mem::take(&mut *self.untried.lock().unwrap_or_else(PoisonError::into_inner));
+        if let Err(error) = self.store.release_messages(&untried).await {
+            tracing::error!(%error, "messages that were not tried could not be given back");
         }
     }
 
     /// Sends, and once more if certainly nothing was sent and there is time.
-    async fn send(&self, order: &Order) -> Tried {
+    async fn send(&self, order: &Order) -> Dispatched {
         // Whatever the backend and the breaker are up to.
         if self.sender.is_test(&order.message.number, self.clock.now()) {
             return self.unasked(Ok(Receipt::default()));
         }
-        let tried = self.send_through(order).await;
-        self.metrics.settled(&tried.backend, &tried.outcome);
-        tried
+        let dispatched = self.send_through(order).await;
+        self.metrics.settled(&dispatched.backend, &dispatched.outcome);
+        dispatched
     }
 
     /// The outcome of a message that no backend was asked about.
-    fn unasked(&self, outcome: Outcome) -> Tried {
-        Tried {
+    fn unasked(&self, outcome: Outcome) -> Dispatched {
+        Dispatched {
             backend: self.sender.name(),
             outcome,
+            tries: Vec::new(),
         }
     }
 
-    async fn send_through(&self, order: &Order) -> Tried {
+    async fn send_through(&self, order: &Order) -> Dispatched {
         let time_left = || {
             let waited = self.clock.elapsed().saturating_sub(order.since);
             self.limits.total_timeout.saturating_sub(waited)
@@ -263,7 +293,8 @@ impl Lane {
             Ok(admitted) => admitted,
             Err(refused) => return self.unasked(Err(refused)),
         };
-        let try_once = async || {
+        let mut each_try = Vec::new();
+        let mut try_once = async || {
             let time_limit = time_left().min(self.limits.send_timeout);
             let began = self.clock.elapsed();
             let mut tried = self.sender.send(&order.message, time_limit).await;
@@ -276,6 +307,7 @@ impl Lane {
                 // It waited in the queue for so long that the provider had hardly any of its time.
                 failure.origin = Origin::Host;
             }
+            each_try.push(Try::of(&tried.backend, &tried.outcome, took));
             tried
         };
         let mut tried = try_once().await;
@@ -286,8 +318,13 @@ impl Lane {
                 tried = try_once().await;
             }
         }
-        self.breaker.record(&admitted, &tried.outcome);
-        tried
+        let Tried { backend, outcome } = tried;
+        self.breaker.record(&admitted, &outcome);
+        Dispatched {
+            backend,
+            outcome,
+            tries: each_try,
+        }
     }
 
     /// Takes up what a dead process left behind, and forgets expired codes.
@@ -311,7 +348,7 @@ impl Lane {
                         "looked for messages that dead processes left"
                     );
                     for message in messages {
-                        tracing::info!(verification = %message.id, "sending again what another process left");
+                        tracing::info!(verification = %message.verification, "sending again what another process left");
                         self.dispatch(Order {
                             message,
                             since,

@@ -125,6 +125,43 @@ async fn the_end_of_the_service_waits_for_what_is_under_way() {
 }
 
 #[tokio::test]
+async fn what_a_process_that_ends_never_tried_is_as_new_to_the_next_one() {
+    let ending = Service::start(FakeNetwork::default());
+    ending.network.hold();
+    let numbers: Vec<_> = (0..).map(number).take(LIMITS.concurrency + 1).collect();
+    let all = futures_util::future::join_all(numbers.iter().map(|number| ending.register(number)));
+    let end = async {
+        ending.network.arrived(LIMITS.concurrency).await;
+        while ending.waiting() < u32::try_from(numbers.len()).unwrap() {
+            ending.store.ready().await.unwrap();
+        }
+        assert!(!ending.drain_for(Duration::ZERO).await, "the network holds them");
+    };
+    tokio::select! {
+        _ = all => unreachable!("the network holds them"),
+        () = end => {}
+    }
+    ending.is_killed();
+    let next = ending.second(FakeNetwork::default());
+    next.network
+        .next(numbers.iter().map(|_| refused(FailureClass::ContentRejected)));
+    while next.waiting() > 0 {
+        next.store.ready().await.unwrap();
+    }
+    let not_sent: Vec<_> =
+        futures_util::future::join_all(numbers.iter().map(|number| next.register(number))).await;
+    // A code that nobody can have got is pending no more, so a fresh one is made.
+    let codes: std::collections::HashSet<_> = next
+        .network
+        .inbox()
+        .iter()
+        .map(|(_, text)| code_in(text))
+        .collect();
+    assert!(not_sent.iter().all(Result::is_ok));
+    assert_eq!(codes.len(), numbers.len() + 1);
+}
+
+#[tokio::test]
 async fn what_a_dead_process_left_is_sent_by_the_next_one() {
     let dead = Service::start(FakeNetwork::default());
     dead.network.hold();
@@ -153,7 +190,9 @@ async fn what_a_dead_process_left_is_sent_by_the_next_one() {
 #[tokio::test(start_paused = true)]
 async fn what_was_tried_and_could_not_be_recorded_is_recorded_later_and_not_sent_again() {
     let service = Service::start(FakeNetwork::default());
-    service.meddle("CREATE TRIGGER full BEFORE DELETE ON outbox BEGIN SELECT RAISE(FAIL, 'disk full'); END");
+    service.meddle(
+        "CREATE TRIGGER full BEFORE UPDATE OF state ON message BEGIN SELECT RAISE(FAIL, 'disk full'); END",
+    );
     service.network.next([refused(FailureClass::OutcomeUnknown)]);
     assert_eq!(failure_class(&service, 1).await, FailureClass::OutcomeUnknown);
     service.meddle("DROP TRIGGER full");

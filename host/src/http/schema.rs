@@ -123,6 +123,13 @@ pub(super) fn delivery() -> RefOr<Schema> {
     )
 }
 
+pub(super) fn failure_class() -> RefOr<Schema> {
+    one_of(
+        FailureClass::ALL.map(|(_, name)| name),
+        "The class of the failure. Not there where the provider took the SMS.",
+    )
+}
+
 pub(super) fn isolation() -> RefOr<Schema> {
     one_of(
         ["inline", "worker"],

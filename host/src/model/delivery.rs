@@ -1,12 +1,137 @@
-//! What became of an SMS, in classes that the host can act on whatever the provider.
+//! A message on its way, and what became of it, in classes that the host can act on whatever the provider.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use super::VerificationId;
+use crate::{
+    clock::Clock,
+    entropy::{Entropy, NoEntropy},
+};
+
+/// Names a message, also to a provider that drops duplicates: as the id of a verification, made of the time and randomness.
+/// The first message of a verification has that one's id.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct MessageId(pub [u8; 16]);
+
+impl MessageId {
+    /// A new one.
+    pub fn generate(clock: &Clock, entropy: &Entropy) -> Result<Self, NoEntropy> {
+        VerificationId::generate(clock, entropy).map(Self::of_first)
+    }
+
+    /// That of the first message of a verification.
+    pub fn of_first(VerificationId(id): VerificationId) -> Self {
+        Self(id)
+    }
+}
+
+/// As it appears in a log and in the API: 32 hexadecimal digits.
+impl fmt::Display for MessageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&data_encoding::HEXLOWER.encode(&self.0))
+    }
+}
+
+impl fmt::Debug for MessageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// What is known of a message. Neither its number nor its text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// Names it.
+    pub id: MessageId,
+    /// What became of it.
+    pub delivery: Delivery,
+    /// The backend that was asked last; `None`: none was asked yet, or it is not known.
+    pub backend: Option<String>,
+    /// The provider's id of it, as it may be shown.
+    pub provider_id: Option<String>,
+    /// Each time that a backend was asked to send it, by the process that settled it.
+    pub tries: Vec<Try>,
+}
+
+/// What became of an SMS, as far as it is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// It is on its way to the provider.
+    Pending,
+    /// The provider took it.
+    Sent,
+    /// It was not sent, or perhaps not.
+    Failed(FailureClass),
+}
+
+impl Delivery {
+    /// Its stable name: `pending`, `sent`, or the failure's class.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Sent => "sent",
+            Self::Failed(class) => class.as_str(),
+        }
+    }
+
+    /// That of the name; `None`: there is none.
+    pub fn parse(name: &str) -> Option<Self> {
+        match name {
+            "pending" => Some(Self::Pending),
+            "sent" => Some(Self::Sent),
+            class => FailureClass::parse(class).map(Self::Failed),
+        }
+    }
+}
+
+/// One time that a backend was asked to send a message.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Try {
+    /// The backend: `nexmo.NexmoBackend`.
+    pub backend: String,
+    /// The class of the failure, [`FailureClass::as_str`]; `None`: it took the message.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub class: Option<String>,
+    /// The provider's code for the failure, or the host's own; at most [`Self::MAX_CODE`] characters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// How long it took.
+    pub duration_ms: u64,
+}
+
+impl Try {
+    /// The most characters of a code. A library chooses it.
+    pub const MAX_CODE: usize = 64;
+
+    /// One with this outcome.
+    pub fn of(backend: &str, outcome: &Outcome, took: Duration) -> Self {
+        let failure = outcome.as_ref().err();
+        Self {
+            backend: backend.to_owned(),
+            class: failure.map(|failure| failure.class.as_str().to_owned()),
+            code: failure.map(|failure| failure.code.chars().take(Self::MAX_CODE).collect()),
+            duration_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+        }
+    }
+}
 
 /// The provider took the SMS.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Receipt {
-    /// The provider's message id, by which its delivery receipt will name it.
+    /// The provider's message id, as it may be shown.
     pub message_id: Option<String>,
+    /// The same as the provider gave it, by which its delivery receipt will name it; `None`: that may be shown.
+    pub exact_id: Option<String>,
+}
+
+impl fmt::Debug for Receipt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Receipt")
+            .field("message_id", &self.message_id)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What kind of failure it was: the next step depends on it.

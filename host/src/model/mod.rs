@@ -26,7 +26,9 @@ pub use api_key::{ApiKey, DropIn, KeyDigest, Scope};
 pub use autofill::Autofill;
 pub use client_address::{ClientAddress, ClientAddresses, Peer, Requester, TrustedProxies};
 pub use code_format::{Alphabet, CodeFormat};
-pub use delivery::{FailureClass, Origin, Outcome, Receipt, SendFailure, Sign};
+pub use delivery::{
+    Delivery, FailureClass, Message, MessageId, Origin, Outcome, Receipt, SendFailure, Sign, Try,
+};
 pub use language::Language;
 pub use limits::{Limit, LimitReached};
 pub use listen::Listen;
@@ -36,4 +38,4 @@ pub use phone_number::{PhoneNumber, Region};
 pub use security_code::SecurityCode;
 pub use session_token::SessionToken;
 pub use test_number::{TestNumber, TestNumbers};
-pub use verification::{Delivery, Status, Verdict, Verification, VerificationId};
+pub use verification::{Status, Verdict, Verification, VerificationId};

@@ -5,7 +5,7 @@
 
 use std::{fmt, str::FromStr};
 
-use super::FailureClass;
+use super::{Delivery, Message};
 use crate::{
     clock::{Clock, UnixMillis},
     entropy::{Entropy, NoEntropy},
@@ -115,10 +115,24 @@ pub struct Verification {
     pub resend_at: Option<UnixMillis>,
     /// How many wrong codes it survives.
     pub attempts_remaining: u32,
-    /// What became of its last SMS.
-    pub delivery: Delivery,
-    /// The backend that its last SMS was sent with; `None`: none was asked yet, or it is not known.
-    pub backend: Option<String>,
+    /// Its messages, the first one first.
+    pub messages: Vec<Message>,
+}
+
+impl Verification {
+    /// What became of its first message, which the answer to the registration spoke of.
+    pub fn first_delivery(&self) -> Delivery {
+        self.messages
+            .first()
+            .map_or(Delivery::Pending, |message| message.delivery)
+    }
+
+    /// What became of its last message.
+    pub fn delivery(&self) -> Delivery {
+        self.messages
+            .last()
+            .map_or(Delivery::Pending, |message| message.delivery)
+    }
 }
 
 /// Where a verification stands.
@@ -160,28 +174,6 @@ impl Status {
             Self::NotSent => "not_sent",
         }
     }
-}
-
-impl Delivery {
-    /// Its stable name: `pending`, `sent`, or the failure's class.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::Sent => "sent",
-            Self::Failed(class) => class.as_str(),
-        }
-    }
-}
-
-/// What became of an SMS, as far as it is known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Delivery {
-    /// It is on its way to the provider.
-    Pending,
-    /// The provider took it.
-    Sent,
-    /// It was not sent, or perhaps not.
-    Failed(FailureClass),
 }
 
 /// What of a verification decides a check.

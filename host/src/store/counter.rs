@@ -3,10 +3,12 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::model::{FailureClass, Limit, limits::Log};
 
 /// Names a counter: what is counted, and of whom. Of a number or an address there is only a keyed digest in it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct CounterKey(pub [u8; 17]);
 
 /// What is counted.
@@ -141,4 +143,26 @@ pub struct Counter {
     pub amount: u64,
     /// How much there may be.
     pub limits: Arc<[Limit]>,
+}
+
+impl Counter {
+    /// One that a message was counted in, of what can be [taken back](Counted::is_taken_back_after): with no limits, for they
+    /// were kept.
+    pub(super) fn counted_before(key: CounterKey, amount: u64) -> Option<Self> {
+        let can_be_taken_back = [
+            Counted::Number,
+            Counted::Country,
+            Counted::Service,
+            Counted::Spend,
+        ];
+        let counted = can_be_taken_back
+            .into_iter()
+            .find(|counted| counted.tag() == key.0[0])?;
+        Some(Self {
+            counted,
+            key,
+            amount,
+            limits: Arc::default(),
+        })
+    }
 }

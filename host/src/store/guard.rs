@@ -1,6 +1,8 @@
 //! What the pumping guard asks of the store: to judge a registration by what came back of others, and to remember
 //! what it decided.
 
+use serde::{Deserialize, Serialize};
+
 use super::CounterKey;
 use crate::{
     clock::UnixMillis,
@@ -8,7 +10,7 @@ use crate::{
 };
 
 /// Where the guard counts a registration, and its verification.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct GuardKeys {
     /// What is remembered of the number.
     pub number: CounterKey,
@@ -36,6 +38,18 @@ pub struct Guarded {
     /// Whether it is refused for a reason, or the reason only recorded. A number that was verified before is never
     /// refused.
     pub enforce: bool,
+}
+
+impl Guarded {
+    /// One that was judged before, and counted there.
+    pub(super) fn judged_before(keys: GuardKeys) -> Self {
+        Self {
+            keys,
+            reasons: Vec::new(),
+            budgets: Budgets::default(),
+            enforce: false,
+        }
+    }
 }
 
 /// A message is refused.

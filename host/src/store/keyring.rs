@@ -356,12 +356,12 @@ impl Keyring {
     }
 
     /// Seals a text for a while in the database. `bound_to` must be given again to open it.
-    pub fn seal(&self, text: &str, bound_to: &[u8]) -> Result<Vec<u8>, NoEntropy> {
+    pub fn seal(&self, text: impl AsRef<[u8]>, bound_to: &[u8]) -> Result<Vec<u8>, NoEntropy> {
         let keys = self.keys.load();
         let key = keys.current();
         let nonce = self.entropy.array::<NONCE_LENGTH>()?;
         let payload = Payload {
-            msg: text.as_bytes(),
+            msg: text.as_ref(),
             aad: bound_to,
         };
         let sealed = key
@@ -373,15 +373,20 @@ impl Keyring {
 
     /// The text again; `None` if it was sealed under a key that is gone, for something else, or was changed.
     pub fn open_sealed(&self, sealed: &[u8], bound_to: &[u8]) -> Option<Zeroizing<String>> {
+        let text = std::mem::take(&mut *self.open_sealed_bytes(sealed, bound_to)?);
+        String::from_utf8(text).ok().map(Zeroizing::new)
+    }
+
+    /// The same of what is no text.
+    pub fn open_sealed_bytes(&self, sealed: &[u8], bound_to: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
         let (id, rest) = sealed.split_first_chunk::<4>()?;
         let (nonce, msg) = rest.split_first_chunk::<NONCE_LENGTH>()?;
         let keys = self.keys.load();
         let key = keys.find(u32::from_be_bytes(*id))?;
-        let text = key
+        let opened = key
             .seal
-            .decrypt(&XNonce::from(*nonce), Payload { msg, aad: bound_to })
-            .ok()?;
-        String::from_utf8(text).ok().map(Zeroizing::new)
+            .decrypt(&XNonce::from(*nonce), Payload { msg, aad: bound_to });
+        opened.ok().map(Zeroizing::new)
     }
 }
 

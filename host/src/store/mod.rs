@@ -24,15 +24,14 @@ pub use bulk::{BulkBatch, BulkFailure, BulkLease, BulkProgress, JobId, RunId};
 pub use counter::{CapLog, Counted, Counter, CounterKey, CounterKeys};
 pub use guard::{Blocked, GuardKeys, Guarded};
 pub use keyring::{Keyring, MasterKey};
-pub use outbox::{Order, OutboxMessage, ReplacedCode, Tried};
+pub use outbox::{Dispatched, Order, OutboxMessage, ReplacedCode, Tried};
 pub use person::{AuditEntry, BulkRecord, Records};
 
 use crate::{
     clock::{Clock, UnixMillis},
     metrics::StoreMetrics,
     model::{
-        Delivery, Limit, LimitReached, Outcome, PhoneNumber, SecurityCode, Verdict, Verification,
-        VerificationId,
+        Limit, LimitReached, Outcome, PhoneNumber, SecurityCode, Verdict, Verification, VerificationId,
         guard::{Conversion, Decision},
     },
     rules::attempt::{TakenAttempt, Terms},
@@ -152,10 +151,6 @@ pub struct Found {
     pub key_id: u32,
     /// The caller's own name for it.
     pub client_ref: Option<String>,
-    /// What became of its first SMS; of the last, the verification says.
-    pub first_delivery: Delivery,
-    /// The provider's id of its last SMS.
-    pub message_id: Option<String>,
 }
 
 /// Where the code of a new verification comes from.
@@ -350,14 +345,23 @@ pub trait Store: Send + Sync {
     /// sent gives up its place, a code without a session is no longer pending, and what was counted is taken back
     /// where [`Counted::is_taken_back_after`] says so. That a message was sent
     /// may take a little longer to record: nobody waits for it.
-    async fn settle_message(&self, message: &OutboxMessage, tried: &Tried) -> Result<(), StoreError>;
+    async fn settle_message(
+        &self,
+        message: &OutboxMessage,
+        dispatched: &Dispatched,
+    ) -> Result<(), StoreError>;
+
+    /// Gives messages back that no backend was asked about, before this process ends: the next one has them as if this one
+    /// never had. To be called once nothing of them is under way.
+    async fn release_messages(&self, messages: &[OutboxMessage]) -> Result<(), StoreError>;
 
     /// From now on the verification is found as [`Self::settle_message`] will record it. So whoever is told of the outcome
     /// before it is recorded finds it all the same.
-    fn announce(&self, message: &OutboxMessage, tried: &Tried);
+    fn announce(&self, message: &OutboxMessage, dispatched: &Dispatched);
 
     /// Takes messages that dead processes left; never one of a process that lives, whatever the time. A message is taken
-    /// once at most, and not once its code has expired or was used; those that are over are settled as unknown.
+    /// once at most from a process that may have tried it, and not once its code has expired or was used; those that are
+    /// over are settled as unknown.
     async fn take_over_messages(&self, now: UnixMillis, limit: u32)
     -> Result<Vec<OutboxMessage>, StoreError>;
 

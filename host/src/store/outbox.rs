@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 use super::{Counter, Guarded, keyring::Digest};
 use crate::{
     clock::UnixMillis,
-    model::{Locale, Outcome, PhoneNumber, VerificationId},
+    model::{Locale, MessageId, Outcome, PhoneNumber, Try, VerificationId},
     rules::admission::Charge,
     telemetry::Trace,
 };
@@ -17,7 +17,7 @@ use crate::{
 #[derive(Clone)]
 pub struct OutboxMessage {
     /// Names it, also to a provider that drops duplicates.
-    pub id: VerificationId,
+    pub id: MessageId,
     /// The verification that it belongs to.
     pub verification: VerificationId,
     /// Where it goes.
@@ -26,7 +26,7 @@ pub struct OutboxMessage {
     pub locale: Locale,
     /// The text, with the code in it.
     pub text: Zeroizing<String>,
-    /// What it is counted in; of a message that another process left, nothing: it stays counted.
+    /// What it is counted in.
     pub counters: Arc<[Counter]>,
     /// When it is counted.
     pub counted_at: UnixMillis,
@@ -82,11 +82,22 @@ pub struct Order {
     pub answer: Option<oneshot::Sender<Outcome>>,
 }
 
-/// What became of a message.
+/// What a backend said to one try.
 #[derive(Clone, Debug)]
 pub struct Tried {
-    /// The backend that was asked, or that would have been: `nexmo.NexmoBackend`.
+    /// The backend that was asked: `nexmo.NexmoBackend`.
     pub backend: Arc<str>,
     /// What it said.
     pub outcome: Outcome,
+}
+
+/// What became of a message, after all tries.
+#[derive(Clone, Debug)]
+pub struct Dispatched {
+    /// The backend that was asked last, or that would have been.
+    pub backend: Arc<str>,
+    /// What it said, or why none was asked.
+    pub outcome: Outcome,
+    /// Each time that a backend was asked; empty: none was.
+    pub tries: Vec<Try>,
 }

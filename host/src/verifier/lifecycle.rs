@@ -12,8 +12,8 @@ use super::{
 use crate::{
     entropy::NoEntropy,
     model::{
-        ClientAddress, Delivery, LimitReached, Locale, SecurityCode, SendFailure, SessionToken, Status,
-        Verdict, Verification, VerificationId, guard::Reason,
+        ClientAddress, Delivery, LimitReached, Locale, MessageId, SecurityCode, SendFailure, SessionToken,
+        Status, Verdict, Verification, VerificationId, guard::Reason,
     },
     store::{AuditEntry, Blocked, Counted, Found, MessageBegun, OutboxMessage, Seen, StoreError},
 };
@@ -202,7 +202,7 @@ impl Verifier {
                 .filter(|_| self.test_code(&number).is_none())
                 .map(Arc::new),
             counted_at: now,
-            id: VerificationId::generate(&self.clock, &self.entropy)?,
+            id: MessageId::generate(&self.clock, &self.entropy)?,
             verification: id,
             number,
             locale: Locale(locale.first_tag()),
@@ -258,7 +258,7 @@ impl Verifier {
 }
 
 fn as_sent_before(verification: Verification) -> Result<Verification, ResendError> {
-    match verification.delivery {
+    match verification.delivery() {
         Delivery::Sent => Ok(verification),
         Delivery::Pending => Err(ResendError::UnderWay),
         Delivery::Failed(class) => Err(ResendError::NotSent(as_before(class))),

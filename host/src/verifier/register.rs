@@ -11,8 +11,8 @@ use crate::{
     clock::UnixMillis,
     entropy::NoEntropy,
     model::{
-        ClientAddress, Delivery, FailureClass, LimitReached, Locale, Outcome, PhoneNumber, SecurityCode,
-        SendFailure, SessionToken, VerificationId, guard::Reason,
+        ClientAddress, Delivery, FailureClass, LimitReached, Locale, MessageId, Outcome, PhoneNumber,
+        SecurityCode, SendFailure, SessionToken, VerificationId, guard::Reason,
     },
     store::{
         Answer, Begun, Blocked, NewCode, NewVerification, Order, OutboxMessage, RequestKey, Seen, StoreError,
@@ -232,7 +232,7 @@ impl Verifier {
         let id = VerificationId::generate(&self.clock, &self.entropy)?;
         let counters = self.keyring.counter_keys(&request.number, request.client);
         let message = OutboxMessage {
-            id,
+            id: MessageId::of_first(id),
             verification: id,
             number: request.number.clone(),
             locale: Locale(request.locale.first_tag()),
@@ -307,7 +307,7 @@ impl Verifier {
     ) -> Result<Registered, RegisterError> {
         let found = self.found(id).await?;
         let found = found.ok_or(RegisterError::UnderWay)?;
-        match found.first_delivery {
+        match found.verification.first_delivery() {
             Delivery::Sent => Ok(Registered {
                 id,
                 session_token: self.keyring.session_token(id, number),

@@ -24,7 +24,7 @@ impl Desk {
     /// Begins a further message of a session.
     async fn resend(&self, session: &Session) -> (MessageBegun, OutboxMessage) {
         let mut message = session.message.clone();
-        message.id = self.new_id();
+        message.id = self.new_message_id();
         let begun = self
             .store
             .begin_message(message.clone(), None, self.clock.now(), None)
@@ -52,15 +52,20 @@ pub(super) async fn a_verification_is_found_as_it_stands(desk: &Desk) {
     assert_eq!(found.verification.attempts_remaining, MAX_FAILED_ATTEMPTS);
     assert_eq!(found.verification.created_at, begun_at);
     assert_eq!(found.verification.expires_at, session.expires_at);
-    assert_eq!(found.verification.delivery, Delivery::Pending);
+    assert_eq!(found.verification.delivery(), Delivery::Pending);
     assert!(found.code == Some((session.code.clone(), number(1))));
 
     desk.settle(&session, sent()).await;
     desk.check_wrong(&session).await;
     let found = desk.found(&session).await;
-    assert_eq!(found.verification.delivery, Delivery::Sent);
-    assert_eq!(found.message_id.as_deref(), Some("SM1"));
-    assert_eq!(found.verification.backend.as_deref(), Some("test.TestBackend"));
+    assert_eq!(found.verification.delivery(), Delivery::Sent);
+    let [message] = &*found.verification.messages else {
+        panic!("one message: {found:?}")
+    };
+    assert_eq!(message.id, session.message.id);
+    assert_eq!(message.provider_id.as_deref(), Some("SM1"));
+    assert_eq!(message.backend.as_deref(), Some("test.TestBackend"));
+    assert_eq!(message.tries, tried(sent()).tries);
     assert_eq!(found.verification.attempts_remaining, MAX_FAILED_ATTEMPTS - 1);
 
     desk.clock.advance(MILLISECOND);
@@ -135,7 +140,7 @@ pub(super) async fn a_further_message_is_begun_as_long_as_its_code_is_good(desk:
     desk.clock.advance(LIFETIME);
     let (begun, message) = desk.resend(&late).await;
     assert!(matches!(begun, MessageBegun::Yes(None)), "{begun:?}");
-    assert_eq!(desk.found(&late).await.verification.delivery, Delivery::Pending);
+    assert_eq!(desk.found(&late).await.verification.delivery(), Delivery::Pending);
     let taken = desk.after_a_crash().taken_over().await;
     let taken: Vec<_> = taken.into_iter().map(|message| message.id).collect();
     assert_eq!(taken, [message.id], "it is taken over as the first one is");
@@ -155,9 +160,9 @@ pub(super) async fn a_further_message_that_was_not_sent_ends_nothing(desk: &Desk
     let found = desk.found(&session).await;
     assert_eq!(found.verification.status, Status::Pending);
     assert_eq!(
-        found.verification.delivery,
+        found.verification.delivery(),
         Delivery::Failed(FailureClass::NoCredit)
     );
-    assert_eq!(found.first_delivery, Delivery::Sent);
+    assert_eq!(found.verification.first_delivery(), Delivery::Sent);
     assert_eq!(desk.check(&session, &session.code).await, Verdict::Valid);
 }

@@ -6,13 +6,13 @@ use crate::{
     clock::{Clock, UnixMillis},
     entropy::Entropy,
     model::{
-        CodeFormat, FailureClass, Locale, Outcome, PhoneNumber, Receipt, SecurityCode, SendFailure, Verdict,
-        VerificationId,
+        CodeFormat, FailureClass, Locale, MessageId, Outcome, PhoneNumber, Receipt, SecurityCode,
+        SendFailure, Try, Verdict, VerificationId,
     },
     rules::attempt::Terms,
     store::{
-        Begun, CheckRules, Counter, Keyring, NewCode, NewVerification, OutboxMessage, PendingCode, Store,
-        Tried, sqlite::Sqlite,
+        Begun, CheckRules, Counter, Dispatched, Keyring, NewCode, NewVerification, OutboxMessage,
+        PendingCode, Store, sqlite::Sqlite,
     },
 };
 
@@ -101,10 +101,14 @@ impl Desk {
         VerificationId::generate(&self.clock, &self.entropy).unwrap()
     }
 
+    pub(super) fn new_message_id(&self) -> MessageId {
+        MessageId::generate(&self.clock, &self.entropy).unwrap()
+    }
+
     pub(super) fn new_verification(&self, number: &PhoneNumber, code: NewCode) -> NewVerification {
         let id = self.new_id();
         let message = OutboxMessage {
-            id,
+            id: MessageId::of_first(id),
             verification: id,
             number: number.clone(),
             locale: Locale("en".into()),
@@ -157,7 +161,7 @@ impl Desk {
         };
         match begun {
             Begun::Yes { expires_at } => Ok(Session {
-                id: message.id,
+                id: message.verification,
                 code,
                 message,
                 expires_at,
@@ -220,9 +224,11 @@ impl Desk {
 }
 
 /// What a backend said.
-pub(super) fn tried(outcome: Outcome) -> Tried {
-    Tried {
-        backend: "test.TestBackend".into(),
+pub(super) fn tried(outcome: Outcome) -> Dispatched {
+    let backend = "test.TestBackend";
+    Dispatched {
+        tries: vec![Try::of(backend, &outcome, MILLISECOND)],
+        backend: backend.into(),
         outcome,
     }
 }
@@ -246,6 +252,7 @@ pub(super) fn number(n: u32) -> PhoneNumber {
 pub(super) fn sent() -> Outcome {
     Ok(Receipt {
         message_id: Some("SM1".into()),
+        exact_id: None,
     })
 }
 

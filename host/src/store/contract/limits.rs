@@ -109,6 +109,22 @@ pub(super) async fn a_message_that_was_not_sent_is_taken_back(desk: &mut Desk) {
     assert_eq!(refused(desk, &number(102)).await.unwrap().code, "address");
 }
 
+pub(super) async fn a_message_that_its_process_never_tried_is_taken_back_by_the_next(desk: &mut Desk) {
+    counted(desk);
+    let sessions = register_all(desk).await;
+    let untried = [sessions[0].message.clone()];
+    desk.store.release_messages(&untried).await.unwrap();
+    let mut after = desk.after_a_crash();
+    for message in after.taken_over().await {
+        let outcome = tried(failed(FailureClass::Transient));
+        after.store.settle_message(&message, &outcome).await.unwrap();
+    }
+    // The address stays charged for it.
+    after.counters = desk.counters[..1].into();
+    assert_eq!(refused(&after, &number(100)).await, None);
+    assert_eq!(refused(&after, &number(101)).await.unwrap().code, "service");
+}
+
 pub(super) async fn a_message_that_another_process_left_stays_counted(desk: &mut Desk) {
     counted(desk);
     register_all(desk).await;

@@ -8,7 +8,7 @@ mod check;
 mod desk;
 mod durability;
 mod limits;
-mod outbox;
+mod message;
 mod request;
 mod retention;
 
@@ -64,6 +64,7 @@ macro_rules! engine {
                 a_limit_survives_a_crash
                 what_is_refused_is_counted_nowhere
                 a_message_that_was_not_sent_is_taken_back
+                a_message_that_its_process_never_tried_is_taken_back_by_the_next
                 a_message_that_another_process_left_stays_counted;
             by_id:
                 a_verification_is_found_as_it_stands
@@ -81,10 +82,12 @@ macro_rules! engine {
                 the_same_check_has_the_same_verdict
                 the_same_further_message_is_begun_once
                 the_same_end_is_put_once;
-            outbox:
+            message:
                 a_message_that_a_dead_process_left_is_sent_once_more
                 a_message_of_a_living_process_is_nobody_elses_whatever_the_time
                 a_settled_message_is_gone
+                a_settled_message_is_not_settled_again
+                a_message_that_its_process_never_tried_may_be_tried_by_two_more
                 a_message_is_not_sent_once_its_code_expired
                 a_code_that_nobody_got_is_not_pending
                 a_code_that_somebody_may_have_got_stays_pending

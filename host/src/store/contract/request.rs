@@ -44,7 +44,10 @@ impl Desk {
 
     async fn is_known(&self, number: &PhoneNumber, first: &OutboxMessage, key: &str, body: &str) {
         let (begun, _) = self.request(number, key, body).await;
-        assert!(matches!(begun, Begun::Before(id) if id == first.id), "{begun:?}");
+        assert!(
+            matches!(begun, Begun::Before(id) if id == first.verification),
+            "{begun:?}"
+        );
     }
 
     async fn settle_as(&self, message: &OutboxMessage, outcome: Outcome) {
@@ -163,7 +166,7 @@ pub(super) async fn the_same_further_message_is_begun_once(desk: &Desk) {
     desk.settle(&session, sent()).await;
     let begin = async || {
         let mut message = session.message.clone();
-        message.id = desk.new_id();
+        message.id = desk.new_message_id();
         let request = key("again", "");
         let begun = desk
             .store

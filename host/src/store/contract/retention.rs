@@ -86,7 +86,7 @@ pub(super) async fn a_number_is_forgotten_and_no_other(desk: &Desk) {
         Verdict::SessionTokenInvalid
     );
     let taken = desk.after_a_crash().taken_over().await;
-    assert!(taken.iter().all(|message| message.id == kept.id));
+    assert!(taken.iter().all(|message| message.verification == kept.id));
     assert!(desk.pending(&one).await.is_none());
     assert_eq!(desk.store.bulk_progress(job).await.unwrap().total, 1);
     assert_eq!(desk.check(&kept, &kept.code).await, Verdict::Valid);

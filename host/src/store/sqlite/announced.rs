@@ -5,45 +5,37 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use crate::{
-    model::{Delivery, VerificationId},
-    store::{Found, OutboxMessage, Tried},
+    model::{Delivery, Message, VerificationId},
+    store::{Dispatched, Found, OutboxMessage},
 };
 
 /// By verification: the last message whose outcome was told. No more than are under way.
 #[derive(Default)]
-pub(super) struct Announced(Mutex<HashMap<VerificationId, Outcome>>);
-
-/// What became of a message.
-#[derive(Clone)]
-pub(super) struct Outcome {
-    message: VerificationId,
-    delivery: Delivery,
-    message_id: Option<String>,
-    backend: Arc<str>,
-}
+pub(super) struct Announced(Mutex<HashMap<VerificationId, Message>>);
 
 impl Announced {
-    fn lock(&self) -> MutexGuard<'_, HashMap<VerificationId, Outcome>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<VerificationId, Message>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// It is told from now on.
-    pub(super) fn tell(&self, message: &OutboxMessage, tried: &Tried) {
-        let (delivery, message_id) = match &tried.outcome {
+    pub(super) fn tell(&self, message: &OutboxMessage, dispatched: &Dispatched) {
+        let (delivery, provider_id) = match &dispatched.outcome {
             Ok(receipt) => (Delivery::Sent, receipt.message_id.clone()),
             Err(failure) => (Delivery::Failed(failure.class), None),
         };
-        let outcome = Outcome {
-            message: message.id,
+        let announced = Message {
+            id: message.id,
             delivery,
-            message_id,
-            backend: Arc::clone(&tried.backend),
+            backend: Some(dispatched.backend.to_string()),
+            provider_id,
+            tries: dispatched.tries.clone(),
         };
-        self.lock().insert(message.verification, outcome);
+        self.lock().insert(message.verification, announced);
     }
 
     /// It is recorded.
@@ -51,7 +43,7 @@ impl Announced {
         let mut told = self.lock();
         if told
             .get(&message.verification)
-            .is_some_and(|outcome| outcome.message == message.id)
+            .is_some_and(|announced| announced.id == message.id)
         {
             told.remove(&message.verification);
         }
@@ -63,21 +55,17 @@ impl Announced {
     }
 
     /// To be asked before the database is.
-    pub(super) fn of(&self, verification: VerificationId) -> Option<Outcome> {
+    pub(super) fn of(&self, verification: VerificationId) -> Option<Message> {
         self.lock().get(&verification).cloned()
     }
 }
 
-impl Outcome {
-    /// Puts it into what the database says.
-    pub(super) fn show(self, found: &mut Found) {
-        if found.first_delivery == Delivery::Pending && self.message == found.verification.id {
-            found.first_delivery = self.delivery;
-        }
-        if found.verification.delivery == Delivery::Pending {
-            found.verification.delivery = self.delivery;
-            found.verification.backend = Some(self.backend.to_string());
-            found.message_id = self.message_id;
+/// Puts what was announced into what the database says.
+pub(super) fn show(announced: &Message, found: &mut Found) {
+    let messages = found.verification.messages.iter_mut();
+    for message in messages.filter(|message| message.id == announced.id) {
+        if message.delivery == Delivery::Pending {
+            *message = announced.clone();
         }
     }
 }

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{
-    Fault, audit, counter, guard, outbox, presence::ProcessId, request, time, verification,
+    Fault, audit, counter, guard, message, presence::ProcessId, request, time, verification,
     writer::Transaction,
 };
 use crate::{
     clock::UnixMillis,
-    model::{Delivery, FailureClass, Limit, SecurityCode, Status, Verification, VerificationId},
+    model::{Limit, SecurityCode, Status, Verification, VerificationId},
     rules::{
         admission::Admission,
         attempt::State,
@@ -31,13 +31,14 @@ pub(super) fn find(
 ) -> Result<Option<Found>, Fault> {
     let mut found = connection
         .prepare_cached(&format!(
-            "SELECT {STANDING}, v.number, v.key_id, v.created_at, v.delivery, v.first_delivery, v.message_id, v.client_ref,
-                    (SELECT name FROM backend b WHERE b.id = v.backend) AS backend_name,
-                    c.id, c.code_sealed, v.code_of IS NOT NULL AND v.code IS NOT NULL AS is_beside
+            "SELECT {STANDING}, v.number, v.key_id, v.created_at, v.client_ref, c.id, c.code_sealed, v.code_of IS NOT NULL AND v.code IS NOT NULL AS is_beside
              FROM {SESSION_AND_CODE}"
         ))?
         .query_row([id.0], |row| read(row, keyring, id, rules))
         .optional()?;
+    if let Some(found) = &mut found {
+        found.verification.messages = message::of(connection, id)?;
+    }
     if let Some(Found {
         verification:
             verification @ Verification {
@@ -122,27 +123,16 @@ fn read(row: &Row<'_>, keyring: &Keyring, id: VerificationId, rules: CheckRules)
             verified_at: standing.state.verified_at,
             resend_at: None,
             attempts_remaining,
-            delivery: delivery(&row.get::<_, String>("delivery")?),
-            backend: row.get("backend_name")?,
+            messages: Vec::new(),
         },
         code,
         is_beside: row.get("is_beside")?,
         number_digest: row.get("number")?,
         key_id: row.get("key_id")?,
-        first_delivery: delivery(&row.get::<_, String>("first_delivery")?),
-        message_id: row.get("message_id")?,
         client_ref: client_ref
             .and_then(|sealed| keyring.open_sealed(&sealed, &id.0))
             .map(|text| text.to_string()),
     })
-}
-
-fn delivery(name: &str) -> Delivery {
-    match name {
-        "pending" => Delivery::Pending,
-        "sent" => Delivery::Sent,
-        class => Delivery::Failed(FailureClass::parse(class).unwrap_or(FailureClass::Internal)),
-    }
 }
 
 /// Ends a session. Its place stays taken and the number's code stays pending: else whoever registers and cancels
@@ -197,7 +187,7 @@ impl NewMessage {
             Ok::<_, StoreError>(NewCode { code, sealed })
         };
         let code = code.map(replace).transpose()?;
-        let sealed = outbox::seal(&message, keyring)?;
+        let sealed = message::seal(&message, keyring)?;
         let number = keyring.number_digest(&message.number);
         Ok(Self {
             message,
@@ -255,7 +245,7 @@ pub(super) fn put_back(
     Ok(())
 }
 
-/// Puts a further message into the outbox, unless its code can no longer be used or a limit is reached.
+/// Begins a further message, unless its code can no longer be used or a limit is reached.
 pub(super) fn begin_message(
     transaction: &Transaction<'_>,
     keyring: &Keyring,
@@ -267,7 +257,6 @@ pub(super) fn begin_message(
     {
         return Ok(MessageBegun::Before);
     }
-    let verification = new.message.verification.0;
     let found = find_standing(transaction, new.message.verification)?;
     if !found.is_some_and(|found| found.may_resend(now)) {
         return Ok(MessageBegun::CodeIsGone);
@@ -286,9 +275,6 @@ pub(super) fn begin_message(
         )?)),
         None => None,
     };
-    transaction
-        .prepare_cached("UPDATE verification SET delivery = 'pending' WHERE id = ?1")?
-        .execute([verification])?;
     if let Some(request) = &new.request {
         let effect = request::Effect {
             message: Some(new.message.id),
@@ -296,6 +282,6 @@ pub(super) fn begin_message(
         };
         request::insert(transaction, request, new.message.verification, effect, now)?;
     }
-    outbox::insert(transaction, &new.message, &new.sealed, &new.holder, now)?;
+    message::insert(transaction, &new.message, &new.sealed, &new.holder)?;
     Ok(MessageBegun::Yes(replaced))
 }

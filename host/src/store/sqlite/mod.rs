@@ -11,9 +11,11 @@ mod counter;
 mod guard;
 mod key;
 mod lifecycle;
+mod message;
+#[cfg(test)]
+mod migration_stories;
 mod open;
 mod operations;
-mod outbox;
 mod person;
 mod presence;
 mod request;

@@ -8,22 +8,30 @@ use std::{
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior, config::DbConfig, ffi};
 
+use super::presence::Processes;
 use crate::{
     files::{self, Fault, Subject},
     store::Keyring,
 };
 
 /// In their order, each with the `user_version` that a file has afterwards. Frozen once released.
-pub(super) const MIGRATIONS: [(i64, &str); 2] = [
+pub(super) const MIGRATIONS: [(i64, &str); 3] = [
     (1, include_str!("../../../migrations/sqlite/0001_initial.sql")),
     (2, include_str!("../../../migrations/sqlite/0002_processes.sql")),
+    (
+        WITH_MESSAGES,
+        include_str!("../../../migrations/sqlite/0003_messages.sql"),
+    ),
 ];
+
+/// A program that knows only versions before this one cannot go on once a database has it.
+const WITH_MESSAGES: i64 = 3;
 
 /// The schema version that this program writes.
 pub(super) const NEWEST: i64 = MIGRATIONS[MIGRATIONS.len() - 1].0;
 
 /// Marks a file as ours: "pver" in ASCII, in SQLite's `application_id`.
-const APPLICATION_ID: i64 = 0x7076_6572;
+pub(super) const APPLICATION_ID: i64 = 0x7076_6572;
 
 /// Settings of the connection that writes. Pages are kept in up to 4 MiB, and moved from the log to the file 16,384 at a
 /// time, some 64 MiB, since a page that was changed often by then is moved once. More would take long to read again after
@@ -91,6 +99,15 @@ pub enum OpenError {
         /// The file.
         path: String,
     },
+    /// To be brought up to date, while a process of an earlier version has it.
+    #[error(
+        "the database {path} is in use by a phone-verify of an earlier version, which could not go on once it is brought up \
+         to date; stop that one first"
+    )]
+    InUseByEarlier {
+        /// The file.
+        path: String,
+    },
     /// Written by a later version of this program.
     #[error(
         "the database {path} has schema version {found}, and this program knows up to {known}; run a newer phone-verify, or name another file in [store] url"
@@ -112,6 +129,7 @@ impl OpenError {
             Self::Unusable { may_pass, .. } => *may_pass,
             Self::Fault(fault) => fault.may_pass(),
             Self::Unreachable { cause, .. } => files::may_pass(cause),
+            Self::InUseByEarlier { .. } => true,
             Self::Foreign { .. } | Self::OtherKeys { .. } | Self::WithoutLog { .. } | Self::TooNew { .. } => {
                 false
             }
@@ -292,6 +310,9 @@ fn judge(connection: &Connection, path: &Path, keyring: &Keyring) -> Result<(), 
         Schema::Foreign => Err(OpenError::Foreign { path: shown() }),
         Schema::Ours(_) if !is_written_with(connection, keyring).map_err(unusable)? => {
             Err(OpenError::OtherKeys { path: shown() })
+        }
+        Schema::Ours(found) if found < WITH_MESSAGES && Processes::of(path).any_lives() => {
+            Err(OpenError::InUseByEarlier { path: shown() })
         }
         Schema::Ours(_) | Schema::None => Ok(()),
     }
@@ -522,7 +543,7 @@ mod tests {
             ours.pragma_update(None, "user_version", NEWEST + 1).unwrap();
         });
         assert!(
-            refusal.contains("has schema version 3, and this program knows up to 2"),
+            refusal.contains("has schema version 4, and this program knows up to 3"),
             "{refusal}"
         );
     }

@@ -10,8 +10,8 @@ use async_trait::async_trait;
 use tokio::time::Instant;
 
 use super::{
-    Sqlite, attempt, audit, bulk, counter, guard, lifecycle, outbox, person, presence, request, retention,
-    timeline, verification, writer,
+    Sqlite, announced, attempt, audit, bulk, counter, guard, lifecycle, message, person, presence, request,
+    retention, timeline, verification, writer,
 };
 use crate::{
     clock::{Clock, UnixMillis},
@@ -22,9 +22,9 @@ use crate::{
     },
     rules::{attempt::TakenAttempt, number},
     store::{
-        Answer, AuditEntry, Begun, BulkFailure, BulkLease, BulkProgress, CapLog, CheckRules, Found, JobId,
-        KeyReview, MasterKey, MessageBegun, NewVerification, OutboxMessage, Records, RequestKey, RunId, Seen,
-        Store, StoreError, Tried, key_file,
+        Answer, AuditEntry, Begun, BulkFailure, BulkLease, BulkProgress, CapLog, CheckRules, Dispatched,
+        Found, JobId, KeyReview, MasterKey, MessageBegun, NewVerification, OutboxMessage, Records,
+        RequestKey, RunId, Seen, Store, StoreError, key_file,
     },
 };
 
@@ -112,14 +112,14 @@ impl Store for Sqlite {
                     let found = lifecycle::find(connection, &keyring, id, rules, &of_number)?;
                     let is_pending = found
                         .as_ref()
-                        .is_some_and(|found| found.verification.delivery == Delivery::Pending);
-                    let is_elsewhere = is_pending && outbox::is_elsewhere(connection, id, own)?;
+                        .is_some_and(|found| found.verification.delivery() == Delivery::Pending);
+                    let is_elsewhere = is_pending && message::is_elsewhere(connection, id, own)?;
                     Ok(found.map(|found| (found, is_elsewhere)))
                 })
                 .await?;
             Ok::<_, StoreError>(found.map(|(mut found, is_elsewhere)| {
                 if let Some(announced) = announced {
-                    announced.show(&mut found);
+                    announced::show(&announced, &mut found);
                 }
                 (found, is_elsewhere)
             }))
@@ -171,10 +171,14 @@ impl Store for Sqlite {
         begun
     }
 
-    async fn settle_message(&self, message: &OutboxMessage, tried: &Tried) -> Result<(), StoreError> {
-        let settled = outbox::Settled::of(message, tried);
-        let settle = move |transaction: &writer::Transaction<'_>| outbox::settle(transaction, &settled);
-        let recorded = if tried.outcome.is_ok() {
+    async fn settle_message(
+        &self,
+        message: &OutboxMessage,
+        dispatched: &Dispatched,
+    ) -> Result<(), StoreError> {
+        let settled = message::Settled::of(message, dispatched);
+        let settle = move |transaction: &writer::Transaction<'_>| message::settle(transaction, &settled);
+        let recorded = if dispatched.outcome.is_ok() {
             self.writer.run_unhurried(settle).await
         } else {
             self.write(settle).await
@@ -185,8 +189,22 @@ impl Store for Sqlite {
         recorded
     }
 
-    fn announce(&self, message: &OutboxMessage, tried: &Tried) {
-        self.announced.tell(message, tried);
+    async fn release_messages(&self, messages: &[OutboxMessage]) -> Result<(), StoreError> {
+        let own = self.own_process()?;
+        let messages: Vec<_> = messages
+            .iter()
+            .map(|message| (message.verification, message.id))
+            .collect();
+        self.write(move |connection| {
+            messages
+                .iter()
+                .try_for_each(|(verification, id)| message::release(connection, *verification, *id, &own))
+        })
+        .await
+    }
+
+    fn announce(&self, message: &OutboxMessage, dispatched: &Dispatched) {
+        self.announced.tell(message, dispatched);
     }
 
     async fn take_over_messages(
@@ -195,10 +213,10 @@ impl Store for Sqlite {
         limit: u32,
     ) -> Result<Vec<OutboxMessage>, StoreError> {
         let (own, processes) = (self.own_process()?, self.processes.clone());
-        let dead: Vec<Option<presence::ProcessId>> = self
+        let dead: Vec<presence::ProcessId> = self
             .read(move |connection| {
-                let mut dead = outbox::holders(connection, &own, now)?;
-                dead.retain(|holder| holder.is_none_or(|holder| !processes.lives(&holder)));
+                let mut dead = message::holders(connection, &own)?;
+                dead.retain(|holder| !processes.lives(holder));
                 Ok(dead)
             })
             .await?;
@@ -208,7 +226,7 @@ impl Store for Sqlite {
             let left = limit.saturating_sub(u32::try_from(taken.len()).unwrap_or(u32::MAX));
             taken.extend(
                 self.write(move |transaction| {
-                    outbox::take_over(transaction, &keyring, dead, &own, now, left)
+                    message::take_over(transaction, &keyring, dead, &own, now, left)
                 })
                 .await?,
             );
@@ -437,7 +455,10 @@ impl Store for Sqlite {
         }
         self.write(|connection| {
             let now = verification::PROBE;
-            connection.execute("INSERT INTO pending VALUES (?1, ?1, 0)", [now])?;
+            connection.execute(
+                "INSERT INTO pending (number, verification, expires_at) VALUES (?1, ?1, 0)",
+                [now],
+            )?;
             connection.execute("DELETE FROM pending WHERE number = ?1", [now])?;
             Ok(())
         })

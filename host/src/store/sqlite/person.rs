@@ -122,7 +122,7 @@ pub(super) fn records(
 
 pub(super) fn delete(connection: &Connection, places: &Places) -> Result<(), Fault> {
     for id in &places.verifications {
-        for table in ["pending", "outbox", "request"] {
+        for table in ["pending", "message", "request"] {
             connection
                 .prepare_cached(&format!("DELETE FROM {table} WHERE verification = ?1"))?
                 .execute([id.0])?;

@@ -83,18 +83,32 @@ impl Processes {
         }
     }
 
+    /// Whether any process lives that has messages in the database, or had.
+    pub(super) fn any_lives(&self) -> bool {
+        let files = self.files().unwrap_or_default();
+        files
+            .iter()
+            .any(|path| File::open(path).is_ok_and(|file| !matches!(file.try_lock_shared(), Ok(()))))
+    }
+
     /// Deletes the files of processes that were killed.
     fn clear(&self) -> io::Result<()> {
+        self.files()?.iter().for_each(|path| delete_if_dead(path));
+        Ok(())
+    }
+
+    fn files(&self) -> io::Result<Vec<PathBuf>> {
         let (Some(folder), Some(prefix)) = (self.prefix.parent(), self.prefix.file_name()) else {
-            return Ok(());
+            return Ok(Vec::new());
         };
+        let mut files = Vec::new();
         for entry in folder.read_dir()? {
             let entry = entry?;
             if begins_with(&entry.file_name(), prefix) {
-                delete_if_dead(&entry.path());
+                files.push(entry.path());
             }
         }
-        Ok(())
+        Ok(files)
     }
 }
 

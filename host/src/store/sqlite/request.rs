@@ -10,7 +10,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::{Fault, millis, time};
 use crate::{
     clock::UnixMillis,
-    model::{Verdict, VerificationId},
+    model::{MessageId, Verdict, VerificationId},
     store::{Answer, Keyring, RequestKey, Seen, StoreError, keyring::Digest},
 };
 
@@ -84,7 +84,7 @@ pub(super) fn seen(
 /// What a request did.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Effect {
-    pub(super) message: Option<VerificationId>,
+    pub(super) message: Option<MessageId>,
     pub(super) verdict: Option<Verdict>,
 }
 
@@ -131,7 +131,7 @@ impl Row {
 pub(super) fn forget(
     connection: &Connection,
     verification: VerificationId,
-    message: VerificationId,
+    message: MessageId,
 ) -> Result<(), Fault> {
     connection
         .prepare_cached(

@@ -84,7 +84,11 @@ pub(super) struct Step {
 pub(super) fn delete_before(connection: &Connection, before: UnixMillis) -> Result<Step, Fault> {
     let first_kept = first_id_at(before);
     // What refers to a verification goes before it.
-    for (table, key) in [("pending", "number"), ("outbox", "id"), ("request", "key")] {
+    for (table, key) in [
+        ("pending", "number"),
+        ("message", "verification"),
+        ("request", "key"),
+    ] {
         let referring = connection
             .prepare_cached(&format!(
                 "DELETE FROM {table} WHERE {key} IN (SELECT {key} FROM {table} WHERE verification < ?1 LIMIT ?2)"

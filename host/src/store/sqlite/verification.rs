@@ -5,7 +5,7 @@
 use rusqlite::{Connection, OptionalExtension, params};
 use zeroize::Zeroizing;
 
-use super::{Fault, guard, millis, outbox, presence::ProcessId, request, time, writer::Transaction};
+use super::{Fault, guard, message, millis, presence::ProcessId, request, time, writer::Transaction};
 use crate::{
     clock::UnixMillis,
     model::{PhoneNumber, SecurityCode, VerificationId},
@@ -58,7 +58,7 @@ impl NewRow {
             code_sealed,
             key_id: keyring.current_key_id(),
             expires_at,
-            message_sealed: outbox::seal(&new.message, keyring)?,
+            message_sealed: message::seal(&new.message, keyring)?,
             client_ref: new
                 .client_ref
                 .as_deref()
@@ -205,13 +205,7 @@ pub(super) fn begin(transaction: &Transaction<'_>, keyring: &Keyring, row: &NewR
             )?
             .execute(params![row.numbers[0], new.id.0, millis(row.expires_at)])?;
     }
-    outbox::insert(
-        transaction,
-        &new.message,
-        &row.message_sealed,
-        &row.holder,
-        new.now,
-    )?;
+    message::insert(transaction, &new.message, &row.message_sealed, &row.holder)?;
     Ok(Begun::Yes {
         expires_at: row.expires_at,
     })

@@ -20,7 +20,7 @@ use utoipa::{
 use crate::{
     clock::{Clock, UnixMillis},
     http::{error::ApiError, problem::Problem, schema},
-    model::{Delivery, Verification, VerificationId},
+    model::{Delivery, Try, Verification, VerificationId},
 };
 
 /// A verification, without its number and its code.
@@ -63,14 +63,56 @@ pub(in crate::http) struct DeliveryBody {
     #[schema(example = "nexmo.NexmoBackend", nullable = false)]
     #[serde(skip_serializing_if = "Option::is_none")]
     backend: Option<String>,
+    /// The provider's id of it. Not there where the provider gave none.
+    #[schema(example = "0C000000217B7F02", nullable = false)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    provider_message_id: Option<String>,
+    /// Each time that a backend was asked to send it; none while it is `pending`.
+    tries: Vec<TryBody>,
+}
+
+/// One time that a backend was asked to send an SMS.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Try)]
+pub(in crate::http) struct TryBody {
+    /// The backend.
+    #[schema(example = "nexmo.NexmoBackend")]
+    backend: String,
+    #[schema(schema_with = schema::failure_class, required = false)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    class: Option<String>,
+    /// The provider's code for the failure, or the server's own.
+    #[schema(example = "nexmo_9", max_length = 64, nullable = false)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<String>,
+    /// How long it took.
+    duration_ms: u64,
+}
+
+impl TryBody {
+    fn of(tried: &Try) -> Self {
+        let Try {
+            backend,
+            class,
+            code,
+            duration_ms,
+        } = tried.clone();
+        Self {
+            backend,
+            class,
+            code,
+            duration_ms,
+        }
+    }
 }
 
 impl VerificationBody {
     /// `serving`: the backend that serves now.
     fn of(verification: &Verification, client_ref: Option<String>, serving: &str, clock: &Clock) -> Self {
         let shown = |at: UnixMillis| clock.shown(at).rfc3339();
-        let backend = verification.backend.clone();
-        let is_pending = verification.delivery == Delivery::Pending;
+        let message = verification.messages.last();
+        let is_pending = verification.delivery() == Delivery::Pending;
+        let backend = message.and_then(|message| message.backend.clone());
         Self {
             id: verification.id.to_string(),
             status: verification.status.as_str(),
@@ -83,8 +125,13 @@ impl VerificationBody {
                 .map(|at| clock.shown(at).whole_second().rfc3339()),
             attempts_remaining: verification.attempts_remaining,
             delivery: DeliveryBody {
-                status: verification.delivery.as_str(),
+                status: verification.delivery().as_str(),
                 backend: backend.or_else(|| is_pending.then(|| serving.to_owned())),
+                provider_message_id: message.and_then(|message| message.provider_id.clone()),
+                tries: message
+                    .into_iter()
+                    .flat_map(|message| message.tries.iter().map(TryBody::of))
+                    .collect(),
             },
             client_ref,
         }

@@ -47,6 +47,27 @@ pub(super) async fn a_settled_message_is_gone(desk: &Desk) {
     assert!(desk.after_a_crash().taken_over().await.is_empty());
 }
 
+pub(super) async fn a_settled_message_is_not_settled_again(desk: &Desk) {
+    let session = desk.register(&number(1)).await;
+    desk.settle(&session, sent()).await;
+    desk.settle(&session, failed(FailureClass::NoCredit)).await;
+    assert!(desk.pending(&number(1)).await.is_some());
+    assert_eq!(desk.check(&session, &session.code).await, Verdict::Valid);
+}
+
+pub(super) async fn a_message_that_its_process_never_tried_may_be_tried_by_two_more(desk: &Desk) {
+    let session = desk.register(&number(1)).await;
+    desk.store
+        .release_messages(std::slice::from_ref(&session.message))
+        .await
+        .unwrap();
+    let second = desk.after_a_crash();
+    assert_eq!(second.taken_over().await.len(), 1);
+    let third = second.after_a_crash();
+    assert_eq!(third.taken_over().await.len(), 1);
+    assert!(third.after_a_crash().taken_over().await.is_empty());
+}
+
 pub(super) async fn a_message_is_not_sent_once_its_code_expired(desk: &Desk) {
     desk.register(&number(1)).await;
     desk.clock.advance(LIFETIME + MILLISECOND);

@@ -1,0 +1,340 @@
+//! Messages, from the transaction that begins one until its verification is deleted.
+//!
+//! Invariant: a message under way is one process's, and another takes it only when that one is dead. No clock has a say in
+//! it. What is settled is not settled again.
+
+use std::sync::Arc;
+
+use rusqlite::{Connection, OptionalExtension, params};
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use super::{
+    Fault, backend, lifecycle, millis, presence::ProcessId, request, verification, writer::Transaction,
+};
+use crate::{
+    clock::UnixMillis,
+    model::{Delivery, FailureClass, Locale, Message, MessageId, PhoneNumber, Try, VerificationId},
+    rules::{
+        guard, limits,
+        settlement::{self, Settlement},
+    },
+    store::{
+        Counter, CounterKey, Dispatched, GuardKeys, Guarded, Keyring, OutboxMessage, ReplacedCode, StoreError,
+    },
+};
+
+/// A message that two processes died over is not tried a third time.
+const MAX_LEASES: u32 = 2;
+
+/// What is sealed of a message under way, and bound to its id.
+#[derive(Serialize, Deserialize)]
+struct Content<'a> {
+    /// In E.164.
+    number: &'a str,
+    locale: &'a str,
+    text: &'a str,
+    counted_at: u64,
+    counters: Vec<(CounterKey, u64)>,
+    guard: Option<GuardKeys>,
+}
+
+pub(super) fn seal(message: &OutboxMessage, keyring: &Keyring) -> Result<Vec<u8>, StoreError> {
+    let content = Content {
+        number: message.number.e164(),
+        locale: message.locale.0.as_str(),
+        text: message.text.as_str(),
+        counted_at: message.counted_at.0,
+        counters: message
+            .counters
+            .iter()
+            .map(|counter| (counter.key, counter.amount))
+            .collect(),
+        guard: message.guard.as_ref().map(|guarded| guarded.keys),
+    };
+    let plain = postcard::to_stdvec(&content).expect("texts and numbers can be written");
+    Ok(keyring.seal(Zeroizing::new(plain), &message.id.0)?)
+}
+
+/// Until schema version 2 number, language and text were sealed as three lines, and what the message was counted in was not
+/// kept. A number begins with `+`; of what is sealed now, the first byte is the length of the number, which is less.
+fn as_before(plain: &[u8]) -> Option<Content<'_>> {
+    let mut parts = std::str::from_utf8(plain).ok()?.splitn(3, '\n');
+    Some(Content {
+        number: parts.next()?,
+        locale: parts.next()?,
+        text: parts.next()?,
+        counted_at: 0,
+        counters: Vec::new(),
+        guard: None,
+    })
+}
+
+fn open(
+    sealed: &[u8],
+    id: MessageId,
+    verification: VerificationId,
+    keyring: &Keyring,
+) -> Option<OutboxMessage> {
+    let plain = keyring.open_sealed_bytes(sealed, &id.0)?;
+    let content = match plain.first() {
+        Some(b'+') => as_before(&plain)?,
+        _ => postcard::from_bytes(&plain).ok()?,
+    };
+    let counters = content.counters.iter();
+    Some(OutboxMessage {
+        id,
+        verification,
+        number: PhoneNumber::stored(content.number)?,
+        locale: Locale(content.locale.to_owned()),
+        text: Zeroizing::new(content.text.to_owned()),
+        counters: counters
+            .filter_map(|(key, amount)| Counter::counted_before(*key, *amount))
+            .collect(),
+        counted_at: UnixMillis(content.counted_at),
+        guard: content.guard.map(Guarded::judged_before).map(Arc::new),
+        replaced: None,
+    })
+}
+
+pub(super) fn insert(
+    connection: &Connection,
+    message: &OutboxMessage,
+    sealed: &[u8],
+    holder: &ProcessId,
+) -> Result<(), Fault> {
+    connection
+        .prepare_cached(
+            "INSERT INTO message (verification, n, id, state, sealed, holder, leases)
+             VALUES (?1, iif(?2 = ?1, 0, (SELECT max(n) + 1 FROM message WHERE verification = ?1)), ?2, 'pending', ?3, ?4, 1)",
+        )?
+        .execute(params![message.verification.0, message.id.0, sealed, holder])?;
+    Ok(())
+}
+
+/// Those of a verification, the first one first.
+pub(super) fn of(connection: &Connection, verification: VerificationId) -> Result<Vec<Message>, Fault> {
+    let mut statement = connection.prepare_cached(
+        "SELECT m.id, m.state, b.name, coalesce(m.shown_id, m.provider_id), m.tries FROM message m LEFT JOIN backend b ON b.id = m.backend
+         WHERE m.verification = ?1 ORDER BY m.n",
+    )?;
+    let mut rows = statement.query([verification.0])?;
+    let mut messages = Vec::new();
+    while let Some(row) = rows.next()? {
+        let tries: Option<String> = row.get(4)?;
+        let tries = tries.map(|tries| serde_json::from_str::<Vec<Try>>(&tries));
+        messages.push(Message {
+            id: MessageId(row.get(0)?),
+            delivery: Delivery::parse(row.get_ref(1)?.as_str().unwrap_or_default())
+                .ok_or_else(|| Fault::corrupt("a message in a state that there is not"))?,
+            backend: row.get(2)?,
+            provider_id: row.get(3)?,
+            tries: tries
+                .transpose()
+                .map_err(|_| Fault::corrupt("a message whose tries cannot be read"))?
+                .unwrap_or_default(),
+        });
+    }
+    Ok(messages)
+}
+
+/// What there is to record about a message.
+pub(super) struct Settled {
+    id: MessageId,
+    verification: VerificationId,
+    outcome: Result<(), FailureClass>,
+    /// `None`: it is not known.
+    backend: Option<Arc<str>>,
+    provider_id: Option<String>,
+    /// That as it may be shown, if not as it is.
+    shown_id: Option<String>,
+    /// As JSON.
+    tries: Option<String>,
+    counters: Arc<[Counter]>,
+    counted_at: UnixMillis,
+    guard: Option<Arc<Guarded>>,
+    replaced: Option<Arc<ReplacedCode>>,
+}
+
+impl Settled {
+    pub(super) fn of(message: &OutboxMessage, dispatched: &Dispatched) -> Self {
+        let (outcome, provider_id, shown_id) = match &dispatched.outcome {
+            Ok(receipt) => match receipt.exact_id.clone() {
+                None => (Ok(()), receipt.message_id.clone(), None),
+                exact => (Ok(()), exact, receipt.message_id.clone()),
+            },
+            Err(failure) => (Err(failure.class), None, None),
+        };
+        let tries = Some(&dispatched.tries).filter(|tries| !tries.is_empty());
+        Self {
+            id: message.id,
+            verification: message.verification,
+            outcome,
+            backend: Some(Arc::clone(&dispatched.backend)),
+            provider_id,
+            shown_id,
+            tries: tries.map(|tries| serde_json::to_string(tries).expect("texts and numbers can be written")),
+            counters: Arc::clone(&message.counters),
+            counted_at: message.counted_at,
+            guard: message.guard.clone(),
+            replaced: message.replaced.clone(),
+        }
+    }
+
+    fn unknown(id: MessageId, verification: VerificationId) -> Self {
+        Self {
+            id,
+            verification,
+            outcome: Err(FailureClass::OutcomeUnknown),
+            backend: None,
+            provider_id: None,
+            shown_id: None,
+            tries: None,
+            counters: Arc::default(),
+            counted_at: UnixMillis(0),
+            guard: None,
+            replaced: None,
+        }
+    }
+}
+
+pub(super) fn settle(transaction: &Transaction<'_>, settled: &Settled) -> Result<(), Fault> {
+    // A message that was sent needs no look at its row.
+    let leases = match settled.outcome {
+        Ok(()) => None,
+        Err(_) => leases(transaction, settled)?,
+    };
+    let Settlement { delivery, not_sent } = settlement::decide(settled.outcome, leases);
+    let backend = match &settled.backend {
+        Some(name) => Some(backend::id_of(transaction, name)?),
+        None => None,
+    };
+    let recorded = transaction
+        .prepare_cached(
+            "UPDATE message SET state = ?3, backend = ?4, provider_id = ?5, shown_id = ?7, tries = ?6, sealed = NULL, holder = NULL,
+                 leases = NULL
+             WHERE verification = ?1 AND id = ?2 AND sealed IS NOT NULL",
+        )?
+        .execute(params![
+            settled.verification.0,
+            settled.id.0,
+            delivery.as_str(),
+            backend,
+            settled.provider_id,
+            settled.tries,
+            settled.shown_id
+        ])?;
+    let Some(failure) = not_sent.filter(|_| recorded > 0) else {
+        return Ok(());
+    };
+    limits::take_back(transaction, &settled.counters, failure, settled.counted_at)?;
+    if let Some(guarded) = &settled.guard {
+        guard::take_back(transaction, &guarded.keys, 1, settled.counted_at)?;
+    }
+    // Nothing came of the request, so it may be made again.
+    request::forget(transaction, settled.verification, settled.id)?;
+    // A session whose first message was sent lives on, whatever becomes of a further one.
+    if settled.id == MessageId::of_first(settled.verification) {
+        verification::give_up(transaction, settled.verification)?;
+    } else {
+        verification::count_resend(transaction, settled.verification, -1)?;
+        if let Some(replaced) = &settled.replaced {
+            lifecycle::put_back(transaction, settled.verification, replaced)?;
+        }
+    }
+    Ok(())
+}
+
+/// `None`: it is settled, or forgotten with its verification.
+fn leases(connection: &Connection, settled: &Settled) -> Result<Option<u32>, Fault> {
+    let leases = connection
+        .prepare_cached("SELECT leases FROM message WHERE verification = ?1 AND id = ?2")?
+        .query_row([settled.verification.0, settled.id.0], |row| row.get(0))
+        .optional()?;
+    Ok(leases.flatten())
+}
+
+/// Gives a message back that its process never tried: the next one has it as if this one never had.
+pub(super) fn release(
+    connection: &Connection,
+    verification: VerificationId,
+    id: MessageId,
+    own: &ProcessId,
+) -> Result<(), Fault> {
+    connection
+        .prepare_cached(
+            "UPDATE message SET leases = leases - 1
+             WHERE verification = ?1 AND id = ?2 AND sealed IS NOT NULL AND holder = ?3",
+        )?
+        .execute(params![verification.0, id.0, own])?;
+    Ok(())
+}
+
+/// Whether another process has a message of the verification.
+pub(super) fn is_elsewhere(
+    connection: &Connection,
+    verification: VerificationId,
+    own: Option<ProcessId>,
+) -> Result<bool, Fault> {
+    let is_elsewhere = connection
+        .prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM message WHERE verification = ?1 AND sealed IS NOT NULL AND holder IS NOT ?2)",
+        )?
+        .query_row(params![verification.0, own], |row| row.get(0))?;
+    Ok(is_elsewhere)
+}
+
+/// The processes but this one that have messages.
+pub(super) fn holders(connection: &Connection, own: &ProcessId) -> Result<Vec<ProcessId>, Fault> {
+    let mut statement = connection
+        .prepare_cached("SELECT DISTINCT holder FROM message WHERE sealed IS NOT NULL AND holder <> ?1")?;
+    let holders = statement.query_map([own], |row| row.get(0))?;
+    Ok(holders.collect::<rusqlite::Result<_>>()?)
+}
+
+/// Takes messages of a process that is dead. One that cannot be sent any more, or that two processes died over, is
+/// settled as unknown.
+pub(super) fn take_over(
+    transaction: &Transaction<'_>,
+    keyring: &Keyring,
+    dead: ProcessId,
+    own: &ProcessId,
+    now: UnixMillis,
+    limit: u32,
+) -> Result<Vec<OutboxMessage>, Fault> {
+    let mut statement = transaction.prepare_cached(
+        "SELECT m.id, m.verification, m.sealed, m.leases,
+                code.id IS NULL OR code.expires_at < ?1 OR code.code_used_at IS NOT NULL
+         FROM message m
+         LEFT JOIN verification v ON v.id = m.verification
+         LEFT JOIN verification code ON code.id = coalesce(v.code_of, v.id)
+         WHERE m.sealed IS NOT NULL AND m.holder = ?3 LIMIT ?2",
+    )?;
+    let left = statement
+        .query_map(params![millis(now), limit, dead], |row| {
+            let (id, verification) = (MessageId(row.get(0)?), VerificationId(row.get(1)?));
+            Ok((
+                id,
+                verification,
+                row.get::<_, Vec<u8>>(2)?,
+                row.get::<_, u32>(3)?,
+                row.get::<_, bool>(4)?,
+            ))
+        })?
+        .collect::<rusqlite::Result<Vec<_>>>()?;
+    let mut taken = Vec::new();
+    for (id, verification, sealed, leases, too_late) in left {
+        let message = open(&sealed, id, verification, keyring).filter(|_| !too_late && leases < MAX_LEASES);
+        if let Some(message) = message {
+            transaction
+                .prepare_cached(
+                    "UPDATE message SET holder = ?3, leases = leases + 1 WHERE verification = ?1 AND id = ?2",
+                )?
+                .execute(params![verification.0, id.0, own])?;
+            taken.push(message);
+        } else {
+            settle(transaction, &Settled::unknown(id, verification))?;
+        }
+    }
+    Ok(taken)
+}
