@@ -21,8 +21,8 @@ use phone_verify::{
     clock::Clock,
     entropy::Entropy,
     model::{
-        ClientAddress, CodeFormat, Limit, Locale, MessageId, PhoneNumber, Receipt, SecurityCode, Try,
-        Verdict, VerificationId,
+        ClientAddress, CodeFormat, Limit, Locale, MessageId, PhoneNumber, Purpose, Receipt, SecurityCode,
+        Try, Verdict, VerificationId,
     },
     rules::attempt::Terms,
     settings::Settings,
@@ -105,6 +105,7 @@ impl Bench {
             max_sessions: 5,
             remembered_for: Duration::from_secs(30 * 24 * 60 * 60),
             client_ref: None,
+            purpose: Purpose::default(),
             request: None,
         });
         assert!(matches!(begun.await, Ok(Begun::Yes { .. })));
@@ -120,6 +121,7 @@ impl Bench {
                 now,
                 only_once: true,
                 max_failed_attempts: 5,
+                bound: None,
             },
             failed_checks: Some(keys.number()),
             guard: heard,

@@ -43,13 +43,15 @@ const MEDIA_TYPES: [&str; 9] = [
     ";;",
     "",
 ];
-const NAMES: [&str; 7] = [
+const NAMES: [&str; 9] = [
     "phone_number",
     "session_token",
     "security_code",
     "locale",
     "context",
     "client_ref",
+    "purpose",
+    "binding",
     "other",
 ];
 

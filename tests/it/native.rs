@@ -97,6 +97,59 @@ async fn a_verification_goes_its_way() {
 }
 
 #[tokio::test]
+async fn a_code_is_good_for_the_purpose_and_binding_that_it_was_sent_for_alone() {
+    let (_site, daemon) = daemon();
+    let (payout, sum) = ("payout", "account 4711, EUR 250.00");
+    let made = create(
+        &daemon,
+        json!({ "phone_number": NUMBER, "purpose": payout, "binding": sum }),
+    )
+    .await;
+    assert_eq!(
+        (made.status, &made.body["purpose"]),
+        (201, &json!(payout)),
+        "{made:?}"
+    );
+    assert!(made.body.get("binding").is_none(), "{made:?}");
+    let (id, token) = (made.body["id"].as_str().unwrap(), made.session_token());
+    let code = daemon.code_on_console();
+
+    let check = async |said: Value| {
+        let mut body = json!({ "session_token": token, "security_code": code });
+        body.as_object_mut()
+            .unwrap()
+            .extend(said.as_object().unwrap().clone());
+        daemon.post(&format!("{}/check", path(id)), &body).await
+    };
+    for said in [
+        json!({}),
+        json!({ "purpose": payout }),
+        json!({ "binding": sum }),
+        json!({ "purpose": "login", "binding": sum }),
+        json!({ "purpose": payout, "binding": "account 4711, EUR 9000.00" }),
+    ] {
+        let refused = check(said).await;
+        assert_eq!(
+            (refused.status, refused.code()),
+            (400, "purpose_mismatch"),
+            "{refused:?}"
+        );
+    }
+    let body = json!({ "phone_number": NUMBER, "session_token": token, "security_code": code });
+    let refused = daemon.post("/api/phone/verify", &body).await;
+    assert_eq!((refused.status, refused.code()), (400, "security_code_invalid"));
+
+    let stands = daemon.get(&path(id)).await;
+    assert_eq!(
+        stands.body["attempts_remaining"], 5,
+        "none of that took an attempt"
+    );
+    assert_eq!(stands.body["purpose"], payout);
+    let verified = check(json!({ "purpose": payout, "binding": sum })).await;
+    assert_eq!(verified.status, 200, "{verified:?}");
+}
+
+#[tokio::test]
 async fn the_code_comes_again_until_the_verification_is_cancelled() {
     let (_site, daemon) = daemon();
     let (id, token, code) = begun(&daemon).await;
@@ -211,7 +264,8 @@ async fn every_fault_of_a_request_is_told_at_once() {
     );
     assert_eq!(
         answer.body["detail"],
-        "There is a field that is not known here: known are phone_number, locale, context and client_ref."
+        "There is a field that is not known here: known are phone_number, locale, context, client_ref, purpose and \
+         binding."
     );
     let answer = create(&daemon, json!({ "phone_number": "+1" })).await;
     assert_eq!((answer.status, answer.code()), (400, "phone_number_invalid"));
@@ -436,7 +490,9 @@ async fn the_description_is_true() {
         &openapi,
         &json!({ "$ref": "#/components/schemas/NewVerification" }),
     );
-    let values = json!({ "phone_number": "+13478379636", "locale": "es", "context": {}, "client_ref": "r" });
+    let values = json!({
+        "phone_number": "+13478379636", "locale": "es", "context": {}, "client_ref": "r", "purpose": "p", "binding": "b",
+    });
     assert_eq!(fields.len(), values.as_object().unwrap().len());
     assert!(
         fields.iter().all(|field| values.get(field).is_some()),

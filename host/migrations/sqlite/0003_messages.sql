@@ -70,16 +70,31 @@ CREATE TABLE verification_of_now (
     expires_at      INTEGER NOT NULL,
     verified_at     INTEGER,
     ended           TEXT,                               -- 'cancelled', 'not_sent'
-    client_ref      BLOB                                -- sealed
+    client_ref      BLOB,                               -- sealed
+    -- What its code is good for: its caller's word for it, and a digest of that and of what it is bound to.
+    purpose         TEXT,
+    bound           BLOB
 ) WITHOUT ROWID;
 INSERT INTO verification_of_now
     SELECT id, 0, number, code_of, key_id, code, code_sealed, code_used_at, failures, sessions, resends, attempts_left,
-           guarded, created_at, expires_at, verified_at, ended, client_ref
+           guarded, created_at, expires_at, verified_at, ended, client_ref, NULL, NULL
     FROM verification;
 DROP TABLE verification;
 ALTER TABLE verification_of_now RENAME TO verification;
 
-ALTER TABLE pending  ADD COLUMN app INTEGER NOT NULL DEFAULT 0;
+-- The one code of a number that is still good for a purpose.
+CREATE TABLE pending_of_now (
+    number          BLOB    NOT NULL,
+    bound           BLOB    NOT NULL DEFAULT x'',
+    app             INTEGER NOT NULL DEFAULT 0,
+    verification    BLOB    NOT NULL,
+    expires_at      INTEGER NOT NULL,
+    PRIMARY KEY (number, bound)
+) WITHOUT ROWID;
+INSERT INTO pending_of_now (number, verification, expires_at) SELECT number, verification, expires_at FROM pending;
+DROP TABLE pending;
+ALTER TABLE pending_of_now RENAME TO pending;
+
 ALTER TABLE request  ADD COLUMN app INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE decision ADD COLUMN app INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE counter  ADD COLUMN app INTEGER NOT NULL DEFAULT 0;

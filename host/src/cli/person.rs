@@ -53,6 +53,7 @@ impl About {
                 now: clock.now(),
                 only_once: settings.phone_verification.only_once,
                 max_failed_attempts: settings.phone_verification.max_failed_attempts,
+                bound: None,
             },
             failed_checks: None,
             guard: None,
@@ -133,6 +134,7 @@ fn verification(found: &Found, clock: &Clock) -> Value {
         "provider_message_id": last.and_then(|message| message.provider_id.as_ref()),
         "messages": verification.messages.iter().map(message).collect::<Vec<_>>(),
         "client_ref": found.client_ref,
+        "purpose": verification.purpose,
     })
 }
 

@@ -56,6 +56,8 @@ pub(super) enum Code {
     HostNotAllowed,
     /// A wrong code, or an unknown session.
     SecurityCodeInvalid,
+    /// The code was made for another purpose or binding.
+    PurposeMismatch,
     /// The code came too late.
     SecurityCodeExpired,
     /// The code was used before.

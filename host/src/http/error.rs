@@ -152,6 +152,12 @@ impl ApiError {
             Self::InsufficientScope(scope) => no_scope(scope),
             Self::CrossSite => cross_site(),
             Self::ForeignHost => foreign_host(),
+            Self::Check(CheckError::OtherPurpose) => detail(
+                S::BAD_REQUEST,
+                Code::PurposeMismatch,
+                "The code was sent for another purpose or binding: say those that the verification was begun with. No attempt \
+                 was taken.",
+            ),
             Self::Check(CheckError::Backend(failure)) => {
                 tracing::warn!(
                     code = failure.code,

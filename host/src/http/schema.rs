@@ -6,7 +6,7 @@ use utoipa::openapi::{
 };
 
 use super::routes::v1::verifications::MAX_CLIENT_REF;
-use crate::model::{FailureClass, Status, context, guard};
+use crate::model::{FailureClass, Purpose, Status, context, guard};
 
 /// What a text must hold to be one: something besides white space, and no null character.
 const NOT_BLANK: &str = r"^[^\u0000]*[^\u0000\s][^\u0000]*$";
@@ -68,6 +68,18 @@ pub(super) fn locale() -> RefOr<Schema> {
 pub(super) fn client_ref() -> RefOr<Schema> {
     let description = "The caller's own name for the verification.";
     optional_text(description, "order 7", MAX_CLIENT_REF).into()
+}
+
+pub(super) fn purpose() -> RefOr<Schema> {
+    let description = "What the verification is for, such as `login`. A code is neither shared with nor good for another \
+                       purpose; the check must say the same one.";
+    optional_text(description, "payout", Purpose::MAX_NAME).into()
+}
+
+pub(super) fn binding() -> RefOr<Schema> {
+    let description = "What in particular, such as an account and a sum, as any text. It is stored as a digest; the check \
+                       must say the same.";
+    optional_text(description, "account 4711, EUR 250.00", Purpose::MAX_BINDING).into()
 }
 
 pub(super) fn context() -> RefOr<Schema> {

@@ -115,6 +115,8 @@ pub struct Verification {
     pub resend_at: Option<UnixMillis>,
     /// How many wrong codes it survives.
     pub attempts_remaining: u32,
+    /// What it is for, as its caller named it.
+    pub purpose: Option<String>,
     /// Its messages, the first one first.
     pub messages: Vec<Message>,
 }

@@ -10,7 +10,7 @@
 
 use crate::{
     clock::UnixMillis,
-    model::{Verdict, verification::Standing},
+    model::{Bound, Verdict, verification::Standing},
 };
 
 /// How many attempts a session owns that joined the pending code of another.
@@ -26,6 +26,8 @@ pub struct Terms {
     /// How many wrong codes the first session of a code may give, and how many all sessions together before the later ones
     /// have no more than what they own.
     pub max_failed_attempts: u32,
+    /// What the caller says that the code is for.
+    pub bound: Option<Bound>,
 }
 
 /// What of a verification decides an attempt, and is changed by it.
@@ -45,6 +47,8 @@ pub struct State {
     pub code_used_at: Option<UnixMillis>,
     /// How many attempts on the code failed, of all its sessions.
     pub failures: u32,
+    /// What the session was begun for.
+    pub bound: Option<Bound>,
 }
 
 /// An attempt that was taken.
@@ -73,6 +77,10 @@ impl Judged {
 impl State {
     /// Which attempt there is to take, or why there is none: then nothing may be compared.
     pub fn available(&self, terms: Terms) -> Result<TakenAttempt, Verdict> {
+        // For another purpose there is no such session.
+        if self.bound != terms.bound {
+            return Err(Verdict::SessionTokenInvalid);
+        }
         if self.attempts_left > 0 {
             return Ok(TakenAttempt { is_own: true });
         }
@@ -189,6 +197,7 @@ pub(super) mod tests {
         now: UnixMillis(1000),
         only_once: true,
         max_failed_attempts: 3,
+        bound: None,
     };
     pub(in crate::rules) const FIRST: State = State {
         attempts_left: 3,
@@ -198,12 +207,33 @@ pub(super) mod tests {
         expires_at: UnixMillis(2000),
         code_used_at: None,
         failures: 0,
+        bound: None,
     };
     const LATER: State = State {
         attempts_left: OF_A_LATER_SESSION,
         has_joined: true,
         ..FIRST
     };
+
+    #[test]
+    fn a_code_is_good_for_what_it_was_made_for_alone() {
+        let [payout, other] = [Some(Bound([1; 32])), Some(Bound([2; 32]))];
+        for made_for in [None, payout, other] {
+            for said in [None, payout, other] {
+                let state = State {
+                    bound: made_for,
+                    ..FIRST
+                };
+                let terms = Terms { bound: said, ..TERMS };
+                let expected = if made_for == said {
+                    Ok(TakenAttempt { is_own: true })
+                } else {
+                    Err(Verdict::SessionTokenInvalid)
+                };
+                assert_eq!(state.available(terms), expected);
+            }
+        }
+    }
 
     fn guess(state: State, matches: bool) -> Judged {
         match state.available(TERMS) {

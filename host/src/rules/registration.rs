@@ -1,9 +1,9 @@
-//! A registration: whether it makes a code of its own, joins the one that is pending for its number, or waits.
+//! A registration: whether it makes a code of its own, joins the one that is pending for its number and purpose, or waits.
 //!
 //! Registering again while a code is pending makes no second code: the new session joins the pending one, so that asking
 //! again gives an attacker no further attempts, and the code in an SMS that comes late is still good.
 //!
-//! Invariant: a number has at most one pending code.
+//! Invariant: a number has at most one pending code for a purpose.
 
 use std::time::Duration;
 

@@ -27,7 +27,7 @@ use zeroize::Zeroizing;
 use super::{CounterKeys, JobId};
 use crate::{
     entropy::{Entropy, NoEntropy},
-    model::{ClientAddress, PhoneNumber, SecurityCode, SessionToken, VerificationId},
+    model::{Bound, ClientAddress, PhoneNumber, Purpose, SecurityCode, SessionToken, VerificationId},
 };
 
 /// A keyed digest as it is stored.
@@ -338,6 +338,21 @@ impl Keyring {
             number: start(&digest(keyed, &[b"n", number.e164().as_bytes()])),
             address: client.map(|client| start(&digest(keyed, &[b"a", client.to_string().as_bytes()]))),
         }
+    }
+
+    /// What a purpose is compared by; `None`: there is none.
+    pub fn bound(&self, purpose: &Purpose) -> Option<Bound> {
+        if *purpose == Purpose::default() {
+            return None;
+        }
+        let part = |text: &Option<String>| {
+            let text = text.as_deref();
+            let length = text.map_or(u64::MAX, |text| text.len() as u64);
+            [&length.to_be_bytes()[..], text.unwrap_or_default().as_bytes()].concat()
+        };
+        let (name, binding) = (part(&purpose.name), part(&purpose.binding));
+        let keys = self.keys.load();
+        Some(Bound(digest(&keys.counting().counter, &[b"b", &name, &binding])))
     }
 
     /// The job that sends this text to these numbers. `again` tells repetitions apart.

@@ -31,7 +31,8 @@ use crate::{
     clock::{Clock, UnixMillis},
     metrics::StoreMetrics,
     model::{
-        Limit, LimitReached, Outcome, PhoneNumber, SecurityCode, Verdict, Verification, VerificationId,
+        Bound, Limit, LimitReached, Outcome, PhoneNumber, Purpose, SecurityCode, Verdict, Verification,
+        VerificationId,
         guard::{Conversion, Decision},
     },
     rules::attempt::{TakenAttempt, Terms},
@@ -93,6 +94,8 @@ pub struct NewVerification {
     pub remembered_for: Duration,
     /// The caller's own name for it.
     pub client_ref: Option<String>,
+    /// What its code is good for.
+    pub purpose: Purpose,
     /// What the request is known again by.
     pub request: Option<RequestKey>,
 }
@@ -151,6 +154,8 @@ pub struct Found {
     pub key_id: u32,
     /// The caller's own name for it.
     pub client_ref: Option<String>,
+    /// What its code is good for.
+    pub bound: Option<Bound>,
 }
 
 /// Where the code of a new verification comes from.

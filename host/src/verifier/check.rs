@@ -7,9 +7,10 @@ use async_trait::async_trait;
 use super::{BaseValidate, Verifier, to_its_end};
 use crate::{
     model::{
-        ClientAddress, FailureClass, PhoneNumber, SecurityCode, SendFailure, SessionToken, Status, Verdict,
-        VerificationId,
+        ClientAddress, FailureClass, PhoneNumber, Purpose, SecurityCode, SendFailure, SessionToken, Status,
+        Verdict, VerificationId,
     },
+    rules::attempt::Terms,
     store::{CheckRules, Store, StoreError},
 };
 
@@ -24,6 +25,8 @@ pub struct CheckRequest {
     pub session_token: SessionToken,
     /// What the user typed.
     pub code: SecurityCode,
+    /// What it is to be good for.
+    pub purpose: Purpose,
 }
 
 /// Why there is no verdict. (A wrong code is a [`Verdict`], not an error.)
@@ -33,6 +36,9 @@ pub enum CheckError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The code was made for another purpose. No attempt was taken.
+    #[error("the code was made for another purpose or binding")]
+    OtherPurpose,
     /// The backend judges codes itself, and failed. The attempt was given back.
     #[error("the backend gave no verdict: {0}")]
     Backend(SendFailure),
@@ -90,14 +96,18 @@ impl Verifier {
         let is_test = self.test_code(&request.number).is_some();
         let counters = self.keyring.counter_keys(&request.number, request.client);
         let is_limited = !self.policy.limits.failed_checks.is_empty();
+        let general = self.check_rules();
         let rules = CheckRules {
+            terms: Terms {
+                bound: self.keyring.bound(&request.purpose),
+                ..general.terms
+            },
             failed_checks: is_limited.then(|| counters.number()),
             guard: self
                 .policy
                 .guard
                 .of_check(&request.number, request.client, &counters)
                 .filter(|_| !is_test),
-            ..self.check_rules()
         };
         if is_test || !self.overrides.validates() {
             let request_of_check = self.request.as_ref();

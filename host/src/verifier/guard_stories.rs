@@ -496,6 +496,7 @@ async fn what_was_decided_about_a_number_is_exported_and_forgotten_with_it() {
             now: service.clock.now(),
             only_once: true,
             max_failed_attempts: 5,
+            bound: None,
         },
         failed_checks: None,
         guard: None,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{RateLimits, RegisterError, RegisterRequest, Registered, ResendError};
 use crate::{
     fake_service::{LIFETIME, Service, code_in, number},
-    model::{Limit, Locale, SecurityCode, Status, Verdict},
+    model::{Limit, Locale, Purpose, SecurityCode, Status, Verdict},
     store::{MasterKey, RequestKey},
 };
 
@@ -31,7 +31,7 @@ async fn check_by_id(service: &Service, registered: &Registered, code: &str) -> 
     let (token, code) = (registered.session_token.clone(), SecurityCode::new(code).unwrap());
     let judged = service
         .verifier
-        .check_by_id(registered.id, None, token, code)
+        .check_by_id(registered.id, None, token, code, Purpose::default())
         .await;
     judged.unwrap().unwrap().verdict
 }

@@ -12,8 +12,8 @@ use super::{
 use crate::{
     entropy::NoEntropy,
     model::{
-        ClientAddress, Delivery, LimitReached, Locale, MessageId, SecurityCode, SendFailure, SessionToken,
-        Status, Verdict, Verification, VerificationId, guard::Reason,
+        ClientAddress, Delivery, LimitReached, Locale, MessageId, Purpose, SecurityCode, SendFailure,
+        SessionToken, Status, Verdict, Verification, VerificationId, guard::Reason,
     },
     store::{AuditEntry, Blocked, Counted, Found, MessageBegun, OutboxMessage, Seen, StoreError},
 };
@@ -82,13 +82,14 @@ impl Verifier {
         Ok(found.map(|found| (found.verification, found.client_ref)))
     }
 
-    /// Judges a code by the verification's id. `None`: there is none.
+    /// Judges a code by the verification's id, for a purpose. `None`: there is none.
     pub async fn check_by_id(
         &self,
         id: VerificationId,
         client: Option<ClientAddress>,
         session_token: SessionToken,
         code: SecurityCode,
+        purpose: Purpose,
     ) -> Result<Option<Judged>, CheckError> {
         let Some(mut found) = self.found(id).await? else {
             return Ok(None);
@@ -109,17 +110,23 @@ impl Verifier {
                 attempts_remaining: found.verification.attempts_remaining,
             }));
         }
+        // Said before anything is judged, to whoever has shown the session's token.
+        if self.keyring.bound(&purpose) != found.bound {
+            return Err(CheckError::OtherPurpose);
+        }
         let verdict = if let Some((_, number)) = found.code {
             let request = CheckRequest {
                 number,
                 client,
                 session_token,
                 code,
+                purpose,
             };
             self.check_session(id, request).await?
         } else {
             // Nothing is left that a backend could be asked about.
-            let (rules, key) = (self.check_rules(), self.request.as_ref());
+            let (mut rules, key) = (self.check_rules(), self.request.as_ref());
+            rules.terms.bound = found.bound;
             let verdict = self.store.check_code(id, code, rules, key).await?;
             self.metrics.checked(None, verdict);
             verdict

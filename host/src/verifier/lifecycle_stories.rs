@@ -3,7 +3,7 @@
 use crate::{
     fake_network::{FakeNetwork, failure},
     fake_service::{LIFETIME, MAX_FAILED_ATTEMPTS, Service, code_in, number},
-    model::{FailureClass, Locale, SecurityCode, SessionToken, Status, Verdict, VerificationId},
+    model::{FailureClass, Locale, Purpose, SecurityCode, SessionToken, Status, Verdict, VerificationId},
     store::{RequestKey, StoreError},
     verifier::{Judged, Policy, RegisterError, RegisterRequest, Registered, ResendError, ResendPolicy},
 };
@@ -20,7 +20,7 @@ async fn check(service: &Service, registered: &Registered, text: &str) -> Judged
     let token = registered.session_token.clone();
     let judged = service
         .verifier
-        .check_by_id(registered.id, None, token, code(text));
+        .check_by_id(registered.id, None, token, code(text), Purpose::default());
     judged.await.unwrap().unwrap()
 }
 
@@ -66,7 +66,7 @@ async fn the_right_code_is_nothing_without_the_right_token() {
     for token in [other.session_token, SessionToken::from_client("no token")] {
         let judged = service
             .verifier
-            .check_by_id(registered.id, None, token, code(&right))
+            .check_by_id(registered.id, None, token, code(&right), Purpose::default())
             .await
             .unwrap()
             .unwrap();

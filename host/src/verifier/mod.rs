@@ -171,6 +171,7 @@ impl Verifier {
                 now: self.clock.now(),
                 only_once: self.policy.only_once,
                 max_failed_attempts: self.policy.max_failed_attempts,
+                bound: None,
             },
             failed_checks: None,
             guard: None,

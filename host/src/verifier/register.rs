@@ -12,7 +12,7 @@ use crate::{
     entropy::NoEntropy,
     model::{
         ClientAddress, Delivery, FailureClass, LimitReached, Locale, MessageId, Outcome, PhoneNumber,
-        SecurityCode, SendFailure, SessionToken, VerificationId, guard::Reason,
+        Purpose, SecurityCode, SendFailure, SessionToken, VerificationId, guard::Reason,
     },
     store::{
         Answer, Begun, Blocked, NewCode, NewVerification, Order, OutboxMessage, RequestKey, Seen, StoreError,
@@ -36,6 +36,8 @@ pub struct RegisterRequest {
     pub context: Map<String, Value>,
     /// The caller's own name for the verification.
     pub client_ref: Option<String>,
+    /// What its code is good for.
+    pub purpose: Purpose,
 }
 
 impl RegisterRequest {
@@ -47,6 +49,7 @@ impl RegisterRequest {
             locale,
             context: Map::new(),
             client_ref: None,
+            purpose: Purpose::default(),
         }
     }
 }
@@ -261,6 +264,7 @@ impl Verifier {
             max_sessions: MAX_SESSIONS_PER_CODE,
             remembered_for: self.policy.record_retention,
             client_ref: request.client_ref.clone(),
+            purpose: request.purpose.clone(),
             request: self.request.clone(),
         })
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::{
     fake_network::{FakeNetwork, failure},
     fake_service::{MAX_FAILED_ATTEMPTS, Service, code_in, number},
-    model::{FailureClass, Locale, SecurityCode, Status, Verdict},
+    model::{FailureClass, Locale, Purpose, SecurityCode, Status, Verdict},
     settings::Settings,
     verifier::{Policy, Registered, ResendError, ResendPolicy},
 };
@@ -122,7 +122,10 @@ async fn try_everything(resend: ResendPolicy) {
                 service.check(&number(1), &token, &right).await
             } else {
                 let code = SecurityCode::new(right).unwrap();
-                let judged = service.verifier.check_by_id(holder.id, None, token, code).await;
+                let judged = service
+                    .verifier
+                    .check_by_id(holder.id, None, token, code, Purpose::default())
+                    .await;
                 judged.map(|judged| judged.unwrap().verdict)
             };
             assert_eq!(verdict.unwrap(), Verdict::Valid, "{case}");

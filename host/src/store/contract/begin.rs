@@ -4,8 +4,8 @@ use futures_util::future::join_all;
 
 use super::desk::{Desk, LIFETIME, MAX_FAILED_ATTEMPTS, MAX_SESSIONS, MILLISECOND, number};
 use crate::{
-    model::Verdict,
-    store::{Begun, NewCode},
+    model::{Purpose, SecurityCode, Verdict},
+    store::{Begun, NewCode, NewVerification},
 };
 
 pub(super) async fn a_second_registration_shares_the_code_and_its_end(desk: &Desk) {
@@ -15,6 +15,48 @@ pub(super) async fn a_second_registration_shares_the_code_and_its_end(desk: &Des
     assert_ne!(first.id, second.id);
     assert!(first.code == second.code && first.expires_at == second.expires_at);
     assert_eq!(desk.check(&second, &second.code).await, Verdict::Valid);
+}
+
+pub(super) async fn a_code_is_shared_by_those_of_the_same_purpose_alone(desk: &Desk) {
+    let purpose = |binding: &str| Purpose {
+        name: Some("payout".into()),
+        binding: Some(binding.into()),
+    };
+    let plain = desk.register(&number(1)).await;
+    let mut payouts = Vec::new();
+    for binding in ["EUR 250", "EUR 9000"] {
+        let (code, fresh) = desk.fresh();
+        let new = NewVerification {
+            purpose: purpose(binding),
+            ..desk.new_verification(&number(1), fresh)
+        };
+        let id = new.id;
+        let begun = desk.store.begin_verification(new).await.unwrap();
+        assert!(matches!(begun, Begun::Yes { .. }), "{begun:?}");
+        payouts.push((id, code, purpose(binding)));
+    }
+    let check = async |id, code: &SecurityCode, said: &Purpose| {
+        let mut rules = desk.rules();
+        rules.terms.bound = desk.keyring.bound(said);
+        let checked = desk.store.check_code(id, code.clone(), rules, None);
+        checked.await.unwrap()
+    };
+    for (id, code, purpose) in &payouts {
+        let others = payouts.iter().map(|(_, _, other)| other.clone());
+        for other in others
+            .chain([Purpose::default()])
+            .filter(|other| other != purpose)
+        {
+            assert_eq!(check(*id, code, &other).await, Verdict::SessionTokenInvalid);
+        }
+        assert_eq!(check(*id, code, purpose).await, Verdict::Valid);
+    }
+    let again = desk.register(&number(1)).await;
+    assert!(
+        again.code == plain.code,
+        "what is for no purpose shares its code as ever"
+    );
+    assert_eq!(desk.check(&plain, &plain.code).await, Verdict::Valid);
 }
 
 pub(super) async fn registering_again_forgives_no_failure(desk: &Desk) {

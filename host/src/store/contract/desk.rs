@@ -6,7 +6,7 @@ use crate::{
     clock::{Clock, UnixMillis},
     entropy::Entropy,
     model::{
-        CodeFormat, FailureClass, Locale, MessageId, Outcome, PhoneNumber, Receipt, SecurityCode,
+        CodeFormat, FailureClass, Locale, MessageId, Outcome, PhoneNumber, Purpose, Receipt, SecurityCode,
         SendFailure, Try, Verdict, VerificationId,
     },
     rules::attempt::Terms,
@@ -128,6 +128,7 @@ impl Desk {
             max_sessions: MAX_SESSIONS,
             remembered_for: LIFETIME * 2,
             client_ref: None,
+            purpose: Purpose::default(),
             request: None,
         }
     }
@@ -190,6 +191,7 @@ impl Desk {
                 now: self.clock.now(),
                 only_once: true,
                 max_failed_attempts: MAX_FAILED_ATTEMPTS,
+                bound: None,
             },
             failed_checks: None,
             guard: None,

@@ -32,6 +32,7 @@ macro_rules! engine {
         cases! { $engine, $opened,
             begin:
                 a_second_registration_shares_the_code_and_its_end
+                a_code_is_shared_by_those_of_the_same_purpose_alone
                 registering_again_forgives_no_failure
                 what_others_fail_costs_the_first_session_nothing
                 sessions_opened_ahead_of_a_failure_add_one_attempt_each

@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, params, types::ValueRef};
 use super::{Fault, millis, request, time, writer::Transaction};
 use crate::{
     clock::UnixMillis,
-    model::{SecurityCode, Verdict, VerificationId},
+    model::{Bound, SecurityCode, Verdict, VerificationId},
     rules::{
         attempt::{Judged, State, TakenAttempt},
         guard, number,
@@ -38,7 +38,7 @@ impl Rows {
         let found = connection
             .prepare_cached(
                 "SELECT number, code_of, key_id, code, expires_at, code_used_at, attempts_left, failures, ended,
-                        sessions + resends, created_at, verified_at
+                        sessions + resends, created_at, verified_at, bound
                  FROM verification WHERE id = ?1",
             )?
             .query_row([id.0], |row| {
@@ -60,6 +60,7 @@ impl Rows {
                         expires_at: time(row.get(4)?),
                         code_used_at: row.get::<_, Option<i64>>(5)?.map(time),
                         failures: row.get(7)?,
+                        bound: row.get::<_, Option<_>>(12)?.map(Bound),
                     },
                 })
             })

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     clock::UnixMillis,
-    model::{Limit, SecurityCode, Status, Verification, VerificationId},
+    model::{Bound, Limit, SecurityCode, Status, Verification, VerificationId},
     rules::{
         admission::Admission,
         attempt::State,
@@ -61,7 +61,7 @@ const SESSION_AND_CODE: &str =
 
 /// What [`standing`] reads.
 const STANDING: &str =
-    "v.attempts_left, v.verified_at, v.ended, v.expires_at, v.code_of IS NOT NULL AS has_joined,
+    "v.attempts_left, v.bound, v.purpose, v.verified_at, v.ended, v.expires_at, v.code_of IS NOT NULL AS has_joined,
     c.expires_at AS code_expires_at, c.code_used_at, c.failures, c.code_sealed IS NOT NULL AS has_code";
 
 fn standing(row: &Row<'_>) -> rusqlite::Result<Standing> {
@@ -83,6 +83,7 @@ fn standing(row: &Row<'_>) -> rusqlite::Result<Standing> {
                 .map_or(expires_at, time),
             code_used_at: row.get::<_, Option<i64>>("code_used_at")?.map(time),
             failures: row.get::<_, Option<_>>("failures")?.unwrap_or(0),
+            bound: row.get::<_, Option<_>>("bound")?.map(Bound),
         },
         ended,
         expires_at,
@@ -123,12 +124,14 @@ fn read(row: &Row<'_>, keyring: &Keyring, id: VerificationId, rules: CheckRules)
             verified_at: standing.state.verified_at,
             resend_at: None,
             attempts_remaining,
+            purpose: row.get("purpose")?,
             messages: Vec::new(),
         },
         code,
         is_beside: row.get("is_beside")?,
         number_digest: row.get("number")?,
         key_id: row.get("key_id")?,
+        bound: standing.state.bound,
         client_ref: client_ref
             .and_then(|sealed| keyring.open_sealed(&sealed, &id.0))
             .map(|text| text.to_string()),

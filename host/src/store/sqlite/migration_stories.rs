@@ -60,6 +60,7 @@ fn rules() -> CheckRules {
             now: NOW,
             only_once: true,
             max_failed_attempts: 5,
+            bound: None,
         },
         failed_checks: None,
         guard: None,

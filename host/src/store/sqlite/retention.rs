@@ -22,7 +22,8 @@ pub(super) fn expire_codes(connection: &Connection, now: UnixMillis) -> Result<u
         .execute(params![millis(now), STEP])?;
     let forgotten = connection
         .prepare_cached(
-            "DELETE FROM pending WHERE number IN (SELECT number FROM pending WHERE expires_at < ?1 LIMIT ?2)",
+            "DELETE FROM pending WHERE (number, bound) IN
+                 (SELECT number, bound FROM pending WHERE expires_at < ?1 LIMIT ?2)",
         )?
         .execute(params![millis(now), STEP])?;
     Ok(forgotten as u64)

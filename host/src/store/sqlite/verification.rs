@@ -1,6 +1,6 @@
 //! Begins verifications, and ends those whose message was not sent.
 //!
-//! Invariant: a number has one code that is good, shared by all that register it meanwhile.
+//! Invariant: a number has one code that is good for a purpose, shared by all that register it for that meanwhile.
 
 use rusqlite::{Connection, OptionalExtension, params};
 use zeroize::Zeroizing;
@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 use super::{Fault, guard, message, millis, presence::ProcessId, request, time, writer::Transaction};
 use crate::{
     clock::UnixMillis,
-    model::{PhoneNumber, SecurityCode, VerificationId},
+    model::{Bound, PhoneNumber, SecurityCode, VerificationId},
     rules::{
         admission::Admission,
         limits, number,
@@ -30,6 +30,7 @@ pub(super) struct NewRow {
     expires_at: UnixMillis,
     message_sealed: Vec<u8>,
     client_ref: Option<Vec<u8>>,
+    bound: Option<Bound>,
     request: Option<request::Row>,
     holder: ProcessId,
 }
@@ -64,6 +65,7 @@ impl NewRow {
                 .as_deref()
                 .map(|text| keyring.seal(text, &new.id.0))
                 .transpose()?,
+            bound: keyring.bound(&new.purpose),
             request: new
                 .request
                 .as_ref()
@@ -71,6 +73,13 @@ impl NewRow {
             holder,
             new,
         })
+    }
+}
+
+impl NewRow {
+    /// What a code is pending for, where there is always something.
+    fn bound_key(&self) -> &[u8] {
+        self.bound.as_ref().map_or(&[], |bound| &bound.0[..])
     }
 }
 
@@ -101,16 +110,16 @@ struct Stored {
     code_sealed: Vec<u8>,
 }
 
-/// The code that is pending for the number. One that expired since the last sweep is forgotten.
+/// The code that is pending for the number and purpose. One that expired since the last sweep is forgotten.
 fn pending(connection: &Connection, row: &NewRow) -> Result<Option<Stored>, Fault> {
     let mut statement = connection.prepare_cached(
         "SELECT v.id, v.expires_at, v.code_sealed, v.failures, v.sessions
          FROM pending p JOIN verification v ON v.id = p.verification
-         WHERE p.number = ?1 AND v.code_sealed IS NOT NULL",
+         WHERE p.number = ?1 AND p.bound = ?2 AND v.code_sealed IS NOT NULL",
     )?;
     for number in &row.numbers {
         let found = statement
-            .query_row([number], |row| {
+            .query_row(params![number, row.bound_key()], |row| {
                 Ok(Stored {
                     pending: Pending {
                         verification: VerificationId(row.get(0)?),
@@ -164,8 +173,8 @@ pub(super) fn begin(transaction: &Transaction<'_>, keyring: &Keyring, row: &NewR
         .prepare_cached(
             "INSERT INTO verification
                  (id, number, code_of, key_id, code, code_sealed, attempts_left, created_at, expires_at, client_ref,
-                  guarded)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+                  guarded, purpose, bound)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
         )?
         .execute(params![
             new.id.0,
@@ -179,6 +188,8 @@ pub(super) fn begin(transaction: &Transaction<'_>, keyring: &Keyring, row: &NewR
             millis(row.expires_at),
             row.client_ref,
             new.message.guard.is_some(),
+            new.purpose.name,
+            row.bound.map(|bound| bound.0),
         ])?;
     if let Some(request) = &row.request {
         let effect = request::Effect::default();
@@ -201,9 +212,14 @@ pub(super) fn begin(transaction: &Transaction<'_>, keyring: &Keyring, row: &NewR
         }
         transaction
             .prepare_cached(
-                "INSERT OR REPLACE INTO pending (number, verification, expires_at) VALUES (?1, ?2, ?3)",
+                "INSERT OR REPLACE INTO pending (number, bound, verification, expires_at) VALUES (?1, ?2, ?3, ?4)",
             )?
-            .execute(params![row.numbers[0], new.id.0, millis(row.expires_at)])?;
+            .execute(params![
+                row.numbers[0],
+                row.bound_key(),
+                new.id.0,
+                millis(row.expires_at)
+            ])?;
     }
     message::insert(transaction, &new.message, &row.message_sealed, &row.holder)?;
     Ok(Begun::Yes {

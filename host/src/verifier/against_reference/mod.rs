@@ -21,7 +21,7 @@ use super::{Policy, RateLimits, RegisterError, RegisterRequest, Registered, Rese
 use crate::{
     fake_network::{FakeNetwork, failure},
     fake_service::{Service, code_in, number},
-    model::{FailureClass, Limit, Locale, PhoneNumber, SecurityCode, SessionToken},
+    model::{FailureClass, Limit, Locale, PhoneNumber, Purpose, SecurityCode, SessionToken},
     store::{RequestKey, StoreError},
 };
 
@@ -215,7 +215,12 @@ impl Machine {
             Shown::FalseTokenAndId => (given.id, SessionToken::from_client("no token")),
         };
         let code = SecurityCode::new(code).unwrap();
-        match service.verifier.check_by_id(id, None, token, code).await.unwrap() {
+        match service
+            .verifier
+            .check_by_id(id, None, token, code, Purpose::default())
+            .await
+            .unwrap()
+        {
             None => Answer::Unknown,
             Some(judged) => {
                 let attempts = world.standing(session).map(|(_, attempts)| attempts);

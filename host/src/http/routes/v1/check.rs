@@ -6,15 +6,15 @@ use axum::extract::{Request, State};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::Id;
+use super::{Id, purpose};
 use crate::{
     http::{App, body::Fields, error::ApiError, json::Json, problem::Problem, routes::client, schema},
-    model::{SecurityCode, SessionToken, Status, Verdict},
+    model::{Purpose, SecurityCode, SessionToken, Status, Verdict},
     store::RequestKey,
 };
 
 const UNKNOWN_FIELD: &str =
-    "There is a field that is not known here: known are session_token and security_code.";
+    "There is a field that is not known here: known are session_token, security_code, purpose and binding.";
 
 /// What came back.
 #[derive(ToSchema)]
@@ -24,6 +24,10 @@ pub(in crate::http) struct CheckBody {
     session_token: SessionToken,
     #[schema(schema_with = schema::security_code)]
     security_code: SecurityCode,
+    #[schema(schema_with = schema::purpose, required = false)]
+    purpose: Option<String>,
+    #[schema(schema_with = schema::binding, required = false)]
+    binding: Option<String>,
 }
 
 /// The code is right.
@@ -41,12 +45,15 @@ impl CheckBody {
         let mut errors = Vec::new();
         let session_token = fields.text("session_token", &mut errors);
         let code = fields.text("security_code", &mut errors);
+        let Purpose { name, binding } = purpose(&mut fields, &mut errors);
         fields.nothing_else(UNKNOWN_FIELD, &mut errors);
         match (session_token, code) {
             (Some(session_token), Some(code)) if errors.is_empty() => Ok(Self {
                 session_token: SessionToken::from_client(session_token),
                 // What no code can be is wrong like any wrong code, and costs an attempt.
                 security_code: SecurityCode::from_client(&code),
+                purpose: name,
+                binding,
             }),
             _ => Err(ApiError::Fields(errors)),
         }
@@ -84,10 +91,18 @@ pub(in crate::http) async fn check(
     let CheckBody {
         session_token,
         security_code,
+        purpose: name,
+        binding,
     } = CheckBody::read(Fields::read_json(request, app.read_timeout).await?)?;
     let verifier = app.live.get().verifier.once(key);
     let judged = verifier
-        .check_by_id(id, client, session_token, security_code)
+        .check_by_id(
+            id,
+            client,
+            session_token,
+            security_code,
+            Purpose { name, binding },
+        )
         .await;
     let judged = judged.map_err(ApiError::Check)?.ok_or(ApiError::NoVerification)?;
     match judged.verdict {

@@ -19,8 +19,13 @@ use utoipa::{
 
 use crate::{
     clock::{Clock, UnixMillis},
-    http::{error::ApiError, problem::Problem, schema},
-    model::{Delivery, Try, Verification, VerificationId},
+    http::{
+        body::Fields,
+        error::{ApiError, FieldError},
+        problem::Problem,
+        schema,
+    },
+    model::{Delivery, Purpose, Try, Verification, VerificationId},
 };
 
 /// A verification, without its number and its code.
@@ -51,6 +56,10 @@ pub(in crate::http) struct VerificationBody {
     #[schema(nullable = false)]
     #[serde(skip_serializing_if = "Option::is_none")]
     client_ref: Option<String>,
+    /// What it is for, as its caller named it.
+    #[schema(nullable = false)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    purpose: Option<String>,
 }
 
 /// What became of the last SMS.
@@ -134,7 +143,16 @@ impl VerificationBody {
                     .collect(),
             },
             client_ref,
+            purpose: verification.purpose.clone(),
         }
+    }
+}
+
+/// What a verification is for: in the body that begins it, and again in the one that ends it.
+fn purpose(fields: &mut Fields, errors: &mut Vec<FieldError>) -> Purpose {
+    Purpose {
+        name: fields.optional_text("purpose", Purpose::MAX_NAME, errors),
+        binding: fields.optional_text("binding", Purpose::MAX_BINDING, errors),
     }
 }
 

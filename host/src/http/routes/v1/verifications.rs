@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use super::VerificationBody;
+use super::{VerificationBody, purpose};
 use crate::{
     http::{
         App, Generation,
@@ -23,13 +23,13 @@ use crate::{
         routes::{client, locale, phone_number},
         schema::{self, MAX_LOCALE},
     },
-    model::{Locale, PhoneNumber, VerificationId, context},
+    model::{Locale, PhoneNumber, Purpose, VerificationId, context},
     store::RequestKey,
     verifier::RegisterRequest,
 };
 
-const UNKNOWN_FIELD: &str =
-    "There is a field that is not known here: known are phone_number, locale, context and client_ref.";
+const UNKNOWN_FIELD: &str = "There is a field that is not known here: known are phone_number, locale, context, client_ref, \
+     purpose and binding.";
 
 /// The most characters of a `client_ref`.
 pub(in crate::http) const MAX_CLIENT_REF: usize = 128;
@@ -46,6 +46,10 @@ pub(in crate::http) struct NewVerificationBody {
     context: Map<String, Value>,
     #[schema(schema_with = schema::client_ref, required = false)]
     client_ref: Option<String>,
+    #[schema(schema_with = schema::purpose, required = false)]
+    purpose: Option<String>,
+    #[schema(schema_with = schema::binding, required = false)]
+    binding: Option<String>,
 }
 
 impl NewVerificationBody {
@@ -55,6 +59,7 @@ impl NewVerificationBody {
         let number = phone_number(number, live.default_region, &mut errors);
         let locale = fields.optional_text("locale", MAX_LOCALE, &mut errors);
         let client_ref = fields.optional_text("client_ref", MAX_CLIENT_REF, &mut errors);
+        let Purpose { name, binding } = purpose(&mut fields, &mut errors);
         let context = fields.optional_object("context", &mut errors).unwrap_or_default();
         let context = context::cleaned(context, live.context_allows_urls)
             .map_err(|what| errors.push(("context", what)))
@@ -66,6 +71,8 @@ impl NewVerificationBody {
                 locale: locale.map(Locale),
                 context,
                 client_ref,
+                purpose: name,
+                binding,
             }),
             _ => Err(ApiError::Fields(errors)),
         }
@@ -124,6 +131,10 @@ pub(in crate::http) async fn create(
         locale: body.locale.unwrap_or_else(|| locale(&headers)),
         context: body.context,
         client_ref: body.client_ref,
+        purpose: Purpose {
+            name: body.purpose,
+            binding: body.binding,
+        },
     };
     let registered = live.verifier.once(key).register(request).await;
     let registered = registered.map_err(ApiError::Register)?;
