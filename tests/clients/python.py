@@ -11,6 +11,7 @@ from phone_verify_client.models import (
     CheckedStatus,
     NewlyBegun,
     NewVerification,
+    NewVerificationContextType0,
     PhoneRegistration,
     PhoneVerification,
     Problem,
@@ -20,9 +21,11 @@ from phone_verify_client.models import (
 base_url, number, another = sys.argv[1:]
 client = Client(base_url=base_url)
 
-begun = create_verification.sync(client=client, body=NewVerification(phone_number=number), idempotency_key="one")
+context = NewVerificationContextType0.from_dict({"name": "Ada", "orders": 7, "gift": True})
+new = NewVerification(phone_number=number, context=context)
+begun = create_verification.sync(client=client, body=new, idempotency_key="one")
 assert isinstance(begun, NewlyBegun), begun
-again = create_verification.sync(client=client, body=NewVerification(phone_number=number), idempotency_key="one")
+again = create_verification.sync(client=client, body=new, idempotency_key="one")
 assert isinstance(again, NewlyBegun) and again.id == begun.id, again
 wrong = check_security_code.sync(
     begun.id, client=client, body=Check(session_token=begun.session_token, security_code="000000")

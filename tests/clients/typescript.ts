@@ -9,7 +9,7 @@ const client = createClient<paths>({ baseUrl });
 
 const begin = () =>
     client.POST("/v1/verifications", {
-        body: { phone_number: number },
+        body: { phone_number: number, context: { name: "Ada", orders: 7, gift: true } },
         params: { header: { "Idempotency-Key": "one" } },
     });
 const { data: begun } = await begin();

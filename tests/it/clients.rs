@@ -1,5 +1,6 @@
 //! Clients that were generated from `/openapi.json` compile and verify a number. They need the tools that
-//! `tests/clients/install` puts into `target/client-tools`; where those are not, a story says so and is over.
+//! `tests/clients/README.md` tells how to put into `target/client-tools`; where those are not, a story says so and is
+//! over.
 
 use std::{
     fs,
@@ -12,8 +13,9 @@ use phone_verify_tests::{
     daemon::Daemon,
     site::{Ran, Site, ran},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
+const OPENAPI_GENERATOR: &str = "generator/bin/openapi-generator-cli";
 const NUMBERS: [&str; 2] = ["+13478379634", "+491711234567"];
 
 /// Where the tools are, if they are.
@@ -22,11 +24,33 @@ fn tools(needed: &str) -> Option<PathBuf> {
     if folder.join(needed).exists() {
         return Some(folder);
     }
-    eprintln!(
-        "NOTE: not tried, for {needed} is not there: tests/clients/install {}",
-        folder.display()
-    );
+    eprintln!("NOTE: not tried, for {needed} is not there: tests/clients/README.md");
     None
+}
+
+/// Whether the system has a program of that name.
+fn has(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let has = std::env::split_paths(&path).any(|folder| folder.join(program).exists());
+    if !has {
+        eprintln!("NOTE: not tried, for {program} is not installed");
+    }
+    has
+}
+
+/// Has openapi-generator make a client of the description in the folder.
+fn generate(tools: &Path, folder: &Path, language: &str, properties: &str) {
+    succeeded(
+        Command::new(tools.join(OPENAPI_GENERATOR))
+            .current_dir(folder)
+            .args(["generate", "--input-spec", "openapi.json", "--output", "client"])
+            .args([
+                "--generator-name",
+                language,
+                "--additional-properties",
+                properties,
+            ]),
+    );
 }
 
 /// A daemon whose codes are all 123456, and the description that it gives of itself, in the folder.
@@ -46,6 +70,38 @@ fn succeeded(command: &mut Command) -> Ran {
     let ran = ran(command);
     assert_eq!(ran.code, Some(0), "{ran:#?}");
     ran
+}
+
+/// Every `type` in the description, with where it stands.
+fn types(at: &str, value: &Value, found: &mut Vec<(String, Value)>) {
+    match value {
+        Value::Object(fields) => {
+            // A field that is called so is an object.
+            if let Some(kind) = fields.get("type").filter(|kind| !kind.is_object()) {
+                found.push((at.to_owned(), kind.clone()));
+            }
+            for (name, field) in fields {
+                types(&format!("{at}/{name}"), field, found);
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| types(at, item, found)),
+        _ => {}
+    }
+}
+
+#[tokio::test]
+async fn nothing_in_the_description_is_of_several_types() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_site, daemon) = described(folder.path()).await;
+    let mut found = Vec::new();
+    types("", &daemon.get("/openapi.json").await.body, &mut found);
+    assert!(!found.is_empty());
+    // openapi-generator makes a class of them that holds nothing, in Kotlin and in Swift; null alone may be the second.
+    found.retain(|(_, kind)| {
+        kind.as_array()
+            .is_some_and(|kinds| kinds.iter().filter(|kind| *kind != "null").count() > 1)
+    });
+    assert_eq!(found, []);
 }
 
 #[tokio::test]
@@ -109,6 +165,79 @@ async fn a_client_in_typescript_verifies_a_number() {
         Command::new("node")
             .current_dir(folder.path())
             .arg("verify.js")
+            .arg(format!("http://{}", daemon.address()))
+            .args(NUMBERS),
+    );
+    assert_eq!(verified.stdout, "verified\n");
+}
+
+#[tokio::test]
+async fn a_client_in_kotlin_verifies_a_number() {
+    let Some(tools) = tools("kotlin/jars/gson.jar") else {
+        return;
+    };
+    if !has("java") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (_site, daemon) = described(folder.path()).await;
+    generate(
+        &tools,
+        folder.path(),
+        "kotlin",
+        "packageName=phone_verify_client,library=jvm-okhttp4,serializationLibrary=gson",
+    );
+    let compiler = tools.join("kotlin").join("node_modules").join("kotlin-compiler");
+    let jars = fs::read_dir(tools.join("kotlin").join("jars")).unwrap();
+    let mut classes: Vec<PathBuf> = jars.map(|jar| jar.unwrap().path()).collect();
+    succeeded(
+        Command::new(compiler.join("bin").join("kotlinc"))
+            .current_dir(folder.path())
+            .args(["-d", "verify.jar", "-classpath"])
+            .arg(std::env::join_paths(&classes).unwrap())
+            .arg("client/src/main/kotlin")
+            .arg(client("kotlin.kt")),
+    );
+    classes.extend([
+        folder.path().join("verify.jar"),
+        compiler.join("lib").join("kotlin-stdlib.jar"),
+    ]);
+    let verified = succeeded(
+        Command::new("java")
+            .arg("-classpath")
+            .arg(std::env::join_paths(&classes).unwrap())
+            .arg("KotlinKt")
+            .arg(format!("http://{}", daemon.address()))
+            .args(NUMBERS),
+    );
+    assert_eq!(verified.stdout, "verified\n");
+}
+
+#[tokio::test]
+async fn a_client_in_swift_verifies_a_number() {
+    let Some(tools) = tools(OPENAPI_GENERATOR) else {
+        return;
+    };
+    if !has("java") || !has("swift") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (_site, daemon) = described(folder.path()).await;
+    generate(
+        &tools,
+        folder.path(),
+        "swift6",
+        "projectName=PhoneVerifyClient,responseAs=AsyncAwait",
+    );
+    let package = folder.path().join("verify");
+    fs::create_dir(&package).unwrap();
+    for file in ["Package.swift", "main.swift"] {
+        fs::copy(client("swift").join(file), package.join(file)).unwrap();
+    }
+    let verified = succeeded(
+        Command::new("swift")
+            .current_dir(&package)
+            .args(["run", "--quiet", "verify"])
             .arg(format!("http://{}", daemon.address()))
             .args(NUMBERS),
     );
