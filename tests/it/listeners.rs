@@ -98,6 +98,50 @@ async fn all_places_that_cannot_be_had_are_named_and_none_is_served() {
     assert_eq!(fs::read_to_string(site.path("precious")).unwrap(), "text");
 }
 
+/// Whoever gave the place on the command line would look in vain for it in the settings.
+#[test]
+fn another_place_is_asked_for_where_this_one_was_named() {
+    let mut site = site();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap().to_string();
+    let _in_use = UnixListener::bind(site.path("used.sock")).unwrap();
+    site.write("precious", "text");
+    let at = |name: &str| format!("unix:{}", site.path(name).display());
+    let places = [
+        taken.clone(),
+        "192.0.2.1:0".to_owned(),
+        "no-such-host.invalid:80".to_owned(),
+        at("used.sock"),
+        at("precious"),
+        at("no/such/folder"),
+        at(&"x".repeat(120)),
+    ];
+    for place in places {
+        let named = site.run(&["serve", "--listen", &place]).stderr;
+        site.set("server", "listen", place.clone());
+        let set = site.run(&["serve"]).stderr;
+        let checked = site.run(&["check"]).stderr;
+        for (told, there, not_there) in [
+            (named, "with --listen", "[server] listen"),
+            (set, "in [server] listen", "--listen"),
+            (checked, "in [server] listen", "--listen"),
+        ] {
+            let error = told.lines().find(|line| line.contains("cannot listen on"));
+            let error = error.unwrap_or_else(|| panic!("{place}: {told}"));
+            assert!(
+                error.contains(there) && !error.contains(not_there),
+                "{place}: {there} in {told}"
+            );
+        }
+        site.set("server", "listen", "127.0.0.1:0");
+    }
+    let demo = site.run(&["serve", "--demo", "--listen", &taken]).stderr;
+    assert!(
+        demo.contains("with --listen") && !demo.contains("[server]"),
+        "{demo}"
+    );
+}
+
 #[test]
 fn a_place_that_cannot_be_read_is_told_with_what_is_needed() {
     let mut site = site();

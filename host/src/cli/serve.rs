@@ -9,7 +9,7 @@ use crate::{
     backends::{self, Isolation, LibraryIsolation},
     daemon, files,
     http::{Listener, Passed},
-    model::{Limit, Listen},
+    model::{Limit, Listen, NamedBy, Places},
     own_process::image,
     settings::{Keys, Settings, whole},
     telemetry,
@@ -84,26 +84,28 @@ impl Serve {
         let reread: Option<daemon::Reread> =
             path.map(|path| -> daemon::Reread { Box::new(move || Settings::load(&path)) });
         let demo = demo_folder.is_some();
-        let places = if self.listen.is_empty() {
+        let named = if self.listen.is_empty() {
             settings.server.listen.clone()
         } else {
             self.listen.clone()
         };
-        if let Some(problem) = daemon::shortage_of_descriptors(places.len().max(passed.len())) {
+        let places = Places {
+            all: &named,
+            // A demo reads no settings.
+            named_by: if self.listen.is_empty() && !demo {
+                NamedBy::Settings
+            } else {
+                NamedBy::Arguments
+            },
+        };
+        if let Some(problem) = daemon::shortage_of_descriptors(named.len().max(passed.len())) {
             return Err(Failure::of([problem]));
         }
         telemetry::follow_prints(backends::clean_printed);
         let runtime = runtime()?;
-        let ran = runtime.block_on(daemon::run(
-            settings,
-            passed,
-            &places,
-            reread,
-            demo,
-            |listeners| {
-                announce(listeners, demo);
-            },
-        ));
+        let ran = runtime.block_on(daemon::run(settings, passed, places, reread, demo, |listeners| {
+            announce(listeners, demo);
+        }));
         // A thread that is in a library may never come back.
         runtime.shutdown_timeout(UNENDED_WORK);
         drop(demo_folder);

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     clock::Clock,
     http::{self, App, Bounds, Connections, DemoPhone, Generation, Listener, Live, Passed},
-    model::Listen,
+    model::Places,
     settings::{Problem as SettingsProblem, Server, Settings},
     store::StoreError,
 };
@@ -49,7 +49,7 @@ pub type Reread = Box<dyn Fn() -> Result<Settings, Vec<SettingsProblem>> + Send 
 pub async fn run(
     settings: Settings,
     passed: Passed,
-    places: &[Listen],
+    places: Places<'_>,
     reread: Option<Reread>,
     is_demo: bool,
     ready: impl FnOnce(&[Listener]),
@@ -150,7 +150,7 @@ pub async fn run(
 }
 
 /// Listens at what was passed, or else at `places`.
-async fn listen(passed: Passed, places: &[Listen], settings: &Settings) -> Result<Vec<Listener>, RunError> {
+async fn listen(passed: Passed, places: Places<'_>, settings: &Settings) -> Result<Vec<Listener>, RunError> {
     let listeners = if passed.is_empty() {
         http::bind(places, settings.server.unix_socket_mode).await
     } else {

@@ -17,6 +17,34 @@ pub enum Listen {
     Unix(PathBuf),
 }
 
+/// All places to listen at, and what names them.
+#[derive(Clone, Copy, Debug)]
+pub struct Places<'a> {
+    /// At least one.
+    pub all: &'a [Listen],
+    /// For a sentence about one that cannot be had.
+    pub named_by: NamedBy,
+}
+
+/// What names the places to listen at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NamedBy {
+    /// The settings, or their defaults.
+    Settings,
+    /// The arguments of a command, instead of what the settings name.
+    Arguments,
+}
+
+impl NamedBy {
+    /// Where another place is to be named: `in [server] listen`, `with --listen`.
+    pub fn elsewhere(self) -> &'static str {
+        match self {
+            Self::Settings => "in [server] listen",
+            Self::Arguments => "with --listen",
+        }
+    }
+}
+
 /// What such a place must be.
 pub const NEEDED: &str = "must be an address and a port such as 127.0.0.1:8000, a name and a port such as \
                           localhost:8000, or the path of a Unix socket such as unix:/run/phone-verify/http.sock";

@@ -20,7 +20,9 @@ use tokio::net::{TcpListener, TcpStream};
 #[cfg(target_os = "linux")]
 pub use passed::Passed;
 
-use crate::model::{Listen, Peer};
+#[cfg(not(unix))]
+use crate::model::NamedBy;
+use crate::model::{Listen, Peer, Places};
 
 /// A connection to a client.
 #[cfg(unix)]
@@ -82,20 +84,20 @@ impl Passed {
 
 /// Binds them all; `unix_mode`: the permissions of Unix sockets. The error says of each one that cannot be bound why, and
 /// what to do. Call it inside a tokio runtime.
-pub async fn bind(places: &[Listen], unix_mode: u32) -> Result<Vec<Listener>, Vec<Unbound>> {
+pub async fn bind(places: Places<'_>, unix_mode: u32) -> Result<Vec<Listener>, Vec<Unbound>> {
     let (addresses, mut problems) = addresses(places).await;
-    let (bound, unbound) = addresses.bind();
+    let (bound, unbound) = addresses.bind(places.named_by);
     problems.extend(unbound);
     let tcp = |(listener, address)| Listener(Socket::Tcp { listener, address });
     let mut listeners: Vec<Listener> = bound.into_iter().map(tcp).collect();
-    for path in paths(places) {
+    for path in paths(places.all) {
         #[cfg(unix)]
-        match unix::Socket::bind(path, unix_mode) {
+        match unix::Socket::bind(path, unix_mode, places.named_by) {
             Ok(socket) => listeners.push(Listener(Socket::Unix(socket))),
             Err(problem) => problems.push(problem),
         }
         #[cfg(not(unix))]
-        problems.push(no_unix_sockets(path));
+        problems.push(no_unix_sockets(path, places.named_by));
     }
     #[cfg(not(unix))]
     let _ = (unix_mode, &mut listeners);
@@ -107,27 +109,28 @@ pub async fn bind(places: &[Listen], unix_mode: u32) -> Result<Vec<Listener>, Ve
 }
 
 /// Why [`bind`] would fail; what is bound is let go at once, and no file is made or removed. Call it inside a tokio runtime.
-pub async fn look(places: &[Listen]) -> Vec<Unbound> {
+pub async fn look(places: Places<'_>) -> Vec<Unbound> {
     let (addresses, mut problems) = addresses(places).await;
-    problems.extend(addresses.bind().1);
+    problems.extend(addresses.bind(places.named_by).1);
     #[cfg(unix)]
-    problems.extend(paths(places).filter_map(|path| unix::look(path).err()));
+    problems.extend(paths(places.all).filter_map(|path| unix::look(path, places.named_by).err()));
     #[cfg(not(unix))]
-    problems.extend(paths(places).map(no_unix_sockets));
+    problems.extend(paths(places.all).map(|path| no_unix_sockets(path, places.named_by)));
     problems
 }
 
 /// The addresses of all places that have some.
-async fn addresses(places: &[Listen]) -> (tcp::Addresses, Vec<Unbound>) {
+async fn addresses(places: Places<'_>) -> (tcp::Addresses, Vec<Unbound>) {
     let (mut addresses, mut problems) = (tcp::Addresses::default(), Vec::new());
-    for place in places {
+    for place in places.all {
         match place {
             Listen::Address(address) => addresses.add(place, *address),
             Listen::Name(name, port) => match tcp::resolve(name, *port).await {
                 Ok(found) => found.into_iter().for_each(|address| addresses.add(place, address)),
                 Err(cause) => problems.push(Unbound {
                     sentence: format!(
-                        "cannot listen on {place}: the address of {name} cannot be found: {cause}; correct [server] listen"
+                        "cannot listen on {place}: the address of {name} cannot be found: {cause}; name another address {}",
+                        places.named_by.elsewhere()
                     ),
                     // A name server may answer later.
                     may_pass: true,
@@ -148,11 +151,12 @@ fn paths(places: &[Listen]) -> impl Iterator<Item = &Path> {
 }
 
 #[cfg(not(unix))]
-fn no_unix_sockets(path: &Path) -> Unbound {
+fn no_unix_sockets(path: &Path, named_by: NamedBy) -> Unbound {
     Unbound {
         sentence: format!(
-            "cannot listen on unix:{}: this system has no Unix sockets here",
-            path.display()
+            "cannot listen on unix:{}: this system has no Unix sockets here; name an address {}",
+            path.display(),
+            named_by.elsewhere()
         ),
         may_pass: false,
         taken: None,

@@ -8,7 +8,10 @@ use std::{
 use tokio::net::{TcpListener, TcpSocket, lookup_host};
 
 use super::Unbound;
-use crate::{files::may_pass, model::Listen};
+use crate::{
+    files::may_pass,
+    model::{Listen, NamedBy},
+};
 
 /// Connections that the system keeps until they are accepted; it may keep fewer.
 const BACKLOG: u32 = 1024;
@@ -47,7 +50,7 @@ impl Addresses {
 
     /// Those that could be bound, and what is to be said of the others. Of a name some address must be one of this machine;
     /// where IPv6 is switched off, `localhost` has one all the same.
-    pub(super) fn bind(self) -> (Vec<(TcpListener, SocketAddr)>, Vec<Unbound>) {
+    pub(super) fn bind(self, named_by: NamedBy) -> (Vec<(TcpListener, SocketAddr)>, Vec<Unbound>) {
         let (mut bound, mut problems, mut missing) = (Vec::new(), Vec::new(), Vec::new());
         let mut reached: Vec<&str> = Vec::new();
         for wanted in &self.0 {
@@ -57,13 +60,13 @@ impl Addresses {
                     reached.push(&wanted.place);
                 }
                 Err(cause) if wanted.is_of_name && is_not_here(&cause) => missing.push((wanted, cause)),
-                Err(cause) => problems.push(explain(wanted, &cause)),
+                Err(cause) => problems.push(explain(wanted, &cause, named_by)),
             }
         }
         let unreached = missing
             .iter()
             .filter(|(wanted, _)| !reached.contains(&wanted.place.as_str()));
-        problems.extend(unreached.map(|(wanted, cause)| explain(wanted, cause)));
+        problems.extend(unreached.map(|(wanted, cause)| explain(wanted, cause, named_by)));
         (bound, problems)
     }
 
@@ -105,7 +108,7 @@ fn is_not_here(cause: &io::Error) -> bool {
     cause.kind() == ErrorKind::AddrNotAvailable
 }
 
-fn explain(wanted: &Wanted, cause: &io::Error) -> Unbound {
+fn explain(wanted: &Wanted, cause: &io::Error, named_by: NamedBy) -> Unbound {
     let Wanted { address, place, .. } = wanted;
     let what = if wanted.is_of_name {
         format!("{place} ({address})")
@@ -113,19 +116,17 @@ fn explain(wanted: &Wanted, cause: &io::Error) -> Unbound {
         place.clone()
     };
     let is_taken = cause.kind() == ErrorKind::AddrInUse;
-    let advice = match cause.kind() {
-        ErrorKind::AddrInUse => {
-            "end the other process, or name another address in [server] listen or with --listen"
-        }
+    let before = match cause.kind() {
+        ErrorKind::AddrInUse => "end the other process, or ",
         ErrorKind::PermissionDenied if address.port() < 1024 => {
-            "ports below 1024 are for root; name another in [server] listen, or let systemd give the right, with \
-             AmbientCapabilities=CAP_NET_BIND_SERVICE"
+            "ports below 1024 are for root; let systemd give the right, with AmbientCapabilities=CAP_NET_BIND_SERVICE, or "
         }
-        ErrorKind::AddrNotAvailable => "this machine has no such address: name another in [server] listen",
-        _ => "name another address in [server] listen",
+        ErrorKind::AddrNotAvailable => "this machine has no such address: ",
+        _ => "",
     };
+    let elsewhere = named_by.elsewhere();
     Unbound {
-        sentence: format!("cannot listen on {what}: {cause}; {advice}"),
+        sentence: format!("cannot listen on {what}: {cause}; {before}name another address {elsewhere}"),
         may_pass: may_pass(cause),
         taken: is_taken.then_some(Listen::Address(*address)),
     }
@@ -157,23 +158,23 @@ mod tests {
     #[tokio::test]
     async fn all_of_ipv6_leaves_ipv4_to_who_has_it() {
         let (taken, port) = {
-            let (bound, problems) = addresses(&["0.0.0.0:0"]).bind();
+            let (bound, problems) = addresses(&["0.0.0.0:0"]).bind(NamedBy::Settings);
             assert!(problems.is_empty(), "{problems:?}");
             let port = bound[0].1.port();
             (bound, port)
         };
         drop(taken);
         let both = [format!("[::]:{port}"), format!("0.0.0.0:{port}")];
-        let (bound, problems) = addresses(&[&both[0], &both[1]]).bind();
+        let (bound, problems) = addresses(&[&both[0], &both[1]]).bind(NamedBy::Settings);
         let has_ipv6 = TcpSocket::new_v6().is_ok();
         assert!(bound.len() == 2 || !has_ipv6, "{problems:?}");
     }
 
     #[tokio::test]
     async fn what_cannot_be_listened_at_is_named() {
-        let (bound, _) = addresses(&["127.0.0.1:0"]).bind();
+        let (bound, _) = addresses(&["127.0.0.1:0"]).bind(NamedBy::Settings);
         let taken = bound[0].1.to_string();
-        let (_, problems) = addresses(&[&taken, "192.0.2.1:0"]).bind();
+        let (_, problems) = addresses(&[&taken, "192.0.2.1:0"]).bind(NamedBy::Settings);
         let told: Vec<&str> = problems.iter().map(|problem| problem.sentence.as_str()).collect();
         assert_eq!(told.len(), 2, "{told:?}");
         assert!(

@@ -25,7 +25,10 @@ use rustix::{
 use tokio::net::{UnixListener, UnixStream};
 
 use super::Unbound;
-use crate::{files::may_pass, model::Listen};
+use crate::{
+    files::may_pass,
+    model::{Listen, NamedBy},
+};
 
 /// Connections that the system keeps until they are accepted; it may keep fewer.
 const BACKLOG: i32 = 1024;
@@ -49,10 +52,10 @@ pub(super) struct Socket {
 
 impl Socket {
     /// A socket that was left there is replaced.
-    pub(super) fn bind(path: &Path, mode: u32) -> Result<Self, Unbound> {
-        has_room(path)?;
+    pub(super) fn bind(path: &Path, mode: u32, named_by: NamedBy) -> Result<Self, Unbound> {
+        has_room(path, named_by)?;
         let _lock = lock_folder(path);
-        if was_left(path)? {
+        if was_left(path, named_by)? {
             fs::remove_file(path).map_err(|cause| {
                 unbound(
                     path,
@@ -62,7 +65,7 @@ impl Socket {
                 )
             })?;
         }
-        let broken = |cause: io::Error| explain(path, &cause);
+        let broken = |cause: io::Error| explain(path, &cause, named_by);
         let listener = listen(path, mode).map_err(broken)?;
         let file = fs::symlink_metadata(path).map_err(broken)?;
         listener.set_nonblocking(true).map_err(broken)?;
@@ -140,42 +143,45 @@ fn lock_folder(path: &Path) -> Option<OwnedFd> {
 }
 
 /// Why [`Socket::bind`] would fail, without making or removing anything.
-pub(super) fn look(path: &Path) -> Result<(), Unbound> {
-    has_room(path)?;
-    was_left(path)?;
+pub(super) fn look(path: &Path, named_by: NamedBy) -> Result<(), Unbound> {
+    has_room(path, named_by)?;
+    was_left(path, named_by)?;
     let folder = folder(path);
     rustix::fs::access(folder, Access::WRITE_OK | Access::EXEC_OK)
-        .map_err(|cause| explain(path, &cause.into()))
+        .map_err(|cause| explain(path, &cause.into(), named_by))
 }
 
 /// Whether the system takes a path as long as this.
-fn has_room(path: &Path) -> Result<(), Unbound> {
+fn has_room(path: &Path, named_by: NamedBy) -> Result<(), Unbound> {
     let length = path.as_os_str().as_bytes().len();
     if length <= MAX_PATH_BYTES {
         return Ok(());
     }
     let problem = format!(
-        "the path is {length} bytes long, and that of a Unix socket may have {MAX_PATH_BYTES} at most; choose a shorter one"
+        "the path is {length} bytes long, and that of a Unix socket may have {MAX_PATH_BYTES} at most; choose a shorter one \
+         {}",
+        named_by.elsewhere()
     );
     Err(unbound(path, &problem))
 }
 
 /// Whether there is a socket that a process left when it was killed. Everything else that is there is in the way.
-fn was_left(path: &Path) -> Result<bool, Unbound> {
+fn was_left(path: &Path, named_by: NamedBy) -> Result<bool, Unbound> {
     let Ok(found) = fs::symlink_metadata(path) else {
         // Nothing is there, or nothing that could be looked at: binding says what is wrong.
         return Ok(false);
     };
     if !found.file_type().is_socket() {
+        let elsewhere = named_by.elsewhere();
         let problem =
-            "there is a file that is no socket; move it away, or name another path in [server] listen";
-        return Err(unbound(path, problem));
+            format!("there is a file that is no socket; move it away, or name another path {elsewhere}");
+        return Err(unbound(path, &problem));
     }
     match connect(path) {
         Err(Errno::CONNREFUSED) => Ok(true),
         Err(Errno::NOENT) => Ok(false),
         // A queue that is full is somebody's.
-        Ok(()) | Err(Errno::WOULDBLOCK) => Err(in_use(path)),
+        Ok(()) | Err(Errno::WOULDBLOCK) => Err(in_use(path, named_by)),
         Err(cause) => Err(unbound(
             path,
             &format!(
@@ -206,13 +212,14 @@ fn unbound(path: &Path, problem: &str) -> Unbound {
     }
 }
 
-fn in_use(path: &Path) -> Unbound {
+fn in_use(path: &Path, named_by: NamedBy) -> Unbound {
+    let elsewhere = named_by.elsewhere();
     Unbound {
         may_pass: true,
         taken: Some(Listen::Unix(path.to_owned())),
         ..unbound(
             path,
-            "another process listens there; end it, or name another path in [server] listen",
+            &format!("another process listens there; end it, or name another path {elsewhere}"),
         )
     }
 }
@@ -237,15 +244,19 @@ fn listen(path: &Path, mode: u32) -> io::Result<StdListener> {
     Ok(socket.into())
 }
 
-fn explain(path: &Path, cause: &io::Error) -> Unbound {
-    let folder = folder(path).display();
+fn explain(path: &Path, cause: &io::Error, named_by: NamedBy) -> Unbound {
+    let (folder, elsewhere) = (folder(path).display(), named_by.elsewhere());
     let problem = match cause.kind() {
-        io::ErrorKind::AddrInUse => return in_use(path),
-        io::ErrorKind::NotFound => format!("there is no folder {folder}; make it"),
-        io::ErrorKind::PermissionDenied => {
-            format!("{cause}; let the daemon's user write to the folder {folder}")
+        io::ErrorKind::AddrInUse => return in_use(path, named_by),
+        io::ErrorKind::NotFound => {
+            format!("there is no folder {folder}; make it, or name another path {elsewhere}")
         }
-        _ => format!("{cause}; name another path in [server] listen"),
+        io::ErrorKind::PermissionDenied => {
+            format!(
+                "{cause}; let the daemon's user write to the folder {folder}, or name another path {elsewhere}"
+            )
+        }
+        _ => format!("{cause}; name another path {elsewhere}"),
     };
     Unbound {
         may_pass: may_pass(cause),
@@ -265,9 +276,12 @@ mod tests {
         let path = folder.path().join("http.sock");
         drop(StdListener::bind(&path).unwrap());
         assert!(path.exists());
-        let first = Socket::bind(&path, 0o660).unwrap();
+        let first = Socket::bind(&path, 0o660, NamedBy::Settings).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o660);
-        let refused = Socket::bind(&path, 0o600).err().unwrap().sentence;
+        let refused = Socket::bind(&path, 0o600, NamedBy::Settings)
+            .err()
+            .unwrap()
+            .sentence;
         assert!(refused.contains("another process listens there"), "{refused}");
         StdStream::connect(&path).unwrap();
         drop(first);
@@ -284,7 +298,10 @@ mod tests {
                 "folder" => fs::create_dir(&path).unwrap(),
                 _ => std::os::unix::fs::symlink(folder.path().join("elsewhere"), &path).unwrap(),
             }
-            let refused = Socket::bind(&path, 0o600).err().unwrap().sentence;
+            let refused = Socket::bind(&path, 0o600, NamedBy::Settings)
+                .err()
+                .unwrap()
+                .sentence;
             assert!(
                 refused.contains("no socket; move it away"),
                 "{in_the_way}: {refused}"
@@ -296,7 +313,7 @@ mod tests {
                 fs::remove_file(&path).unwrap();
             }
         }
-        let socket = Socket::bind(&path, 0o600).unwrap();
+        let socket = Socket::bind(&path, 0o600, NamedBy::Settings).unwrap();
         fs::remove_file(&path).unwrap();
         let successor = StdListener::bind(&path).unwrap();
         drop(socket);
@@ -308,12 +325,15 @@ mod tests {
     async fn a_path_that_cannot_be_had_is_told_with_what_to_do() {
         let folder = tempfile::tempdir().unwrap();
         let long = folder.path().join("x".repeat(120));
-        let told = Socket::bind(&long, 0o600).err().unwrap().sentence;
+        let told = Socket::bind(&long, 0o600, NamedBy::Settings)
+            .err()
+            .unwrap()
+            .sentence;
         assert!(
             told.contains("bytes long") && told.contains("choose a shorter one"),
             "{told}"
         );
-        let told = Socket::bind(&folder.path().join("gone/http.sock"), 0o600)
+        let told = Socket::bind(&folder.path().join("gone/http.sock"), 0o600, NamedBy::Settings)
             .err()
             .unwrap()
             .sentence;
