@@ -158,6 +158,22 @@ pub(super) fn file(path: &Path) -> Option<Found> {
     })
 }
 
+/// The library that a file would be in a plugin directory of another system, by its name; and why it is none here, if it is
+/// a library of this one nevertheless.
+pub(super) fn misnamed(path: &Path) -> Option<(Found, Refusal)> {
+    let (stem, system) = FileNaming::HERE.of_another_system(path.file_name()?.to_str()?)?;
+    let refusal = Refusal::new(
+        code::MISNAMED,
+        format!(
+            "{} is a library for this system, but named as one for {system}, so a host would not find it; rename it to {}",
+            path.display(),
+            FileNaming::HERE.file_of(&stem)
+        ),
+    );
+    let path = path.to_owned();
+    Some((Found { stem, path }, refusal))
+}
+
 /// The library files of one directory by stem, each with all its spellings.
 fn scan(directory: &Path, naming: FileNaming) -> Result<BTreeMap<String, Vec<PathBuf>>, Refusal> {
     let refuse = |error: std::io::Error| {

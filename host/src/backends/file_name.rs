@@ -42,6 +42,12 @@ impl FileNaming {
         is_library_name(name).then(|| name.to_owned())
     }
 
+    /// The library that a file of this name is, here or on another system.
+    pub(crate) fn library_on_any_system(self, file_name: &str) -> Option<String> {
+        self.library_of(file_name)
+            .or_else(|| self.of_another_system(file_name).map(|(library, _)| library))
+    }
+
     /// The file that a library should be put under.
     pub(crate) fn file_of(self, library: &str) -> String {
         format!("{}{library}{}", self.prefix, self.suffix)
@@ -100,23 +106,34 @@ impl FileNaming {
 
     /// The system whose libraries all of these are, if renaming would not help.
     fn other_system(self, file_names: &[String]) -> Option<&'static str> {
-        let endings: &[(&str, &str)] = match self.suffix {
-            ".so" => &[(".dll", "Windows"), (".dylib", "macOS")],
-            ".dll" => &[(".so", "Linux"), (".dylib", "macOS")],
-            // Modules of programs do end in .so there.
-            _ => &[(".dll", "Windows")],
-        };
-        let all_end_in = |ending: &str| {
-            file_names
-                .iter()
-                .all(|name| name.to_ascii_lowercase().ends_with(ending))
-        };
-        endings
+        let mut systems = file_names
             .iter()
-            .find(|(ending, _)| all_end_in(ending))
-            .map(|(_, system)| *system)
+            .map(|name| self.of_another_system(name).map(|(_, system)| system));
+        let first = systems.next()??;
+        // Modules of programs do end in .so on macOS.
+        let may_be_ours = self.suffix == ".dylib" && first == "Linux";
+        (!may_be_ours && systems.all(|system| system == Some(first))).then_some(first)
+    }
+
+    /// The library that a file of this name is on another system, in lower case, and that system, by its ending alone.
+    pub(super) fn of_another_system(self, file_name: &str) -> Option<(String, &'static str)> {
+        let name = file_name.to_lowercase();
+        ENDINGS
+            .iter()
+            .filter(|(ending, _)| *ending != self.suffix)
+            .find_map(|(ending, system)| {
+                let stem = name.strip_suffix(ending)?;
+                let library = stem
+                    .strip_prefix(PREFIX)
+                    .filter(|rest| !rest.is_empty())
+                    .unwrap_or(stem);
+                Some((library.to_owned(), *system))
+            })
     }
 }
+
+/// What libraries end in, by the system that it is typical of.
+const ENDINGS: [(&str, &str); 3] = [(".so", "Linux"), (".dylib", "macOS"), (".dll", "Windows")];
 
 /// The rule of Windows, wherever the tests run.
 #[cfg(test)]
@@ -219,6 +236,30 @@ mod tests {
             (WINDOWS, "nexmo.dll.old"),
         ] {
             assert!(!naming.is_near(file, "acme"), "{file} of {naming:?}");
+        }
+    }
+
+    #[test]
+    fn a_library_of_another_system_is_known_by_its_ending() {
+        for (naming, file, of_another) in [
+            (LINUX, "acme.dll", Some(("acme", "Windows"))),
+            (LINUX, "LibAcme-Sms.DLL", Some(("acme-sms", "Windows"))),
+            (LINUX, "libacme.dylib", Some(("acme", "macOS"))),
+            (LINUX, "libacme.so", None),
+            (LINUX, "libacme.SO", None),
+            (LINUX, "acme.txt", None),
+            (MACOS, "libacme.so", Some(("acme", "Linux"))),
+            (MACOS, "acme.dll", Some(("acme", "Windows"))),
+            (MACOS, "libacme.dylib", None),
+            (WINDOWS, "libacme.so", Some(("acme", "Linux"))),
+            (WINDOWS, "libacme.dylib", Some(("acme", "macOS"))),
+            (WINDOWS, "ACME.DLL", None),
+        ] {
+            let found = naming.of_another_system(file);
+            let found = found
+                .as_ref()
+                .map(|(library, system)| (library.as_str(), *system));
+            assert_eq!(found, of_another, "{file} of {naming:?}");
         }
     }
 

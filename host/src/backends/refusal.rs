@@ -74,6 +74,8 @@ pub mod code {
     pub const UNKNOWN_LIBRARY: &str = "P110";
     /// A library of the same name lies in an earlier directory.
     pub const HIDDEN: &str = "P111";
+    /// A library of this system that is named as one of another.
+    pub const MISNAMED: &str = "P112";
     /// Not an object file of this operating system.
     pub const NOT_AN_OBJECT: &str = "P201";
     /// Built for another processor.

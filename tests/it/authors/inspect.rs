@@ -108,3 +108,92 @@ fn what_is_no_library_is_a_wrong_argument() {
         );
     }
 }
+
+/// The shortest file that is a library of that system by its headers.
+fn foreign(system: &str) -> Vec<u8> {
+    let mut file = vec![0; 512];
+    match system {
+        "a Windows DLL" => {
+            file[..2].copy_from_slice(b"MZ");
+            file[0x3c] = 0x80;
+            file[0x80..0x84].copy_from_slice(b"PE\0\0");
+            file[0x84..0x86].copy_from_slice(&0x8664_u16.to_le_bytes());
+            // The length of the optional header, that it is a DLL, and that it is a 64-bit one.
+            file[0x94] = 0xf0;
+            file[0x96..0x98].copy_from_slice(&0x2022_u16.to_le_bytes());
+            file[0x98..0x9a].copy_from_slice(&0x20b_u16.to_le_bytes());
+        }
+        "a macOS library" => {
+            file[..4].copy_from_slice(&0xfeed_facf_u32.to_le_bytes());
+            file[4..8].copy_from_slice(&0x0100_000c_u32.to_le_bytes());
+            file[12] = 6;
+        }
+        "an ELF library" => {
+            file[..7].copy_from_slice(b"\x7fELF\x02\x01\x01");
+            file[16] = 3;
+            file[18] = 62;
+            file[20] = 1;
+            file[52] = 64;
+        }
+        other => panic!("no file is made for {other}"),
+    }
+    file
+}
+
+#[test]
+fn a_library_of_another_system_is_called_one_whatever_it_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = if cfg!(windows) {
+        "a Windows DLL"
+    } else if cfg!(target_vendor = "apple") {
+        "a macOS library"
+    } else {
+        "an ELF library"
+    };
+    for system in ["a Windows DLL", "a macOS library", "an ELF library"] {
+        if system == here {
+            continue;
+        }
+        for name in [
+            "acme.dll",
+            "ACME.DLL",
+            "libacme-sms.dll",
+            "libacme.dylib",
+            "libacme.so",
+            "acme.so",
+        ] {
+            fs::write(folder.path().join(name), foreign(system)).unwrap();
+            for tool in ["inspect", "check"] {
+                let refused = plugin(folder.path(), &[tool, name]);
+                let stdout = text(&refused.stdout);
+                assert_eq!(refused.status.code(), Some(1), "{tool} {name}: {stdout}");
+                assert!(
+                    stdout.contains(&format!("P201: {name} is {system}"))
+                        || stdout.contains(&format!("/{name} is {system}")),
+                    "{tool} {name}: {stdout}"
+                );
+            }
+            let json = plugin(folder.path(), &["inspect", name, "--json"]);
+            let json: Value = serde_json::from_slice(&json.stdout).unwrap();
+            assert_eq!(json["refusal"]["code"], "P201", "{name}: {json}");
+            fs::remove_file(folder.path().join(name)).unwrap();
+        }
+    }
+}
+
+/// Renaming it is all that is needed, and building it anew would not help.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_library_of_this_system_under_the_name_of_another_is_to_be_renamed() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["noop.dll", "libnoop.dylib"] {
+        fs::copy(artifacts::library("noop"), folder.path().join(name)).unwrap();
+        let refused = plugin(folder.path(), &["inspect", name]);
+        let stdout = text(&refused.stdout);
+        assert_eq!(refused.status.code(), Some(1), "{stdout}");
+        assert!(
+            stdout.contains("P112") && stdout.contains("rename it to libnoop.so"),
+            "{stdout}"
+        );
+    }
+}

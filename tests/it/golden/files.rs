@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use phone_verify::{clock::Clock, daemon, entropy::Entropy, settings::Settings};
+use phone_verify::{backends::LibraryReport, clock::Clock, daemon, entropy::Entropy, settings::Settings};
 use phone_verify_tests::site::Site;
 use serde_json::json;
 
@@ -79,6 +79,11 @@ fn names_and_directories() {
     shelf.put("nexmo", b"");
     shelf.put("twilio", b"");
     of(&mut told, &shelf, "nexom.NexmoBackend");
+
+    let misnamed = shelf.folder().join("acme.dll");
+    fs::write(&misnamed, built("noop")).unwrap();
+    let report = LibraryReport::of_file(&misnamed).unwrap();
+    told.refusals(shelf.folder(), report.refusal.into_iter().collect());
     insta::assert_snapshot!(told.text());
 }
 

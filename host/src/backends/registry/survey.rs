@@ -10,12 +10,15 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{Loader, VersionReport};
-use crate::backends::{
-    discover::{self, Found},
-    isolation::IsolationMode,
-    preflight::{self, BackendInfo, Candidate, Manifest, OptionInfo, Platform, Refused},
-    refusal::Refusal,
-    trust::Lock,
+use crate::{
+    backends::{
+        discover::{self, Found},
+        isolation::IsolationMode,
+        preflight::{self, BackendInfo, Candidate, Manifest, OptionInfo, Platform, Refused},
+        refusal::Refusal,
+        trust::Lock,
+    },
+    model::quantity,
 };
 
 /// One library in a plugin directory, or a directory that cannot be read.
@@ -118,10 +121,24 @@ pub struct BackendReport {
 }
 
 impl LibraryReport {
-    /// What one file holds, wherever it lies; `None` if it is not named as a library.
+    /// What one file holds, wherever it lies; `None` if it is not named as a library of any system. One that is named as
+    /// a library of another system is refused: as what it is, or for its name.
     pub fn of_file(path: &Path) -> Option<Self> {
-        let found = discover::file(path)?;
-        let judged = preflight::check(&found, &Platform::here());
+        let platform = Platform::here();
+        let (found, judged) = if let Some(found) = discover::file(path) {
+            let judged = preflight::check(&found, &platform);
+            (found, judged)
+        } else {
+            let (found, refusal) = discover::misnamed(path)?;
+            let judged = preflight::check(&found, &platform).and_then(|candidate| {
+                Err(Refused {
+                    refusal,
+                    size_bytes: Some(candidate.bytes.len() as u64),
+                    sha256: Some(candidate.sha256),
+                })
+            });
+            (found, judged)
+        };
         Some(Self::of(found, judged, |_, _| None))
     }
 
@@ -218,7 +235,7 @@ impl fmt::Display for LibraryReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.path.display())?;
         if let (Some(sha256), Some(size)) = (&self.sha256, self.size_bytes) {
-            write!(f, "\n  sha256 {sha256}, {size} bytes")?;
+            write!(f, "\n  sha256 {sha256}, {}", quantity(size, "byte", "bytes"))?;
         }
         if let Some(refusal) = &self.refusal {
             write!(f, "\n  cannot be loaded: {refusal}")?;

@@ -77,7 +77,7 @@ fn library_name(text: &str) -> Result<String, String> {
     }
     if text.contains(['/', '\\', '.']) {
         let path = Path::new(text);
-        let of_file = |name: &OsStr| FileNaming::HERE.library_of(name.to_str()?);
+        let of_file = |name: &OsStr| FileNaming::HERE.library_on_any_system(name.to_str()?);
         let stem = || {
             path.file_stem()
                 .and_then(OsStr::to_str)
