@@ -333,7 +333,8 @@ fn without_a_database_or_its_keys_there_is_no_backup() {
         (None, KEY_FILE),
         (
             Some("b".repeat(64)),
-            "written with keys that are not among those given",
+            "phone-verify.db cannot be used: it was written with keys that are not among those given; put those that belong \
+             to it where the settings say",
         ),
     ] {
         let _ = fs::remove_file(site.path(KEY_FILE));
@@ -343,10 +344,58 @@ fn without_a_database_or_its_keys_there_is_no_backup() {
         let refused = site.run(&["backup", "backup.db"]);
         assert_eq!(refused.code, Some(2), "{refused:#?}");
         assert!(refused.stderr.contains(told), "{refused:#?}");
+        // Nobody knows the file that the copy is made in.
+        assert!(!refused.stderr.contains(".phone-verify-backup-"), "{refused:#?}");
         assert!(!site.path("backup.db").exists() && !site.path("backup.db.key").exists());
     }
     make_private(&site.write(KEY_FILE, keys));
     done(site.run(&["backup", "backup.db"]));
+}
+
+#[test]
+fn what_is_counted_is_one_or_many() {
+    let site = site();
+    for (number, told) in [
+        (FIRST, ", 1 verification, checked\n"),
+        (SECOND, ", 2 verifications, checked\n"),
+    ] {
+        done(site.run(&["register", number]));
+        let _ = fs::remove_file(site.path("backup.db"));
+        let _ = fs::remove_file(site.path("backup.db.key"));
+        let made = site.run(&["backup", "backup.db"]);
+        assert!(made.stdout.contains(told), "{made:#?}");
+    }
+    for (days, told) in [
+        ("1", "deleted 0 records older than 1 day\n"),
+        ("2", " older than 2 days\n"),
+    ] {
+        let deleted = site.run(&["cleanup", "--days", days]);
+        assert!(deleted.stdout.contains(told), "{deleted:#?}");
+    }
+    let forgot = site.run(&["forget", FIRST]);
+    assert!(forgot.stdout.starts_with("forgot 1 record of "), "{forgot:#?}");
+}
+
+/// A copy of it would be of no use, and the fault is the database's.
+#[test]
+fn a_damaged_database_is_named_and_not_the_file_that_its_copy_is_made_in() {
+    let site = site();
+    done(site.run(&["register", FIRST]));
+    let database = site.path(DATABASE);
+    let mut bytes = fs::read(&database).unwrap();
+    // All pages but the first, which has the schema.
+    for byte in &mut bytes[4096..] {
+        *byte ^= 0x5a;
+    }
+    fs::write(&database, bytes).unwrap();
+    let refused = site.run(&["backup", "backup.db"]);
+    assert_ne!(refused.code, Some(0), "{refused:#?}");
+    assert!(
+        refused.stderr.contains(&database.display().to_string())
+            && !refused.stderr.contains(".phone-verify-backup-"),
+        "{refused:#?}"
+    );
+    assert!(!site.path("backup.db").exists());
 }
 
 #[cfg(target_os = "linux")]
@@ -361,7 +410,10 @@ fn on_a_full_disk_neither_leaves_anything_and_the_database_is_as_it_was() {
     for arguments in [&["backup", "another.db"][..], &["restore", "backup.db"]] {
         let full = on_a_system_that("room", &site, arguments);
         assert_eq!(full.code, Some(1), "{arguments:?}: {full:#?}");
-        assert!(full.stderr.contains("make room"), "{arguments:?}: {full:#?}");
+        assert!(
+            full.stderr.contains("make room") && !full.stderr.contains(".phone-verify-backup-"),
+            "{arguments:?}: {full:#?}"
+        );
         assert!(files(&site) == before, "{arguments:?}: something was changed");
     }
     let folders = fs::read_dir(site.folder()).unwrap().flatten();

@@ -158,6 +158,38 @@ fn trust_by_hash_lets_a_library_into_the_daemons_process() {
     assert_eq!(isolation(&site), "worker", "these are other bytes");
 }
 
+/// Two versions that are trusted one after the other before either is loaded: of the first there are no bytes any more.
+#[test]
+fn a_version_that_never_ran_is_none_to_go_back_to() {
+    let site = site();
+    let trusted = |site: &Site| {
+        let trusted = site.run(&["plugin", "trust", "noop"]);
+        assert_eq!(trusted.code, Some(0), "{trusted:?}");
+        sha256(&site.plugins().join("libnoop.so"))
+    };
+    let first = trusted(&site);
+    site.install_variant("noop", "second");
+    let second = trusted(&site);
+    let refused = |kept: &str| {
+        let refused = site.run(&["plugin", "rollback", "noop"]);
+        assert_eq!(refused.code, Some(2), "{refused:?}");
+        let told =
+            format!("P408: no copy is kept of the version of noop before, {VERSION} (sha256 {first}, ");
+        assert!(
+            refused.stderr.contains(&told) && refused.stderr.contains(kept),
+            "{kept}: {refused:?}"
+        );
+        let locked = &lock(&site)["libraries"]["noop"];
+        assert_eq!(locked["current"]["sha256"].as_str(), Some(&*second), "as it was");
+        assert_eq!(locked["previous"]["sha256"].as_str(), Some(&*first), "as it was");
+    };
+    refused("; no version of it is kept; put the version that you want");
+    assert_eq!(register(&site).code, Some(0));
+    refused(&format!("; kept is {VERSION} (sha256 {second}, "));
+}
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
 #[test]
 fn pinned_libraries_are_those_of_the_settings_alone() {
     let mut site = site();

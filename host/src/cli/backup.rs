@@ -10,8 +10,9 @@ use crate::{
     clock::Clock,
     daemon::{self, backup},
     entropy::Entropy,
+    model::quantity,
     settings::Settings,
-    store::AuditEntry,
+    store::{AuditEntry, sqlite::Contents},
 };
 
 #[derive(Args)]
@@ -28,6 +29,10 @@ pub(super) struct Restore {
     file: PathBuf,
     #[command(flatten)]
     pub(super) common: Common,
+}
+
+fn verifications(contents: &Contents) -> String {
+    quantity(contents.verifications, "verification", "verifications")
 }
 
 /// Records what was done, in the database that is there now.
@@ -75,8 +80,9 @@ impl Backup {
                 None => "its keys are in [store] keys of the settings, and not in it".to_owned(),
             };
             format!(
-                "{file}: {} bytes, {} verifications, checked\n{keys}",
-                made.bytes, made.contents.verifications
+                "{file}: {}, {}, checked\n{keys}",
+                quantity(made.bytes, "byte", "bytes"),
+                verifications(&made.contents)
             )
         })
     }
@@ -107,9 +113,9 @@ impl Restore {
                 None => "nothing was there before".to_owned(),
             };
             format!(
-                "{} is restored: {} verifications\n{before}",
+                "{} is restored: {}\n{before}",
                 database.display(),
-                restored.contents.verifications
+                verifications(&restored.contents)
             )
         })
     }

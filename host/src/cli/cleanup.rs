@@ -10,6 +10,7 @@ use crate::{
     clock::Clock,
     daemon,
     entropy::Entropy,
+    model::quantity,
     store::{AuditEntry, StoreError},
 };
 
@@ -43,7 +44,7 @@ impl Cleanup {
             at: now,
             actor: super::whoami(),
             action: "cleanup".to_owned(),
-            subject: format!("older than {days} days"),
+            subject: format!("older than {}", quantity(days, "day", "days")),
         };
         let records = super::runtime()?
             .block_on(async {
@@ -58,7 +59,11 @@ impl Cleanup {
         let result = json!({ "records": records, "days": days, "dry_run": self.dry_run });
         self.common.output().result(&result, || {
             let did = if self.dry_run { "would delete" } else { "deleted" };
-            format!("{did} {records} records older than {days} days")
+            format!(
+                "{did} {} older than {}",
+                quantity(records, "record", "records"),
+                quantity(days, "day", "days")
+            )
         })?;
         Ok(())
     }

@@ -8,7 +8,7 @@ use crate::{
     clock::Clock,
     daemon,
     entropy::Entropy,
-    model::{Message, PhoneNumber, guard::Decision},
+    model::{Message, PhoneNumber, guard::Decision, quantity},
     rules::attempt::Terms,
     store::{AuditEntry, CheckRules, Found, Keyring, Records, Store, StoreError},
 };
@@ -161,8 +161,8 @@ impl Forget {
         let result = json!({ "records": records, "dry_run": self.dry_run });
         self.about.common.output().result(&result, || {
             let did = if self.dry_run { "would forget" } else { "forgot" };
-            let noun = if records == 1 { "record" } else { "records" };
-            format!("{did} {records} {noun} of {}", number.masked())
+            let records = quantity(records, "record", "records");
+            format!("{did} {records} of {}", number.masked())
         })?;
         Ok(())
     }

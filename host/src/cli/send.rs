@@ -22,7 +22,7 @@ use crate::{
     daemon::Service,
     dispatch::bulk::Bulk,
     files::{self, Subject},
-    model::{PhoneNumber, typed},
+    model::{PhoneNumber, quantity, typed},
     settings::Settings,
     store::{AuditEntry, BulkFailure, BulkProgress, JobId},
 };
@@ -117,7 +117,7 @@ impl Send {
             at: now,
             actor: super::whoami(),
             action: "send".to_owned(),
-            subject: format!("job {job}, {} numbers", numbers.len()),
+            subject: format!("job {job}, {}", quantity(numbers.len(), "number", "numbers")),
         };
         let new = service
             .store
@@ -183,7 +183,11 @@ impl Send {
                 progress.sent, progress.failed, progress.unknown, progress.waiting, progress.total
             );
             if let Some(path) = failed_file {
-                text.push_str(&format!("\nthe numbers that failed are in {}", path.display()));
+                text.push_str(&format!(
+                    "\n{} in {}",
+                    quantity(failures.len(), "number that failed is", "numbers that failed are"),
+                    path.display()
+                ));
             }
             if *had_nothing_to_do {
                 text.push_str(

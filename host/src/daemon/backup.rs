@@ -78,6 +78,7 @@ pub fn back_up(
     let contents = Sqlite::back_up(
         database,
         &target.unfinished(),
+        file,
         || -> Result<Keyring, Problem> {
             if let Some((keys, _)) = &keys_target {
                 copied_keys = read_keys(keys)?;
@@ -229,7 +230,7 @@ fn keep_what_is_there(
     let target = Target::of(&before, Subject::Backup)?;
     match taken {
         Some(taken) => {
-            taken.copy(&target.unfinished())?;
+            taken.copy(&target.unfinished(), &before)?;
             if let Some(old) = keys.and_then(|keys| keys.old.as_ref()) {
                 let target = Target::of(&keys_of(&before), Subject::KeyFile)?;
                 target.write(old)?;

@@ -4,7 +4,7 @@ use std::{fmt, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::backends::LibraryReport;
+use crate::{backends::LibraryReport, model::quantity};
 
 /// What a check came to.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -171,6 +171,6 @@ impl fmt::Display for ScoreCard {
         if self.unfinished > 0 {
             write!(f, "{} not over in time, ", self.unfinished)?;
         }
-        write!(f, "{} do not apply", self.skipped)
+        f.write_str(&quantity(self.skipped, "does not apply", "do not apply"))
     }
 }

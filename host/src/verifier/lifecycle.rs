@@ -32,7 +32,7 @@ pub enum ResendError {
     #[error("the same request is under way")]
     UnderWay,
     /// A limit of the settings has no room.
-    #[error("the limit {code} is reached; there is room again in {} seconds", .retry_after.as_millis().div_ceil(1000))]
+    #[error("the limit {code} is reached; there is room again in {}", crate::model::quantity(.retry_after.as_millis().div_ceil(1000), "second", "seconds"))]
     LimitReached {
         /// Names the limit: the key of the setting.
         code: &'static str,

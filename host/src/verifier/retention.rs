@@ -5,7 +5,10 @@
 use std::time::Duration;
 
 use super::Verifier;
-use crate::store::{AuditEntry, StoreError};
+use crate::{
+    model::quantity,
+    store::{AuditEntry, StoreError},
+};
 
 const SECONDS_OF_A_DAY: u64 = 24 * 60 * 60;
 
@@ -23,7 +26,7 @@ impl Verifier {
             at: self.clock.now(),
             actor: "daemon".to_owned(),
             action: "cleanup".to_owned(),
-            subject: format!("older than {} days", age.as_secs() / SECONDS_OF_A_DAY),
+            subject: format!("older than {}", in_days(age)),
         };
         self.store.record_audit_entry(entry).await?;
         self.store.delete_before(before, false).await
@@ -44,7 +47,7 @@ impl Verifier {
             at: now,
             actor: "daemon".to_owned(),
             action: "cleanup".to_owned(),
-            subject: format!("audit log older than {} days", age.as_secs() / SECONDS_OF_A_DAY),
+            subject: format!("audit log older than {}", in_days(age)),
         };
         self.store.record_audit_entry(entry).await
     }
@@ -55,4 +58,8 @@ impl Verifier {
             .delete_before(self.clock.now().minus(age), dry_run)
             .await
     }
+}
+
+fn in_days(age: Duration) -> String {
+    quantity(age.as_secs() / SECONDS_OF_A_DAY, "day", "days")
 }

@@ -4,9 +4,12 @@
 use object::FileKind;
 
 use super::{elf, mach_o, pe};
-use crate::backends::{
-    load,
-    refusal::{Refusal, code, list},
+use crate::{
+    backends::{
+        load,
+        refusal::{Refusal, code, list},
+    },
+    model::quantity,
 };
 
 /// The formats of shared libraries.
@@ -131,8 +134,8 @@ pub(super) fn damaged(file: &str, bytes: &[u8]) -> Refusal {
     Refusal::new(
         code::TRUNCATED,
         format!(
-            "{file} is damaged or cut off: its headers do not fit its {} bytes; copy it there again",
-            bytes.len()
+            "{file} is damaged or cut off: its headers do not fit its {}; copy it there again",
+            quantity(bytes.len(), "byte", "bytes")
         ),
     )
 }

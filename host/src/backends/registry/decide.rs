@@ -7,9 +7,9 @@ use serde::Serialize;
 use super::{Loader, survey::LibraryReport};
 use crate::backends::{
     discover, preflight,
-    refusal::{Refusal, code},
+    refusal::{Refusal, code, list},
     stage,
-    trust::{Build, LockFile, PassedOver, Trust},
+    trust::{Build, Lock, LockFile, PassedOver, Trust},
 };
 
 /// From which version to which.
@@ -100,6 +100,7 @@ impl Loader {
     fn roll_back_known(&self, library: &str) -> Result<RolledBack, Refusal> {
         let lock_file = self.lock_file(library)?;
         let (rolled_back, forgotten) = lock_file.change(|lock| {
+            let kept = self.kept_versions(library, lock);
             let nothing = |known: &str| {
                 Refusal::new(
                     code::NO_VERSION_BEFORE,
@@ -116,6 +117,9 @@ impl Loader {
                 let version = &locked.current.version;
                 return Err(nothing(&format!("no version of {library} was used before {version}")));
             };
+            if !self.is_kept(&before) {
+                return Err(no_copy(library, before, &kept));
+            }
             self.kept(library, &before)?;
             let from = std::mem::replace(&mut locked.current, before);
             locked.passed_over = Some(PassedOver {
@@ -137,6 +141,17 @@ impl Loader {
         Ok(rolled_back)
     }
 
+    /// The versions of a library of which there is a private copy.
+    fn kept_versions(&self, library: &str, lock: &Lock) -> Vec<String> {
+        let kept = lock.builds(library).filter(|build| self.is_kept(build));
+        kept.map(|build| VersionReport::from(build.clone()).to_string())
+            .collect()
+    }
+
+    fn is_kept(&self, build: &Build) -> bool {
+        stage::copy(&self.config.staging, &build.sha256).exists()
+    }
+
     fn lock_file(&self, library: &str) -> Result<LockFile, Refusal> {
         let trust = &self.config.trust;
         match &trust.lock_file {
@@ -150,4 +165,20 @@ impl Loader {
             )),
         }
     }
+}
+
+/// Why nothing goes back to a version whose bytes are nowhere. One that was trusted is copied when it is first loaded.
+fn no_copy(library: &str, version: Build, kept: &[String]) -> Refusal {
+    let kept = match kept {
+        [] => "no version of it is kept".to_owned(),
+        kept => format!("kept is {}", list(kept)),
+    };
+    Refusal::new(
+        code::NO_VERSION_BEFORE,
+        format!(
+            "no copy is kept of the version of {library} before, {}: it never ran here, or its copy was deleted; {kept}; put \
+             the version that you want into the plugin directory, and run: phone-verify plugin trust {library}",
+            VersionReport::from(version)
+        ),
+    )
 }

@@ -9,6 +9,7 @@ use clap::Args;
 use crate::{
     backends::{FileNaming, LibraryReport},
     cli::output::{Failure, Output},
+    model::quantity,
 };
 
 #[derive(Args)]
@@ -49,7 +50,10 @@ pub(super) fn report(library: &Path) -> Result<LibraryReport, Failure> {
 fn text(report: &LibraryReport) -> String {
     let mut text = report.path.display().to_string();
     if let (Some(sha256), Some(size)) = (&report.sha256, report.size_bytes) {
-        text.push_str(&format!("\nsha256      {sha256}\nsize        {size} bytes"));
+        text.push_str(&format!(
+            "\nsha256      {sha256}\nsize        {}",
+            quantity(size, "byte", "bytes")
+        ));
     }
     if let Some(refusal) = &report.refusal {
         text.push_str(&format!("\ncannot be loaded: {refusal}"));

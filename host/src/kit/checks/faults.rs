@@ -10,7 +10,7 @@ use crate::{
         bench::{ALICE, Bench, Outcome, TEXT, answer, fail, skip},
         network::Scene,
     },
-    model::FailureClass as Class,
+    model::{FailureClass as Class, quantity},
 };
 
 const OPEN: [Option<Class>; 1] = [Some(Class::OutcomeUnknown)];
@@ -153,7 +153,10 @@ pub(super) fn broken_body(bench: &Bench) -> Outcome {
     for part in [1, whole.len() / 2, whole.len().saturating_sub(1)] {
         let cut = &whole[..part.min(whole.len())];
         let scene = answer(success.status(), &[("content-type", "application/json")], cut);
-        let what = format!("a success whose body breaks off after {part} bytes");
+        let what = format!(
+            "a success whose body breaks off after {}",
+            quantity(part, "byte", "bytes")
+        );
         let sent = bench.outcome(scene, &what, &OPEN_OR_TAKEN)?;
         // The status is that of a success, so whoever found the whole id may take it for one.
         if let Ok(receipt) = sent

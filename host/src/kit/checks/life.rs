@@ -11,6 +11,7 @@ use crate::{
         network::Scene,
         wire,
     },
+    model::quantity,
 };
 
 const AT_ONCE: usize = 64;
@@ -61,8 +62,8 @@ pub(super) fn concurrent(bench: &Bench) -> Outcome {
         let digits = number.trim_start_matches('+');
         if own.len() != 1 || !wire::carries(own[0], digits) {
             return fail(format!(
-                "of {AT_ONCE} at once, the text of SMS {index} makes {} requests, which do not all go to its number",
-                own.len()
+                "of {AT_ONCE} at once, the text of SMS {index} makes {} to others than its number",
+                quantity(own.len(), "request", "requests")
             ));
         }
     }

@@ -27,15 +27,75 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// All pages in one step: what others commit meanwhile would make a copy in several steps begin anew.
 const ALL_PAGES: i32 = -1;
 
-const TAKE_ANOTHER: &str = "take another backup";
+/// What is checked, for a sentence that names a file that a person knows.
+#[derive(Clone, Copy)]
+enum Checked<'a> {
+    /// A backup, by its own name.
+    Backup(&'a Path),
+    /// A copy of this database, whose faults are those of the database.
+    CopyOf(&'a Path),
+}
+
+/// What is wrong with it.
+enum Flaw {
+    /// It cannot be read as a database of ours.
+    Broken(String),
+    /// A later version wrote it.
+    TooNew(i64),
+    /// Its keys are others.
+    OtherKeys,
+}
+
+impl Checked<'_> {
+    fn path(&self) -> &Path {
+        let (Self::Backup(path) | Self::CopyOf(path)) = self;
+        path
+    }
+
+    fn unfit(self, flaw: Flaw) -> BackupError {
+        let found = match &flaw {
+            Flaw::Broken(found) => found.clone(),
+            Flaw::TooNew(found) => {
+                format!(
+                    "it has schema version {found}, and this program knows up to {}",
+                    open::NEWEST
+                )
+            }
+            Flaw::OtherKeys => "it was written with keys that are not among those given".to_owned(),
+        };
+        let (what, needed) = match (self, flaw) {
+            (Self::Backup(_), Flaw::Broken(_)) => ("the backup", "take another backup"),
+            (Self::Backup(_), Flaw::TooNew(_)) => ("the backup", "restore it with a newer phone-verify"),
+            (Self::Backup(_), Flaw::OtherKeys) => (
+                "the backup",
+                "put those that belong to it where they are looked for: in the file of the same name with .key added, or, \
+                 where the settings name keys, in [store] keys",
+            ),
+            (Self::CopyOf(_), Flaw::Broken(_)) => ("the database", "restore a backup of it"),
+            (Self::CopyOf(_), Flaw::TooNew(_)) => ("the database", "back it up with a newer phone-verify"),
+            (Self::CopyOf(_), Flaw::OtherKeys) => (
+                "the database",
+                "put those that belong to it where the settings say: [store] keys or key_file",
+            ),
+        };
+        BackupError::Unfit {
+            what,
+            path: self.path().display().to_string(),
+            found,
+            needed,
+        }
+    }
+}
 
 /// Why there is no backup, or why none is restored.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BackupError {
     /// It is not what `phone-verify backup` wrote, or not all of it.
-    #[error("the backup {path} cannot be used: {found}; {needed}")]
+    #[error("{what} {path} cannot be used: {found}; {needed}")]
     Unfit {
+        /// The backup, or the database that one was to be made of.
+        what: &'static str,
         /// The file.
         path: String,
         /// What is wrong with it.
@@ -110,23 +170,26 @@ pub struct Contents {
 
 impl Sqlite {
     /// Copies the database at `path`, whoever uses it, into the new file `copy`, and checks the copy. It is one file, and can
-    /// be used as a database at once.
+    /// be used as a database at once. `named` is what the copy will be called once it is whole, for a sentence.
     ///
     /// `keyring` reads the keys that belong to it, and is called once the copy is made: keys that came meanwhile are in it.
     pub fn back_up<E: From<BackupError>>(
         path: &Path,
         copy: &Path,
+        named: &Path,
         keyring: impl FnOnce() -> Result<Keyring, E>,
         now: UnixMillis,
     ) -> Result<Contents, E> {
-        copy_into(path, copy)?;
+        copy_into(path, copy, named)?;
         let keyring = keyring()?;
-        Ok(check(copy, &read_only(copy)?, &keyring, now)?)
+        let connection = read_only(copy).map_err(|error| BackupError::failed(named, "read", &error))?;
+        Ok(check(Checked::CopyOf(path), &connection, &keyring, now)?)
     }
 
     /// Whether the file is a whole database of a version that is known, with these keys, and all of it in this one file.
     pub fn check_backup(path: &Path, keyring: &Keyring, now: UnixMillis) -> Result<Contents, BackupError> {
         let unfit = |found: &str, needed| BackupError::Unfit {
+            what: "the backup",
             path: path.display().to_string(),
             found: found.to_owned(),
             needed,
@@ -145,7 +208,8 @@ impl Sqlite {
                  stop it, and restore that",
             ));
         }
-        check(path, &read_only(path)?, keyring, now)
+        let connection = read_only(path).map_err(|error| BackupError::failed(path, "read", &error))?;
+        check(Checked::Backup(path), &connection, keyring, now)
     }
 
     /// Takes the database at `path` for this process alone, so that it can be exchanged. `None`: there is none, or none that
@@ -224,27 +288,27 @@ impl Taken {
         )
     }
 
-    /// Copies it into the new file `copy`.
-    pub fn copy(&self, copy: &Path) -> Result<(), BackupError> {
-        transfer(&self.connection, &self.path, copy)
+    /// Copies it into the new file `copy`, which will be called `named`.
+    pub fn copy(&self, copy: &Path, named: &Path) -> Result<(), BackupError> {
+        transfer(&self.connection, &self.path, copy, named)
     }
 
     /// Puts what is in a backup that was found good into its place, all of it or nothing.
     pub fn replace(mut self, backup: &Path) -> Result<(), BackupError> {
-        let from = read_only(backup)?;
+        let from = read_only(backup).map_err(|error| BackupError::failed(backup, "read", &error))?;
         step(&from, &mut self.connection).map_err(|error| BackupError::failed(&self.path, "written", &error))
     }
 }
 
-fn copy_into(path: &Path, copy: &Path) -> Result<(), BackupError> {
+fn copy_into(path: &Path, copy: &Path, named: &Path) -> Result<(), BackupError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let from = Connection::open_with_flags(path, flags)
         .and_then(|from| from.busy_timeout(PATIENCE).map(|()| from))
         .map_err(|error| BackupError::failed(path, "read", &error))?;
-    transfer(&from, path, copy)
+    transfer(&from, path, copy, named)
 }
 
-fn transfer(from: &Connection, path: &Path, copy: &Path) -> Result<(), BackupError> {
+fn transfer(from: &Connection, path: &Path, copy: &Path, named: &Path) -> Result<(), BackupError> {
     // A fault of the source is seen before anything is written.
     from.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))
         .map_err(|error| BackupError::failed(path, "read", &error))?;
@@ -255,7 +319,7 @@ fn transfer(from: &Connection, path: &Path, copy: &Path) -> Result<(), BackupErr
         // One file is all there is, and it does not say that it has a log.
         to.query_row("PRAGMA journal_mode = DELETE", [], |_| Ok(()))
     };
-    write().map_err(|error| BackupError::failed(copy, "written", &error))
+    write().map_err(|error| BackupError::failed(named, "written", &error))
 }
 
 fn step(from: &Connection, to: &mut Connection) -> rusqlite::Result<()> {
@@ -269,9 +333,9 @@ fn step(from: &Connection, to: &mut Connection) -> rusqlite::Result<()> {
     }
 }
 
-fn read_only(path: &Path) -> Result<Connection, BackupError> {
+fn read_only(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    Connection::open_with_flags(path, flags).map_err(|error| BackupError::failed(path, "read", &error))
+    Connection::open_with_flags(path, flags)
 }
 
 /// A connection that is the only one there is until it is closed, to a file without a log.
@@ -289,54 +353,35 @@ fn lock(path: &Path) -> rusqlite::Result<Connection> {
 
 /// Whether a file is whole, ours, and written with these keys.
 fn check(
-    path: &Path,
+    checked: Checked<'_>,
     connection: &Connection,
     keyring: &Keyring,
     now: UnixMillis,
 ) -> Result<Contents, BackupError> {
-    let unfit = |found: String, needed| BackupError::Unfit {
-        path: path.display().to_string(),
-        found,
-        needed,
-    };
+    let unfit = |found: String| checked.unfit(Flaw::Broken(found));
     let broken = |error: rusqlite::Error| match error.sqlite_error_code() {
-        Some(ErrorCode::NotADatabase) => unfit("it is no database".to_owned(), TAKE_ANOTHER),
-        Some(ErrorCode::DatabaseCorrupt) => unfit(format!("it is damaged: {error}"), TAKE_ANOTHER),
-        _ => BackupError::failed(path, "read", &error),
+        Some(ErrorCode::NotADatabase) => unfit("it is no database".to_owned()),
+        Some(ErrorCode::DatabaseCorrupt) => unfit(format!("it is damaged: {error}")),
+        _ => BackupError::failed(checked.path(), "read", &error),
     };
     let schema = match open::Schema::of(connection).map_err(broken)? {
-        open::Schema::Ours(found) if found > open::NEWEST => {
-            let found = format!(
-                "it has schema version {found}, and this program knows up to {}",
-                open::NEWEST
-            );
-            return Err(unfit(found, "restore it with a newer phone-verify"));
-        }
+        open::Schema::Ours(found) if found > open::NEWEST => return Err(checked.unfit(Flaw::TooNew(found))),
         open::Schema::Ours(found) => found,
-        open::Schema::None => return Err(unfit("it holds nothing".to_owned(), TAKE_ANOTHER)),
-        open::Schema::Foreign => {
-            return Err(unfit("it was made by another program".to_owned(), TAKE_ANOTHER));
-        }
+        open::Schema::None => return Err(unfit("it holds nothing".to_owned())),
+        open::Schema::Foreign => return Err(unfit("it was made by another program".to_owned())),
     };
     let whole: String = connection
         .query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))
         .map_err(broken)?;
     if whole != "ok" {
-        return Err(unfit(
-            format!("it is damaged: {}", whole.replace('\n', " ")),
-            TAKE_ANOTHER,
-        ));
+        return Err(unfit(format!("it is damaged: {}", whole.replace('\n', " "))));
     }
     let keys = key::review(connection, &keyring.ids(), now).map_err(|fault| match fault {
         super::Fault::Driver(error) => broken(error),
-        super::Fault::Store(error) => unfit(error.to_string(), TAKE_ANOTHER),
+        super::Fault::Store(error) => unfit(error.to_string()),
     })?;
     if !open::is_written_with(connection, keyring).map_err(broken)? || keys.lacks {
-        return Err(unfit(
-            "it was written with keys that are not among those given".to_owned(),
-            "put those that belong to it where they are looked for: in the file of the same name with .key added, or, where \
-             the settings name keys, in [store] keys",
-        ));
+        return Err(checked.unfit(Flaw::OtherKeys));
     }
     let verifications: i64 = connection
         .query_row("SELECT count(*) FROM verification", [], |row| row.get(0))

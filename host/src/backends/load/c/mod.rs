@@ -22,9 +22,12 @@ use self::{
     backend::CBackend,
     instance::{Context, Instance},
 };
-use crate::backends::{
-    convert::raw_error,
-    refusal::{Refusal, code, list},
+use crate::{
+    backends::{
+        convert::raw_error,
+        refusal::{Refusal, code, list},
+    },
+    model::quantity,
 };
 
 /// The table of a library, found to be whole.
@@ -59,7 +62,8 @@ impl Table {
         let Some(table) = table else {
             let (size, needed) = (size.unwrap_or_default(), size_of::<c::PluginEntry>());
             return Err(wrong(format!(
-                "with a size of {size} bytes, and it has at least {needed}"
+                "with a size of {}, and it has at least {needed}",
+                quantity(size, "byte", "bytes")
             )));
         };
         if table.abi_major != ABI_MAJOR {
