@@ -320,6 +320,72 @@ async fn root_acts_beside_a_daemon_of_another_user_as_that_user() {
     assert!(audit.stdout.contains("uid:0"), "who began it: {audit:#?}");
 }
 
+/// No file keeps root from reading it, so root would not see what the daemon meets.
+#[test]
+fn check_by_root_finds_what_the_user_of_the_daemon_cannot_read() {
+    if !is_root() {
+        return;
+    }
+    let site = Site::with_backend("noop.NoopBackend", &json!({}));
+    let program = installed(&site);
+    mode(site.folder(), 0o755);
+    fs::create_dir(site.path("data")).unwrap();
+    chown(site.path("data"), Some(DAEMON), Some(DAEMON)).unwrap();
+    let mut site = site;
+    site.set("store", "url", "sqlite:data/phone-verify.db");
+    site.set("plugins", "staging_directory", "");
+    site.set("store", "keys", vec!["${file:secret}"]);
+    site.set("phone_verification", "APP_NAME", "${file:name}");
+    site.write("secret", "ab".repeat(32));
+    site.write("name", "Acme");
+    let secrets = ["phone-verify.toml", "secret", "name"].map(|name| site.path(name));
+    for secret in &secrets {
+        mode(secret, 0o644);
+    }
+    let checked = site.run(&["check", "--json"]);
+    assert_eq!(checked.code, Some(0), "{checked:#?}");
+    assert_eq!(checked.json()["warnings"], json!([]), "{checked:#?}");
+    for secret in &secrets {
+        mode(secret, 0o600);
+        let refused = site.run(&["check"]);
+        assert_eq!(refused.code, Some(2), "{secret:?}: {refused:#?}");
+        let name = secret.file_name().unwrap().to_str().unwrap();
+        for told in [
+            "cannot be read: Permission denied",
+            name,
+            &format!("this is what user {DAEMON} meets"),
+        ] {
+            assert!(refused.stderr.contains(told), "{secret:?}: {told}: {refused:#?}");
+        }
+        // As the daemon meets it.
+        let Some(mut daemon) = as_user(&site, &program, DAEMON, "", &["serve"]) else {
+            return;
+        };
+        let refused = ran(&mut daemon);
+        assert_eq!(refused.code, Some(2), "{secret:?}: {refused:#?}");
+        assert!(refused.stderr.contains("Permission denied"), "{refused:#?}");
+        mode(secret, 0o644);
+    }
+}
+
+#[test]
+fn check_by_root_says_that_it_tried_all_as_root() {
+    if !is_root() {
+        return;
+    }
+    let site = used();
+    let checked = site.run(&["check", "--json"]);
+    assert_eq!(checked.code, Some(0), "{checked:#?}");
+    let warnings = checked.json()["warnings"].to_string();
+    assert!(
+        warnings.contains(&format!(
+            "this was tried as root, to whom the folder {} belongs",
+            site.path("data").display()
+        )),
+        "{checked:#?}"
+    );
+}
+
 #[test]
 fn a_pod_with_mounted_secrets_and_a_volume_of_its_group_works() {
     let site = Site::with_backend("noop.NoopBackend", &json!({}));

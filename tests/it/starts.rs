@@ -158,6 +158,57 @@ async fn the_port_of_the_running_daemon_is_no_reason_against_a_reload() {
     assert_eq!(site.run(&["check", "--json"]).json()["running"], false);
 }
 
+/// Whoever changed `listen` must not believe that the running daemon has it already.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn where_the_running_daemon_listens_is_told_and_not_where_the_next_one_will() {
+    let mut site = noop();
+    let daemon = site.serve();
+    let address = daemon.address();
+    let here = address.to_string();
+    let another = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    for listen in [
+        // Another port, all addresses with the same one, a further place, and a socket.
+        toml::Value::from(another.to_string()),
+        format!("0.0.0.0:{}", address.port()).into(),
+        vec![here.clone(), another.to_string()].into(),
+        "unix:http.sock".into(),
+    ] {
+        site.set("server", "listen", listen.clone());
+        let checked = site.run(&["check", "--json"]);
+        assert_eq!(checked.code, Some(0), "{listen}: {checked:#?}");
+        let json = checked.json();
+        assert_eq!(json["running"], true, "{listen}: {json}");
+        assert_eq!(json["running_at"], json!([here]), "{listen}: {json}");
+        let told = site.run(&["check"]).stdout;
+        assert!(
+            told.contains(&format!(
+                "\n  running   a daemon on this database listens at {here}: it can be reloaded, but where it listens changes \
+                 only with a restart"
+            )) && !told.contains("listens there"),
+            "{listen}: {told}"
+        );
+    }
+    // The same port at another address, which somebody else has, is not the daemon's.
+    if let Ok(other) = TcpListener::bind(("127.0.0.2", address.port())) {
+        let other = other.local_addr().unwrap().to_string();
+        site.set("server", "listen", other.clone());
+        let refused = site.run(&["check"]);
+        assert_eq!(refused.code, Some(1), "{refused:#?}");
+        assert!(
+            refused.stderr.contains(&format!("cannot listen on {other}: ")),
+            "{refused:#?}"
+        );
+    }
+    let _ = daemon.stop();
+    site.set("server", "listen", here);
+    let json = site.run(&["check", "--json"]).json();
+    assert_eq!(
+        (&json["running"], &json["running_at"]),
+        (&json!(false), &json!([]))
+    );
+}
+
 #[test]
 fn a_folder_that_is_missing_or_cannot_be_written_is_told_before_the_start() {
     let mut site = noop();

@@ -10,10 +10,13 @@ use super::{Common, output::Failure, test_number_warnings};
 use crate::{
     backends::{Backend, Loader, Refusal},
     clock::Clock,
-    daemon::{self, Problem, rehearsal},
+    daemon::{
+        self, Problem,
+        rehearsal::{self, Listening},
+    },
     entropy::Entropy,
-    model::segments::Size,
-    settings::{Doubts, Draft, Settings, WHOLE_SECTION},
+    model::{Listen, quantity, segments::Size},
+    settings::{Doubts, Draft, Server, Settings, WHOLE_SECTION},
 };
 
 /// Settings by section and key.
@@ -46,7 +49,7 @@ impl Check {
             mut settings,
             problems: wrong,
             doubts,
-        } = self.common.draft().map_err(|failure| {
+        } = self.common.draft_as_daemon().map_err(|failure| {
             let unread = STAGES.map(|stage| format!("{stage}, since the settings cannot be read"));
             failure.leaving(unread.into())
         })?;
@@ -73,12 +76,12 @@ impl Check {
         if stages.can(THE_DATABASE, DATABASE) {
             problems.extend(rehearsal::store(&settings, &entropy));
         }
-        let mut is_running = false;
+        let mut running = None;
         if stages.can(THE_LISTENERS, LISTENERS) {
             let (server, store) = (&settings.server, &settings.store);
-            let (is_ours, unbound) = runtime.block_on(rehearsal::listen(&server.listen, &store.database));
-            is_running = is_ours;
-            problems.extend(unbound);
+            let mut listening = runtime.block_on(rehearsal::listen(&server.listen, &store.database));
+            problems.append(&mut listening.problems);
+            running = Some(listening).filter(|listening| !listening.daemon.is_empty());
         }
         let backend = match backend {
             Ok(Some(backend)) if problems.is_empty() => backend,
@@ -97,13 +100,14 @@ impl Check {
             .into_iter()
             .map(|(language, text)| (language, Size::of(&text)))
             .collect();
-        let listen: Vec<String> = settings.server.listen.iter().map(ToString::to_string).collect();
+        let listen = texts_of(&settings.server.listen);
         let told = settings.warnings.iter().map(ToString::to_string);
         let warnings: Vec<_> = told
             .chain(test_number_warnings(&settings))
             .chain(hidden)
             .chain(backend.weakness())
             .chain(newer_abi)
+            .chain(tried_as_root(&settings))
             .collect();
         let result = json!({
             "backend": backend.name(),
@@ -111,7 +115,8 @@ impl Check {
             "isolation": backend.isolation(),
             "listen": listen,
             "drop_in_endpoints": drop_in.name(),
-            "running": is_running,
+            "running": running.is_some(),
+            "running_at": texts_of(running.as_ref().map_or(&[], |running| running.daemon.as_slice())),
             "database": settings.store.database,
             "language": phone_verification.language,
             "texts": texts.iter().map(|(language, size)| json!({
@@ -137,11 +142,7 @@ impl Check {
                 .collect();
             let language = &phone_verification.language;
             let texts: String = texts.iter().map(|text| shown(text, language)).collect();
-            let running = if is_running {
-                " (a daemon on this database listens there: it can be reloaded, and a start must wait for its end)"
-            } else {
-                ""
-            };
+            let running = running.map_or_else(String::new, |running| where_it_runs(&running, &settings.server));
             format!(
                 "all is well\n  backend   {}{sandbox}\n  isolation {}\n  listen    {}{running}\n  drop-in   /api/phone/*: {}\n  \
                  database  {}{http}{texts}",
@@ -154,6 +155,25 @@ impl Check {
         })?;
         Ok(())
     }
+}
+
+/// What root cannot find out about a daemon of another user, whom nothing here names.
+#[cfg(unix)]
+fn tried_as_root(settings: &Settings) -> Option<String> {
+    let warning = format!(
+        "this was tried as root, to whom the folder {} belongs, and root can read and write all files; where the daemon runs \
+         as another user, give that folder to this user (chown), and run check again",
+        crate::files::folder_of(&settings.store.database).display()
+    );
+    rustix::process::geteuid().is_root().then(|| {
+        tracing::warn!("{warning}");
+        warning
+    })
+}
+
+#[cfg(not(unix))]
+fn tried_as_root(_settings: &Settings) -> Option<String> {
+    None
 }
 
 /// Which stages of a start can be judged.
@@ -216,6 +236,22 @@ fn backend(
         })
 }
 
+fn texts_of(places: &[Listen]) -> Vec<String> {
+    places.iter().map(ToString::to_string).collect()
+}
+
+/// Where a daemon listens, to follow the places that the settings name.
+fn where_it_runs(running: &Listening, server: &Server) -> String {
+    if running.is_at(&server.listen) {
+        return " (a daemon on this database listens there: it can be reloaded, and a start must wait for its end)".to_owned();
+    }
+    format!(
+        "\n  running   a daemon on this database listens at {}: it can be reloaded, but where it listens changes only with a \
+         restart, and a start must wait for its end",
+        texts_of(&running.daemon).join(", ")
+    )
+}
+
 /// A line on what one text costs.
 fn shown((language, size): &(Option<&str>, Size), language_of_message: &str) -> String {
     let name = language.unwrap_or("MESSAGE");
@@ -223,11 +259,10 @@ fn shown((language, size): &(Option<&str>, Size), language_of_message: &str) -> 
         None => format!(", in {language_of_message} by LANGUAGE"),
         Some(_) => String::new(),
     };
-    let plural = if size.segments == 1 { "" } else { "s" };
     format!(
-        "\n  text      {name}: {} segment{plural}, {}, {} characters{written_in}",
-        size.segments,
+        "\n  text      {name}: {}, {}, {}{written_in}",
+        quantity(size.segments, "segment", "segments"),
         size.encoding(),
-        size.characters
+        quantity(size.characters, "character", "characters")
     )
 }

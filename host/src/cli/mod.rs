@@ -164,6 +164,49 @@ impl Common {
         Ok(draft)
     }
 
+    /// The settings as the daemon reads them. No file keeps root from reading it, so where root acts as another user, whose
+    /// installation it is, they are read once more as that one.
+    fn draft_as_daemon(&self) -> Result<Draft, Failure> {
+        #[cfg(not(unix))]
+        return self.draft();
+        #[cfg(unix)]
+        {
+            let began = rustix::process::geteuid();
+            let draft = self.draft()?;
+            let user = rustix::process::geteuid();
+            if user == began {
+                return Ok(draft);
+            }
+            let path = read_settings::find(self.settings.as_deref()).map_err(|problem| wrong(&[problem]))?;
+            let as_user = |mut problem: read_settings::Problem| {
+                problem.message += &format!(
+                    "; this is what user {} meets, to whom the folder of the database belongs and as whom the daemon is taken to run, \
+                     while root can read it: let that user read it too (chgrp, chmod g+r)",
+                    user.as_raw()
+                );
+                problem
+            };
+            let seen = draft.problems;
+            let is_new = |problem: &read_settings::Problem| !seen.contains(problem);
+            let mut again = Settings::draft(&path).map_err(|problems| {
+                let problems: Vec<_> = problems.into_iter().map(as_user).collect();
+                wrong(&problems)
+            })?;
+            again.problems = again
+                .problems
+                .into_iter()
+                .map(|problem| {
+                    if is_new(&problem) {
+                        as_user(problem)
+                    } else {
+                        problem
+                    }
+                })
+                .collect();
+            Ok(again)
+        }
+    }
+
     /// The service, for a command that does one thing and ends.
     fn with_service<T>(
         &self,

@@ -2,6 +2,7 @@
 //! connections of their own beside it. Several processes may share the file.
 
 mod announced;
+mod at_rest;
 mod attempt;
 mod audit;
 mod backend;

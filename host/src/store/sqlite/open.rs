@@ -209,7 +209,6 @@ fn without_its_log(path: &Path, schema: impl Fn() -> Result<Schema, OpenError>) 
     let shown = path.display();
     let mut waited = Duration::ZERO;
     while matches!(schema()?, Schema::None) {
-        // Another process may be making it at this moment.
         if waited >= MAKING {
             return Err(OpenError::WithoutLog {
                 path: shown.to_string(),
@@ -217,6 +216,10 @@ fn without_its_log(path: &Path, schema: impl Fn() -> Result<Schema, OpenError>) 
         }
         std::thread::sleep(STEP);
         waited += STEP;
+    }
+    // Another process was making it.
+    if waited > Duration::ZERO {
+        return Ok(());
     }
     tracing::warn!(
         "the database {shown} was copied while it was in use, or its log {shown}-wal was deleted: if it was copied without \
@@ -243,7 +246,7 @@ pub(super) fn look(path: &Path, keyring: &Keyring) -> Result<(), OpenError> {
     };
     // In use, or left by a process that died, it has its log beside it. If it lacks it, one would be made to read it, unless
     // it is said that nobody changes it.
-    let lacks_log = !beside(&file, "-wal").exists() && header_says_it_has_a_log(path, Subject::Database)?;
+    let lacks_log = super::at_rest::lacks_log(&file)?;
     let immutable = if lacks_log { "&immutable=1" } else { "" };
     let name = name.replace('%', "%25").replace('?', "%3f").replace('#', "%23");
     let flags =
@@ -258,8 +261,8 @@ pub(super) fn look(path: &Path, keyring: &Keyring) -> Result<(), OpenError> {
     judge(&connection, path, keyring)
 }
 
-/// The same without making a log, as to ask the engine would. Only of a file that nobody has open: to close a file once more
-/// is to give up the locks on it.
+/// Whether the header says that there is a log, without making one, as to ask the engine would. Only of a file that this
+/// process does not have open: to close a file once more is to give up the locks on it.
 pub(super) fn header_says_it_has_a_log(path: &Path, subject: Subject) -> Result<bool, Fault> {
     use std::io::Read;
 
