@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #ifndef OVERRIDES
 #define OVERRIDES 15
@@ -151,6 +152,9 @@ static void send_sms(pv_backend *backend, const pv_call *call, const pv_sms *sms
         /* The call before, which is long over. */
         done_with(host, id - 1, "late");
         fetch(backend, id, id - 1, fetched_late);
+    } else if (is(sms->message, "blocks")) {
+        nanosleep(&(struct timespec){.tv_nsec = 80000000}, NULL);
+        done_with(host, id, "late");
     } else if (is(sms->message, "never")) {
         return;
     } else if (is(sms->message, "cancelled?")) {

@@ -51,6 +51,19 @@ impl Refusal {
     }
 }
 
+impl Refusal {
+    /// Whether it is what the system did, or did not let a worker process do, and no word about the library.
+    pub fn is_of_the_system(&self) -> bool {
+        [
+            code::WORKER_NOT_STARTED,
+            code::WORKER_KILLED,
+            code::WORKER_FORBIDDEN,
+            code::SYSTEM_MEMORY,
+        ]
+        .contains(&self.code)
+    }
+}
+
 /// The codes: P1 finding the file, P2 the file, P3 its manifest, P4 trust and staging, P5 loading and constructing, P6
 /// options, P7 what it does when it runs.
 pub mod code {

@@ -27,8 +27,8 @@ use super::{
 };
 use crate::{
     backends::{
-        Backend, BackendName, BackendReport, BaseCalls, Call, Isolation, IsolationRules, LibraryReport,
-        Loader, LoaderConfig, OptionInfo, Outbound, Played, Refusal, SentRequest, TrustRules,
+        Backend, BackendName, BackendReport, BaseCalls, Call, Isolation, IsolationRules, LibraryAbout,
+        LibraryReport, Loader, LoaderConfig, OptionInfo, Outbound, Played, Refusal, SentRequest, TrustRules,
     },
     clock::{Clock, UnixMillis},
     entropy::Entropy,
@@ -202,6 +202,37 @@ impl Bench {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+
+    /// What its author reads: one writes in Rust, with the author's crate, and another in C.
+    pub(super) fn in_their_words<'a>(&self, in_rust: &'a str, in_c: &'a str) -> &'a str {
+        let about = self.report.about.as_ref();
+        if about.is_none_or(LibraryAbout::is_rust) {
+            in_rust
+        } else {
+            in_c
+        }
+    }
+
+    /// How long a check may take.
+    pub(super) fn time_limit(&self) -> Duration {
+        self.order.time_limit
+    }
+
+    /// Opens the library where a daemon does it unless its settings say otherwise, and constructs nothing of it. Where that
+    /// cannot be known, because the system starts no worker process, or none has the runtime of a sanitizer, it is opened
+    /// as by the checks.
+    pub(super) fn open(&self) -> Result<(), Vec<Refusal>> {
+        let _inside = self.runtime.enter();
+        let open =
+            |isolation| loader(&self.order, &self.network, isolation).open_library(&self.report.library);
+        open(Isolation::Auto).or_else(|refusals| {
+            if self.report.sanitizer.is_some() || refusals.iter().all(Refusal::is_of_the_system) {
+                open(Isolation::Inline)
+            } else {
+                Err(refusals)
+            }
+        })
     }
 
     /// The values of secret options.

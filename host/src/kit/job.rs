@@ -3,6 +3,7 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
@@ -31,6 +32,8 @@ pub(super) struct Order {
     /// Options that the author gave.
     pub(super) options: Map<String, Value>,
     pub(super) tape: Option<Tape>,
+    /// How long one check may take.
+    pub(super) time_limit: Duration,
 }
 
 impl Job {
@@ -39,6 +42,7 @@ impl Job {
         library: &Path,
         options: Map<String, Value>,
         tape: Option<Tape>,
+        time_limit: Duration,
     ) -> io::Result<Self> {
         let folder = tempfile::Builder::new().prefix("phone-verify-check-").tempdir()?;
         let directory = folder.path().join("plugins");
@@ -55,6 +59,7 @@ impl Job {
             file,
             options,
             tape,
+            time_limit,
         };
         fs::write(folder.path().join(FILE), serde_json::to_vec(&order)?)?;
         Ok(Self {

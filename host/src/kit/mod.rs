@@ -13,6 +13,7 @@ mod checks;
 mod job;
 mod log;
 mod network;
+mod pace;
 mod process;
 mod provider;
 mod sample;
@@ -34,7 +35,7 @@ pub use self::{
     score::{Checked, ScoreCard, TapeSource, Verdict},
 };
 use self::{
-    checks::{CHECKS, Scope},
+    checks::{CHECKS, LOADABLE, Scope},
     job::Job,
     process::Supervisor,
 };
@@ -82,21 +83,32 @@ pub fn run(plan: &Plan) -> Result<ScoreCard, String> {
         }
         (None, None) => (None, None),
     };
-    let job = Job::prepare(&plan.library, plan.options.clone(), tape).map_err(|error| {
+    let job = Job::prepare(&plan.library, plan.options.clone(), tape, plan.time_limit).map_err(|error| {
         let told = files::told(&error, "make the folder for temporary files writable");
         format!("no folder for the checks can be made: {told}")
     })?;
 
+    let supervisor = Supervisor::new(&job, plan.time_limit);
+    let loadable = supervisor.loadable();
+    let is_loaded = !matches!(loadable.verdict, Verdict::Failed(_) | Verdict::Unfinished(_));
     let mut tasks = Vec::new();
     for backend in std::iter::once("").chain(backends.iter().map(String::as_str)) {
         for check in CHECKS {
             let is_wanted = plan.only.is_empty() || plan.only.iter().any(|id| id == check.id);
-            if is_wanted && (check.scope == Scope::Library) == backend.is_empty() {
+            if is_wanted && check.id != LOADABLE && (check.scope == Scope::Library) == backend.is_empty() {
                 tasks.push((check, backend.to_owned()));
             }
         }
     }
-    let results = Supervisor::new(&job, plan.time_limit).run(tasks);
+    let is_wanted = plan.only.is_empty() || plan.only.iter().any(|id| id == LOADABLE);
+    let others = if is_loaded {
+        supervisor.run(tasks)
+    } else {
+        supervisor.run_without(tasks, &loadable)
+    };
+    // Without it nothing is known of the library, whatever was asked for.
+    let first = (is_wanted || !is_loaded).then_some(loadable);
+    let results = first.into_iter().chain(others).collect();
     Ok(ScoreCard::new(report, tape_source, results))
 }
 

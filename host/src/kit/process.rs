@@ -19,8 +19,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     bench::Bench,
-    checks::{CHECKS, Check, Runs},
+    checks::{CHECKS, Check, LOADABLE, Runs, Scope},
     job::{Job, Order},
+    pace,
     score::{Checked, Verdict},
 };
 use crate::{clock::Clock, own_process::image};
@@ -61,10 +62,17 @@ pub(super) struct Supervisor<'a> {
 
 impl<'a> Supervisor<'a> {
     pub(super) fn new(job: &'a Job, time_limit: Duration) -> Self {
+        let clock = Clock::system();
+        // What is enough for every library that does its part is more where the machine is slow.
+        let time_limit = if time_limit == DEFAULT_TIME_LIMIT {
+            time_limit.mul_f64(pace::slowness(&clock))
+        } else {
+            time_limit
+        };
         Self {
             job,
             time_limit,
-            clock: Clock::system(),
+            clock,
             hanging: Mutex::default(),
         }
     }
@@ -84,7 +92,7 @@ impl<'a> Supervisor<'a> {
                         let Some((index, (check, backend))) = next else {
                             return;
                         };
-                        let result = self.check(index, check, backend);
+                        let result = self.check(&index.to_string(), check, backend);
                         *results[index].lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
                     }
                 });
@@ -96,10 +104,49 @@ impl<'a> Supervisor<'a> {
             .collect()
     }
 
-    fn check(&self, index: usize, check: &'static Check, backend: String) -> Checked {
+    /// Whether a host can load the library, which is to be known before all else. It takes no longer than a host waits for it,
+    /// whatever the limit is.
+    pub(super) fn loadable(&self) -> Checked {
+        let check = CHECKS.iter().find(|check| check.id == LOADABLE);
+        let check = check.expect("a test holds that the first check is this one");
+        let patient = Self {
+            time_limit: self.time_limit.max(DEFAULT_TIME_LIMIT),
+            hanging: Mutex::default(),
+            clock: self.clock.clone(),
+            ..*self
+        };
+        patient.check("first", check, String::new())
+    }
+
+    /// The results where the library cannot be loaded: what is read off its file is told, and the rest is not known.
+    pub(super) fn run_without(
+        &self,
+        tasks: Vec<(&'static Check, String)>,
+        loadable: &Checked,
+    ) -> Vec<Checked> {
+        let (of_file, of_backends): (Vec<_>, Vec<_>) = tasks
+            .into_iter()
+            .partition(|(check, _)| check.scope == Scope::Library);
+        let why = match &loadable.verdict {
+            Verdict::Failed(why) | Verdict::Unfinished(why) => why.as_str(),
+            _ => "",
+        };
+        let not_loaded = |(check, backend): (&'static Check, String)| Checked {
+            id: check.id,
+            title: check.title,
+            backend,
+            verdict: Verdict::Skipped(format!("not loaded: {why}")),
+            took_ms: 0,
+        };
+        let mut results = self.run(of_file);
+        results.extend(of_backends.into_iter().map(not_loaded));
+        results
+    }
+
+    fn check(&self, place: &str, check: &'static Check, backend: String) -> Checked {
         let before = self.clock.elapsed();
         let verdict = self
-            .verdict(index, check, &backend)
+            .verdict(place, check, &backend)
             .unwrap_or_else(|error| Verdict::Failed(format!("its process cannot be started: {error}")))
             .map_why(|why| self.job.in_the_authors_words(&why));
         let took = self.clock.elapsed().saturating_sub(before);
@@ -116,7 +163,7 @@ impl<'a> Supervisor<'a> {
         self.hanging.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn verdict(&self, index: usize, check: &Check, backend: &str) -> io::Result<Verdict> {
+    fn verdict(&self, place: &str, check: &Check, backend: &str) -> io::Result<Verdict> {
         if let Some(id) = self.hanging().get(backend) {
             return Ok(Verdict::Skipped(format!(
                 "it does not complete its calls: see {id}"
@@ -124,7 +171,7 @@ impl<'a> Supervisor<'a> {
         }
         let mut evidence: Option<String> = None;
         for &environment in check.runs.environments() {
-            let place = self.job.folder().join(format!("{index}-{environment}"));
+            let place = self.job.folder().join(format!("{place}-{environment}"));
             fs::create_dir(&place)?;
             let left = match self.process(&place, check, backend, environment)? {
                 Ok(left) => left,

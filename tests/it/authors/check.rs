@@ -362,6 +362,147 @@ fn a_refusal_names_the_file_as_its_author_does() {
     }
 }
 
+/// The whys of these verdicts.
+fn whys<'a>(card: &'a Value, verdict: &str) -> Vec<&'a str> {
+    let of_verdict = checks(card).iter().filter(|check| check["verdict"] == verdict);
+    of_verdict.filter_map(|check| check["why"].as_str()).collect()
+}
+
+/// What is found when it is opened is one fault and not forty.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_library_that_is_not_loaded_fails_one_check_and_the_rest_is_not_known() {
+    let folder = tempfile::tempdir().unwrap();
+    let beside = folder.path().join("libgone.so");
+    fs::write(folder.path().join("gone.c"), "int gone(void) { return 0; }\n").unwrap();
+    let cc = |arguments: &[&str]| {
+        let built = std::process::Command::new("cc")
+            .args(["-shared", "-fPIC"])
+            .args(arguments)
+            .current_dir(folder.path())
+            .status();
+        assert!(built.unwrap().success());
+    };
+    cc(&["-Wl,-soname,libgone.so", "-o", "libgone.so", "gone.c"]);
+    let needs = format!("-Wl,--no-as-needed,{}", beside.display());
+    for (definitions, code) in [
+        (vec!["-DSEND=NULL"], "P508"),
+        (vec!["-Wl,-soname,librogue.so", needs.as_str()], "P205"),
+        (vec!["-DMAJOR=2"], "P303"),
+    ] {
+        let file = rogue(folder.path(), &definitions);
+        let hidden = folder.path().join("hidden");
+        fs::rename(&beside, &hidden).unwrap();
+        let (card, exit) = checked(&file, &[]);
+        fs::rename(&hidden, &beside).unwrap();
+        // What the manifest lacks is read off the file, and is another matter.
+        let of_manifest = BTreeSet::from(["PV002", "PV004"]);
+        let failed: Vec<_> = ids(&card, "failed").difference(&of_manifest).copied().collect();
+        assert_eq!((failed.as_slice(), exit), (&["PV001"][..], Some(1)), "{card:#}");
+        assert!(whys(&card, "failed")[0].starts_with(code), "{card:#}");
+        for skipped in checks(&card).iter().filter(|check| check["backend"] != "") {
+            assert!(
+                skipped["why"]
+                    .as_str()
+                    .unwrap()
+                    .starts_with(&format!("not loaded: {code}: ")),
+                "{skipped:#}"
+            );
+        }
+        // Whatever is asked for, that is said.
+        if code != "P205" {
+            let (card, exit) = checked(&file, &["--only", "PV020"]);
+            assert_eq!(
+                (ids(&card, "failed"), exit),
+                (BTreeSet::from(["PV001"]), Some(1)),
+                "{card:#}"
+            );
+        }
+    }
+}
+
+/// The kit and the daemon agree, since both open it in the same place.
+#[test]
+#[cfg(target_os = "linux")]
+fn what_only_the_daemons_own_process_refuses_is_a_warning() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = rogue(folder.path(), &["-Wl,-z,execstack"]);
+    let (card, exit) = checked(&file, &["--only", "PV001,PV010,PV018"]);
+    assert_eq!(
+        (ids(&card, "failed"), exit),
+        (BTreeSet::new(), Some(0)),
+        "{card:#}"
+    );
+    let warned = whys(&card, "warned");
+    assert!(
+        warned.len() == 1 && warned[0].starts_with("in the daemon's own process it would be refused: P211: "),
+        "{card:#}"
+    );
+    let mut site = phone_verify_tests::site::Site::with_backend("noop.NoopBackend", &serde_json::json!({}));
+    fs::copy(&file, site.plugins().join("librogue.so")).unwrap();
+    site.set("phone_verification", "BACKEND", "rogue.RogueBackend");
+    let agreed = site.run(&["check"]);
+    assert_eq!(agreed.code, Some(0), "{agreed:#?}");
+}
+
+/// Its runtime must be there before the library is, and no worker process can have it.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_library_that_is_built_with_a_sanitizer_fails_nothing_for_it() {
+    let printed = std::process::Command::new("cc")
+        .arg("-print-file-name=libasan.so")
+        .output()
+        .unwrap();
+    let runtime = text(&printed.stdout).trim().to_owned();
+    if !Path::new(&runtime).is_absolute() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let file = rogue(folder.path(), &["-fsanitize=address"]);
+    let ran = std::process::Command::new(artifacts::program())
+        .args(["plugin", "check", file.to_str().unwrap(), "--json"])
+        .args(["--only", "PV001,PV010,PV075"])
+        .env("LD_PRELOAD", runtime)
+        .env("ASAN_OPTIONS", "detect_leaks=0")
+        .output()
+        .unwrap();
+    let card: Value = serde_json::from_slice(&ran.stdout).unwrap_or_else(|_| panic!("{ran:#?}"));
+    assert_eq!(
+        (ids(&card, "failed"), ids(&card, "skipped")),
+        (BTreeSet::new(), BTreeSet::from(["PV075"])),
+        "{card:#}"
+    );
+    let why = whys(&card, "skipped")[0];
+    assert!(
+        why.contains("AddressSanitizer") && why.contains("as you deliver it"),
+        "{why}"
+    );
+}
+
+/// A compiler puts the text of `PV_MANIFEST` into one line, which its author never saw.
+#[test]
+#[cfg(unix)]
+fn json_that_is_broken_is_shown_where_it_breaks() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = rogue(folder.path(), &["-DOVERRIDES=}"]);
+    let (card, _) = checked(&file, &["--only", "PV001"]);
+    let why = whys(&card, "failed")[0].to_owned();
+    assert!(
+        why.contains("P302") && why.contains("\"overrides\": }`") && !why.contains("column"),
+        "{why}"
+    );
+}
+
+#[test]
+#[cfg(unix)]
+fn an_author_in_c_is_told_of_functions_of_c() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = rogue(folder.path(), &["-DALWAYS=\"blocks\""]);
+    let (card, _) = checked(&file, &["--only", "PV063"]);
+    let why = whys(&card, "failed").join("\n");
+    assert!(why.contains("host->sleep") && !why.contains("::"), "{card:#}");
+}
+
 /// The library in C that does what the header forbids, whatever it is sent.
 #[cfg(unix)]
 fn rogue(folder: &Path, definitions: &[&str]) -> PathBuf {
@@ -565,7 +706,7 @@ ConsoleBackend
   -       PV080  each number of a bulk send is reported once
                  it leaves bulk sends to the host
 
-2 passed, 0 failed, 1 do not apply
+2 passed, 0 failed, 1 does not apply
 "
     );
 }

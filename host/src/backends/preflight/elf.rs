@@ -11,7 +11,7 @@ use object::{
 
 use super::{
     format::{Platform, damaged},
-    linkage::{Linkage, MAX_DEPENDENCIES, dependency},
+    linkage::{Linkage, MAX_DEPENDENCIES, dependency, sanitizer_of},
 };
 use crate::backends::refusal::{Refusal, code};
 
@@ -86,7 +86,13 @@ fn linkage<'data, E: FileHeader<Endian = Endianness>>(
         .filter(|symbol| symbol.st_bind() == elf::STB_GNU_UNIQUE && !symbol.is_undefined(endian))
         .find_map(|symbol| symbol.name(endian, symbols.strings()).ok())
         .map(|name| String::from_utf8_lossy(name).into_owned());
+    let sanitizers = symbols
+        .iter()
+        .filter(|symbol| symbol.is_undefined(endian))
+        .filter_map(|symbol| sanitizer_of(symbol.name(endian, symbols.strings()).ok()?));
     Some(Linkage {
+        // The first of the table, for one that is asked for two things.
+        sanitizer: sanitizers.min(),
         needed: needs.libraries,
         run_paths: needs.run_paths,
         has_executable_stack,
@@ -235,7 +241,9 @@ fn check_libc(file: &str, needs: &Needs, platform: &Platform) -> Result<(), Refu
 fn not_shared(file: &str) -> Refusal {
     Refusal::new(
         code::NOT_SHARED,
-        format!("{file} is an ELF file but not a shared library; build it with crate-type = [\"cdylib\"]"),
+        format!(
+            "{file} is an ELF file but not a shared library; build it as one, with -shared in C, or crate-type = [\"cdylib\"] in Rust"
+        ),
     )
 }
 

@@ -45,9 +45,33 @@ pub(in crate::backends) struct Linkage {
     pub(super) has_executable_stack: bool,
     /// A variable of which the system keeps one for all versions of the library (`STB_GNU_UNIQUE`).
     pub(super) unique: Option<String>,
+    /// The compiler's instrumentation that it was built with.
+    pub(super) sanitizer: Option<&'static str>,
+}
+
+/// What a library that was built with a sanitizer asks its runtime for.
+const OF_SANITIZERS: [(&str, &str); 5] = [
+    ("__asan_init", "AddressSanitizer"),
+    ("__hwasan_init", "HWAddressSanitizer"),
+    ("__tsan_init", "ThreadSanitizer"),
+    ("__msan_init", "MemorySanitizer"),
+    ("__ubsan_handle_", "UndefinedBehaviorSanitizer"),
+];
+
+/// The sanitizer whose runtime has this symbol.
+pub(super) fn sanitizer_of(symbol: &[u8]) -> Option<&'static str> {
+    let of_it = OF_SANITIZERS
+        .iter()
+        .find(|(begin, _)| symbol.starts_with(begin.as_bytes()));
+    of_it.map(|(_, sanitizer)| *sanitizer)
 }
 
 impl Linkage {
+    /// The sanitizer that it was built with.
+    pub(in crate::backends) fn sanitizer(&self) -> Option<&'static str> {
+        self.sanitizer
+    }
+
     /// Whether it can be opened in this process; `is_exchanged`: after another version of it.
     pub(in crate::backends) fn check_inline(&self, file: &str, is_exchanged: bool) -> Result<(), Refusal> {
         if self.has_executable_stack {

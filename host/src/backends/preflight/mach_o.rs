@@ -131,8 +131,8 @@ fn check_class<Mach: MachHeader<Endian = Endianness>>(
         return Err(Refusal::new(
             code::NOT_SHARED,
             format!(
-                "{file} is a file of macOS but not a shared library; build it with crate-type = [\"cdylib\"], or with \
-                 -dynamiclib"
+                "{file} is a file of macOS but not a shared library; build it as one, with -dynamiclib in C, or crate-type = \
+                 [\"cdylib\"] in Rust"
             ),
         ));
     }

@@ -135,7 +135,7 @@ impl Manifest {
                 text.len()
             )));
         }
-        let whole: Value = serde_json::from_slice(text).map_err(|error| unreadable(no_json(&error)))?;
+        let whole: Value = serde_json::from_slice(text).map_err(|error| unreadable(no_json(text, &error)))?;
         let fits = |keys| match grammar::faults(&whole, keys) {
             faults if faults.is_empty() => Ok(()),
             faults => Err(unreadable(faults.join("; "))),
@@ -253,15 +253,30 @@ fn other_abi(file: &str, envelope: &Envelope, is_rust: bool) -> Refusal {
     Refusal::new(code::ABI_MAJOR, sentence)
 }
 
-/// Where a text ceases to be JSON.
-fn no_json(error: &serde_json::Error) -> String {
-    let place = format!(" at line {} column {}", error.line(), error.column());
+/// Where a text ceases to be JSON: by what stands before that, for a compiler put the text into one line, and its author
+/// never saw that line.
+fn no_json(text: &[u8], error: &serde_json::Error) -> String {
+    let before = before(text, error.line(), error.column());
     if error.is_eof() {
-        return format!("it is no whole JSON: it ends{place}");
+        return format!("it is no whole JSON: it ends after {before}");
     }
+    let place = format!(" at line {} column {}", error.line(), error.column());
     let words = error.to_string();
     let words = words.strip_suffix(&place).unwrap_or(&words);
-    format!("it is no JSON{place}: {words}")
+    format!("it is no JSON from the end of {before} on: {words}")
+}
+
+/// The last of a text up to a place, which is counted in bytes from 1.
+fn before(text: &[u8], line: usize, column: usize) -> String {
+    const SHOWN: usize = 40;
+    let lines = text.split_inclusive(|byte| *byte == b'\n');
+    let above: usize = lines.take(line.saturating_sub(1)).map(<[u8]>::len).sum();
+    let all = String::from_utf8_lossy(&text[..(above + column).min(text.len())]).into_owned();
+    let plain = all.chars().filter(|character| !is_harmful(*character));
+    let plain: Vec<char> = plain.collect();
+    let first = plain.len().saturating_sub(SHOWN);
+    let cut = if first > 0 { "…" } else { "" };
+    format!("`{cut}{}`", plain[first..].iter().collect::<String>())
 }
 
 fn is_readable(value: &Value) -> bool {
@@ -389,11 +404,11 @@ mod tests {
         for (text, found) in [
             (
                 "{\"schema\": 1",
-                "it is no whole JSON: it ends at line 1 column 12; correct",
+                "it is no whole JSON: it ends after `{\"schema\": 1`; correct",
             ),
             (
                 "{\"schema\": 1,}",
-                "it is no JSON at line 1 column 14: trailing comma; correct",
+                "it is no JSON from the end of `{\"schema\": 1,}` on: trailing comma; correct",
             ),
             (
                 r#"{"schema": 1, "schema": 1, "abi": {"major": 1, "minor": 0}}"#,

@@ -50,7 +50,7 @@ fn check_class<Pe: ImageNtHeaders>(
         return Err(Refusal::new(
             code::NOT_SHARED,
             format!(
-                "{file} is a Windows program and not a DLL; build it with crate-type = [\"cdylib\"], or with -shared"
+                "{file} is a Windows program and not a DLL; build it as one, with -shared in C, or crate-type = [\"cdylib\"] in Rust"
             ),
         ));
     }

@@ -71,8 +71,9 @@ pub struct Loader {
     config: LoaderConfig,
     platform: Platform,
     clients: Arc<Clients>,
-    /// Whether secrets are masked in what backends say.
-    masks_secrets: bool,
+    /// Whether this is the conformance kit: secrets that backends say are seen, and the process in which a library is opened is
+    /// no daemon that it could weaken.
+    is_rehearsal: bool,
     /// Whether the versions that are loaded are recorded as the ones in use.
     records: bool,
     opened: Arc<Mutex<Shelf>>,
@@ -107,7 +108,7 @@ impl Loader {
             clients: Arc::new(Clients::through(config.outbound.clone())),
             config,
             platform: Platform::here(),
-            masks_secrets: true,
+            is_rehearsal: false,
             records: true,
             opened: Arc::default(),
             metrics: Arc::default(),
@@ -118,7 +119,7 @@ impl Loader {
     #[must_use]
     pub fn rehearsing(mut self, network: Arc<dyn StandIn>) -> Self {
         self.clients = Arc::new(Clients::played(network));
-        self.masks_secrets = false;
+        self.is_rehearsal = true;
         self
     }
 
@@ -129,7 +130,7 @@ impl Loader {
             clients: self.clients.changed_to(&config.outbound),
             config,
             platform: Platform::here(),
-            masks_secrets: self.masks_secrets,
+            is_rehearsal: self.is_rehearsal,
             records: self.records,
             opened: Arc::clone(&self.opened),
             metrics: Arc::clone(&self.metrics),
@@ -157,6 +158,18 @@ impl Loader {
             .candidate(&found, &lock)
             .map_err(|refused| vec![refused.refusal])?;
         self.take(name, &found, &candidate, &lock, options, false)
+    }
+
+    /// Finds, judges and opens a library where its backends would run, and constructs none.
+    pub fn open_library(&self, library: &str) -> Result<(), Vec<Refusal>> {
+        let found = discover::one(&self.config.directories, library)?;
+        let lock = self.lock()?;
+        let opened = self.candidate(&found, &lock).map_err(|refused| refused.refusal);
+        let opened = opened.and_then(|candidate| {
+            let place = self.place(&found, &candidate.sha256, &lock);
+            self.open(library, &candidate, place)
+        });
+        opened.map(drop).map_err(|refusal| vec![refusal])
     }
 
     /// Finds and judges a backend's library, and runs nothing of it.
@@ -287,10 +300,10 @@ impl Loader {
     }
 
     fn scrubber(&self, secrets: &[String]) -> Scrubber {
-        if self.masks_secrets {
-            Scrubber::new(secrets)
-        } else {
+        if self.is_rehearsal {
             Scrubber::default()
+        } else {
+            Scrubber::new(secrets)
         }
     }
 
@@ -316,7 +329,7 @@ impl Loader {
                 ),
             ));
         }
-        if place == IsolationMode::Inline {
+        if place == IsolationMode::Inline && !self.is_rehearsal {
             candidate.linkage.check_inline(&candidate.file, generations > 0)?;
         }
         let staged = stage::stage(&self.config.staging, &candidate.sha256, &candidate.bytes)?;

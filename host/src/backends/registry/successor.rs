@@ -156,7 +156,7 @@ impl Loader {
         let staged = stage::stage(&self.config.staging, &candidate.sha256, &candidate.bytes)?;
         let supervisor = match self.open_in_worker(&name.library, staged, candidate, false) {
             Ok(supervisor) => supervisor,
-            Err(refusal) if is_of_the_system(refusal.code) => return Ok(()),
+            Err(refusal) if refusal.is_of_the_system() => return Ok(()),
             Err(refusal) => return Err(refusal),
         };
         let maker = Maker::new(
@@ -187,18 +187,6 @@ impl Loader {
         opened.contains_key(&(IsolationMode::Inline, sha256.to_owned()))
     }
 }
-
-/// Whether it says nothing of the library that its process ended, or was not there, with this code.
-fn is_of_the_system(ended: &str) -> bool {
-    [
-        code::WORKER_NOT_STARTED,
-        code::WORKER_KILLED,
-        code::WORKER_FORBIDDEN,
-        code::SYSTEM_MEMORY,
-    ]
-    .contains(&ended)
-}
-
 /// Whether it is the library's fault that its constructor ended with this code.
 fn is_verdict(ended: &str) -> bool {
     [

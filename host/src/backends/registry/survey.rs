@@ -54,6 +54,12 @@ pub struct LibraryReport {
     /// What it says about itself.
     #[serde(flatten)]
     pub about: Option<LibraryAbout>,
+    /// Why it would not be opened in the daemon's own process, where it could be in another.
+    #[serde(skip)]
+    pub inline_refusal: Option<Refusal>,
+    /// The sanitizer that it was built with.
+    #[serde(skip)]
+    pub sanitizer: Option<&'static str>,
 }
 
 /// What a library says about itself.
@@ -149,6 +155,8 @@ impl LibraryReport {
     ) -> Self {
         match judged {
             Ok(candidate) => Self {
+                inline_refusal: candidate.linkage.check_inline(&candidate.file, false).err(),
+                sanitizer: candidate.linkage.sanitizer(),
                 isolation: place(&found, &candidate.sha256),
                 about: Some(about(&found.stem, candidate.manifest)),
                 path: found.path,
@@ -173,6 +181,8 @@ impl LibraryReport {
                 passed_over: None,
                 isolation: None,
                 about: None,
+                inline_refusal: None,
+                sanitizer: None,
             },
         }
     }
@@ -211,6 +221,8 @@ impl Loader {
             passed_over: None,
             isolation: None,
             about: None,
+            inline_refusal: None,
+            sanitizer: None,
         });
         let lock = self.config.trust.lock();
         let found = found.into_iter().map(move |found| {

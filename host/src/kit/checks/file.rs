@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::{
     backends::LibraryAbout,
     kit::{
-        bench::{Bench, Outcome, Stop, fail, warn},
+        bench::{Bench, Outcome, Stop, fail, sentences, warn},
         sample::folded,
     },
 };
@@ -14,11 +14,16 @@ const MAX_SIZE_BYTES: u64 = 32 << 20;
 
 pub(super) fn is_loadable(bench: &Bench) -> Outcome {
     match &bench.report.refusal {
-        Some(refusal) => fail(refusal.to_string()),
-        None => match about(bench)?.newer_abi.as_ref() {
-            Some(newer) => warn(newer),
-            None => Ok(()),
-        },
+        Some(refusal) => return fail(refusal.to_string()),
+        None => bench.open().or_else(|refusals| fail(sentences(&refusals)))?,
+    }
+    let inline = bench.report.inline_refusal.as_ref();
+    let inline = inline.map(|refusal| format!("in the daemon's own process it would be refused: {refusal}"));
+    let words: Vec<String> = about(bench)?.newer_abi.iter().cloned().chain(inline).collect();
+    if words.is_empty() {
+        Ok(())
+    } else {
+        warn(words.join("\n"))
     }
 }
 
@@ -41,24 +46,24 @@ pub(super) fn is_described(bench: &Bench) -> Outcome {
         ));
     }
     if about.license.trim().is_empty() {
-        return fail(in_their_words(
-            about,
-            "it names no licence",
+        let cure = bench.in_their_words(
             "add license = \"…\" to its Cargo.toml",
             "add \"license\": \"…\" to PV_MANIFEST",
-        ));
+        );
+        return fail(format!("it names no licence: {cure}"));
     }
     match about
         .backends
         .iter()
         .find(|backend| backend.summary.trim().is_empty())
     {
-        Some(backend) => fail(in_their_words(
-            about,
-            &format!("{} has no summary", backend.name),
-            "write #[backend(summary = \"…\")]",
-            "add \"summary\": \"…\" to its row in PV_MANIFEST",
-        )),
+        Some(backend) => {
+            let cure = bench.in_their_words(
+                "write #[backend(summary = \"…\")]",
+                "add \"summary\": \"…\" to its row in PV_MANIFEST",
+            );
+            fail(format!("{} has no summary: {cure}", backend.name))
+        }
         None => Ok(()),
     }
 }
@@ -104,11 +109,6 @@ pub(super) fn known_keys(bench: &Bench) -> Outcome {
     }
 }
 
-/// What is wrong, and what to do about it in the language that the library is written in.
-fn in_their_words(about: &LibraryAbout, what: &str, in_rust: &str, in_c: &str) -> String {
-    format!("{what}: {}", if about.is_rust() { in_rust } else { in_c })
-}
-
 pub(super) fn option_names(bench: &Bench) -> Outcome {
     let about = about(bench)?;
     for backend in &about.backends {
@@ -126,14 +126,13 @@ pub(super) fn option_names(bench: &Bench) -> Outcome {
                 return fail(format!("{} has an option without a name", backend.name));
             }
             if option.help.trim().is_empty() {
-                return fail(in_their_words(
-                    about,
-                    &format!(
-                        "the option {} of {} does not say what it is for",
-                        option.name, backend.name
-                    ),
+                let cure = bench.in_their_words(
                     "give its field a doc comment",
                     "add \"help\": \"…\" to its row in PV_MANIFEST",
+                );
+                return fail(format!(
+                    "the option {} of {} does not say what it is for: {cure}",
+                    option.name, backend.name
                 ));
             }
         }
@@ -165,12 +164,10 @@ pub(super) fn hosts(bench: &Bench) -> Outcome {
 pub(super) fn size(bench: &Bench) -> Outcome {
     match bench.report.size_bytes {
         Some(size) if size > MAX_SIZE_BYTES => {
-            let is_rust = bench.report.about.as_ref().is_none_or(LibraryAbout::is_rust);
-            let cure = if is_rust {
-                "build it with --release and strip = true"
-            } else {
-                "build it with optimisation, and without debug information"
-            };
+            let cure = bench.in_their_words(
+                "build it with --release and strip = true",
+                "build it with optimisation, and without debug information",
+            );
             fail(format!("it has {size} bytes: {cure}"))
         }
         _ => Ok(()),

@@ -58,12 +58,17 @@ pub(super) fn threads_and_files(bench: &Bench) -> Outcome {
         };
         if let Some(file) = files_now.difference(&files).next() {
             return fail(format!(
-                "{when} it has opened {file}; HTTP is Host::http, and a library needs no file"
+                "{when} it has opened {file}; HTTP is {}, and a library needs no file",
+                bench.in_their_words("Host::http", "host->http")
             ));
         }
         if threads_now.difference(&threads).next().is_some() {
             return fail(format!(
-                "{when} it has started a thread; the host runs its futures"
+                "{when} it has started a thread; {}",
+                bench.in_their_words(
+                    "the host runs its futures",
+                    "the host calls it, and answers its questions through `done`"
+                )
             ));
         }
         Ok(())

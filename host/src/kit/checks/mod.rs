@@ -78,9 +78,12 @@ impl Check {
     }
 }
 
+/// The one that all checks of backends depend on.
+pub(super) const LOADABLE: &str = "PV001";
+
 /// All of them.
 pub(super) const CHECKS: &[Check] = &[
-    library("PV001", "a host can load the file", file::is_loadable),
+    library(LOADABLE, "a host can load the file", file::is_loadable),
     library(
         "PV002",
         "the manifest tells version, licence and what each backend does",

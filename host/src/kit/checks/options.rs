@@ -8,6 +8,7 @@ use crate::{
     backends::{OptionInfo, Refusal},
     kit::{
         bench::{Bench, Outcome, fail, sentences, skip},
+        pace,
         sample::folded,
     },
 };
@@ -267,7 +268,7 @@ pub(super) fn constructor(bench: &Bench) -> Outcome {
     if !bench.network.requests().is_empty() || !bench.network.denied().is_empty() {
         return fail("the constructor makes a request; nothing must depend on the provider at start");
     }
-    if fastest > CONSTRUCTOR_LIMIT {
+    if fastest > CONSTRUCTOR_LIMIT && fastest > CONSTRUCTOR_LIMIT.mul_f64(pace::slowness(&bench.stopwatch)) {
         return fail(format!("the constructor takes {} ms", fastest.as_millis()));
     }
     Ok(())

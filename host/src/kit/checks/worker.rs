@@ -7,8 +7,8 @@ use serde_json::Map;
 
 use super::{bulk, overrides};
 use crate::{
-    backends::{Backend, Isolation},
-    kit::bench::{ALICE, Bench, Outcome, TEXT, fail, sentences},
+    backends::{Backend, Isolation, Refusal},
+    kit::bench::{ALICE, Bench, Outcome, TEXT, fail, sentences, skip},
     model::SendFailure,
 };
 
@@ -23,7 +23,18 @@ pub(super) fn same_in_a_worker(bench: &Bench) -> Outcome {
     let here = bench.backend()?;
     let there = match bench.backend_isolated(Isolation::Worker, bench.options()) {
         Ok(backend) => backend,
+        Err(refusals) if refusals.iter().all(Refusal::is_of_the_system) => {
+            return skip(format!(
+                "no worker process can be started here: {}",
+                sentences(&refusals)
+            ));
+        }
         Err(refusals) => {
+            if let Some(sanitizer) = bench.report.sanitizer {
+                return skip(format!(
+                    "it is built with {sanitizer}, whose runtime no worker process has: check it also as you deliver it"
+                ));
+            }
             return fail(format!(
                 "constructed in a worker process it is refused: {}; {CURE}",
                 sentences(&refusals)
