@@ -155,7 +155,8 @@ async fn whoever_watches_the_service_is_told_that_codes_do_not_come_back() {
             .await;
         assert_eq!(answer.status(), 200, "an alarm stops nothing");
         let body: Value = serde_json::from_slice(answer.body()).unwrap();
-        let alarm = "only 0 % of the 2 codes that ended within an hour came back: somebody may be pumping";
+        let alarm =
+            "only 0 % of 2 numbers whose codes ended within an hour sent one back: somebody may be pumping";
         let told = if is_alarmed { json!([alarm]) } else { json!([]) };
         assert_eq!(body["warnings"], told, "{mode:?}");
     }

@@ -259,7 +259,7 @@ async fn watch_conversion(app: Arc<App>) {
                 low = true;
             }
             Ok(None) if low => {
-                tracing::info!("enough codes come back again");
+                tracing::info!("enough numbers send their codes back again");
                 low = false;
             }
             Ok(_) => {}

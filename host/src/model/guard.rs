@@ -7,7 +7,7 @@ use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Limit, limits::HORIZON};
+use super::{Limit, limits::HORIZON, quantity};
 use crate::clock::UnixMillis;
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
@@ -262,19 +262,20 @@ impl Action {
     }
 }
 
-/// How many of the codes that were sent came back.
+/// How many of the numbers that codes were sent to sent one back. A number counts once, however many codes it was sent: else
+/// the owner of one could set the alarm off, or keep it from going off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Conversion {
-    /// Codes that were sent.
+    /// Numbers that codes were sent to.
     pub sent: u64,
-    /// Those of them that came back.
+    /// Those of them that sent one back.
     pub verified: u64,
 }
 
 /// The conversion is low.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConversionAlarm {
-    /// How many of a hundred codes came back.
+    /// How many of a hundred numbers sent a code back.
     pub percent: u64,
     /// Of how many.
     pub sent: u64,
@@ -285,13 +286,14 @@ impl fmt::Display for ConversionAlarm {
         let Self { percent, sent } = self;
         write!(
             f,
-            "only {percent} % of the {sent} codes that ended within an hour came back: somebody may be pumping"
+            "only {percent} % of {} whose codes ended within an hour sent one back: somebody may be pumping",
+            quantity(*sent, "number", "numbers")
         )
     }
 }
 
 impl Conversion {
-    /// Whether fewer than `percent` of a hundred came back, of at least `least`.
+    /// Whether fewer than `percent` of a hundred numbers sent one back, of at least `least`.
     pub fn alarm(self, percent: u64, least: u64) -> Option<ConversionAlarm> {
         let low = self.sent >= least.max(1) && self.verified * 100 < self.sent * percent;
         low.then(|| ConversionAlarm {

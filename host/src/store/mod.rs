@@ -386,8 +386,8 @@ pub trait Store: Send + Sync {
     /// What was counted lately against the caps of the whole service and of each country.
     async fn caps(&self) -> Result<Vec<CapLog>, StoreError>;
 
-    /// How many of the codes that were made in a time came back, of the latest ten thousand that the guard looked at; without
-    /// those that certainly were not sent.
+    /// How many of the numbers that codes were made for in a time sent one back, of the latest ten thousand codes that the
+    /// guard looked at; without those that certainly were not sent.
     async fn conversion(&self, from: UnixMillis, to: UnixMillis) -> Result<Conversion, StoreError>;
 
     /// Deletes, or only counts, verifications, bulk jobs and decisions from before `before`, in steps that leave room

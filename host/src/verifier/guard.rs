@@ -49,9 +49,9 @@ pub struct Guard {
     pub spared_countries: BTreeSet<Region>,
     /// Networks whose registrations are not looked at.
     pub spared_addresses: Arc<[IpNet]>,
-    /// Below how many codes of a hundred that come back the alarm goes off; 0: never.
+    /// Below how many numbers of a hundred that send a code back the alarm goes off; 0: never.
     pub conversion_alarm_percent: u64,
-    /// Of at least how many codes.
+    /// Of at least how many numbers.
     pub conversion_alarm_codes: u64,
 }
 
@@ -136,7 +136,7 @@ impl Verifier {
         self.store.decisions(limit).await
     }
 
-    /// Whether too few of the codes come back that ended within the last hour.
+    /// Whether too few numbers sent a code back, of those with one that ended within the last hour.
     pub async fn conversion_alarm(&self) -> Result<Option<ConversionAlarm>, StoreError> {
         let guard = &self.policy.guard;
         if guard.mode == GuardMode::Off || guard.conversion_alarm_percent == 0 {

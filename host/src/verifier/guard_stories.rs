@@ -529,6 +529,33 @@ async fn the_alarm_goes_off_when_codes_do_not_come_back() {
 }
 
 #[tokio::test]
+async fn the_owner_of_one_number_neither_sets_the_alarm_off_nor_keeps_it_silent() {
+    let guard = Guard {
+        conversion_alarm_codes: 5,
+        ..Settings::defaults().guard
+    };
+    let service = Service::with_guard(FakeNetwork::default(), guard);
+    let alarm = async || service.verifier.conversion_alarm().await.unwrap();
+    // Six codes for one number within an hour, none of which comes back.
+    for _ in 0..6 {
+        refusal(&service, &number(0)).await;
+        service.clock.advance(LIFETIME + MILLISECOND);
+    }
+    assert_eq!(alarm().await, None);
+    service.clock.advance(HOUR);
+    // Many codes for one number, all of which come back, beside five that do not.
+    for _ in 0..30 {
+        verify_from(&service, HOME, &number(0)).await;
+    }
+    for n in 1..6 {
+        refusal(&service, &number(n)).await;
+    }
+    service.clock.advance(LIFETIME + MILLISECOND);
+    let low = alarm().await.unwrap();
+    assert_eq!((low.percent, low.sent), (16, 6));
+}
+
+#[tokio::test]
 async fn the_guard_knows_after_a_restart_and_in_another_process_what_was_sent() {
     let service = Service::with_guard(FakeNetwork::default(), with_budget(Reason::PrefixUnverified));
     let other = service.second(FakeNetwork::default());

@@ -109,7 +109,8 @@ fn read_decision(row: &Row<'_>) -> Result<Decision, Fault> {
     })
 }
 
-/// Of the codes that were made in a time, without those that certainly were not sent: how many, and how many came back.
+/// Of the numbers that codes were made for in a time, without those that certainly were not sent: how many, and how many sent
+/// one back.
 pub(super) fn conversion(
     connection: &Connection,
     from: UnixMillis,
@@ -117,10 +118,12 @@ pub(super) fn conversion(
 ) -> Result<Conversion, Fault> {
     let found = connection
         .prepare_cached(
-            "SELECT count(*), count(code_used_at) FROM (
-                 SELECT code_used_at FROM verification
-                 WHERE id >= ?1 AND id < ?2 AND code_of IS NULL AND guarded AND ended IS NOT 'not_sent'
-                 ORDER BY id DESC LIMIT ?3)",
+            "SELECT count(*), count(used_at) FROM (
+                 SELECT max(code_used_at) AS used_at FROM (
+                     SELECT number, code_used_at FROM verification
+                     WHERE id >= ?1 AND id < ?2 AND code_of IS NULL AND guarded AND ended IS NOT 'not_sent'
+                     ORDER BY id DESC LIMIT ?3)
+                 GROUP BY number)",
         )?
         .query_row(params![first_id_at(from), first_id_at(to), MAX_CODES], |row| {
             Ok(Conversion {
