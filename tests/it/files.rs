@@ -436,3 +436,31 @@ fn a_pod_with_mounted_secrets_and_a_volume_of_its_group_works() {
         "{refused:#?}"
     );
 }
+
+#[test]
+fn settings_of_a_config_map_are_taken_from_a_projected_volume() {
+    let site = Site::with_backend("noop.NoopBackend", &json!({}));
+    // A link to a link to the folder of this version, as Kubernetes exchanges them.
+    let mounted = site.path("etc");
+    let version = mounted.join("..2026_11_27");
+    fs::create_dir_all(&version).unwrap();
+    mode(&version, 0o755);
+    fs::copy(site.path("phone-verify.toml"), version.join("phone-verify.toml")).unwrap();
+    symlink("..2026_11_27", mounted.join("..data")).unwrap();
+    symlink("..data/phone-verify.toml", mounted.join("phone-verify.toml")).unwrap();
+    let check = || site.run(&["check", "--settings", "etc/phone-verify.toml"]);
+    mode(&mounted, 0o1777);
+    let taken = check();
+    assert!(!taken.stderr.contains("can be written"), "{taken:#?}");
+    // A volume of type configMap: who runs this can close no such folder.
+    mode(&mounted, 0o777);
+    let refused = check();
+    assert_eq!(refused.code, Some(2), "{refused:#?}");
+    assert!(
+        refused
+            .stderr
+            .contains("mount the ConfigMap in a volume of type projected"),
+        "{refused:#?}"
+    );
+    assert!(!refused.stderr.contains("chmod"), "{refused:#?}");
+}

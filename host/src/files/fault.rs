@@ -131,6 +131,17 @@ impl Fault {
         }
     }
 
+    /// What to do where everybody can write.
+    #[cfg(unix)]
+    fn closing_to_all(&self) -> String {
+        // Kubernetes makes the folder of a ConfigMap so, in which it exchanges this link; nobody can close that one.
+        if self.path.join("..data").is_symlink() {
+            return "mount the ConfigMap in a volume of type projected, whose folder nobody but root can exchange files in"
+                .to_owned();
+        }
+        format!("run: chmod go-w {}", self.path.display())
+    }
+
     /// Whether the same file may be fine a while later, without a change by anybody.
     pub fn may_pass(&self) -> bool {
         self.io().is_some_and(may_pass)
@@ -174,17 +185,17 @@ impl fmt::Display for Fault {
             #[cfg(unix)]
             Problem::Writable { by, mode } => {
                 let (who, cure) = match by {
-                    Others::Group(group) => (format!("group {group}"), "chmod g-w"),
+                    Others::Group(group) => (format!("group {group}"), format!("run: chmod g-w {path}")),
                     Others::Listed => (
                         "those whom its access control list names".to_owned(),
-                        "setfacl -b",
+                        format!("run: setfacl -b {path}"),
                     ),
-                    Others::All => ("everybody".to_owned(), "chmod go-w"),
+                    Others::All => ("everybody".to_owned(), self.closing_to_all()),
                 };
                 write!(
                     f,
                     "{path} can be written by {who} (mode {mode:04o}), and {what} and the folders above it must be writable \
-                     by their owner alone; run: {cure} {path}"
+                     by their owner alone; {cure}"
                 )
             }
             #[cfg(unix)]
