@@ -4,18 +4,15 @@
 //!
 //! ```text
 //! main → cli → daemon → { http, dispatch, backends, verifier, store, settings }
-//! http, cli → verifier → { store (trait), model, clock, entropy }
-//! dispatch → { store (trait), model, clock }      cli → kit → { backends, model, clock, entropy }
-//! store::sqlite → { store, model }      backends → model      model, own_process → nothing of ours
+//! http, cli → verifier → store (trait)      dispatch → store (trait)      cli → kit → backends
+//! store::sqlite → store      own_process → nothing of ours      all → phone-verify-domain, which is a crate of its own
 //! ```
 #![deny(unsafe_code)]
 
 pub mod backends;
 pub mod cli;
-pub mod clock;
 pub mod daemon;
 pub mod dispatch;
-pub mod entropy;
 #[cfg(test)]
 mod fake_network;
 #[cfg(test)]
@@ -24,10 +21,10 @@ pub mod files;
 pub mod http;
 pub mod kit;
 pub mod metrics;
-pub mod model;
 pub mod own_process;
-pub mod rules;
 pub mod settings;
 pub mod store;
 pub mod telemetry;
 pub mod verifier;
+
+pub use phone_verify_domain::{clock, entropy, model, rules};

@@ -7,8 +7,6 @@
 pub mod bulk;
 #[cfg(test)]
 mod contract;
-pub mod counter;
-pub mod guard;
 pub mod key_file;
 pub mod keyring;
 pub mod outbox;
@@ -20,9 +18,11 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use zeroize::Zeroizing;
 
+pub use crate::rules::{
+    counter::{CapLog, Counted, Counter, CounterKey, CounterKeys},
+    guarded::{Blocked, GuardKeys, Guarded},
+};
 pub use bulk::{BulkBatch, BulkFailure, BulkLease, BulkProgress, JobId, RunId};
-pub use counter::{CapLog, Counted, Counter, CounterKey, CounterKeys};
-pub use guard::{Blocked, GuardKeys, Guarded};
 pub use keyring::{Keyring, MasterKey};
 pub use outbox::{Dispatched, Order, OutboxMessage, ReplacedCode, Tried};
 pub use person::{AuditEntry, BulkRecord, Records};

@@ -9,10 +9,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{Fault, millis};
-use crate::{
-    clock::UnixMillis,
-    store::{Keyring, counter::of_server_key},
-};
+use crate::{clock::UnixMillis, rules::counter::of_server_key, store::Keyring};
 
 /// How often a process says that it uses its current key.
 const WORD_INTERVAL: Duration = Duration::from_secs(60 * 60);

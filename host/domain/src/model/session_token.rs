@@ -1,5 +1,5 @@
 //! What ties a check to the registration before it. Its inside is the keyring's business
-//! (`store::keyring`); here it is a text that must not be seen.
+//! (the host's keyring); here it is a text that must not be seen.
 
 use std::fmt;
 

@@ -19,7 +19,7 @@ use crate::{
         guard::{Countries, History},
         limits::Log,
     },
-    store::{Counted, Counter, CounterKey},
+    rules::counter::{Counted, Counter, CounterKey},
 };
 
 /// What is stored under a key, for as long as anything in it counts.

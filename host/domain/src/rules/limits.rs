@@ -13,7 +13,7 @@ use crate::{
         FailureClass, LimitReached,
         limits::{Log, Share},
     },
-    store::{Counted, Counter},
+    rules::counter::{Counted, Counter},
 };
 
 /// The limit that keeps a message waiting for longest, if any is reached.

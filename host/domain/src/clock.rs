@@ -267,10 +267,10 @@ fn boot() -> Option<Arc<str>> {
     None
 }
 
-#[cfg(test)]
+/// What stories do to a manual clock.
 impl Clock {
     /// Sets the wall clock of a manual clock: so many milliseconds forward, or back.
-    pub(crate) fn step(&self, by_ms: i64) {
+    pub fn step(&self, by_ms: i64) {
         if let Source::Manual(manual) = &self.source {
             let step = |wall: u64| Some(wall.saturating_add_signed(by_ms));
             let _ = manual
@@ -280,12 +280,14 @@ impl Clock {
     }
 
     /// The clock of another process on the same machine.
-    pub(crate) fn of_another_process(&self) -> Self {
+    #[must_use]
+    pub fn of_another_process(&self) -> Self {
         Self::of(self.source.clone())
     }
 
     /// The clock of a process after the machine was started anew, with its wall clock as it is.
-    pub(crate) fn after_a_reboot(&self) -> Self {
+    #[must_use]
+    pub fn after_a_reboot(&self) -> Self {
         let Source::Manual(manual) = &self.source else {
             return Self::system();
         };

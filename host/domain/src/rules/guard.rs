@@ -10,7 +10,10 @@ use crate::{
         guard::{Budgets, Reason},
         limits::Log,
     },
-    store::{Blocked, CounterKey, GuardKeys, Guarded},
+    rules::{
+        counter::CounterKey,
+        guarded::{Blocked, GuardKeys, Guarded},
+    },
 };
 
 /// What the guard found against a message: to be recorded.

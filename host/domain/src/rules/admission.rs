@@ -8,7 +8,10 @@ use super::{
 use crate::{
     clock::UnixMillis,
     model::{FailureClass, LimitReached},
-    store::{Blocked, Counted, Counter, CounterKey, Guarded},
+    rules::{
+        counter::{Counted, Counter, CounterKey},
+        guarded::{Blocked, Guarded},
+    },
 };
 
 /// What a message is counted in.

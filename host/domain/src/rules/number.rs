@@ -10,7 +10,7 @@ use super::cache::{CounterRow, Counters};
 use crate::{
     clock::UnixMillis,
     model::{guard::day_of, limits::Log},
-    store::CounterKey,
+    rules::counter::CounterKey,
 };
 
 /// A number, as far as limits and guard look at it.

@@ -38,7 +38,7 @@ pub enum Counted {
 
 impl Counted {
     /// What its keys begin with, never to be changed.
-    pub(super) fn tag(self) -> u8 {
+    pub fn tag(self) -> u8 {
         match self {
             Self::Number | Self::FailedChecks => b'n',
             Self::Address => b'a',
@@ -89,7 +89,7 @@ impl Counted {
 
 /// Where it is kept when a key of the server was used: beside the counters, which also hold for all processes on
 /// one database.
-pub(super) fn of_server_key(id: u32) -> CounterKey {
+pub fn of_server_key(id: u32) -> CounterKey {
     // As no [`Counted::tag`] is.
     let mut key = [b'k'; 17];
     key[13..].copy_from_slice(&id.to_be_bytes());
@@ -99,9 +99,12 @@ pub(super) fn of_server_key(id: u32) -> CounterKey {
 /// The keys of the counters of a number, its prefix, and who asks.
 #[derive(Clone, Copy, Debug)]
 pub struct CounterKeys {
-    pub(super) number: [u8; 16],
-    pub(super) prefix: [u8; 16],
-    pub(super) address: Option<[u8; 16]>,
+    /// A keyed digest of the number.
+    pub number: [u8; 16],
+    /// One of the number without its last four digits.
+    pub prefix: [u8; 16],
+    /// One of the client's address; `None`: no client asks.
+    pub address: Option<[u8; 16]>,
 }
 
 impl CounterKeys {
@@ -148,7 +151,7 @@ pub struct Counter {
 impl Counter {
     /// One that a message was counted in, of what can be [taken back](Counted::is_taken_back_after): with no limits, for they
     /// were kept.
-    pub(super) fn counted_before(key: CounterKey, amount: u64) -> Option<Self> {
+    pub fn counted_before(key: CounterKey, amount: u64) -> Option<Self> {
         let can_be_taken_back = [
             Counted::Number,
             Counted::Country,

@@ -112,7 +112,7 @@ impl PhoneNumber {
     }
 
     /// A number that was valid when it was stored, whatever the rules are today.
-    pub(crate) fn stored(e164: &str) -> Option<Self> {
+    pub fn stored(e164: &str) -> Option<Self> {
         let digits = e164.strip_prefix('+')?;
         let shaped = digits.len() >= MIN_DIGITS && digits.bytes().all(|byte| byte.is_ascii_digit());
         shaped.then(|| {

@@ -136,7 +136,6 @@ impl fmt::Debug for Receipt {
 
 /// What kind of failure it was: the next step depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
 pub enum FailureClass {
     /// An option of the backend is wrong.
     Config,
@@ -230,7 +229,6 @@ impl FailureClass {
 /// Where a failure arose, as far as this process can know: what a breaker may hold against the provider depends on it.
 /// No library says it; the host does, of what it saw.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum Origin {
     /// At the provider: it answered so, or did not answer. Also what nothing else is known of.
     #[default]

@@ -8,7 +8,9 @@
 pub mod admission;
 pub mod attempt;
 pub mod cache;
+pub mod counter;
 pub mod guard;
+pub mod guarded;
 pub mod lifecycle;
 pub mod limits;
 pub mod number;

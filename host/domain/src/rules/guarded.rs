@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::CounterKey;
+use super::counter::CounterKey;
 use crate::{
     clock::UnixMillis,
     model::guard::{Budgets, Reason},
@@ -42,7 +42,7 @@ pub struct Guarded {
 
 impl Guarded {
     /// One that was judged before, and counted there.
-    pub(super) fn judged_before(keys: GuardKeys) -> Self {
+    pub fn judged_before(keys: GuardKeys) -> Self {
         Self {
             keys,
             reasons: Vec::new(),
