@@ -160,7 +160,8 @@ pub(super) fn restore(staged: &Staged) -> Result<(), Refusal> {
     };
     let bytes = read().map_err(|error| not_staged(error.to_string()))?;
     let name = staged.path.file_stem().and_then(std::ffi::OsStr::to_str);
-    if name != Some(&sha256(&bytes)) {
+    let found = sha256(&bytes);
+    if name != Some(&found) {
         return Err(Refusal::new(
             code::NOT_STAGED,
             format!(
@@ -169,7 +170,7 @@ pub(super) fn restore(staged: &Staged) -> Result<(), Refusal> {
             ),
         ));
     }
-    stage(files::folder_of(&staged.path), &sha256(&bytes), &bytes).map(drop)
+    stage(files::folder_of(&staged.path), &found, &bytes).map(drop)
 }
 
 #[cfg(unix)]

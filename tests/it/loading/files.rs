@@ -159,7 +159,7 @@ fn a_program_and_an_object_file_are_no_libraries() {
             (
                 code::NOT_SHARED,
                 format!(
-                    "lib{library}.so is an ELF file but not a shared library; build it with crate-type = [\"cdylib\"]"
+                    "lib{library}.so is an ELF file but not a shared library; build it as one, with -shared in C, or crate-type = [\"cdylib\"] in Rust"
                 )
             )
         );
@@ -216,7 +216,7 @@ fn a_library_with_a_manifest_alone_is_refused() {
     assert_eq!(manifest(&abort.to_string()).0, code::PANIC_ABORT);
     assert_eq!(
         manifest("{\"schema\": 1").1,
-        "the manifest of libx.so cannot be read: it is no whole JSON: it ends at line 1 column 12; correct the JSON of \
+        "the manifest of libx.so cannot be read: it is no whole JSON: it ends after `{\"schema\": 1`; correct the JSON of \
          PV_MANIFEST, and rebuild the library"
     );
 }

@@ -8,7 +8,10 @@ use std::{
     collections::VecDeque,
     io,
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -154,6 +157,8 @@ pub(in crate::backends) struct Supervisor {
     spec: Arc<Spec>,
     live: ArcSwapOption<Link>,
     starting: Mutex<()>,
+    /// Whether a process was started, or was to be.
+    has_started: AtomicBool,
     crashes: Mutex<Crashes>,
     /// Why the last start failed, if it did.
     refused: Mutex<Option<Refusal>>,
@@ -169,12 +174,13 @@ struct Crashes {
 }
 
 impl Supervisor {
-    /// Nothing is started yet.
+    /// Nothing is started yet. The private copy was made just now, or found whole: it is opened next.
     pub(in crate::backends) fn new(spec: Spec) -> Self {
         Self {
             spec: Arc::new(spec),
             live: ArcSwapOption::empty(),
             starting: Mutex::default(),
+            has_started: AtomicBool::new(false),
             crashes: Mutex::default(),
             refused: Mutex::default(),
         }
@@ -210,7 +216,10 @@ impl Supervisor {
     }
 
     fn start(self: &Arc<Self>) -> Started {
-        stage::restore(&self.spec.staged).map_err(NotReady::Refused)?;
+        // The first process opens what was read and compared a moment ago.
+        if self.has_started.swap(true, Ordering::Relaxed) {
+            stage::restore(&self.spec.staged).map_err(NotReady::Refused)?;
+        }
         let started = start(Arc::clone(&self.spec), Arc::downgrade(self)).recv();
         let link = started.unwrap_or_else(|_| {
             let error = io::Error::other("its thread ended");
