@@ -20,7 +20,11 @@ use super::{
     instance::{CONSTRUCTION_LIMIT, Instance, NotConstructed},
     isolation::IsolationMode,
     preflight::{BackendInfo, Candidate},
-    services::{Services, call::ActiveCall, report::Reported},
+    services::{
+        Services,
+        call::{ActiveCall, PrivateTexts},
+        report::Reported,
+    },
 };
 use crate::{
     model::{FailureClass, Origin, PhoneNumber, Receipt, SecurityCode, SendFailure, SessionToken, Verdict},
@@ -164,7 +168,11 @@ impl Backend {
         message: &'a str,
         call: Call,
     ) -> impl Future<Output = Result<Receipt, SendFailure>> + Send {
-        let private = [message, "", number.e164()];
+        let private = PrivateTexts {
+            text: message,
+            number: number.e164(),
+            ..PrivateTexts::default()
+        };
         let call = self.running(call, private);
         async move {
             let receipt = self
@@ -178,7 +186,7 @@ impl Backend {
                     backend.send_sms(sms, call)
                 })
                 .await?;
-            convert::receipt(&receipt, &self.services.scrubber, &private)
+            convert::receipt(&receipt, &self.services.scrubber, &private.all())
         }
     }
 
@@ -204,7 +212,13 @@ impl Backend {
         offset: usize,
         settled: Settled,
     ) {
-        let call = self.running(call, [message, "", ""]);
+        let call = self.running(
+            call,
+            PrivateTexts {
+                text: message,
+                ..PrivateTexts::default()
+            },
+        );
         let scrubber = Arc::clone(&self.services.scrubber);
         let reported = Reported::new(numbers.len(), offset, settled, scrubber, call.kept());
         // A caller that gives up drops this future, and must hear of what is open all the same.
@@ -243,7 +257,7 @@ impl Backend {
 
     /// Asks for a security code; only where it is overridden.
     pub async fn generate_security_code(&self, call: Call) -> Result<SecurityCode, SendFailure> {
-        let call = self.running(call, ["", "", ""]);
+        let call = self.running(call, PrivateTexts::default());
         let code = self
             .run(call, FailureClass::Internal, |backend, call| {
                 backend.generate_security_code(call)
@@ -259,7 +273,13 @@ impl Backend {
         context: &Map<String, Value>,
         call: Call,
     ) -> Result<Option<String>, SendFailure> {
-        let call = self.running(call, [code.expose(), "", ""]);
+        let call = self.running(
+            call,
+            PrivateTexts {
+                text: code.expose(),
+                ..PrivateTexts::default()
+            },
+        );
         let message = self
             .run(call, FailureClass::Internal, |backend, call| {
                 let request = RawMessageRequest {
@@ -282,7 +302,14 @@ impl Backend {
         token: &SessionToken,
         call: Call,
     ) -> Result<Verdict, SendFailure> {
-        let call = self.running(call, [code.expose(), token.expose(), number.e164()]);
+        let call = self.running(
+            call,
+            PrivateTexts {
+                text: code.expose(),
+                session_token: token.expose(),
+                number: number.e164(),
+            },
+        );
         let verdict = self
             .run(call, FailureClass::Internal, |backend, call| {
                 let check = RawCheck {
@@ -298,7 +325,7 @@ impl Backend {
         Ok(convert::verdict(verdict))
     }
 
-    fn running<'a>(&self, call: Call, private: [&'a str; 3]) -> ActiveCall<'a> {
+    fn running<'a>(&self, call: Call, private: PrivateTexts<'a>) -> ActiveCall<'a> {
         ActiveCall::new(call, &self.services.clock, private)
     }
 
@@ -332,7 +359,7 @@ impl Backend {
                     );
                 }
             };
-            let mut failure = convert::failure(&error, &self.services.scrubber, &call.private());
+            let mut failure = convert::failure(&error, &self.services.scrubber, &call.private().all());
             if error.flags & error_flag::PANIC == 0 {
                 return Err(failure.arisen_in(call.origin().unwrap_or_default()));
             }

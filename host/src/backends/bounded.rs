@@ -77,10 +77,11 @@ mod tests {
     use std::future::{pending, ready};
 
     use super::*;
+    use crate::backends::services::call::PrivateTexts;
     use crate::{backends::testing, clock::Clock};
 
     fn call(limit: Duration) -> ActiveCall<'static> {
-        ActiveCall::new(testing::call(limit), &Clock::system(), ["", "", ""])
+        ActiveCall::new(testing::call(limit), &Clock::system(), PrivateTexts::default())
     }
 
     #[tokio::test(start_paused = true)]

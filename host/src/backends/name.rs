@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::refusal::{Refusal, code};
+
 /// The longest library or backend name.
 pub(super) const MAX_NAME_LENGTH: usize = 64;
 
@@ -18,26 +20,27 @@ impl BackendName {
     /// Reads a dotted path. The last segment is the backend, the one before it the library; what stands
     /// before that is ignored, so that `phone_verify.backends.nexmo.NexmoBackend` works unchanged. The error
     /// says what was found and what was needed.
-    pub fn parse(text: &str) -> Result<Self, String> {
+    pub fn parse(text: &str) -> Result<Self, Refusal> {
+        let refused = |sentence: String| Refusal::new(code::NOT_A_NAME, sentence);
         let text = text.trim();
         let needed = "a backend is named `<library>.<Backend>`, such as `nexmo.NexmoBackend`";
         let mut segments = text.rsplit('.');
         let (Some(backend), Some(library)) = (segments.next(), segments.next()) else {
-            return Err(format!("{text:?} has no dot; {needed}"));
+            return Err(refused(format!("{text:?} has no dot; {needed}")));
         };
         if backend.is_empty() || library.is_empty() {
-            return Err(format!("{text:?} has an empty part; {needed}"));
+            return Err(refused(format!("{text:?} has an empty part; {needed}")));
         }
         if !is_library_name(library) {
-            return Err(format!(
+            return Err(refused(format!(
                 "{library:?} is not a library name (1 to {MAX_NAME_LENGTH} of a-z, 0-9 and _); {needed}"
-            ));
+            )));
         }
         let word = |character: char| character.is_ascii_alphanumeric() || character == '_';
         if backend.len() > MAX_NAME_LENGTH || !backend.chars().all(word) {
-            return Err(format!(
+            return Err(refused(format!(
                 "{backend:?} is not a backend name (1 to {MAX_NAME_LENGTH} letters, digits and _); {needed}"
-            ));
+            )));
         }
         Ok(Self {
             library: library.to_owned(),
@@ -94,7 +97,7 @@ mod tests {
             ),
             ("nexmo.Nexmo-Backend", "\"Nexmo-Backend\" is not a backend name"),
         ] {
-            let refusal = BackendName::parse(text).unwrap_err();
+            let refusal = BackendName::parse(text).unwrap_err().sentence;
             assert!(refusal.starts_with(found), "{refusal}");
             assert!(refusal.ends_with("such as `nexmo.NexmoBackend`"), "{refusal}");
         }

@@ -67,6 +67,8 @@ impl Refusal {
 /// The codes: P1 finding the file, P2 the file, P3 its manifest, P4 trust and staging, P5 loading and constructing, P6
 /// options, P7 what it does when it runs.
 pub mod code {
+    /// The text names no backend.
+    pub const NOT_A_NAME: &str = "P101";
     /// Not a regular file.
     pub const NOT_A_FILE: &str = "P102";
     /// The file cannot be read.

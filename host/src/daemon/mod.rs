@@ -221,13 +221,7 @@ fn choose_backend(
 }
 
 fn backend_name(settings: &Settings) -> Result<BackendName, Vec<Refusal>> {
-    BackendName::parse(&settings.phone_verification.backend).map_err(|sentence| {
-        vec![Refusal {
-            code: "P101",
-            sentence,
-            may_pass: false,
-        }]
-    })
+    BackendName::parse(&settings.phone_verification.backend).map_err(|refusal| vec![refusal])
 }
 
 /// The rules that the settings give.

@@ -294,14 +294,8 @@ impl Bench {
     }
 
     fn load(&self, loader: &Loader, options: &Map<String, Value>) -> Result<Backend, Vec<Refusal>> {
-        let name =
-            BackendName::parse(&format!("{}.{}", self.report.library, self.backend)).map_err(|sentence| {
-                vec![Refusal {
-                    code: "P101",
-                    sentence,
-                    may_pass: false,
-                }]
-            })?;
+        let name = BackendName::parse(&format!("{}.{}", self.report.library, self.backend))
+            .map_err(|refusal| vec![refusal])?;
         // A constructor may use the host's services, which live in a runtime.
         let _inside = self.runtime.enter();
         let outcome = loader.load(&name, options);

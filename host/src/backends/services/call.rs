@@ -36,7 +36,7 @@ pub(in crate::backends) struct CallInfo {
     /// cheap backend end without, and reading the clock is a good part of what they cost.
     deadline: OnceLock<Duration>,
     /// What [`ActiveCall`] borrows; set in what [`ActiveCall::kept`] gives.
-    private: OnceLock<[String; 3]>,
+    private: OnceLock<OwnedTexts>,
     /// The request that it is made for.
     trace: Option<Trace>,
     /// Where a failure of the call would arise, as far as the host saw: one of [`ORIGINS`] by its place, counted from 1.
@@ -87,11 +87,50 @@ impl CallInfo {
     }
 
     /// What the call is about.
-    pub(in crate::backends) fn private(&self) -> [&str; 3] {
-        self.private
-            .get()
-            .map(|texts| texts.each_ref().map(String::as_str))
-            .unwrap_or_default()
+    pub(in crate::backends) fn private(&self) -> PrivateTexts<'_> {
+        let texts = self.private.get();
+        texts.map(|texts| texts.borrow()).unwrap_or_default()
+    }
+}
+
+/// What a call is about, to be masked in all that its library says meanwhile. Empty is what it is not about.
+#[derive(Clone, Copy, Default)]
+pub(in crate::backends) struct PrivateTexts<'a> {
+    /// The text of the message, or the code that is judged or put into words.
+    pub(in crate::backends) text: &'a str,
+    pub(in crate::backends) session_token: &'a str,
+    /// In E.164.
+    pub(in crate::backends) number: &'a str,
+}
+
+impl<'a> PrivateTexts<'a> {
+    pub(in crate::backends) fn all(self) -> [&'a str; 3] {
+        [self.text, self.session_token, self.number]
+    }
+
+    fn to_owned(self) -> OwnedTexts {
+        OwnedTexts {
+            text: self.text.to_owned(),
+            session_token: self.session_token.to_owned(),
+            number: self.number.to_owned(),
+        }
+    }
+}
+
+/// [`PrivateTexts`] that outlive the call.
+struct OwnedTexts {
+    text: String,
+    session_token: String,
+    number: String,
+}
+
+impl OwnedTexts {
+    fn borrow(&self) -> PrivateTexts<'_> {
+        PrivateTexts {
+            text: &self.text,
+            session_token: &self.session_token,
+            number: &self.number,
+        }
     }
 }
 
@@ -100,14 +139,13 @@ pub(in crate::backends) struct ActiveCall<'a> {
     info: Arc<CallInfo>,
     /// What the call is about, such as the message with its code and the number: masked in what the library says
     /// meanwhile. Borrowed, since a copy for each call would cost a good part of it.
-    private: [&'a str; 3],
+    private: PrivateTexts<'a>,
 }
 
 scoped_thread_local!(static CURRENT: for<'a> &'a ActiveCall<'a>);
 
 impl<'a> ActiveCall<'a> {
-    /// `private` may be empty texts.
-    pub(in crate::backends) fn new(call: Call, clock: &Clock, private: [&'a str; 3]) -> Self {
+    pub(in crate::backends) fn new(call: Call, clock: &Clock, private: PrivateTexts<'a>) -> Self {
         let info = Arc::new(CallInfo {
             deadline: OnceLock::new(),
             clock: clock.clone(),
@@ -133,13 +171,13 @@ impl<'a> ActiveCall<'a> {
     }
 
     /// What the call is about.
-    pub(in crate::backends) fn private(&self) -> [&'a str; 3] {
+    pub(in crate::backends) fn private(&self) -> PrivateTexts<'a> {
         self.private
     }
 
     /// What is known about it, to keep: with its private texts.
     pub(in crate::backends) fn kept(&self) -> Arc<CallInfo> {
-        self.info.private.get_or_init(|| self.private.map(str::to_owned));
+        self.info.private.get_or_init(|| self.private.to_owned());
         Arc::clone(&self.info)
     }
 

@@ -67,9 +67,9 @@ impl Reported {
 
     fn settle(&self, index: u64, outcome: RResult<RawReceipt, RawError>) {
         let outcome = match outcome {
-            RResult::ROk(receipt) => convert::receipt(&receipt, &self.scrubber, &self.call.private()),
+            RResult::ROk(receipt) => convert::receipt(&receipt, &self.scrubber, &self.call.private().all()),
             RResult::RErr(error) => {
-                let failure = convert::failure(&error, &self.scrubber, &self.call.private());
+                let failure = convert::failure(&error, &self.scrubber, &self.call.private().all());
                 Err(failure.arisen_in(self.call.origin().unwrap_or_default()))
             }
         };

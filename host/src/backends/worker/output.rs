@@ -149,7 +149,7 @@ fn clean(text: &str, link: &Link) -> String {
     let given_up = state.given_up.values().filter_map(|call| call.info.clone());
     let calls: Vec<Arc<CallInfo>> = running.chain(given_up).collect();
     drop(state);
-    let private: Vec<&str> = calls.iter().flat_map(|call| call.private()).collect();
+    let private: Vec<&str> = calls.iter().flat_map(|call| call.private().all()).collect();
     let mut text = Scrubber::default().clean(text, &private, MAX_LINE_BYTES);
     for instance in instances {
         text = instance.services.scrubber.clean(&text, &[], MAX_LINE_BYTES);

@@ -72,7 +72,7 @@ pub(super) fn names(bench: &Bench) -> Outcome {
     let mut seen = BTreeSet::new();
     for backend in &about(bench)?.backends {
         if let Err(why) = crate::backends::BackendName::parse(&backend.name) {
-            return fail(why);
+            return fail(why.sentence);
         }
         if !seen.insert(backend.name.to_lowercase()) {
             return fail(format!(
