@@ -2,7 +2,7 @@
 //!
 //! Invariant: a machine that is slow, busy, or suspended for a while, makes no verdict about a library.
 
-use std::{fs, hint::black_box, time::Duration};
+use std::{hint::black_box, time::Duration};
 
 use crate::clock::Clock;
 
@@ -81,11 +81,11 @@ struct Waits {
 
 #[cfg(target_os = "linux")]
 fn waits() -> Option<Waits> {
-    let status = fs::read_to_string("/proc/thread-self/status").ok()?;
+    let status = std::fs::read_to_string("/proc/thread-self/status").ok()?;
     let given_away = status
         .lines()
         .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?;
-    let stat = fs::read_to_string("/proc/thread-self/stat").ok()?;
+    let stat = std::fs::read_to_string("/proc/thread-self/stat").ok()?;
     // The second field is the name, in brackets; the twelfth the major faults.
     let pages_read = stat.rsplit_once(')')?.1.split_whitespace().nth(9)?;
     Some(Waits {

@@ -14,7 +14,7 @@ use crate::{
     clock::UnixMillis,
     dispatch::BreakerState,
     http::{ConnectionCounts, Loaded},
-    model::Region,
+    model::{Region, guard::Conversion},
     verifier::CapUse,
 };
 
@@ -49,6 +49,8 @@ pub struct Facts<'a> {
     pub connections: &'a ConnectionCounts,
     /// The caps of the limits.
     pub caps: &'a [CapUse],
+    /// How many numbers sent a code back lately; `None`: not known.
+    pub conversion: Option<Conversion>,
     /// When this process began.
     pub started_at: UnixMillis,
 }
@@ -63,6 +65,7 @@ impl Metrics {
         self.verifications(&mut page);
         self.messages(&mut page, facts);
         caps(&mut page, facts.caps);
+        conversion(&mut page, facts.conversion);
         self.store(&mut page);
         self.workers(&mut page);
         page.counter(
@@ -342,6 +345,23 @@ fn caps(page: &mut Page, caps: &[CapUse]) {
             &[("limit", cap.code), ("country", &cap.country)],
             cap.open_ratio(),
         );
+    }
+}
+
+fn conversion(page: &mut Page, conversion: Option<Conversion>) {
+    let sent = page.gauge(
+        "phone_verify_conversion_numbers",
+        "Numbers with a code that ended within the last hour, each once.",
+    );
+    if let Some(conversion) = conversion {
+        sent.whole(&[], conversion.sent);
+    }
+    let verified = page.gauge(
+        "phone_verify_conversion_verified_numbers",
+        "Those of them that sent a code back.",
+    );
+    if let Some(conversion) = conversion {
+        verified.whole(&[], conversion.verified);
     }
 }
 

@@ -10,7 +10,7 @@ use super::Verifier;
 use crate::{
     model::{
         ClientAddress, PhoneNumber, Region,
-        guard::{Budgets, ConversionAlarm, Decision, Reason},
+        guard::{Budgets, Conversion, ConversionAlarm, Decision, Reason},
     },
     store::{Counted, CounterKeys, GuardKeys, Guarded, StoreError},
 };
@@ -136,16 +136,26 @@ impl Verifier {
         self.store.decisions(limit).await
     }
 
-    /// Whether too few numbers sent a code back, of those with one that ended within the last hour.
-    pub async fn conversion_alarm(&self) -> Result<Option<ConversionAlarm>, StoreError> {
-        let guard = &self.policy.guard;
-        if guard.mode == GuardMode::Off || guard.conversion_alarm_percent == 0 {
+    /// How many numbers sent a code back, of those with one that ended within the last hour; `None`: the guard is off.
+    pub async fn conversion(&self) -> Result<Option<Conversion>, StoreError> {
+        if self.policy.guard.mode == GuardMode::Off {
             return Ok(None);
         }
         let lifetime = u64::try_from(self.policy.expiration.as_millis()).unwrap_or(u64::MAX);
         let ago = |millis: u64| crate::clock::UnixMillis(self.clock.now().0.saturating_sub(millis));
         let from = ago(lifetime.saturating_add(CONVERSION_WINDOW_MILLIS));
-        let conversion = self.store.conversion(from, ago(lifetime)).await?;
-        Ok(conversion.alarm(guard.conversion_alarm_percent, guard.conversion_alarm_codes))
+        self.store.conversion(from, ago(lifetime)).await.map(Some)
+    }
+
+    /// Whether these are too few.
+    pub async fn conversion_alarm(&self) -> Result<Option<ConversionAlarm>, StoreError> {
+        let guard = &self.policy.guard;
+        if guard.conversion_alarm_percent == 0 {
+            return Ok(None);
+        }
+        let conversion = self.conversion().await?;
+        Ok(conversion.and_then(|conversion| {
+            conversion.alarm(guard.conversion_alarm_percent, guard.conversion_alarm_codes)
+        }))
     }
 }

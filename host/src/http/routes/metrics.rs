@@ -36,6 +36,10 @@ pub(in crate::http) async fn answer(State(app): State<Arc<App>>, headers: Header
         tracing::error!(%error, "how much of the caps is used cannot be read");
         Vec::new()
     });
+    let conversion = live.verifier.conversion().await.unwrap_or_else(|error| {
+        tracing::error!(%error, "the conversion cannot be computed");
+        None
+    });
     let page = app.metrics.page(&Facts {
         backend: &live.backend,
         breaker: app.breaker.state(),
@@ -44,6 +48,7 @@ pub(in crate::http) async fn answer(State(app): State<Arc<App>>, headers: Header
         log_lines_lost: telemetry::lost_lines(),
         connections: &app.connections.counts(),
         caps: &caps,
+        conversion,
         started_at: app.started_at,
     });
     let about = [
