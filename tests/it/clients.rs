@@ -72,6 +72,12 @@ fn succeeded(command: &mut Command) -> Ran {
     ran
 }
 
+/// Has the program of an application verify the numbers.
+fn verifies(daemon: &Daemon, application: &mut Command) {
+    let url = format!("http://{}", daemon.address());
+    assert_eq!(succeeded(application.arg(url).args(NUMBERS)).stdout, "verified\n");
+}
+
 /// Every `type` in the description, with where it stands.
 fn types(at: &str, value: &Value, found: &mut Vec<(String, Value)>) {
     match value {
@@ -123,15 +129,13 @@ async fn a_client_in_python_verifies_a_number() {
             .args(["generate", "--path", "openapi.json", "--meta", "none"])
             .args(["--output-path", "phone_verify_client", "--fail-on-warning"]),
     );
-    let verified = succeeded(
+    verifies(
+        &daemon,
         Command::new(programs.join("python"))
             .current_dir(folder.path())
             .env("PYTHONPATH", folder.path())
-            .arg(client("python.py"))
-            .arg(format!("http://{}", daemon.address()))
-            .args(NUMBERS),
+            .arg(client("python.py")),
     );
-    assert_eq!(verified.stdout, "verified\n");
 }
 
 #[tokio::test]
@@ -161,14 +165,10 @@ async fn a_client_in_typescript_verifies_a_number() {
         "--noUncheckedIndexedAccess",
         "verify.ts",
     ]));
-    let verified = succeeded(
-        Command::new("node")
-            .current_dir(folder.path())
-            .arg("verify.js")
-            .arg(format!("http://{}", daemon.address()))
-            .args(NUMBERS),
+    verifies(
+        &daemon,
+        Command::new("node").current_dir(folder.path()).arg("verify.js"),
     );
-    assert_eq!(verified.stdout, "verified\n");
 }
 
 #[tokio::test]
@@ -202,15 +202,13 @@ async fn a_client_in_kotlin_verifies_a_number() {
         folder.path().join("verify.jar"),
         compiler.join("lib").join("kotlin-stdlib.jar"),
     ]);
-    let verified = succeeded(
+    verifies(
+        &daemon,
         Command::new("java")
             .arg("-classpath")
             .arg(std::env::join_paths(&classes).unwrap())
-            .arg("KotlinKt")
-            .arg(format!("http://{}", daemon.address()))
-            .args(NUMBERS),
+            .arg("KotlinKt"),
     );
-    assert_eq!(verified.stdout, "verified\n");
 }
 
 #[tokio::test]
@@ -234,12 +232,10 @@ async fn a_client_in_swift_verifies_a_number() {
     for file in ["Package.swift", "main.swift"] {
         fs::copy(client("swift").join(file), package.join(file)).unwrap();
     }
-    let verified = succeeded(
+    verifies(
+        &daemon,
         Command::new("swift")
             .current_dir(&package)
-            .args(["run", "--quiet", "verify"])
-            .arg(format!("http://{}", daemon.address()))
-            .args(NUMBERS),
+            .args(["run", "--quiet", "verify"]),
     );
-    assert_eq!(verified.stdout, "verified\n");
 }
