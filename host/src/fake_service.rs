@@ -11,8 +11,8 @@ use crate::{
     entropy::Entropy,
     fake_network::FakeNetwork,
     model::{
-        ClientAddress, CodeFormat, Language, Locale, Messages, PhoneNumber, Purpose, SecurityCode,
-        SessionToken, Verdict,
+        ClientAddress, CodeFormat, Language, Locale, Messages, PhoneNumber, SecurityCode, SessionToken,
+        Verdict,
     },
     store::{AuditEntry, Keyring, MasterKey, Store, StoreError, sqlite::Sqlite},
     verifier::{
@@ -302,7 +302,7 @@ impl Service {
             client,
             session_token: session_token.clone(),
             code: SecurityCode::new(code).unwrap(),
-            purpose: Purpose::default(),
+            bound: None,
         };
         self.verifier.check(request).await
     }

@@ -135,6 +135,13 @@ async fn a_code_is_good_for_the_purpose_and_binding_that_it_was_sent_for_alone()
             "{refused:?}"
         );
     }
+    // A number has many spellings, and some that are not told apart.
+    let refused = check(json!({ "purpose": payout, "binding": 250.0 })).await;
+    assert_eq!(
+        (refused.status, refused.code()),
+        (400, "fields_invalid"),
+        "{refused:?}"
+    );
     let body = json!({ "phone_number": NUMBER, "session_token": token, "security_code": code });
     let refused = daemon.post("/api/phone/verify", &body).await;
     assert_eq!((refused.status, refused.code()), (400, "security_code_invalid"));

@@ -19,21 +19,19 @@ CREATE TABLE message (
     sealed          BLOB,
     holder          BLOB,
     leases          INTEGER,
-    -- Once it is settled: the backend that was asked last, the provider's id, that as it may be shown if not as it is, and
-    -- each try.
+    -- Once it is settled: the backend that was asked last, the provider's id as it may be shown, a digest of it as it is,
+    -- and each try.
     backend         INTEGER,
     provider_id     TEXT,
-    shown_id        TEXT,
+    provider_digest BLOB,
     tries           TEXT,               -- a JSON list
     PRIMARY KEY (verification, n)
 ) WITHOUT ROWID;
-CREATE INDEX message_under_way ON message (holder) WHERE sealed IS NOT NULL;
-CREATE INDEX message_of_provider ON message (provider_id, backend) WHERE provider_id IS NOT NULL;
 
 -- Of settled messages a verification told the last one and how the first one went.
 INSERT INTO message (verification, n, id, state, backend, provider_id)
-    SELECT id, 0, id, first_delivery, iif(first_delivery = delivery, backend, NULL),
-           iif(first_delivery = delivery, message_id, NULL)
+    SELECT id, 0, id, first_delivery, iif(delivery IN (first_delivery, 'pending'), backend, NULL),
+           iif(delivery IN (first_delivery, 'pending'), message_id, NULL)
     FROM verification;
 INSERT INTO message (verification, n, id, state, backend, provider_id)
     SELECT id, 1, randomblob(16), delivery, backend, message_id FROM verification
@@ -41,12 +39,14 @@ INSERT INTO message (verification, n, id, state, backend, provider_id)
 -- What is under way has no row yet but that of a first message. No holder: its process ended.
 UPDATE message SET (sealed, holder, leases) =
     (SELECT sealed, coalesce(holder, zeroblob(16)), leases FROM outbox WHERE outbox.id = message.id)
-    WHERE n = 0 AND id IN (SELECT id FROM outbox);
+    WHERE (verification, n) IN (SELECT id, 0 FROM outbox);
 INSERT INTO message (verification, n, id, state, sealed, holder, leases)
     SELECT o.verification, 1 + row_number() OVER (PARTITION BY o.verification ORDER BY o.id), o.id, 'pending', o.sealed,
            coalesce(o.holder, zeroblob(16)), o.leases
     FROM outbox o WHERE o.id <> o.verification;
 DROP TABLE outbox;
+CREATE INDEX message_under_way ON message (holder) WHERE sealed IS NOT NULL;
+CREATE INDEX message_of_provider ON message (provider_digest, backend) WHERE provider_digest IS NOT NULL;
 
 CREATE TABLE verification_of_now (
     id              BLOB    PRIMARY KEY,

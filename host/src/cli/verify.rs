@@ -6,7 +6,7 @@ use serde_json::json;
 use super::{Common, output::Failure, register::parse_number};
 use crate::{
     daemon,
-    model::{Purpose, SecurityCode, SessionToken, Verdict},
+    model::{SecurityCode, SessionToken, Verdict},
     verifier::CheckRequest,
 };
 
@@ -39,7 +39,7 @@ impl Verify {
                     client: None,
                     session_token,
                     code,
-                    purpose: Purpose::default(),
+                    bound: None,
                 })
                 .await;
             checked.map_err(|error| Failure::failed(error.to_string()))

@@ -80,6 +80,8 @@ const SWEEP_LIMIT: u32 = 256;
 /// The wait before the second try when the provider names none.
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
 
+/// The wait before what could not be recorded is tried again, when the process is to end.
+const RECORD_PAUSE: Duration = Duration::from_millis(250);
 /// How long requests may take to hand over what they began, when the process is to end.
 const RELEASE_LIMIT: Duration = Duration::from_secs(1);
 
@@ -103,8 +105,8 @@ struct Lane {
     unrecorded: Mutex<HashMap<MessageId, (OutboxMessage, Dispatched)>>,
     /// What no backend was asked about before this process was to end.
     untried: Mutex<Vec<OutboxMessage>>,
-    /// Cancelled once no order comes any more.
-    has_all_orders: CancellationToken,
+    /// The tasks that take messages: once they have ended, all that was not tried is known.
+    takers: TaskTracker,
 }
 
 impl Dispatcher {
@@ -130,10 +132,12 @@ impl Dispatcher {
             metrics: Arc::default(),
             unrecorded: Mutex::default(),
             untried: Mutex::default(),
-            has_all_orders: CancellationToken::new(),
+            takers: TaskTracker::new(),
         });
-        tasks.spawn(Arc::clone(&lane).take_orders(orders, stop.clone()));
-        tasks.spawn(Arc::clone(&lane).sweep(stop.clone()));
+        let takers = &lane.takers;
+        tasks.spawn(takers.track_future(Arc::clone(&lane).take_orders(orders, stop.clone())));
+        tasks.spawn(takers.track_future(Arc::clone(&lane).sweep(stop.clone())));
+        takers.close();
         Self { stop, lane }
     }
 
@@ -148,19 +152,22 @@ impl Dispatcher {
         self.stop.cancel();
         let Lane { slots, tasks, .. } = &*self.lane;
         tasks.close();
-        let is_drained = tokio::time::timeout(limit, tasks.wait()).await.is_ok();
-        // No further call begins from here on.
+        let drained = async {
+            tasks.wait().await;
+            while !self.lane.settle_unrecorded().await {
+                sleep(RECORD_PAUSE).await;
+            }
+        };
+        let is_drained = tokio::time::timeout(limit, drained).await.is_ok();
+        // No message gets a slot from here on.
         slots.close();
-        if !is_drained {
-            self.lane.release_untried().await;
-        }
+        self.lane.release_untried().await;
         is_drained
     }
 }
 
 impl Lane {
     async fn take_orders(self: Arc<Self>, mut orders: mpsc::Receiver<Order>, stop: CancellationToken) {
-        let _is_told = self.has_all_orders.clone().drop_guard();
         loop {
             let order = tokio::select! {
                 order = orders.recv() => order,
@@ -178,8 +185,7 @@ impl Lane {
     /// Sends in a task of its own, once there is a slot.
     async fn dispatch(self: &Arc<Self>, order: Order) {
         let Ok(slot) = Arc::clone(&self.slots).acquire_owned().await else {
-            let mut untried = self.untried.lock().unwrap_or_else(PoisonError::into_inner);
-            untried.push(order.message);
+            self.is_untried(order.message);
             return;
         };
         let lane = Arc::clone(self);
@@ -235,8 +241,13 @@ impl Lane {
         }
     }
 
-    /// Records what could not be recorded before.
-    async fn settle_unrecorded(&self) {
+    fn is_untried(&self, message: OutboxMessage) {
+        let mut untried = self.untried.lock().unwrap_or_else(PoisonError::into_inner);
+        untried.push(message);
+    }
+
+    /// Records what could not be recorded before. Returns whether that is all of it.
+    async fn settle_unrecorded(&self) -> bool {
         let unrecorded: Vec<_> = {
             let unrecorded = self.unrecorded.lock().unwrap_or_else(PoisonError::into_inner);
             unrecorded.values().cloned().collect()
@@ -244,13 +255,18 @@ impl Lane {
         for (message, dispatched) in unrecorded {
             self.settle(&message, &dispatched).await;
         }
+        let unrecorded = self.unrecorded.lock().unwrap_or_else(PoisonError::into_inner);
+        unrecorded.is_empty()
     }
 
     /// Leaves what was not tried to the next process, as if this one never had it.
     async fn release_untried(&self) {
         // Those that wait for a slot are put there as soon as there will be none.
-        let _ = tokio::time::timeout(RELEASE_LIMIT, self.has_all_orders.cancelled()).await;
+        let _ = tokio::time::timeout(RELEASE_LIMIT, self.takers.wait()).await;
         let untried = std::mem::take(&mut *self.untried.lock().unwrap_or_else(PoisonError::into_inner));
+        if untried.is_empty() {
+            return;
+        }
         if let Err(error) = self.store.release_messages(&untried).await {
             tracing::error!(%error, "messages that were not tried could not be given back");
         }
@@ -348,6 +364,10 @@ impl Lane {
                         "looked for messages that dead processes left"
                     );
                     for message in messages {
+                        if stop.is_cancelled() {
+                            self.is_untried(message);
+                            continue;
+                        }
                         tracing::info!(verification = %message.verification, "sending again what another process left");
                         self.dispatch(Order {
                             message,

@@ -205,6 +205,24 @@ async fn what_was_tried_and_could_not_be_recorded_is_recorded_later_and_not_sent
     assert_eq!(service.network.inbox().len(), 1);
 }
 
+#[tokio::test]
+async fn what_could_not_be_recorded_is_recorded_before_the_process_ends() {
+    let service = Service::start(FakeNetwork::default());
+    service.meddle(
+        "CREATE TRIGGER full BEFORE UPDATE OF state ON message BEGIN SELECT RAISE(FAIL, 'disk full'); END",
+    );
+    service.network.next([refused(FailureClass::OutcomeUnknown)]);
+    assert_eq!(failure_class(&service, 1).await, FailureClass::OutcomeUnknown);
+    assert!(
+        !service.drain_for(Duration::ZERO).await,
+        "nothing can be recorded"
+    );
+    assert_eq!(service.waiting(), 1);
+    service.meddle("DROP TRIGGER full");
+    assert!(service.drain().await);
+    assert_eq!(service.waiting(), 0);
+}
+
 #[tokio::test(start_paused = true)]
 async fn two_tries_of_one_message_are_one_failure_of_the_backend() {
     let service = Service::start(FakeNetwork::default());

@@ -155,6 +155,21 @@ impl Fields {
         Some(text)
     }
 
+    /// The same, where no number counts as a text: it must come back as it was said, and a number has many spellings.
+    pub(super) fn optional_string(
+        &mut self,
+        name: &'static str,
+        max_characters: usize,
+        errors: &mut Vec<FieldError>,
+    ) -> Option<String> {
+        if matches!(self.0.get(name), Some(Value::Number(_))) {
+            self.0.remove(name);
+            errors.push((name, NOT_A_STRING));
+            return None;
+        }
+        self.optional_text(name, max_characters, errors)
+    }
+
     /// An object that may be left out.
     pub(super) fn optional_object(
         &mut self,

@@ -140,6 +140,19 @@ impl Key {
         digest(&self.number, &[number.e164().as_bytes()])
     }
 
+    fn bound(&self, purpose: &Purpose) -> Option<Bound> {
+        if *purpose == Purpose::default() {
+            return None;
+        }
+        let part = |text: &Option<String>| {
+            let text = text.as_deref();
+            let length = text.map_or(u64::MAX, |text| text.len() as u64);
+            [&length.to_be_bytes()[..], text.unwrap_or_default().as_bytes()].concat()
+        };
+        let (name, binding) = (part(&purpose.name), part(&purpose.binding));
+        Some(Bound(digest(&self.counter, &[b"b", &name, &binding])))
+    }
+
     /// Over the digest, so that a token can be judged with a row that holds no number.
     fn token_mac(&self, id: VerificationId, number: &[u8]) -> [u8; TOKEN_MAC_LENGTH] {
         start(&digest(&self.token, &[&id.0, number]))
@@ -340,19 +353,29 @@ impl Keyring {
         }
     }
 
-    /// What a purpose is compared by; `None`: there is none.
+    /// What a purpose is stored as: a digest under the current key; `None`: there is no purpose.
     pub fn bound(&self, purpose: &Purpose) -> Option<Bound> {
-        if *purpose == Purpose::default() {
-            return None;
-        }
-        let part = |text: &Option<String>| {
-            let text = text.as_deref();
-            let length = text.map_or(u64::MAX, |text| text.len() as u64);
-            [&length.to_be_bytes()[..], text.unwrap_or_default().as_bytes()].concat()
-        };
-        let (name, binding) = (part(&purpose.name), part(&purpose.binding));
+        self.keys.load().current().bound(purpose)
+    }
+
+    /// What a purpose is found by: as for [`Self::number_digests`], in the same order.
+    pub fn bounds(&self, purpose: &Purpose) -> Vec<Option<Bound>> {
         let keys = self.keys.load();
-        Some(Bound(digest(&keys.counting().counter, &[b"b", &name, &binding])))
+        keys.all.iter().map(|key| key.bound(purpose)).collect()
+    }
+
+    /// What a purpose is stored as under the key of that id; `None`: there is no purpose, or the key is gone.
+    pub fn bound_under(&self, key_id: u32, purpose: &Purpose) -> Option<Bound> {
+        let keys = self.keys.load();
+        keys.find(key_id).and_then(|key| key.bound(purpose))
+    }
+
+    /// What a provider's id for a message is found by.
+    pub fn provider_id_digest(&self, id: &str) -> [u8; 16] {
+        start(&digest(
+            &self.keys.load().counting().request,
+            &[b"m", id.as_bytes()],
+        ))
     }
 
     /// The job that sends this text to these numbers. `again` tells repetitions apart.

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use super::{BaseValidate, Verifier, to_its_end};
 use crate::{
     model::{
-        ClientAddress, FailureClass, PhoneNumber, Purpose, SecurityCode, SendFailure, SessionToken, Status,
+        Bound, ClientAddress, FailureClass, PhoneNumber, SecurityCode, SendFailure, SessionToken, Status,
         Verdict, VerificationId,
     },
     rules::attempt::Terms,
@@ -25,8 +25,8 @@ pub struct CheckRequest {
     pub session_token: SessionToken,
     /// What the user typed.
     pub code: SecurityCode,
-    /// What it is to be good for.
-    pub purpose: Purpose,
+    /// What it is to be good for, under the key of the verification.
+    pub bound: Option<Bound>,
 }
 
 /// Why there is no verdict. (A wrong code is a [`Verdict`], not an error.)
@@ -99,7 +99,7 @@ impl Verifier {
         let general = self.check_rules();
         let rules = CheckRules {
             terms: Terms {
-                bound: self.keyring.bound(&request.purpose),
+                bound: request.bound,
                 ..general.terms
             },
             failed_checks: is_limited.then(|| counters.number()),

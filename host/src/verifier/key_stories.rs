@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{RateLimits, RegisterError, RegisterRequest, Registered, ResendError};
+use super::{CheckError, RateLimits, RegisterError, RegisterRequest, Registered, ResendError};
 use crate::{
     fake_service::{LIFETIME, Service, code_in, number},
     model::{Limit, Locale, Purpose, SecurityCode, Status, Verdict},
@@ -34,6 +34,54 @@ async fn check_by_id(service: &Service, registered: &Registered, code: &str) -> 
         .check_by_id(registered.id, None, token, code, Purpose::default())
         .await;
     judged.unwrap().unwrap().verdict
+}
+
+#[tokio::test]
+async fn a_purpose_is_known_as_long_as_the_key_of_its_verification() {
+    let [old, new] = keys();
+    let payout = || Purpose {
+        name: Some("payout".into()),
+        binding: Some("EUR 250".into()),
+    };
+    let register = async |service: &Service| {
+        let request = RegisterRequest {
+            purpose: payout(),
+            ..RegisterRequest::of(number(1), Locale::default())
+        };
+        service.verifier.register(request).await.unwrap()
+    };
+    let before = Service::keyed(std::slice::from_ref(&old), limits());
+    register(&before).await;
+    let code = latest_code(&before);
+    let both = before.with_keys(&[new.clone(), old]);
+    let joined = register(&both).await;
+    assert_eq!(latest_code(&both), code, "found under the key of before");
+    let check = async |service: &Service, session: &Registered, purpose| {
+        let (token, code) = (session.session_token.clone(), SecurityCode::new(&code).unwrap());
+        let judged = service
+            .verifier
+            .check_by_id(session.id, None, token, code, purpose);
+        judged.await
+    };
+    assert!(matches!(
+        check(&both, &joined, Purpose::default()).await,
+        Err(CheckError::OtherPurpose)
+    ));
+    let judged = check(&both, &joined, payout()).await.unwrap().unwrap();
+    assert_eq!(judged.verdict, Verdict::Valid);
+
+    let own = register(&both).await;
+    let after = both.with_keys(&[new]);
+    let (token, code) = (own.session_token.clone(), latest_code(&both));
+    let shared = register(&after).await;
+    assert_eq!(latest_code(&after), code, "the key before is taken out");
+    assert_ne!(shared.id, own.id);
+    let code = SecurityCode::new(&code).unwrap();
+    let judged = after
+        .verifier
+        .check_by_id(own.id, None, token, code, payout())
+        .await;
+    assert_eq!(judged.unwrap().unwrap().verdict, Verdict::Valid);
 }
 
 #[tokio::test]

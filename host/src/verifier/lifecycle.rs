@@ -111,7 +111,7 @@ impl Verifier {
             }));
         }
         // Said before anything is judged, to whoever has shown the session's token.
-        if self.keyring.bound(&purpose) != found.bound {
+        if self.keyring.bound_under(found.key_id, &purpose) != found.bound {
             return Err(CheckError::OtherPurpose);
         }
         let verdict = if let Some((_, number)) = found.code {
@@ -120,7 +120,7 @@ impl Verifier {
                 client,
                 session_token,
                 code,
-                purpose,
+                bound: found.bound,
             };
             self.check_session(id, request).await?
         } else {

@@ -52,6 +52,14 @@ impl Counted {
         }
     }
 
+    /// What is taken back after one failure or another.
+    const TAKEN_BACK: [Self; 4] = [Self::Number, Self::Country, Self::Service, Self::Spend];
+
+    /// Whether it is taken back after one failure or another.
+    pub fn can_be_taken_back(self) -> bool {
+        Self::TAKEN_BACK.contains(&self)
+    }
+
     /// Whether what was counted is taken back when the SMS certainly was not sent.
     ///
     /// What is for the whole service follows what left it. The number's budget is its owner's, and a fault of ours
@@ -152,13 +160,7 @@ impl Counter {
     /// One that a message was counted in, of what can be [taken back](Counted::is_taken_back_after): with no limits, for they
     /// were kept.
     pub fn counted_before(key: CounterKey, amount: u64) -> Option<Self> {
-        let can_be_taken_back = [
-            Counted::Number,
-            Counted::Country,
-            Counted::Service,
-            Counted::Spend,
-        ];
-        let counted = can_be_taken_back
+        let counted = Counted::TAKEN_BACK
             .into_iter()
             .find(|counted| counted.tag() == key.0[0])?;
         Some(Self {

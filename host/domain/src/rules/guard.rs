@@ -145,11 +145,16 @@ pub fn take_back<C: Counters>(
     Ok(())
 }
 
-/// Counts that a code came back.
-pub fn count_verified<C: Counters>(counters: &C, keys: &GuardKeys, now: UnixMillis) -> Result<(), C::Error> {
+/// Counts that a code came back. `was_verified_today`: what [`number::comes_back`] says.
+pub fn count_verified<C: Counters>(
+    counters: &C,
+    keys: &GuardKeys,
+    was_verified_today: bool,
+    now: UnixMillis,
+) -> Result<(), C::Error> {
     let cache = counters.cache();
     // One number is one sign that people use the service there, or its owner alone could raise a country's budget by it.
-    if !number::was_verified_today(counters, keys.number, now)? {
+    if !was_verified_today {
         cache
             .histories
             .change(counters, keys.history, |history| history.add(now))?;

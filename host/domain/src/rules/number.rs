@@ -1,8 +1,8 @@
 //! What is remembered of a number: the SMS to it, the wrong codes for it, and the last code that was made for it, from which
 //! it is known whether the number was verified before.
 //!
-//! Invariant: this is written when a code is made, not when it comes back. Rows of numbers lie all over a database, so a
-//! check that succeeds writes none.
+//! Invariant: this is written when a code is made, not when the last one comes back. Rows of numbers lie all over a database,
+//! so a check that succeeds mostly writes none.
 
 use serde::{Deserialize, Serialize};
 
@@ -28,7 +28,7 @@ pub struct Number {
 struct Memory {
     /// The verification that the last code was made for.
     last_code: Option<[u8; 16]>,
-    /// The last day that a code before that one came back on, by its number since 1970; 0: none did. The first day stands for
+    /// The last day that a code but that one came back on, by its number since 1970; 0: none did. The first day stands for
     /// one that is not known, as what was written before days were.
     verified_on: u64,
     ends_at_ms: u64,
@@ -75,14 +75,30 @@ pub fn was_verified<C: Counters>(counters: &C, key: CounterKey, now: UnixMillis)
     Ok(memory.verified_on != 0 || memory.last_code_on(counters)?.is_some())
 }
 
-/// Whether one of the codes before the last one came back on the same day: then the number is counted already among those
-/// that are verified that day. To be asked when the last one comes back.
-pub(super) fn was_verified_today<C: Counters>(
+/// The code of a verification comes back. Returns whether another code of the number came back on the same day: then the
+/// number is counted already among those that are verified that day.
+///
+/// Of the last code that was made, its verification tells that it came back, and nothing is written here; of one before
+/// it, as when codes for several purposes are pending, only this row can.
+pub fn comes_back<C: Counters>(
     counters: &C,
     key: CounterKey,
+    verification: [u8; 16],
     now: UnixMillis,
 ) -> Result<bool, C::Error> {
-    Ok(memory(counters, key, now)?.verified_on >= day_of(now))
+    let (memory, today) = (memory(counters, key, now)?, day_of(now));
+    let is_last = memory.last_code == Some(verification);
+    let of_last = if is_last {
+        None
+    } else {
+        memory.last_code_on(counters)?
+    };
+    let was_verified_today = memory.verified_on >= today || of_last.is_some_and(|day| day >= today);
+    if !is_last && memory.last_code.is_some() && memory.verified_on < today {
+        let numbers = &counters.cache().numbers;
+        numbers.change(counters, key, |number| number.memory.verified_on = today)?;
+    }
+    Ok(was_verified_today)
 }
 
 /// A code of its own is made for a verification of the number, which is remembered until then.
@@ -123,7 +139,56 @@ pub fn add_failed_check<C: Counters>(counters: &C, key: CounterKey, now: UnixMil
 
 #[cfg(test)]
 mod tests {
+    use std::{cell::RefCell, collections::HashMap, convert::Infallible, time::Duration};
+
     use super::*;
+    use crate::rules::{cache::CounterCache, counter::Counted};
+
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+    /// An engine that has all its counters in the cache, and knows when codes came back.
+    #[derive(Default)]
+    struct InMemory(CounterCache, RefCell<HashMap<[u8; 16], UnixMillis>>);
+
+    impl Counters for InMemory {
+        type Error = Infallible;
+
+        fn cache(&self) -> &CounterCache {
+            &self.0
+        }
+
+        fn read<T: CounterRow>(&self, _: CounterKey) -> Result<T, Infallible> {
+            Ok(T::default())
+        }
+
+        fn code_used_at(&self, verification: [u8; 16]) -> Result<Option<UnixMillis>, Infallible> {
+            Ok(self.1.borrow().get(&verification).copied())
+        }
+    }
+
+    #[test]
+    fn a_number_counts_once_a_day_whichever_of_its_codes_come_back() {
+        let (key, now) = (Counted::Number.in_public("n"), UnixMillis(1_700_000_000_000));
+        let [login, payout, later] = [[1; 16], [2; 16], [3; 16]];
+        for order in [
+            [login, payout, later],
+            [later, login, payout],
+            [payout, later, login],
+        ] {
+            let engine = InMemory::default();
+            for code in [login, payout, later] {
+                let Ok(()) = remember(&engine, key, code, now, now.plus(30 * DAY));
+            }
+            assert_eq!(was_verified(&engine, key, now), Ok(false));
+            let mut was_counted = Vec::new();
+            for code in order {
+                engine.1.borrow_mut().insert(code, now);
+                was_counted.push(comes_back(&engine, key, code, now).unwrap());
+                assert_eq!(was_verified(&engine, key, now), Ok(true));
+            }
+            assert_eq!(was_counted, [false, true, true], "{order:?}");
+        }
+    }
 
     #[test]
     fn what_was_written_before_days_were_is_read() {

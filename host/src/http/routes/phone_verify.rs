@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 use super::{client, description, negotiated, phone_number};
 use crate::{
     http::{App, Generation, body::Fields, error::ApiError, json::Json, schema},
-    model::{PhoneNumber, Purpose, SecurityCode, SessionToken, Verdict},
+    model::{PhoneNumber, SecurityCode, SessionToken, Verdict},
     verifier::CheckRequest,
 };
 
@@ -89,7 +89,7 @@ pub(in crate::http) async fn verify(
         client,
         session_token: body.session_token,
         code: body.security_code,
-        purpose: Purpose::default(),
+        bound: None,
     };
     match live.verifier.check(check).await.map_err(ApiError::Check)? {
         Verdict::Valid => Ok(Json(VerifiedBody {

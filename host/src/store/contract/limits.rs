@@ -125,6 +125,31 @@ pub(super) async fn a_message_that_its_process_never_tried_is_taken_back_by_the_
     assert_eq!(refused(&after, &number(101)).await.unwrap().code, "service");
 }
 
+pub(super) async fn what_its_process_never_tried_is_taken_back_once(desk: &mut Desk) {
+    let keys = desk.keyring.counter_keys(&number(1), None);
+    let of_number = |counted, code, max| Counter {
+        counted,
+        key: keys.number(),
+        amount: 1,
+        limits: limit(code, max),
+    };
+    desk.counters = [
+        of_number(Counted::Number, "number", 2),
+        of_number(Counted::FailedChecks, "failed_checks", 9),
+    ]
+    .into();
+    let [untried, other] = [desk.register(&number(1)).await, desk.register(&number(1)).await];
+    desk.settle(&other, sent()).await;
+    desk.store.release_messages(&[untried.message]).await.unwrap();
+    let after = desk.after_a_crash();
+    for message in after.taken_over().await {
+        let outcome = tried(failed(FailureClass::Transient));
+        after.store.settle_message(&message, &outcome).await.unwrap();
+    }
+    assert_eq!(refused(&after, &number(1)).await, None);
+    assert_eq!(refused(&after, &number(1)).await.unwrap().code, "number");
+}
+
 pub(super) async fn a_message_that_another_process_left_stays_counted(desk: &mut Desk) {
     counted(desk);
     register_all(desk).await;

@@ -66,6 +66,7 @@ macro_rules! engine {
                 what_is_refused_is_counted_nowhere
                 a_message_that_was_not_sent_is_taken_back
                 a_message_that_its_process_never_tried_is_taken_back_by_the_next
+                what_its_process_never_tried_is_taken_back_once
                 a_message_that_another_process_left_stays_counted;
             by_id:
                 a_verification_is_found_as_it_stands

@@ -132,10 +132,24 @@ impl Rows {
         }
         if judged.verdict == Verdict::Valid {
             self.store_success(transaction, judged.state)?;
-            if let Some(keys) = rules.guard.filter(|_| self.state.code_used_at.is_none()) {
-                guard::take_back(transaction, &keys, self.messages, self.made_at)?;
-                guard::count_verified(transaction, &keys, rules.terms.now)?;
+            if self.state.code_used_at.is_none() {
+                self.count_success(transaction, rules)?;
             }
+        }
+        Ok(())
+    }
+
+    /// Counts that the code came back.
+    fn count_success(&self, transaction: &Transaction<'_>, rules: CheckRules) -> Result<(), Fault> {
+        let now = rules.terms.now;
+        let of_guard = rules.guard.map(|keys| keys.number);
+        let Some(number) = of_guard.or(rules.failed_checks) else {
+            return Ok(());
+        };
+        let was_verified_today = number::comes_back(transaction, number, self.code_of.0, now)?;
+        if let Some(keys) = &rules.guard {
+            guard::take_back(transaction, keys, self.messages, self.made_at)?;
+            guard::count_verified(transaction, keys, was_verified_today, now)?;
         }
         Ok(())
     }

@@ -35,8 +35,18 @@ struct Content<'a> {
     locale: &'a str,
     text: &'a str,
     counted_at: u64,
+    /// Those that can be taken back.
     counters: Vec<(CounterKey, u64)>,
     guard: Option<GuardKeys>,
+    replaced: Option<Replaced>,
+}
+
+/// [`ReplacedCode`], as it is sealed.
+#[derive(Serialize, Deserialize)]
+struct Replaced {
+    by: [u8; 32],
+    code: Option<Vec<u8>>,
+    sealed: Option<Vec<u8>>,
 }
 
 pub(super) fn seal(message: &OutboxMessage, keyring: &Keyring) -> Result<Vec<u8>, StoreError> {
@@ -48,9 +58,15 @@ pub(super) fn seal(message: &OutboxMessage, keyring: &Keyring) -> Result<Vec<u8>
         counters: message
             .counters
             .iter()
+            .filter(|counter| counter.counted.can_be_taken_back())
             .map(|counter| (counter.key, counter.amount))
             .collect(),
         guard: message.guard.as_ref().map(|guarded| guarded.keys),
+        replaced: message.replaced.as_ref().map(|replaced| Replaced {
+            by: replaced.by,
+            code: replaced.code.clone(),
+            sealed: replaced.sealed.clone(),
+        }),
     };
     let plain = postcard::to_stdvec(&content).expect("texts and numbers can be written");
     Ok(keyring.seal(Zeroizing::new(plain), &message.id.0)?)
@@ -67,6 +83,7 @@ fn as_before(plain: &[u8]) -> Option<Content<'_>> {
         counted_at: 0,
         counters: Vec::new(),
         guard: None,
+        replaced: None,
     })
 }
 
@@ -93,7 +110,9 @@ fn open(
             .collect(),
         counted_at: UnixMillis(content.counted_at),
         guard: content.guard.map(Guarded::judged_before).map(Arc::new),
-        replaced: None,
+        replaced: content
+            .replaced
+            .map(|Replaced { by, code, sealed }| Arc::new(ReplacedCode { by, code, sealed })),
     })
 }
 
@@ -106,7 +125,7 @@ pub(super) fn insert(
     connection
         .prepare_cached(
             "INSERT INTO message (verification, n, id, state, sealed, holder, leases)
-             VALUES (?1, iif(?2 = ?1, 0, (SELECT max(n) + 1 FROM message WHERE verification = ?1)), ?2, 'pending', ?3, ?4, 1)",
+             VALUES (?1, iif(?2 = ?1, 0, (SELECT coalesce(max(n) + 1, 0) FROM message WHERE verification = ?1)), ?2, 'pending', ?3, ?4, 1)",
         )?
         .execute(params![message.verification.0, message.id.0, sealed, holder])?;
     Ok(())
@@ -115,7 +134,7 @@ pub(super) fn insert(
 /// Those of a verification, the first one first.
 pub(super) fn of(connection: &Connection, verification: VerificationId) -> Result<Vec<Message>, Fault> {
     let mut statement = connection.prepare_cached(
-        "SELECT m.id, m.state, b.name, coalesce(m.shown_id, m.provider_id), m.tries FROM message m LEFT JOIN backend b ON b.id = m.backend
+        "SELECT m.id, m.state, b.name, m.provider_id, m.tries FROM message m LEFT JOIN backend b ON b.id = m.backend
          WHERE m.verification = ?1 ORDER BY m.n",
     )?;
     let mut rows = statement.query([verification.0])?;
@@ -145,9 +164,10 @@ pub(super) struct Settled {
     outcome: Result<(), FailureClass>,
     /// `None`: it is not known.
     backend: Option<Arc<str>>,
+    /// As it may be shown.
     provider_id: Option<String>,
-    /// That as it may be shown, if not as it is.
-    shown_id: Option<String>,
+    /// What it is found by.
+    provider_digest: Option<[u8; 16]>,
     /// As JSON.
     tries: Option<String>,
     counters: Arc<[Counter]>,
@@ -157,22 +177,21 @@ pub(super) struct Settled {
 }
 
 impl Settled {
-    pub(super) fn of(message: &OutboxMessage, dispatched: &Dispatched) -> Self {
-        let (outcome, provider_id, shown_id) = match &dispatched.outcome {
-            Ok(receipt) => match receipt.exact_id.clone() {
-                None => (Ok(()), receipt.message_id.clone(), None),
-                exact => (Ok(()), exact, receipt.message_id.clone()),
-            },
-            Err(failure) => (Err(failure.class), None, None),
+    pub(super) fn of(message: &OutboxMessage, dispatched: &Dispatched, keyring: &Keyring) -> Self {
+        let (outcome, receipt) = match &dispatched.outcome {
+            Ok(receipt) => (Ok(()), Some(receipt)),
+            Err(failure) => (Err(failure.class), None),
         };
+        let shown = receipt.and_then(|receipt| receipt.message_id.clone());
+        let exact = receipt.and_then(|receipt| receipt.exact_id.as_ref());
         let tries = Some(&dispatched.tries).filter(|tries| !tries.is_empty());
         Self {
             id: message.id,
             verification: message.verification,
             outcome,
             backend: Some(Arc::clone(&dispatched.backend)),
-            provider_id,
-            shown_id,
+            provider_digest: exact.or(shown.as_ref()).map(|id| keyring.provider_id_digest(id)),
+            provider_id: shown,
             tries: tries.map(|tries| serde_json::to_string(tries).expect("texts and numbers can be written")),
             counters: Arc::clone(&message.counters),
             counted_at: message.counted_at,
@@ -188,7 +207,7 @@ impl Settled {
             outcome: Err(FailureClass::OutcomeUnknown),
             backend: None,
             provider_id: None,
-            shown_id: None,
+            provider_digest: None,
             tries: None,
             counters: Arc::default(),
             counted_at: UnixMillis(0),
@@ -211,7 +230,7 @@ pub(super) fn settle(transaction: &Transaction<'_>, settled: &Settled) -> Result
     };
     let recorded = transaction
         .prepare_cached(
-            "UPDATE message SET state = ?3, backend = ?4, provider_id = ?5, shown_id = ?7, tries = ?6, sealed = NULL, holder = NULL,
+            "UPDATE message SET state = ?3, backend = ?4, provider_id = ?5, provider_digest = ?7, tries = ?6, sealed = NULL, holder = NULL,
                  leases = NULL
              WHERE verification = ?1 AND id = ?2 AND sealed IS NOT NULL",
         )?
@@ -222,7 +241,7 @@ pub(super) fn settle(transaction: &Transaction<'_>, settled: &Settled) -> Result
             backend,
             settled.provider_id,
             settled.tries,
-            settled.shown_id
+            settled.provider_digest
         ])?;
     let Some(failure) = not_sent.filter(|_| recorded > 0) else {
         return Ok(());
@@ -254,19 +273,19 @@ fn leases(connection: &Connection, settled: &Settled) -> Result<Option<u32>, Fau
     Ok(leases.flatten())
 }
 
-/// Gives a message back that its process never tried: the next one has it as if this one never had.
+/// Gives a message back that its process never tried: the next one has it as if this one never had. `sealed`: anew, with
+/// the code that gave way to it.
 pub(super) fn release(
     connection: &Connection,
-    verification: VerificationId,
-    id: MessageId,
+    (verification, id, sealed): &(VerificationId, MessageId, Vec<u8>),
     own: &ProcessId,
 ) -> Result<(), Fault> {
     connection
         .prepare_cached(
-            "UPDATE message SET leases = leases - 1
+            "UPDATE message SET leases = leases - 1, sealed = ?4
              WHERE verification = ?1 AND id = ?2 AND sealed IS NOT NULL AND holder = ?3",
         )?
-        .execute(params![verification.0, id.0, own])?;
+        .execute(params![verification.0, id.0, own, sealed])?;
     Ok(())
 }
 

@@ -186,7 +186,7 @@ pub(super) fn prepare(path: &Path, keyring: &Keyring) -> Result<Connection, Open
     connection
         .pragma_update(None, "journal_mode", "WAL")
         .map_err(unusable)?;
-    migrate(&mut connection).map_err(unusable)?;
+    migrate(&mut connection, path, keyring)?;
     // Another process may have been faster.
     judge(&connection, path, keyring)?;
     note_key(&connection, keyring).map_err(unusable)?;
@@ -338,9 +338,10 @@ pub(super) fn cure(error: &rusqlite::Error) -> (&'static str, bool) {
         Some(ErrorCode::DatabaseCorrupt) => ("it is damaged: bring back a copy of it", false),
         Some(ErrorCode::ReadOnly) => ("give this user the right to write it and its folder", false),
         Some(ErrorCode::PermissionDenied) => (CHECK_FOLDER, false),
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
-            ("another process keeps it locked; end that one", true)
-        }
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => (
+            "another process keeps it locked; if it does not bring the database up to date, which takes minutes, end it",
+            true,
+        ),
         Some(ErrorCode::DiskFull) => ("make room on its disk", true),
         Some(ErrorCode::FileLockingProtocolFailed) => (NO_LOCKS, true),
         _ if is_of_locking(error) => (NO_LOCKS, true),
@@ -459,22 +460,49 @@ impl Schema {
     }
 }
 
-fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
-    if matches!(Schema::of(connection)?, Schema::Ours(NEWEST)) {
+/// Pages that are kept while a schema is brought up to date, which copies whole tables: up to 256 MiB.
+const MIGRATING_CACHE: i64 = -256 * 1024;
+
+fn migrate(connection: &mut Connection, path: &Path, keyring: &Keyring) -> Result<(), OpenError> {
+    let unusable = |error| unusable(path, &error);
+    if matches!(Schema::of(connection).map_err(unusable)?, Schema::Ours(NEWEST)) {
         return Ok(());
     }
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    // Another process may have been faster.
-    let done = match Schema::of(&transaction)? {
+    connection
+        .pragma_update(None, "cache_size", MIGRATING_CACHE)
+        .map_err(unusable)?;
+    let transaction = connection
+        .transaction_with_behavior(TransactionBehavior::Immediate)
+        .map_err(unusable)?;
+    // Another process may have been faster, or of an earlier version and begun meanwhile.
+    judge(&transaction, path, keyring)?;
+    let done = match Schema::of(&transaction).map_err(unusable)? {
         Schema::Ours(version) => version,
         Schema::None | Schema::Foreign => 0,
     };
-    transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
-    for (number, migration) in MIGRATIONS.iter().filter(|(number, _)| *number > done) {
-        transaction.execute_batch(migration)?;
-        transaction.pragma_update(None, "user_version", number)?;
+    if (1..NEWEST).contains(&done) {
+        tracing::warn!(
+            "the database {} is brought from schema version {done} to {NEWEST}: with many records this takes minutes; to end \
+             it meanwhile is to begin anew",
+            path.display()
+        );
     }
-    transaction.commit()
+    let run = || {
+        transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+        for (number, migration) in MIGRATIONS.iter().filter(|(number, _)| *number > done) {
+            transaction.execute_batch(migration)?;
+            transaction.pragma_update(None, "user_version", number)?;
+        }
+        Ok(())
+    };
+    run().map_err(unusable)?;
+    transaction.commit().map_err(unusable)?;
+    if done > 0 {
+        // The log has all of it once more.
+        let moved = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+        moved.map_err(unusable)?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

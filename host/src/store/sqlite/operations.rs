@@ -176,7 +176,7 @@ impl Store for Sqlite {
         message: &OutboxMessage,
         dispatched: &Dispatched,
     ) -> Result<(), StoreError> {
-        let settled = message::Settled::of(message, dispatched);
+        let settled = message::Settled::of(message, dispatched, &self.keyring);
         let settle = move |transaction: &writer::Transaction<'_>| message::settle(transaction, &settled);
         let recorded = if dispatched.outcome.is_ok() {
             self.writer.run_unhurried(settle).await
@@ -191,14 +191,15 @@ impl Store for Sqlite {
 
     async fn release_messages(&self, messages: &[OutboxMessage]) -> Result<(), StoreError> {
         let own = self.own_process()?;
-        let messages: Vec<_> = messages
-            .iter()
-            .map(|message| (message.verification, message.id))
-            .collect();
+        let messages = messages.iter().map(|message| {
+            let sealed = message::seal(message, &self.keyring)?;
+            Ok::<_, StoreError>((message.verification, message.id, sealed))
+        });
+        let messages = messages.collect::<Result<Vec<_>, _>>()?;
         self.write(move |connection| {
             messages
                 .iter()
-                .try_for_each(|(verification, id)| message::release(connection, *verification, *id, &own))
+                .try_for_each(|message| message::release(connection, message, &own))
         })
         .await
     }

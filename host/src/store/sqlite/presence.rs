@@ -77,18 +77,15 @@ impl Processes {
 
     /// Whether a process lives that may be this one or another. One of which that cannot be told is taken to live.
     pub(super) fn lives(&self, id: &ProcessId) -> bool {
-        match File::open(self.path(id)) {
-            Ok(file) => !matches!(file.try_lock_shared(), Ok(())),
-            Err(error) => error.kind() != io::ErrorKind::NotFound,
-        }
+        lives(&self.path(id))
     }
 
-    /// Whether any process lives that has messages in the database, or had.
+    /// Whether any process lives that has messages in the database, or had. If that cannot be told, one is taken to.
     pub(super) fn any_lives(&self) -> bool {
-        let files = self.files().unwrap_or_default();
-        files
-            .iter()
-            .any(|path| File::open(path).is_ok_and(|file| !matches!(file.try_lock_shared(), Ok(()))))
+        match self.files() {
+            Ok(files) => files.iter().any(|path| lives(path)),
+            Err(error) => error.kind() != io::ErrorKind::NotFound,
+        }
     }
 
     /// Deletes the files of processes that were killed.
@@ -109,6 +106,13 @@ impl Processes {
             }
         }
         Ok(files)
+    }
+}
+
+fn lives(path: &Path) -> bool {
+    match File::open(path) {
+        Ok(file) => !matches!(file.try_lock_shared(), Ok(())),
+        Err(error) => error.kind() != io::ErrorKind::NotFound,
     }
 }
 

@@ -86,13 +86,13 @@ pub(super) fn delete_before(connection: &Connection, before: UnixMillis) -> Resu
     let first_kept = first_id_at(before);
     // What refers to a verification goes before it.
     for (table, key) in [
-        ("pending", "number"),
+        ("pending", "number, bound"),
         ("message", "verification"),
         ("request", "key"),
     ] {
         let referring = connection
             .prepare_cached(&format!(
-                "DELETE FROM {table} WHERE {key} IN (SELECT {key} FROM {table} WHERE verification < ?1 LIMIT ?2)"
+                "DELETE FROM {table} WHERE ({key}) IN (SELECT {key} FROM {table} WHERE verification < ?1 LIMIT ?2)"
             ))?
             .execute(params![first_kept, DELETED_IN_A_STEP])?;
         if referring > 0 {

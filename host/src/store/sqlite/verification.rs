@@ -30,7 +30,9 @@ pub(super) struct NewRow {
     expires_at: UnixMillis,
     message_sealed: Vec<u8>,
     client_ref: Option<Vec<u8>>,
+    /// Under the current key, and under all, as the numbers are.
     bound: Option<Bound>,
+    bounds: Vec<Option<Bound>>,
     request: Option<request::Row>,
     holder: ProcessId,
 }
@@ -66,6 +68,7 @@ impl NewRow {
                 .map(|text| keyring.seal(text, &new.id.0))
                 .transpose()?,
             bound: keyring.bound(&new.purpose),
+            bounds: keyring.bounds(&new.purpose),
             request: new
                 .request
                 .as_ref()
@@ -76,11 +79,9 @@ impl NewRow {
     }
 }
 
-impl NewRow {
-    /// What a code is pending for, where there is always something.
-    fn bound_key(&self) -> &[u8] {
-        self.bound.as_ref().map_or(&[], |bound| &bound.0[..])
-    }
+/// What a code is pending for, in a column that always says something.
+fn pending_for(bound: Option<&Bound>) -> &[u8] {
+    bound.map_or(&[], |bound| &bound.0[..])
 }
 
 /// The code and its number, sealed together, so that the code can be sent again.
@@ -117,9 +118,9 @@ fn pending(connection: &Connection, row: &NewRow) -> Result<Option<Stored>, Faul
          FROM pending p JOIN verification v ON v.id = p.verification
          WHERE p.number = ?1 AND p.bound = ?2 AND v.code_sealed IS NOT NULL",
     )?;
-    for number in &row.numbers {
+    for (number, bound) in row.numbers.iter().zip(&row.bounds) {
         let found = statement
-            .query_row(params![number, row.bound_key()], |row| {
+            .query_row(params![number, pending_for(bound.as_ref())], |row| {
                 Ok(Stored {
                     pending: Pending {
                         verification: VerificationId(row.get(0)?),
@@ -216,7 +217,7 @@ pub(super) fn begin(transaction: &Transaction<'_>, keyring: &Keyring, row: &NewR
             )?
             .execute(params![
                 row.numbers[0],
-                row.bound_key(),
+                pending_for(row.bound.as_ref()),
                 new.id.0,
                 millis(row.expires_at)
             ])?;

@@ -151,8 +151,8 @@ impl VerificationBody {
 /// What a verification is for: in the body that begins it, and again in the one that ends it.
 fn purpose(fields: &mut Fields, errors: &mut Vec<FieldError>) -> Purpose {
     Purpose {
-        name: fields.optional_text("purpose", Purpose::MAX_NAME, errors),
-        binding: fields.optional_text("binding", Purpose::MAX_BINDING, errors),
+        name: fields.optional_string("purpose", Purpose::MAX_NAME, errors),
+        binding: fields.optional_string("binding", Purpose::MAX_BINDING, errors),
     }
 }
 

@@ -35,7 +35,7 @@ pub(in crate::http) async fn show(
 /// Cancel a verification
 ///
 /// Its code is good no more with its session token. One that is over stays as it is. A registration of the same
-/// number within the code's life begins no new life, and the attempts that were used stay used.
+/// number for the same purpose within the code's life begins no new life, and the attempts that were used stay used.
 #[utoipa::path(
     delete,
     path = "/v1/verifications/{id}",

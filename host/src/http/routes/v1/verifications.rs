@@ -91,7 +91,7 @@ pub(in crate::http) struct BegunBody {
 
 /// Send a security code
 ///
-/// Answers once the provider has taken the SMS. While a code is pending for the number, the same code is sent
+/// Answers once the provider has taken the SMS. While a code is pending for the number and purpose, the same code is sent
 /// again, or another beside it, as the settings say, to a session of its own.
 #[utoipa::path(
     post,
