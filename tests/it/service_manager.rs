@@ -200,6 +200,8 @@ async fn the_watchdog_hears_of_a_daemon_whose_store_answers_and_of_no_other() {
             .env("LD_PRELOAD", shim)
             .env("HANG", &hang),
     );
+    // It is watched from before it serves.
+    manager.next_with("READY");
     for _ in 0..3 {
         manager.next_with("WATCHDOG");
     }
