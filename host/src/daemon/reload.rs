@@ -60,6 +60,8 @@ impl Reloader {
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // Nothing is taken as seen yet: it may have changed since it was loaded.
         let (mut taken, mut last) = (None, None);
+        // As it was told at the start. What others told meanwhile, as of a store that does not answer, stays until this changes.
+        let mut told = self.status();
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -67,14 +69,19 @@ impl Reloader {
                     self.manager.reloads();
                     taken = self.look().await;
                     self.reload_all().await;
-                    self.manager.serves(&self.status());
+                    told = self.status();
+                    self.manager.serves(&told);
                 }
                 _ = looks.tick() => {
                     let seen = self.look().await;
                     if seen != taken && seen == last {
                         taken = seen.clone();
                         self.reload_library().await;
-                        self.manager.status(&self.status());
+                        let status = self.status();
+                        if status != told {
+                            self.manager.status(&status);
+                            told = status;
+                        }
                     }
                     last = seen;
                 }
