@@ -353,12 +353,8 @@ impl Keyring {
         }
     }
 
-    /// What a purpose is stored as: a digest under the current key; `None`: there is no purpose.
-    pub fn bound(&self, purpose: &Purpose) -> Option<Bound> {
-        self.keys.load().current().bound(purpose)
-    }
-
-    /// What a purpose is found by: as for [`Self::number_digests`], in the same order.
+    /// What a purpose is stored as, and found by: a digest under each key, in the order of [`Self::number_digests`]; `None`:
+    /// there is no purpose.
     pub fn bounds(&self, purpose: &Purpose) -> Vec<Option<Bound>> {
         let keys = self.keys.load();
         keys.all.iter().map(|key| key.bound(purpose)).collect()

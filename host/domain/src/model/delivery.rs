@@ -76,12 +76,12 @@ impl Delivery {
         }
     }
 
-    /// That of the name; `None`: there is none.
-    pub fn parse(name: &str) -> Option<Self> {
+    /// That of the name. A class that is not known, as of a later version, is [`FailureClass::Internal`].
+    pub fn of_name(name: &str) -> Self {
         match name {
-            "pending" => Some(Self::Pending),
-            "sent" => Some(Self::Sent),
-            class => FailureClass::parse(class).map(Self::Failed),
+            "pending" => Self::Pending,
+            "sent" => Self::Sent,
+            class => Self::Failed(FailureClass::parse(class).unwrap_or(FailureClass::Internal)),
         }
     }
 }

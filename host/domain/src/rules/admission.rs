@@ -69,37 +69,14 @@ pub fn decide<C: Counters>(counters: &C, charge: Charge<'_>, now: UnixMillis) ->
 
 #[cfg(test)]
 mod tests {
-    use std::{convert::Infallible, sync::Arc, time::Duration};
+    use std::{sync::Arc, time::Duration};
 
     use super::*;
-    use crate::{
-        model::Limit,
-        rules::cache::{CounterCache, CounterRow},
-    };
+    use crate::{model::Limit, rules::in_memory::InMemory};
 
     const HOUR: Duration = Duration::from_secs(3600);
     const OF_A_NUMBER: u64 = 3;
     const OF_THE_SERVICE: u64 = 7;
-
-    /// An engine that has all its counters in the cache.
-    #[derive(Default)]
-    struct InMemory(CounterCache);
-
-    impl Counters for InMemory {
-        type Error = Infallible;
-
-        fn cache(&self) -> &CounterCache {
-            &self.0
-        }
-
-        fn read<T: CounterRow>(&self, _: CounterKey) -> Result<T, Infallible> {
-            Ok(T::default())
-        }
-
-        fn code_used_at(&self, _: [u8; 16]) -> Result<Option<UnixMillis>, Infallible> {
-            Ok(None)
-        }
-    }
 
     fn counter(counted: Counted, name: &str, max: u64) -> Counter {
         let limit = Limit {

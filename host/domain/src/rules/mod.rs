@@ -11,6 +11,8 @@ pub mod cache;
 pub mod counter;
 pub mod guard;
 pub mod guarded;
+#[cfg(test)]
+mod in_memory;
 pub mod lifecycle;
 pub mod limits;
 pub mod number;

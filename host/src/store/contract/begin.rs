@@ -37,7 +37,7 @@ pub(super) async fn a_code_is_shared_by_those_of_the_same_purpose_alone(desk: &D
     }
     let check = async |id, code: &SecurityCode, said: &Purpose| {
         let mut rules = desk.rules();
-        rules.terms.bound = desk.keyring.bound(said);
+        rules.terms.bound = desk.keyring.bounds(said)[0];
         let checked = desk.store.check_code(id, code.clone(), rules, None);
         checked.await.unwrap()
     };

@@ -144,8 +144,7 @@ pub(super) fn of(connection: &Connection, verification: VerificationId) -> Resul
         let tries = tries.map(|tries| serde_json::from_str::<Vec<Try>>(&tries));
         messages.push(Message {
             id: MessageId(row.get(0)?),
-            delivery: Delivery::parse(row.get_ref(1)?.as_str().unwrap_or_default())
-                .ok_or_else(|| Fault::corrupt("a message in a state that there is not"))?,
+            delivery: Delivery::of_name(&row.get::<_, String>(1)?),
             backend: row.get(2)?,
             provider_id: row.get(3)?,
             tries: tries

@@ -30,8 +30,7 @@ pub(super) struct NewRow {
     expires_at: UnixMillis,
     message_sealed: Vec<u8>,
     client_ref: Option<Vec<u8>>,
-    /// Under the current key, and under all, as the numbers are.
-    bound: Option<Bound>,
+    /// As the numbers are: the first one is under the current key.
     bounds: Vec<Option<Bound>>,
     request: Option<request::Row>,
     holder: ProcessId,
@@ -67,7 +66,6 @@ impl NewRow {
                 .as_deref()
                 .map(|text| keyring.seal(text, &new.id.0))
                 .transpose()?,
-            bound: keyring.bound(&new.purpose),
             bounds: keyring.bounds(&new.purpose),
             request: new
                 .request
@@ -190,7 +188,7 @@ pub(super) fn begin(transaction: &Transaction<'_>, keyring: &Keyring, row: &NewR
             row.client_ref,
             new.message.guard.is_some(),
             new.purpose.name,
-            row.bound.map(|bound| bound.0),
+            row.bounds[0].map(|bound| bound.0),
         ])?;
     if let Some(request) = &row.request {
         let effect = request::Effect::default();
@@ -217,7 +215,7 @@ pub(super) fn begin(transaction: &Transaction<'_>, keyring: &Keyring, row: &NewR
             )?
             .execute(params![
                 row.numbers[0],
-                pending_for(row.bound.as_ref()),
+                pending_for(row.bounds[0].as_ref()),
                 new.id.0,
                 millis(row.expires_at)
             ])?;
