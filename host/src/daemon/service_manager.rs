@@ -160,10 +160,7 @@ mod linux {
             linux::net::SocketAddrExt,
             unix::net::{SocketAddr, UnixDatagram},
         },
-        sync::{
-            Mutex, PoisonError,
-            atomic::{AtomicBool, Ordering},
-        },
+        sync::atomic::{AtomicBool, Ordering},
         time::Duration,
     };
 
@@ -177,8 +174,6 @@ mod linux {
     pub(in crate::daemon) struct ServiceManager {
         address: Option<SocketAddr>,
         watchdog: Option<Duration>,
-        /// What is in `systemctl status` now.
-        status: Mutex<String>,
         /// One complaint is enough.
         complained: AtomicBool,
     }
@@ -199,14 +194,12 @@ mod linux {
             Self {
                 watchdog: address.as_ref().and_then(|_| watchdog()),
                 address,
-                status: Mutex::default(),
                 complained: AtomicBool::new(false),
             }
         }
 
         /// Requests are answered; also after a reload, whatever came of it.
         pub(in crate::daemon) fn serves(&self, status: &str) {
-            self.replace_status(status);
             self.tell(&format!("READY=1\nSTATUS={}", in_a_line(status)));
         }
 
@@ -224,19 +217,9 @@ mod linux {
             ));
         }
 
-        /// What an operator sees in `systemctl status`, if it is not what is there.
+        /// What an operator sees in `systemctl status` from now on.
         pub(in crate::daemon) fn status(&self, status: &str) {
-            if self.replace_status(status) {
-                self.tell(&format!("STATUS={}", in_a_line(status)));
-            }
-        }
-
-        /// Whether it is another one.
-        fn replace_status(&self, status: &str) -> bool {
-            let mut now = self.status.lock().unwrap_or_else(PoisonError::into_inner);
-            let is_another = *now != status;
-            status.clone_into(&mut now);
-            is_another
+            self.tell(&format!("STATUS={}", in_a_line(status)));
         }
 
         /// The daemon answers.

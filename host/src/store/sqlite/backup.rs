@@ -14,7 +14,10 @@ use rusqlite::{
     backup::{Backup, StepResult},
 };
 
-use super::{Sqlite, key, open};
+use super::{
+    Sqlite, key, open, open_error,
+    schema::{self, Schema},
+};
 use crate::{
     clock::UnixMillis,
     files::{self, Fault, Subject},
@@ -58,7 +61,7 @@ impl Checked<'_> {
             Flaw::TooNew(found) => {
                 format!(
                     "it has schema version {found}, and this program knows up to {}",
-                    open::NEWEST
+                    schema::NEWEST
                 )
             }
             Flaw::OtherKeys => "it was written with keys that are not among those given".to_owned(),
@@ -148,7 +151,7 @@ impl BackupError {
     }
 
     fn failed(path: &Path, done: &'static str, error: &rusqlite::Error) -> Self {
-        let (hint, may_pass) = open::cure(error);
+        let (hint, may_pass) = open_error::cure(error);
         Self::Failed {
             path: path.display().to_string(),
             done,
@@ -216,7 +219,7 @@ impl Sqlite {
     /// `SQLite` can read, which is then to be moved away.
     pub fn take(path: &Path) -> Result<Option<Taken>, BackupError> {
         let failed = |error: &rusqlite::Error| {
-            if open::is_busy(error) {
+            if open_error::is_busy(error) {
                 let path = path.display().to_string();
                 return BackupError::InUse { path };
             }
@@ -238,8 +241,8 @@ impl Sqlite {
             }
             Err(error) => return Err(failed(&error)),
         };
-        let schema = open::Schema::of(&connection).map_err(|error| failed(&error))?;
-        if matches!(schema, open::Schema::Foreign) {
+        let schema = Schema::of(&connection).map_err(|error| failed(&error))?;
+        if matches!(schema, Schema::Foreign) {
             return Err(BackupError::Foreign {
                 path: path.display().to_string(),
             });
@@ -364,11 +367,11 @@ fn check(
         Some(ErrorCode::DatabaseCorrupt) => unfit(format!("it is damaged: {error}")),
         _ => BackupError::failed(checked.path(), "read", &error),
     };
-    let schema = match open::Schema::of(connection).map_err(broken)? {
-        open::Schema::Ours(found) if found > open::NEWEST => return Err(checked.unfit(Flaw::TooNew(found))),
-        open::Schema::Ours(found) => found,
-        open::Schema::None => return Err(unfit("it holds nothing".to_owned())),
-        open::Schema::Foreign => return Err(unfit("it was made by another program".to_owned())),
+    let schema = match Schema::of(connection).map_err(broken)? {
+        Schema::Ours(found) if found > schema::NEWEST => return Err(checked.unfit(Flaw::TooNew(found))),
+        Schema::Ours(found) => found,
+        Schema::None => return Err(unfit("it holds nothing".to_owned())),
+        Schema::Foreign => return Err(unfit("it was made by another program".to_owned())),
     };
     let whole: String = connection
         .query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))

@@ -5,11 +5,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 use rusqlite::Connection;
 use serde::Deserialize;
 
-use super::{
-    Sqlite,
-    open::{self, OpenError},
-    presence::Processes,
-};
+use super::{Sqlite, open, open_error::OpenError, presence::Processes, schema};
 use crate::{
     clock::UnixMillis,
     entropy::Entropy,
@@ -38,12 +34,12 @@ fn keyring() -> Arc<Keyring> {
 /// The database as a program of schema version 2 left it when it was killed under load.
 fn written_before(path: &Path) {
     let database = Connection::open(path).unwrap();
-    for (version, migration) in &open::MIGRATIONS[..2] {
+    for (version, migration) in &schema::MIGRATIONS[..2] {
         database.execute_batch(migration).unwrap();
         database.pragma_update(None, "user_version", version).unwrap();
     }
     database
-        .pragma_update(None, "application_id", open::APPLICATION_ID)
+        .pragma_update(None, "application_id", schema::APPLICATION_ID)
         .unwrap();
     database
         .execute_batch(include_str!("fixtures/version_2.sql"))

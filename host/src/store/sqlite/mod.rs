@@ -16,11 +16,13 @@ mod message;
 #[cfg(test)]
 mod migration_stories;
 mod open;
+mod open_error;
 mod operations;
 mod person;
 mod presence;
 mod request;
 mod retention;
+mod schema;
 mod timeline;
 mod verification;
 mod writer;
@@ -31,7 +33,7 @@ use std::{
 };
 
 pub use backup::{BackupError, Contents, Taken};
-pub use open::OpenError;
+pub use open_error::OpenError;
 use rusqlite::Connection;
 
 use super::{CounterKey, KeyReview, Keyring, MasterKey, RequestKey, StoreError};
@@ -81,7 +83,7 @@ impl Sqlite {
             if timeline::join(&connection, clock)? {
                 // Where another process keeps the database locked, this can wait.
                 match timeline::share(&connection, clock) {
-                    Err(Fault::Driver(error)) if open::is_busy(&error) => {}
+                    Err(Fault::Driver(error)) if open_error::is_busy(&error) => {}
                     shared => shared?,
                 }
             }

@@ -6,32 +6,17 @@ use std::{
     time::Duration,
 };
 
-use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior, config::DbConfig, ffi};
+use rusqlite::{Connection, OpenFlags, config::DbConfig};
 
-use super::presence::Processes;
+use super::{
+    open_error::{OpenError, unusable},
+    presence::Processes,
+    schema::{NEWEST, Schema, WITH_MESSAGES, migrate},
+};
 use crate::{
     files::{self, Fault, Subject},
     store::Keyring,
 };
-
-/// In their order, each with the `user_version` that a file has afterwards. Frozen once released.
-pub(super) const MIGRATIONS: [(i64, &str); 3] = [
-    (1, include_str!("../../../migrations/sqlite/0001_initial.sql")),
-    (2, include_str!("../../../migrations/sqlite/0002_processes.sql")),
-    (
-        WITH_MESSAGES,
-        include_str!("../../../migrations/sqlite/0003_messages.sql"),
-    ),
-];
-
-/// A program that knows only versions before this one cannot go on once a database has it.
-const WITH_MESSAGES: i64 = 3;
-
-/// The schema version that this program writes.
-pub(super) const NEWEST: i64 = MIGRATIONS[MIGRATIONS.len() - 1].0;
-
-/// Marks a file as ours: "pver" in ASCII, in SQLite's `application_id`.
-pub(super) const APPLICATION_ID: i64 = 0x7076_6572;
 
 /// Settings of the connection that writes. Pages are kept in up to 4 MiB, and moved from the log to the file 16,384 at a
 /// time, some 64 MiB, since a page that was changed often by then is moved once. More would take long to read again after
@@ -43,99 +28,6 @@ const WRITING: [(&str, i64); 2] = [("cache_size", -4096), ("wal_autocheckpoint",
 /// and so miss the moments between the commits of another process that is busy.
 const BUSY_PAUSE: Duration = Duration::from_millis(5);
 const BUSY_LOOKS: i32 = 400;
-
-const NO_LOCKS: &str = "its file system cannot lock files or share memory, as NFS and others over a network; put it on a \
-                        local disk";
-
-const CHECK_FOLDER: &str = "its folder must exist, and this user must have the right to write there";
-
-/// Why a database cannot be opened.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum OpenError {
-    /// No such folder, no right to it, not a database, …
-    #[error("the database {path} cannot be opened: {cause}; {hint}")]
-    Unusable {
-        /// The file.
-        path: String,
-        /// `SQLite`'s words.
-        cause: String,
-        /// What to do.
-        hint: &'static str,
-        /// Whether it may be otherwise a while later, without a change by anybody.
-        may_pass: bool,
-    },
-    /// Somebody else could have written it, or it is no file.
-    #[error("the database cannot be opened: {0}")]
-    Fault(#[from] Fault),
-    /// Its folder, or it, cannot be searched or read.
-    #[error("the database {path} cannot be opened: {}", files::told(cause, CHECK_FOLDER))]
-    Unreachable {
-        /// The file.
-        path: String,
-        /// The operating system's words.
-        cause: std::io::Error,
-    },
-    /// Another program's.
-    #[error("the database {path} was made by another program; name another file in [store] url")]
-    Foreign {
-        /// The file.
-        path: String,
-    },
-    /// Written with other keys.
-    #[error(
-        "the database {path} was written with keys that are not among those given; bring back the right ones, or name another file in [store] url"
-    )]
-    OtherKeys {
-        /// The file.
-        path: String,
-    },
-    /// Copied without its log.
-    #[error(
-        "the database {path} is empty, for it was copied while it was in use, without its log {path}-wal; copy both while \
-         phone-verify is stopped, or with: phone-verify backup COPY"
-    )]
-    WithoutLog {
-        /// The file.
-        path: String,
-    },
-    /// To be brought up to date, while a process of an earlier version has it.
-    #[error(
-        "the database {path} is in use by a phone-verify of an earlier version, which could not go on once it is brought up \
-         to date; stop that one first"
-    )]
-    InUseByEarlier {
-        /// The file.
-        path: String,
-    },
-    /// Written by a later version of this program.
-    #[error(
-        "the database {path} has schema version {found}, and this program knows up to {known}; run a newer phone-verify, or name another file in [store] url"
-    )]
-    TooNew {
-        /// The file.
-        path: String,
-        /// What it has.
-        found: i64,
-        /// What this program knows.
-        known: i64,
-    },
-}
-
-impl OpenError {
-    /// Whether it may be otherwise a while later, without a change by anybody.
-    pub fn may_pass(&self) -> bool {
-        match self {
-            Self::Unusable { may_pass, .. } => *may_pass,
-            Self::Fault(fault) => fault.may_pass(),
-            Self::Unreachable { cause, .. } => files::may_pass(cause),
-            Self::InUseByEarlier { .. } => true,
-            Self::Foreign { .. } | Self::OtherKeys { .. } | Self::WithoutLog { .. } | Self::TooNew { .. } => {
-                false
-            }
-        }
-    }
-}
 
 /// What ends the use of a database. A file that says that it has a log, and has none beside it, was copied while it was in
 /// use: so one that is whole must not say so.
@@ -186,7 +78,9 @@ pub(super) fn prepare(path: &Path, keyring: &Keyring) -> Result<Connection, Open
     connection
         .pragma_update(None, "journal_mode", "WAL")
         .map_err(unusable)?;
-    migrate(&mut connection, path, keyring)?;
+    migrate(&mut connection, path, |connection| {
+        judge(connection, path, keyring)
+    })?;
     // Another process may have been faster.
     judge(&connection, path, keyring)?;
     note_key(&connection, keyring).map_err(unusable)?;
@@ -321,52 +215,6 @@ fn judge(connection: &Connection, path: &Path, keyring: &Keyring) -> Result<(), 
     }
 }
 
-fn unusable(path: &Path, error: &rusqlite::Error) -> OpenError {
-    let (hint, may_pass) = cure(error);
-    OpenError::Unusable {
-        path: path.display().to_string(),
-        cause: error.to_string(),
-        hint,
-        may_pass,
-    }
-}
-
-/// What to do about an error, and whether it may pass by itself.
-pub(super) fn cure(error: &rusqlite::Error) -> (&'static str, bool) {
-    match error.sqlite_error_code() {
-        Some(ErrorCode::NotADatabase) => ("name another file in [store] url", false),
-        Some(ErrorCode::DatabaseCorrupt) => ("it is damaged: bring back a copy of it", false),
-        Some(ErrorCode::ReadOnly) => ("give this user the right to write it and its folder", false),
-        Some(ErrorCode::PermissionDenied) => (CHECK_FOLDER, false),
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => (
-            "another process keeps it locked; if it does not bring the database up to date, which takes minutes, end it",
-            true,
-        ),
-        Some(ErrorCode::DiskFull) => ("make room on its disk", true),
-        Some(ErrorCode::FileLockingProtocolFailed) => (NO_LOCKS, true),
-        _ if is_of_locking(error) => (NO_LOCKS, true),
-        Some(ErrorCode::SystemIoFailure) => ("look into the kernel's log for what ails its disk", true),
-        Some(ErrorCode::OutOfMemory) => ("give it more memory", true),
-        _ => (CHECK_FOLDER, true),
-    }
-}
-
-/// Whether its file system cannot lock files or share memory.
-fn is_of_locking(error: &rusqlite::Error) -> bool {
-    const OF_LOCKING: [i32; 7] = [
-        ffi::SQLITE_IOERR_LOCK,
-        ffi::SQLITE_IOERR_RDLOCK,
-        ffi::SQLITE_IOERR_UNLOCK,
-        ffi::SQLITE_IOERR_CHECKRESERVEDLOCK,
-        ffi::SQLITE_IOERR_SHMLOCK,
-        ffi::SQLITE_IOERR_SHMMAP,
-        ffi::SQLITE_IOERR_SHMOPEN,
-    ];
-    error
-        .sqlite_error()
-        .is_some_and(|error| OF_LOCKING.contains(&error.extended_code))
-}
-
 /// Whether anything in it can be read with these keys.
 pub(super) fn is_written_with(connection: &Connection, keyring: &Keyring) -> rusqlite::Result<bool> {
     let known: Vec<u32> = connection
@@ -408,14 +256,6 @@ fn wait_a_little(looks: i32) -> bool {
     looks < BUSY_LOOKS
 }
 
-/// Whether another process keeps the database locked.
-pub(super) fn is_busy(error: &rusqlite::Error) -> bool {
-    matches!(
-        error.sqlite_error_code(),
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)
-    )
-}
-
 /// Others on the machine have no business in the file; `SQLite` gives its companions the same mode.
 #[cfg(unix)]
 pub(super) fn make_private(path: &Path) {
@@ -431,79 +271,6 @@ pub(super) fn make_private(path: &Path) {
 /// Here it has the access control list of its folder.
 #[cfg(not(unix))]
 pub(super) fn make_private(_: &Path) {}
-
-/// What is in a file.
-pub(super) enum Schema {
-    /// Nothing.
-    None,
-    /// Of this version.
-    Ours(i64),
-    /// Another program's.
-    Foreign,
-}
-
-impl Schema {
-    pub(super) fn of(connection: &Connection) -> rusqlite::Result<Self> {
-        // One statement, so that another process which is making the schema shows all of it or nothing.
-        let (application_id, version, tables): (i64, i64, i64) = connection.query_row(
-            "SELECT (SELECT application_id FROM pragma_application_id),
-                    (SELECT user_version FROM pragma_user_version),
-                    (SELECT count(*) FROM sqlite_schema)",
-            [],
-            |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
-        )?;
-        Ok(match application_id {
-            APPLICATION_ID => Self::Ours(version),
-            0 if version == 0 && tables == 0 => Self::None,
-            _ => Self::Foreign,
-        })
-    }
-}
-
-/// Pages that are kept while a schema is brought up to date, which copies whole tables: up to 256 MiB.
-const MIGRATING_CACHE: i64 = -256 * 1024;
-
-fn migrate(connection: &mut Connection, path: &Path, keyring: &Keyring) -> Result<(), OpenError> {
-    let unusable = |error| unusable(path, &error);
-    if matches!(Schema::of(connection).map_err(unusable)?, Schema::Ours(NEWEST)) {
-        return Ok(());
-    }
-    connection
-        .pragma_update(None, "cache_size", MIGRATING_CACHE)
-        .map_err(unusable)?;
-    let transaction = connection
-        .transaction_with_behavior(TransactionBehavior::Immediate)
-        .map_err(unusable)?;
-    // Another process may have been faster, or of an earlier version and begun meanwhile.
-    judge(&transaction, path, keyring)?;
-    let done = match Schema::of(&transaction).map_err(unusable)? {
-        Schema::Ours(version) => version,
-        Schema::None | Schema::Foreign => 0,
-    };
-    if (1..NEWEST).contains(&done) {
-        tracing::warn!(
-            "the database {} is brought from schema version {done} to {NEWEST}: with many records this takes minutes; to end \
-             it meanwhile is to begin anew",
-            path.display()
-        );
-    }
-    let run = || {
-        transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
-        for (number, migration) in MIGRATIONS.iter().filter(|(number, _)| *number > done) {
-            transaction.execute_batch(migration)?;
-            transaction.pragma_update(None, "user_version", number)?;
-        }
-        Ok(())
-    };
-    run().map_err(unusable)?;
-    transaction.commit().map_err(unusable)?;
-    if done > 0 {
-        // The log has all of it once more.
-        let moved = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
-        moved.map_err(unusable)?;
-    }
-    Ok(())
-}
 
 #[cfg(test)]
 mod tests {

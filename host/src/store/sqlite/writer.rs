@@ -19,11 +19,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::{
-    Fault,
-    counter::write_changes,
-    open::{self, is_busy},
-};
+use super::{Fault, counter::write_changes, open, open_error::is_busy};
 use crate::{metrics::StoreMetrics, rules::cache::CounterCache, store::StoreError};
 
 /// Operations that wait for the writer; more wait at the door.
