@@ -2,7 +2,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -158,6 +161,9 @@ pub struct StoreMetrics {
     pub(super) failed: Counter,
     /// By reason, and whether the message was refused.
     pub(super) decisions: Series<(&'static str, bool), Counter>,
+    /// How long it took to move the log.
+    pub(super) log_moves: Histogram,
+    pub(super) log_bytes: AtomicU64,
 }
 
 impl Default for StoreMetrics {
@@ -167,6 +173,8 @@ impl Default for StoreMetrics {
             operations: Histogram::new(&SIZE),
             failed: Counter::default(),
             decisions: Series::default(),
+            log_moves: Histogram::default(),
+            log_bytes: AtomicU64::default(),
         }
     }
 }
@@ -184,6 +192,16 @@ impl StoreMetrics {
     /// The guard found something against a message.
     pub fn decided(&self, reason: &'static str, is_blocked: bool) {
         self.decisions.with(&(reason, is_blocked), Counter::inc);
+    }
+
+    /// What was in the log was moved to the database file.
+    pub fn log_moved(&self, took: Duration) {
+        self.log_moves.took(took);
+    }
+
+    /// The log is so long now.
+    pub fn log_is(&self, bytes: u64) {
+        self.log_bytes.store(bytes, Ordering::Relaxed);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, PoisonError},
+    sync::{Arc, PoisonError, atomic::Ordering},
 };
 
 use super::{
@@ -224,6 +224,16 @@ impl Metrics {
             "Groups of writes that could not be made durable.",
         )
         .whole(&[], store.failed.get());
+        page.histogram(
+            "phone_verify_store_log_move_duration_seconds",
+            "How long it took to move what was in the database's log to its file.",
+        )
+        .seen(&[], &store.log_moves);
+        page.gauge(
+            "phone_verify_store_log_bytes",
+            "How long the database's log was after the last group of writes.",
+        )
+        .whole(&[], store.log_bytes.load(Ordering::Relaxed));
     }
 
     fn workers(&self, page: &mut Page) {

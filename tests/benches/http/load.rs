@@ -45,13 +45,13 @@ pub(crate) async fn pairs_per_second(
     pairs / begin.elapsed().as_secs_f64()
 }
 
-struct Client {
+pub(crate) struct Client {
     stream: TcpStream,
     buffer: Vec<u8>,
 }
 
 impl Client {
-    async fn connect(server: SocketAddr) -> Self {
+    pub(crate) async fn connect(server: SocketAddr) -> Self {
         let stream = TcpStream::connect(server).await.expect("the server listens");
         stream.set_nodelay(true).expect("a TCP socket");
         Self {
@@ -61,13 +61,19 @@ impl Client {
     }
 
     async fn pair(&mut self, number: &str) {
+        let token = self.register(number).await;
+        self.verify(number, &token).await;
+    }
+
+    /// Returns the session token.
+    pub(crate) async fn register(&mut self, number: &str) -> String {
         let body = format!(r#"{{"phone_number":"{number}"}}"#);
         let answer = self.post("/api/phone/register", &body).await;
-        let token = answer
-            .split('"')
-            .nth(3)
-            .unwrap_or_else(|| panic!("no token in {answer}"))
-            .to_owned();
+        let token = answer.split('"').nth(3);
+        token.unwrap_or_else(|| panic!("no token in {answer}")).to_owned()
+    }
+
+    pub(crate) async fn verify(&mut self, number: &str, token: &str) {
         let body =
             format!(r#"{{"phone_number":"{number}","session_token":"{token}","security_code":"123456"}}"#);
         self.post("/api/phone/verify", &body).await;

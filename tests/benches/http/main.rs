@@ -7,32 +7,39 @@
 //! whole countries. It prints rates, then ratios round by round with their least and their median. Ratios are to be quoted,
 //! since they hold when the machine's speed drifts.
 //!
-//! `-- --before PROGRAM` measures another build of the daemon in the same rounds, to see what a change costs.
+//! `-- --latency --seconds N` measures for N seconds each how long clients of the bare servers and of the daemon wait for the
+//! answer to a registration, at 64 connections that each ask again once they were answered. `-- --open-loop RATE --seconds N`
+//! has RATE pairs a second begin instead, whatever the server does, and counts from when a request was due: so one that had to
+//! wait for its turn counts with that wait, as it does for a client (see `latency.rs`).
+//!
+//! `--before PROGRAM` measures another build of the daemon in the same rounds, to see what a change costs.
 #![expect(clippy::disallowed_methods, reason = "a benchmark measures the real time")]
 
 mod bare;
+mod latency;
 mod load;
 mod numbers;
+mod seeded;
+mod server;
 
 use std::{
-    io::{BufRead, BufReader},
-    net::SocketAddr,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
+use latency::Latency;
 use load::pairs_per_second;
 use numbers::Numbers;
 use phone_verify_tests::artifacts;
+use seeded::{forget_the_round, seed};
+use server::{LIMITS, NO_LIMITS, Server};
 
 const ROUNDS: usize = 5;
 const SECONDS: u64 = 4;
+const LATENCY_SECONDS: u64 = 20;
 const CONNECTIONS: [u64; 2] = [1, 64];
 const MILLION: u32 = 1_000_000;
 const TEN_MILLION: u32 = 10_000_000;
-/// In milliseconds since the epoch.
-const LONG_FROM_NOW: i64 = 9_000_000_000_000;
 
 /// What is measured in each round, in this order.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -85,7 +92,19 @@ fn main() {
     if arguments.iter().any(|argument| argument == "--test") {
         return; // `cargo test --all-targets` only asks whether it builds
     }
-    Bench::new(value_of("--before").map(PathBuf::from)).run();
+    let before = value_of("--before").map(PathBuf::from);
+    let number = |name: &str| value_of(name).map(|value| value.parse().expect("a whole number"));
+    let rate = number("--open-loop");
+    if rate.is_some() || arguments.iter().any(|argument| argument == "--latency") {
+        let duration = Duration::from_secs(number("--seconds").unwrap_or(LATENCY_SECONDS));
+        return Latency {
+            rate,
+            duration,
+            before,
+        }
+        .run();
+    }
+    Bench::new(before).run();
 }
 
 /// The files of the benchmark, and the programs.
@@ -205,192 +224,4 @@ impl Bench {
         }
         rate
     }
-}
-
-/// A server process that is killed when dropped.
-struct Server {
-    process: Child,
-    address: SocketAddr,
-}
-
-impl Server {
-    fn bare(which: &str, database: &Path) -> Self {
-        let this = std::env::current_exe().expect("this program has a path");
-        Self::start(Command::new(this).arg(which).arg(database))
-    }
-
-    fn daemon(program: &Path, directory: &Path, database: &Path, limits: &str) -> Self {
-        let settings = directory.join("phone-verify.toml");
-        std::fs::write(&settings, settings_text(database, limits)).expect("the settings are written");
-        Self::start(Command::new(program).arg("serve").arg("--settings").arg(settings))
-    }
-
-    fn start(command: &mut Command) -> Self {
-        let mut process = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("the server starts");
-        let stdout = process.stdout.take().expect("stdout is piped");
-        let address = BufReader::new(stdout)
-            .lines()
-            .map_while(Result::ok)
-            .find_map(|line| line.split("http://").nth(1)?.trim_end_matches('/').parse().ok())
-            .unwrap_or_else(|| {
-                // Its log is not read while it is measured. So it is started again to say why.
-                let again = command
-                    .stderr(Stdio::piped())
-                    .output()
-                    .expect("the server starts");
-                panic!(
-                    "the server does not say where it listens:\n{}",
-                    String::from_utf8_lossy(&again.stderr)
-                )
-            });
-        Self { process, address }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-fn settings_text(database: &Path, limits: &str) -> String {
-    let libraries: PathBuf = artifacts::library("noop")
-        .parent()
-        .expect("a file has a folder")
-        .to_owned();
-    format!(
-        r#"
-[phone_verification]
-BACKEND = "noop.FixedCodeBackend"
-TOKEN_LENGTH = 6
-MESSAGE = "Welcome to {{app}}! Please use security code {{security_code}} to proceed."
-APP_NAME = "Bench"
-SECURITY_CODE_EXPIRATION_SECONDS = 600
-VERIFY_SECURITY_CODE_ONLY_ONCE = true
-
-[phone_verification.OPTIONS]
-
-[server]
-listen = "127.0.0.1:0"
-[store]
-url = "sqlite:{}"
-[plugins]
-directories = ["{}"]
-{limits}"#,
-        database.display(),
-        libraries.display()
-    )
-}
-
-/// Every limit counts, and none is reached.
-const LIMITS: &str = "[limits]
-resend_cooldown_seconds = 60
-number_per_10_minutes = 1000000000
-number_per_hour = 1000000000
-number_per_day = 1000000000
-failed_checks_per_hour = 1000000000
-failed_checks_per_day = 1000000000
-address_per_hour = 1000000000
-country_per_hour = 1000000000
-country_per_day = 1000000000
-service_per_hour = 1000000000
-service_per_day = 1000000000
-spend_per_hour = 1000000.0
-spend_per_day = 1000000.0
-";
-
-const NO_LIMITS: &str = "[limits]
-resend_cooldown_seconds = 0
-number_per_10_minutes = 0
-number_per_hour = 0
-number_per_day = 0
-failed_checks_per_hour = 0
-failed_checks_per_day = 0
-address_per_hour = 0
-country_per_hour = 0
-country_per_day = 0
-service_per_hour = 0
-service_per_day = 0
-spend_per_hour = 0.0
-spend_per_day = 0.0
-[guard]
-mode = \"off\"
-";
-
-/// The next round finds the file as this one did.
-fn forget_the_round(database: &Path, rows: u32) {
-    let connection = rusqlite::Connection::open(database).expect("the file is there");
-    connection
-        .execute_batch(&format!(
-            "DELETE FROM counter WHERE ends_at <> {LONG_FROM_NOW}; DELETE FROM pending; DELETE FROM {};
-             DELETE FROM verification WHERE id > (SELECT id FROM verification ORDER BY id LIMIT 1 OFFSET {});
-             PRAGMA wal_checkpoint(TRUNCATE);",
-            if keeps_messages(&connection) {
-                "message WHERE verification NOT IN (SELECT id FROM verification)"
-            } else {
-                "outbox"
-            },
-            rows - 1
-        ))
-        .expect("the round is forgotten");
-}
-
-/// Whether a message has a row as long as its verification has one; a program of before may have made the file.
-fn keeps_messages(connection: &rusqlite::Connection) -> bool {
-    let find = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'message')";
-    connection
-        .query_row(find, [], |row| row.get(0))
-        .expect("the file can be read")
-}
-
-/// A database that holds so many finished verifications, made once.
-fn seed(program: &Path, directory: &Path, name: &str, rows: u32) -> PathBuf {
-    let database = directory.join(name);
-    drop(Server::daemon(program, directory, &database, LIMITS));
-    let connection = rusqlite::Connection::open(&database).expect("the daemon made the database");
-    let weeks_ago = SystemTime::now() - Duration::from_secs(14 * 24 * 60 * 60);
-    let first = weeks_ago
-        .duration_since(UNIX_EPOCH)
-        .expect("it is later than 1970")
-        .as_millis();
-    let first = i64::try_from(first).expect("milliseconds of this age");
-    let made = connection
-        .execute(
-            // Side by side as they were made, younger than what is deleted; everything else as the daemon leaves it.
-            "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?1)
-             INSERT INTO verification
-                 (id, number, key_id, code, code_used_at, attempts_left, created_at, expires_at, verified_at)
-             SELECT CAST(unhex(printf('%012x', ?2 + i)) || randomblob(10) AS BLOB), randomblob(32), 1, randomblob(32),
-                 ?2 + i, 5, ?2 + i, ?2 + 600000 + i, ?2 + i
-             FROM n",
-            (rows, first),
-        )
-        .expect("the rows fit the schema");
-    assert_eq!(made, rows as usize);
-    if keeps_messages(&connection) {
-        connection
-            .execute(
-                "INSERT INTO message (verification, n, id, state, tries)
-                 SELECT id, 0, id, 'sent', '[{\"backend\":\"noop.NoopBackend\",\"duration_ms\":30}]' FROM verification",
-                [],
-            )
-            .expect("the rows fit the schema");
-    }
-    let remembered = connection
-        .execute(
-            // As many numbers of which it is remembered that they were verified.
-            "INSERT INTO counter (key, log, ends_at)
-             WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?1)
-             SELECT CAST(unhex('6e') || randomblob(16) AS BLOB) AS key, randomblob(35), ?2 FROM n ORDER BY key",
-            (rows, LONG_FROM_NOW),
-        )
-        .expect("the rows fit the schema");
-    assert_eq!(remembered, rows as usize);
-    database
 }

@@ -39,14 +39,30 @@ pub(crate) struct Numbers {
 impl Numbers {
     /// Those of the run `run`. No two runs of a benchmark have the same; making them is not a part of what is measured.
     pub(crate) fn of_run(run: usize) -> Self {
-        let first = run * NUMBERS_OF_A_RUN * 2;
+        Self::from(run * NUMBERS_OF_A_RUN * 2, NUMBERS_OF_A_RUN)
+    }
+
+    /// So many of them, the same ones each time.
+    pub(crate) fn first(count: usize) -> Self {
+        Self::from(0, count)
+    }
+
+    fn from(first: usize, count: usize) -> Self {
         let numbers = (first..)
             .map(number)
             .filter(|number| PhoneNumber::parse(number, None).is_ok())
-            .take(NUMBERS_OF_A_RUN)
+            .take(count)
             .collect();
         Self {
             numbers: Arc::new(numbers),
+            taken: Arc::default(),
+        }
+    }
+
+    /// The same ones, for another server, of which none was given out yet.
+    pub(crate) fn again(&self) -> Self {
+        Self {
+            numbers: Arc::clone(&self.numbers),
             taken: Arc::default(),
         }
     }

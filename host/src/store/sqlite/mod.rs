@@ -12,6 +12,7 @@ mod counter;
 mod guard;
 mod key;
 mod lifecycle;
+mod log;
 mod message;
 #[cfg(test)]
 mod migration_stories;
@@ -65,7 +66,7 @@ impl Sqlite {
         Ok(Self {
             path: path.to_owned(),
             keyring,
-            writer: writer::Writer::start(connection),
+            writer: writer::Writer::start(connection, log::Log::of(path.to_owned(), Arc::default())),
             readers: Arc::default(),
             swept_to: Mutex::new(retention::FIRST_COUNTER),
             announced: announced::Announced::default(),

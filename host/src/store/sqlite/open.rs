@@ -18,16 +18,15 @@ use crate::{
     store::Keyring,
 };
 
-/// Settings of the connection that writes. Pages are kept in up to 4 MiB, and moved from the log to the file 16,384 at a
-/// time, some 64 MiB, since a page that was changed often by then is moved once. More would take long to read again after
-/// a crash.
-const WRITING: [(&str, i64); 2] = [("cache_size", -4096), ("wal_autocheckpoint", 16_384)];
+/// Settings of the connection that writes. Pages are kept in up to 4 MiB. A log that had to become longer than 128 MiB is cut
+/// back to that once it begins anew.
+const WRITING: [(&str, i64); 2] = [("cache_size", -4096), ("journal_size_limit", 128 * 1024 * 1024)];
 
 /// The pause between two looks at a database that another process is writing, and how often is looked: some two seconds
 /// in all. Whoever asked over HTTP waits that long, and comes again. `SQLite`'s own pauses grow to a tenth of a second,
 /// and so miss the moments between the commits of another process that is busy.
-const BUSY_PAUSE: Duration = Duration::from_millis(5);
-const BUSY_LOOKS: i32 = 400;
+pub(super) const BUSY_PAUSE: Duration = Duration::from_millis(5);
+pub(super) const BUSY_LOOKS: i32 = 400;
 
 /// What ends the use of a database. A file that says that it has a log, and has none beside it, was copied while it was in
 /// use: so one that is whole must not say so.
@@ -243,12 +242,19 @@ pub(super) fn connect(path: &Path) -> rusqlite::Result<Connection> {
     let flags =
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(path, flags)?;
-    connection.busy_handler(Some(wait_a_little))?;
+    wait_as_usual(&mut connection)?;
     connection.pragma_update(None, "synchronous", "FULL")?;
+    // A commit does not move the log by itself: see `log`.
+    connection.pragma_update(None, "wal_autocheckpoint", 0)?;
     connection.set_prepared_statement_cache_capacity(64);
     // Otherwise a statement is prepared anew at each run, in case a better plan suits the values of that run.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     Ok(connection)
+}
+
+/// Has a connection wait for others as long as every part of the engine does.
+pub(super) fn wait_as_usual(connection: &mut Connection) -> rusqlite::Result<()> {
+    connection.busy_handler(Some(wait_a_little))
 }
 
 fn wait_a_little(looks: i32) -> bool {

@@ -19,7 +19,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::{Fault, counter::write_changes, open, open_error::is_busy};
+use super::{Fault, counter::write_changes, log::Log, open, open_error::is_busy};
 use crate::{metrics::StoreMetrics, rules::cache::CounterCache, store::StoreError};
 
 /// Operations that wait for the writer; more wait at the door.
@@ -106,15 +106,14 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn start(connection: Connection) -> Self {
+    pub(super) fn start(connection: Connection, log: Log) -> Self {
         let (operations, waiting) = mpsc::channel(QUEUE_LENGTH);
         let unhurried = Arc::<Mutex<Group>>::default();
         let joining = Arc::clone(&unhurried);
-        let metrics = Arc::<StoreMetrics>::default();
-        let counting = Arc::clone(&metrics);
+        let metrics = log.metrics();
         let thread = thread::Builder::new()
             .name("store-writer".into())
-            .spawn(move || write(&connection, waiting, &joining, &counting))
+            .spawn(move || write(connection, log, waiting, &joining))
             .expect("a thread can be started while the program starts");
         Self {
             operations: Some(operations),
@@ -186,11 +185,12 @@ impl Drop for Writer {
 }
 
 fn write(
-    connection: &Connection,
+    mut connection: Connection,
+    mut log: Log,
     mut waiting: mpsc::Receiver<Box<dyn Operation>>,
     unhurried: &Mutex<Group>,
-    metrics: &StoreMetrics,
 ) {
+    let metrics = &log.metrics();
     let join = |group: &mut Group| {
         let mut unhurried = unhurried.lock().unwrap_or_else(PoisonError::into_inner);
         group.append(&mut unhurried);
@@ -200,20 +200,24 @@ fn write(
         // Those first, since they were asked for first.
         join(&mut group);
         group.append(&mut asked);
-        finish(connection, &mut group, metrics, |group| {
+        finish(&connection, &mut group, metrics, |group| {
             while group.len() < MAX_GROUP
                 && let Ok(operation) = waiting.try_recv()
             {
                 group.push(operation);
             }
         });
+        log.keep_short(&mut connection);
     }
     join(&mut group);
     if !group.is_empty() {
-        finish(connection, &mut group, metrics, |_| {});
+        finish(&connection, &mut group, metrics, |_| {});
     }
+    let file = log.end();
     // Leaves one file behind instead of three; and one that says that it is whole, if nobody else has it open.
     let _ = connection.execute_batch(open::CLOSE);
+    drop(connection);
+    drop(file);
 }
 
 /// Runs a group, and what `join` adds to it meanwhile. Where another process keeps the database locked, what came while
@@ -307,7 +311,8 @@ mod tests {
             .execute_batch("CREATE TABLE number (n INTEGER PRIMARY KEY)")
             .unwrap();
         let reader = Connection::open(&path).unwrap();
-        (Writer::start(connection), reader, directory)
+        let log = Log::of(path, Arc::default());
+        (Writer::start(connection, log), reader, directory)
     }
 
     fn insert(connection: &Connection, n: i64) -> Result<(), Fault> {
