@@ -312,14 +312,41 @@ mod tests {
         assert!(lines[2].contains("lost=7"), "{lines:?}");
     }
 
+    /// How far a [`Stopped`] has come. The test waits for one step and takes the next.
+    #[derive(Clone, Copy, PartialEq, PartialOrd)]
+    enum Step {
+        Untouched,
+        WriteBegun,
+        WritesGoOn,
+    }
+
+    struct Progress(Mutex<Step>, Condvar);
+
+    impl Progress {
+        fn reach(&self, step: Step) {
+            let mut reached = self.0.lock().unwrap();
+            if *reached < step {
+                *reached = step;
+            }
+            self.1.notify_all();
+        }
+
+        fn wait_for(&self, step: Step) {
+            drop(
+                self.1
+                    .wait_while(self.0.lock().unwrap(), |reached| *reached < step)
+                    .unwrap(),
+            );
+        }
+    }
+
     /// Gives back control only when the test lets go.
-    struct Stopped(Arc<(Mutex<bool>, Condvar)>, Device);
+    struct Stopped(Arc<Progress>, Device);
 
     impl Write for Stopped {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            let (stopped, changed) = &*self.0;
-            let stopped = stopped.lock().unwrap();
-            drop(changed.wait_while(stopped, |stopped| *stopped).unwrap());
+            self.0.reach(Step::WriteBegun);
+            self.0.wait_for(Step::WritesGoOn);
             self.1.write(bytes)
         }
 
@@ -331,27 +358,29 @@ mod tests {
     #[test]
     fn nobody_waits_for_a_reader_that_has_stopped_and_it_hears_what_was_lost() {
         static WRITER: Writer = Writer::new();
-        let stopped = Arc::new((Mutex::new(true), Condvar::new()));
+        let progress = Arc::new(Progress(Mutex::new(Step::Untouched), Condvar::new()));
         let taken = Arc::default();
         let device = Device {
             takes: VecDeque::new(),
             taken: Arc::clone(&taken),
         };
-        let to = Stopped(Arc::clone(&stopped), device);
+        let to = Stopped(Arc::clone(&progress), device);
         thread::spawn(move || WRITER.run(to, STYLE));
         let line = "x".repeat(1023) + "\n";
-        for _ in 0..3000 {
+        WRITER.push(&line);
+        progress.wait_for(Step::WriteBegun);
+        // The thread has the first line in its hands, and takes no other before the test lets it.
+        for _ in 1..3000 {
             WRITER.push(&line);
         }
-        let lost = WRITER.lost();
-        assert!((900..=2000).contains(&lost), "{lost}");
+        let fit = 1 + u64::try_from(MAX_WAITING_BYTES / line.len()).unwrap();
+        assert_eq!(WRITER.lost(), 3000 - fit);
         assert!(!WRITER.flush(Some(Duration::from_millis(1))));
-        *stopped.0.lock().unwrap() = false;
-        stopped.1.notify_all();
+        progress.reach(Step::WritesGoOn);
         assert!(WRITER.flush(None));
         let text = String::from_utf8(taken.lock().unwrap().clone()).unwrap();
         let notice = text.lines().last().unwrap();
-        assert!(notice.contains(&format!("lost={lost}")), "{notice}");
-        assert_eq!(u64::try_from(text.lines().count()).unwrap(), 3000 - lost + 1);
+        assert!(notice.contains(&format!("lost={}", 3000 - fit)), "{notice}");
+        assert_eq!(u64::try_from(text.lines().count()).unwrap(), fit + 1);
     }
 }
