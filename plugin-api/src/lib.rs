@@ -62,6 +62,7 @@ mod host;
 mod http;
 mod option_value;
 mod options;
+mod sandbox_token;
 mod secret;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -79,6 +80,7 @@ pub use http::{Http, HttpError, Request, Response};
 pub use option_value::OptionValue;
 pub use options::Options;
 pub use phone_verify_plugin_macros::{Options, backend};
+pub use sandbox_token::SandboxToken;
 pub use secret::Secret;
 pub use types::{Context, PhoneNumber, Receipt, Verdict};
 

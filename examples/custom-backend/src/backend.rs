@@ -1,8 +1,8 @@
 //! Sends an SMS through Acme: `POST {base_url}/messages` with JSON, answered by 202 with an id.
 
 use phone_verify_plugin_api::{
-    Backend, Call, Context, Error, ErrorKind, Host, Options, PhoneNumber, Receipt, Report, Secret, backend,
-    send_to_each,
+    Backend, Call, Context, Error, ErrorKind, Host, Options, PhoneNumber, Receipt, Report, SandboxToken,
+    Secret, backend, send_to_each,
     serde_json::{Value, json},
 };
 
@@ -20,12 +20,12 @@ pub struct AcmeOptions {
     base_url: String,
     /// What the sandbox takes for every security code; here so that one table serves both backends.
     #[option(example = "123456")]
-    sandbox_token: Option<String>,
+    sandbox_token: Option<SandboxToken>,
 }
 
 impl AcmeOptions {
-    pub(crate) fn sandbox_token(&self) -> Option<&str> {
-        self.sandbox_token.as_deref()
+    pub(crate) fn sandbox_token(&self) -> Option<&SandboxToken> {
+        self.sandbox_token.as_ref()
     }
 }
 
