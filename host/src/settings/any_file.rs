@@ -1,7 +1,7 @@
-//! Whatever is done to a settings file, it leads to settings or to problems that say where they are, and no secret
-//! is repeated in either.
+//! Property tests: any change to a settings file leads either to valid settings, or to problems with file and line.
+//! Neither the effective settings, nor a warning, nor a problem may repeat a secret.
 //!
-//! `PROPTEST_CASES` is how many files are tried.
+//! `PROPTEST_CASES` sets how many files are generated.
 
 use std::sync::LazyLock;
 
@@ -9,10 +9,11 @@ use proptest::{collection::vec, prelude::*, sample::Index};
 
 use super::{DEFAULTS, Settings};
 
-/// What the file says where a secret is wanted, and what the secret is.
+/// A reference to the secret, as an operator writes it in the settings file.
 const REFERENCE: &str = "\"${file:secret}\"";
+/// The secret that the reference is replaced with.
 const SECRET: &str = "s3cret-Zq7vX2mKc9";
-/// What is shown in the place of a secret.
+/// What the effective settings show instead of a secret.
 const MASK: &str = "\"***\"";
 
 static FOLDER: LazyLock<tempfile::TempDir> = LazyLock::new(|| {
@@ -21,7 +22,7 @@ static FOLDER: LazyLock<tempfile::TempDir> = LazyLock::new(|| {
     folder
 });
 
-/// What a person may put in the place of a value, or of anything.
+/// Values, and pieces of TOML, that a person may write by mistake in place of the right one.
 const SCRAPS: [&str; 25] = [
     REFERENCE,
     "",
@@ -50,7 +51,7 @@ const SCRAPS: [&str; 25] = [
     "\u{feff}",
 ];
 
-/// A change to one line.
+/// A change to one line of the settings file.
 #[derive(Clone, Debug)]
 enum Change {
     Value(&'static str),
@@ -73,7 +74,7 @@ fn change() -> impl Strategy<Value = Change> {
     ]
 }
 
-/// The documented defaults, with a secret among the options.
+/// The documented defaults without their comments, with a secret added to the backend's options.
 fn lines() -> Vec<String> {
     let options = format!("[phone_verification.OPTIONS]\nKEY = \"key\"\nANY = {REFERENCE}");
     let text = DEFAULTS.replace("[phone_verification.OPTIONS]", &options);
@@ -99,13 +100,14 @@ fn changed(changes: &[(Index, Change)]) -> String {
     lines.join("\n")
 }
 
-/// Settings, or problems that are worth telling.
+/// Reads a file and asserts the property; `true` if it leads to settings, `false` if it leads to problems.
 fn judged(text: &[u8]) -> Result<bool, TestCaseError> {
     match Settings::parse("test.toml", text, FOLDER.path()) {
         Ok(settings) => {
             let told = format!("{}{:?}", settings.effective, settings.warnings);
             prop_assert!(!told.contains(SECRET), "{}", told);
-            // A mask in the place of anything but an option may not pass for a value.
+            // The effective settings must be readable again. Not tested where several values are masked: only an option
+            // may hold any text, so a mask in place of another setting, such as a key, is rightly refused.
             if settings.effective.matches(MASK).count() <= 1 {
                 let again = Settings::parse("effective.toml", settings.effective.as_bytes(), FOLDER.path());
                 prop_assert!(again.is_ok(), "{:?} in\n{}", again.err(), settings.effective);

@@ -1,4 +1,7 @@
-//! `[api]`: the native API.
+//! `[api]`: the API keys of clients, with the scopes of each.
+//!
+//! The settings hold digests of keys, never keys. An operator may paste a key where its digest belongs, so no problem
+//! repeats the value.
 
 use super::{
     document::{Entry, Value},
@@ -7,13 +10,15 @@ use super::{
 };
 use crate::model::{ApiKey, DropIn, KeyDigest, Scope};
 
-/// The native API.
+/// The settings of the native API.
 #[derive(Clone, Debug)]
 pub struct Api {
-    /// Who may use it. Empty: everybody who reaches it.
+    /// The keys that clients may present. Empty: every client that reaches the server may use the API.
     pub keys: Vec<ApiKey>,
 }
 
+/// The warning for a file that has keys but does not decide about the drop-in endpoints. Its author may believe that
+/// the keys protect these endpoints too.
 const OPEN_BESIDE_KEYS: &str = "the keys keep /v1 and /metrics, but /api/phone/register and /api/phone/verify stay open to \
                                 everybody who reaches them; say whether they shall, in [server] drop_in_endpoints: true, \
                                 \"key\" or false";
@@ -24,7 +29,7 @@ impl Api {
         let rows = section.table("keys", false, "api.keys");
         let (mut keys, mut shown) = (Vec::<ApiKey>::new(), Vec::new());
         for row in rows {
-            // The value is not repeated: it may be a key in the place of its digest.
+            // The message never repeats the value: it may be a key that was pasted instead of its digest.
             let read = key(&row).and_then(|key| not_again(key, &keys));
             match read {
                 Ok(key) => {
@@ -53,7 +58,7 @@ impl Api {
     }
 }
 
-/// A digest, or a table with a digest and scopes.
+/// Reads a row: a digest alone, which has every scope, or a table of a digest and its scopes.
 fn key(row: &Entry) -> Result<ApiKey, String> {
     if !ApiKey::is_name(&row.key) {
         return Err("is not a name: that is 1 to 64 letters, digits, dashes and underscores".to_owned());
@@ -103,7 +108,8 @@ fn scopes(value: &Value) -> Result<Vec<Scope>, String> {
     names.iter().map(scope).collect()
 }
 
-/// A key under two names could do what neither name alone may, and the log would name one of them.
+/// Refuses a digest that another name has already. The key would have the scopes of both names, and the log would show
+/// only one of them.
 fn not_again(key: ApiKey, others: &[ApiKey]) -> Result<ApiKey, String> {
     match others.iter().find(|other| other.digest == key.digest) {
         Some(other) => Err(format!(
@@ -114,7 +120,7 @@ fn not_again(key: ApiKey, others: &[ApiKey]) -> Result<ApiKey, String> {
     }
 }
 
-/// As it is written in the settings.
+/// The key as it is written in the settings.
 fn value_of(key: &ApiKey) -> String {
     let digest = format!("{:?}", key.digest.to_string());
     if Scope::ALL.iter().all(|scope| key.may(*scope)) {

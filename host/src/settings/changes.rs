@@ -1,13 +1,16 @@
-//! Which settings a running daemon cannot take over from a new file.
+//! Which settings need a restart: a reload cannot change them in a running daemon.
 
 use super::Settings;
 
-/// Sections that hold for the life of the process.
+/// Sections that are read only at the start.
 const SECTIONS: [&str; 4] = ["server", "store", "dispatch", "log"];
-/// And keys of a section whose others do not.
+/// Single keys that are read only at the start, in sections which a reload otherwise applies.
 const KEYS: [(&str, &str); 2] = [("plugins", "staging_directory"), ("plugins", "lock_file")];
 
-/// The settings that differ and are read at the start alone, such as `[server] listen`.
+/// Lists the settings that differ and take effect only after a restart, each as `[section] key`.
+///
+/// Compares the effective settings, which hold secrets masked: a change of `[store] keys` from one list to another is
+/// therefore not seen.
 pub fn need_restart(at_start: &Settings, now: &Settings) -> Vec<String> {
     let table = |settings: &Settings| settings.effective.parse::<toml::Table>().unwrap_or_default();
     let (before, now) = (table(at_start), table(now));

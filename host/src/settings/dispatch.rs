@@ -1,16 +1,16 @@
-//! `[dispatch]`: the bounds of sending.
+//! `[dispatch]`: bounds on sending, so that a slow provider cannot fill memory or keep a client waiting for ever.
 
 use std::time::Duration;
 
 use super::reader::{Reader, number};
 use crate::dispatch::Limits;
 
-/// The bounds of sending.
+/// The settings of the dispatcher.
 #[derive(Clone, Copy, Debug)]
 pub struct Dispatch {
-    /// SMS that may wait for their turn.
+    /// How many SMS may wait to be sent. More are refused, and the client gets status 503.
     pub queue_length: usize,
-    /// What holds while they are sent.
+    /// How many SMS are sent at once, and how long each may take.
     pub limits: Limits,
 }
 

@@ -1,4 +1,8 @@
-//! A settings file as it was written: keys with their lines, references replaced, nothing judged yet.
+//! A settings file as it was written: keys with their line numbers, and references replaced. Nothing is validated here,
+//! since only the sections know what each key needs.
+//!
+//! Invariant: a value knows whether part of it came from a reference ([`Value::referred`]). Such a value may be a
+//! secret, and is shown only masked.
 
 use std::path::{Path, PathBuf};
 
@@ -9,16 +13,18 @@ use toml::{
 
 use super::{DEFAULTS, Problem, reference};
 
-/// A file.
+/// A parsed file.
 pub(super) struct Document {
+    /// The file's name as problems show it.
     pub(super) file: String,
+    /// The folder of the file. Relative paths in the file start there.
     pub(super) folder: PathBuf,
     pub(super) entries: Vec<Entry>,
-    /// References that lead nowhere.
+    /// References that could not be resolved.
     pub(super) problems: Vec<Problem>,
 }
 
-/// A key with its value.
+/// A key with its value and the line that the key is on, counted from 1.
 #[derive(Clone)]
 pub(super) struct Entry {
     pub(super) key: String,
@@ -26,29 +32,31 @@ pub(super) struct Entry {
     pub(super) value: Value,
 }
 
-/// A value.
+/// A value of the file, with the types of TOML that settings use.
 #[derive(Clone)]
 pub(super) enum Value {
+    /// A string, with its references replaced; `referred`: it held at least one.
     Text {
         text: String,
         referred: bool,
     },
     Integer(i64),
-    /// A number with a point, as it was written.
+    /// A number with a point, as it was written: a price must not be rounded by way of binary floating point.
     Decimal(String),
     Flag(bool),
-    /// A day: 2027-01-31.
+    /// A day without a time, such as 2027-01-31.
     Date(String),
     List(Vec<Value>),
     Table(Vec<Entry>),
-    /// A date with a time, a number that is too large.
+    /// A type that no setting takes, with its name for messages: a date with a time, or a number beyond 63 bits.
     Other(&'static str),
-    /// Refers to what is not there; reported already.
+    /// A text whose reference could not be resolved. The problem is reported already, so nothing else is reported about
+    /// it.
     Unresolved,
 }
 
 impl Value {
-    /// What it is, for a person.
+    /// The name of the value's type, for messages.
     pub(super) fn kind(&self) -> &'static str {
         match self {
             Self::Text { .. } | Self::Unresolved => "a text",
@@ -62,7 +70,7 @@ impl Value {
         }
     }
 
-    /// Whether part of it came from outside the file.
+    /// Whether part of the value came from a reference, so from outside the file.
     pub(super) fn referred(&self) -> bool {
         match self {
             Self::Text { referred, .. } => *referred,
@@ -72,7 +80,8 @@ impl Value {
         }
     }
 
-    /// What is reported about it, without what came from outside the file: that may be a secret in the wrong place.
+    /// Masks in `told`, a message about this value, every text that came from a reference: it may be a secret in the
+    /// wrong setting.
     pub(super) fn masked_in(&self, told: String) -> String {
         match self {
             Self::Text { text, referred: true } if !text.is_empty() => told.replace(text, "***"),
@@ -81,7 +90,7 @@ impl Value {
         }
     }
 
-    /// Whether all of it is known.
+    /// Whether all references in the value could be resolved.
     pub(super) fn is_resolved(&self) -> bool {
         match self {
             Self::Unresolved => false,
@@ -91,8 +100,8 @@ impl Value {
         }
     }
 
-    /// For the options of a backend. What no option takes is null, and is refused as such: a date, a time, a number that is
-    /// too large or no number.
+    /// The value as JSON, as backends receive their options. A value that no option takes becomes null, which is
+    /// refused: a date, a number that is too large, or not a number.
     pub(super) fn to_json(&self) -> serde_json::Value {
         match self {
             Self::Text { text, .. } => text.clone().into(),
@@ -108,7 +117,7 @@ impl Value {
         }
     }
 
-    /// As TOML.
+    /// The value as TOML, for the effective settings.
     pub(super) fn to_toml(&self) -> String {
         match self {
             Self::Text { text, .. } => toml::Value::String(text.clone()).to_string(),
@@ -135,12 +144,14 @@ impl Value {
 }
 
 impl Document {
-    /// `default.toml`.
+    /// The built-in `default.toml`.
     pub(super) fn defaults() -> Self {
         Self::parse("default.toml", DEFAULTS.as_bytes(), Path::new(""))
             .unwrap_or_else(|_| unreachable!("a test holds that the defaults are valid"))
     }
 
+    /// Parses a file. The error holds every syntax error with its line; a key with an unresolved reference is not an
+    /// error here, but in [`Document::problems`].
     pub(super) fn parse(file: &str, bytes: &[u8], folder: &Path) -> Result<Self, Vec<Problem>> {
         let problem = |line, message| Problem {
             file: file.to_owned(),
@@ -157,11 +168,11 @@ impl Document {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let (table, errors) = DeTable::parse_recoverable(text);
         if !errors.is_empty() {
-            // Only the parser's words: the line itself may hold a secret.
+            // Messages hold the parser's text only: the faulty line itself may hold a secret.
             let told = errors.iter().map(|error| {
                 let line = error.span().map_or(1, |span| line_at(text, span.start));
                 let told = match error.span().and_then(|span| text.get(span)) {
-                    // The name of a setting is no secret.
+                    // The key's name may be shown: it is no secret.
                     Some(key) if error.message() == "duplicate key" && is_a_key(key) => {
                         format!("{key} is set twice")
                     }
@@ -187,7 +198,7 @@ impl Document {
     }
 }
 
-/// A key as it is written without quotes.
+/// Whether this is a TOML key without quotes.
 fn is_a_key(text: &str) -> bool {
     !text.is_empty()
         && text
@@ -195,10 +206,12 @@ fn is_a_key(text: &str) -> bool {
             .all(|character| character.is_ascii_alphanumeric() || "_-".contains(character))
 }
 
+/// The line, counted from 1, of the byte at `at`.
 fn line_at(text: &str, at: usize) -> usize {
     1 + text.get(..at).unwrap_or(text).matches('\n').count()
 }
 
+/// Converts the parser's tree, and gathers the references that cannot be resolved.
 struct Convert<'a> {
     text: &'a str,
     file: &'a str,
@@ -220,6 +233,7 @@ impl Convert<'_> {
                 }
             })
             .collect();
+        // The parser sorts keys by name; problems are reported in the order of the file.
         entries.sort_by_key(|entry| entry.line);
         entries
     }

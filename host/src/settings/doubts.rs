@@ -1,17 +1,21 @@
-//! Which settings a faulty file leaves in doubt. Their defaults are read in their place, so that the rest of the file can be
-//! judged; what depends on one of them is not, or it would accuse a value that is not in the file.
+//! Which settings of a faulty file have no known value.
+//!
+//! All problems of a file are reported at once, so reading goes on after the first one, with the default in place of
+//! each faulty value. A check that compares two settings must then be skipped if one of them is in doubt: it would
+//! blame a value that is not in the file.
 
 use std::collections::BTreeSet;
 
-/// Settings that are wrong, or missing, or perhaps meant by a key that is unknown.
+/// The settings in doubt, each a section and a key: they are wrong, or missing, or may be what an unknown key was meant
+/// to be.
 #[derive(Clone, Debug, Default)]
 pub struct Doubts(BTreeSet<(String, String)>);
 
-/// In the place of a key: all of its section.
+/// Stands for every key of a section, where a key is expected.
 pub const WHOLE_SECTION: &str = "";
 
 impl Doubts {
-    /// Adds one, or all of a section.
+    /// Marks a setting as in doubt, or with [`WHOLE_SECTION`] all of its section.
     pub(super) fn add(&mut self, section: &str, key: &str) {
         self.0.insert((section.to_owned(), folded(key)));
     }
@@ -21,7 +25,7 @@ impl Doubts {
         !self.among(&[(section, key)]).is_empty()
     }
 
-    /// Those of `needed`, each a section and a key, that are in doubt, as a person writes them: `[store] url`.
+    /// Those of `needed`, each a section and a key, that are in doubt, in the form for messages: `[store] url`.
     pub fn among(&self, needed: &[(&str, &str)]) -> Vec<String> {
         let is_in_doubt = |section: &str, key: &str| {
             let mut doubts = self.0.iter().filter(|(of, _)| of == section);
@@ -34,7 +38,7 @@ impl Doubts {
     }
 }
 
-/// How two spellings of one key are known to be one.
+/// The form in which keys are compared: `TOKEN_LENGTH`, `token_length` and `token-length` are one key.
 pub(super) fn folded(key: &str) -> String {
     key.to_lowercase().replace('-', "_")
 }

@@ -1,4 +1,5 @@
-//! `[guard]`: what speaks against an SMS, and what is done about it.
+//! `[guard]`: the guard against SMS pumping. Fraudsters request codes to numbers that earn them money, and never enter
+//! the codes; the guard refuses or records such requests.
 
 use std::collections::BTreeSet;
 
@@ -12,9 +13,10 @@ use crate::{
     verifier::{Guard, GuardMode},
 };
 
-/// The most that a budget may be.
+/// The highest count that a budget may have.
 const MAX_COUNT: u32 = 1_000_000_000;
-/// What `Countries` remembers is more.
+/// The highest value of `address_countries_per_day`. It must be lower than the number of countries that `Countries` of
+/// the domain remembers for an address (32), or the budget could never be reached.
 const MAX_COUNTRIES: u32 = 20;
 
 pub(super) fn read(reader: &mut Reader) -> Guard {
@@ -83,6 +85,7 @@ fn number_types(value: &Value) -> Result<BTreeSet<&'static str>, String> {
     texts(value)?.iter().map(number_type).collect()
 }
 
+/// Numbers, or the first digits of numbers, such as `+44770090` for a block of them.
 fn beginnings(value: &Value) -> Result<Vec<String>, String> {
     let beginning = |text: &String| {
         PhoneNumber::parse_beginning(text).ok_or_else(|| {

@@ -1,4 +1,6 @@
-//! `[http]`: what backends' requests go through.
+//! `[http]`: the proxies and client certificates that the requests of backends use.
+//!
+//! A proxy in the settings replaces the proxies of the environment. `no_proxy` replaces the environment's `NO_PROXY`.
 
 use std::path::Path;
 
@@ -62,7 +64,8 @@ pub(super) fn read(reader: &mut Reader) -> Outbound {
     }
 }
 
-/// As other programs take them, in this order: the variable of a scheme before that for all.
+/// The proxies from the environment variables that other programs use too. The variable of a scheme comes before
+/// `ALL_PROXY`. A variable that cannot be used is a warning only: it may have been set for another program.
 fn of_environment(section: &mut Section<'_>) -> Proxies {
     let mut proxy = |upper, lower| {
         let (name, address) = variable([upper, lower])?;
@@ -83,7 +86,7 @@ fn of_environment(section: &mut Section<'_>) -> Proxies {
     }
 }
 
-/// The first of these variables that has a value.
+/// The name and value of the first of these variables that is not empty.
 fn variable(names: [&'static str; 2]) -> Option<(&'static str, String)> {
     names.into_iter().find_map(|name| {
         let value = std::env::var(name)
@@ -93,6 +96,8 @@ fn variable(names: [&'static str; 2]) -> Option<(&'static str, String)> {
     })
 }
 
+/// Reads a row of `[http.client_certificates]`: a certificate in PEM, and its key in the same file or in one of its
+/// own.
 fn certificate(section: &Section<'_>, row: &Entry) -> Result<ClientCertificate, String> {
     let Value::Table(entries) = &row.value else {
         return Err(format!(

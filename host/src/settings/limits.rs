@@ -1,5 +1,7 @@
-//! `[limits]`: how many SMS, to whom, for whom, and at what price. The key of a limit is also the machine code of
-//! its answer.
+//! `[limits]`: how many SMS may be sent to a number, for a client address, to a country and in total, and for how much
+//! money; and how many failed checks of codes are allowed.
+//!
+//! Invariant: the key of a limit is also the machine code of the answer when that limit is reached.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,15 +18,17 @@ const TEN_MINUTES: Duration = Duration::from_secs(10 * 60);
 const HOUR: Duration = Duration::from_secs(60 * 60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The most that a count may be.
+/// The highest count that a limit may have.
 const MAX_COUNT: u32 = 1_000_000_000;
-/// The most of a cap that may be reserved: else no new number could register.
+/// The most of a limit, in percent, that may be reserved for numbers that were verified before. More would lock out new
+/// numbers.
 const MAX_RESERVED_PERCENT: u32 = 90;
-/// The most that a price or a cap may be, in units of the currency.
+/// The highest price or spending limit, in units of the operator's currency.
 const MAX_MONEY: u32 = 1_000_000_000;
+/// Money is counted in millionths of the currency's unit, so that no amount is rounded.
 const MILLIONTHS: u64 = 1_000_000;
 
-/// `lifetime`: how long a code is good.
+/// Reads the section. `lifetime` is how long a code is valid: within it, the wait before each further SMS doubles.
 pub(super) fn read(reader: &mut Reader, lifetime: Duration) -> RateLimits {
     let mut section = reader.section("limits", false);
     let first = section.get("resend_cooldown_seconds", number(0..=3600));
@@ -87,7 +91,7 @@ fn counts(section: &mut Section<'_>, limits: &[(&'static str, Duration)]) -> Vec
         .collect()
 }
 
-/// `None`: 0, which is off.
+/// A limit, or `None` if `max` is 0, which switches it off.
 fn limit(code: &'static str, max: u64, window: Duration) -> Option<Limit> {
     (max > 0).then_some(Limit::new(code, max, window))
 }
@@ -115,7 +119,7 @@ fn prices(section: &mut Section<'_>) -> Prices {
     prices
 }
 
-/// An amount of the operator's currency, in millionths.
+/// Reads an amount of the operator's currency, in millionths.
 fn money(value: &Value) -> Result<u64, String> {
     let needed = |found: &str| format!("must be an amount from 0 to {MAX_MONEY}, such as 0.05, not {found}");
     match value {
@@ -129,7 +133,8 @@ fn money(value: &Value) -> Result<u64, String> {
     }
 }
 
-/// Digits, a point, and up to six digits: without rounding, for this is money.
+/// Parses digits, a point and up to six digits, without rounding: this is money, and binary floating point would not be
+/// exact.
 fn millionths(text: &str) -> Option<u64> {
     let (units, part) = text.split_once('.')?;
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());

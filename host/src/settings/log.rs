@@ -1,4 +1,4 @@
-//! `[log]`: what is logged, and how.
+//! `[log]`: what is logged, and in which format.
 
 use std::path::Path;
 
@@ -10,28 +10,30 @@ use crate::{
     model::ClientAddresses,
 };
 
-/// What is logged, and how.
+/// The settings of logging.
 #[derive(Clone, Debug)]
 pub struct Log {
-    /// A level or a filter.
+    /// A level such as `info`, or a filter by module such as `info,phone_verify::backends=debug`.
     pub level: String,
-    /// How lines look.
+    /// The format of log lines.
     pub format: LogFormat,
-    /// How the access log shows who made a request.
+    /// Whether the access log shows client addresses in full, masked, or not at all.
     pub client_addresses: ClientAddresses,
 }
 
-/// How lines look.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
-    /// For people.
+    /// Text for people.
     Text,
-    /// For machines: one JSON object a line.
+    /// One JSON object per line, for programs.
     Json,
 }
 
-/// Whether this chooses what is logged. A word that is no level would be the name of a module: nothing but what that
-/// module says would be logged, and there is none named `warning`.
+/// Whether this text is a valid level or filter.
+///
+/// The filter's parser takes an unknown word as the name of a module: with `warning` in place of `warn`, only a module
+/// named `warning` would be logged, so nothing at all. Such words are refused.
 pub(crate) fn is_filter(text: &str) -> bool {
     let is_level = |word: &str| !word.is_empty() && word.parse::<LevelFilter>().is_ok();
     EnvFilter::try_new(text).is_ok()
@@ -41,12 +43,13 @@ pub(crate) fn is_filter(text: &str) -> bool {
 }
 
 impl Log {
-    /// How to say what is wrong with a settings file that cannot be used: in its format, as far as that can be told.
+    /// The settings for logging that a settings file is faulty. Reads the format from that file as far as possible, so
+    /// that a log collector that expects JSON gets JSON.
     pub fn of_faulty_settings(path: &Path) -> Self {
         let text = files::read(path, Subject::Settings).unwrap_or_default();
         let text = String::from_utf8_lossy(&text);
         let table = text.parse::<toml::Table>().unwrap_or_else(|_| {
-            // What is wrong elsewhere is no reason to miss the section.
+            // The file is not TOML. The fault may be in another section, so try this section alone.
             let section = text.lines().skip_while(|line| line.trim() != "[log]");
             let rest = section.skip(1).take_while(|line| !line.trim().starts_with('['));
             let log = rest.collect::<Vec<_>>().join("\n").parse::<toml::Table>();

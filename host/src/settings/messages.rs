@@ -1,4 +1,5 @@
-//! The texts of `[phone_verification]`: `MESSAGE`, `MESSAGES`, and the last line below each.
+//! The texts of SMS in `[phone_verification]`: `MESSAGE`, `MESSAGES` for other languages, and the autofill line that
+//! phones and browsers look for at the end of each.
 
 use super::reader::{Section, text};
 use crate::model::{
@@ -7,19 +8,20 @@ use crate::model::{
     segments::Size,
 };
 
-/// Characters that a warning names.
+/// How many characters a warning names as examples.
 const MAX_NAMED: usize = 3;
 
-/// What there is to send.
+/// The texts that were read.
 pub(super) struct Texts {
-    /// Where something is wrong, the reader has it, and a text of the code alone stands here.
+    /// The templates. If `MESSAGE` is faulty, a problem is recorded and a template of only the code replaces it.
     pub(super) messages: Messages,
-    /// The language of `MESSAGE`, as the settings name it.
+    /// The language of `MESSAGE`, as a tag in the operator's spelling.
     pub(super) language: String,
-    /// The rows of `MESSAGES` as they are shown.
+    /// The rows of `MESSAGES` for the effective settings.
     pub(super) shown: Vec<(String, String)>,
 }
 
+/// Reads the texts, and warns about texts that cost more than one segment or that an Android app cannot read.
 pub(super) fn read(section: &mut Section<'_>, code_format: CodeFormat) -> Texts {
     let (message, line) = section.required("MESSAGE", text);
     let (app_name, _) = section.required("APP_NAME", text);
@@ -79,7 +81,7 @@ pub(super) fn read(section: &mut Section<'_>, code_format: CodeFormat) -> Texts 
     }
 }
 
-/// That a row is in the language of another one, or of `MESSAGE`.
+/// The warning that a row of `MESSAGES` has the same language as another row (`twin`), or as `MESSAGE` (`None`).
 fn same_language(twin: Option<&str>, written_in: &str) -> String {
     match twin {
         Some(twin) => format!("is never sent: it is the same language as MESSAGES {twin}; keep one"),
@@ -90,7 +92,7 @@ fn same_language(twin: Option<&str>, written_in: &str) -> String {
     }
 }
 
-/// An empty text is none.
+/// Parses a text, of which the empty one means that the setting is off.
 fn optional<T>(text: &str, parse: impl Fn(&str) -> Result<T, String>) -> Result<Option<T>, String> {
     if text.is_empty() {
         Ok(None)
@@ -99,7 +101,7 @@ fn optional<T>(text: &str, parse: impl Fn(&str) -> Result<T, String>) -> Result<
     }
 }
 
-/// What should be known of a text before it is paid for.
+/// What the operator should know about a text before paying for it. `text` is complete, with an example code.
 fn warnings(text: &str, has_app: bool) -> Vec<String> {
     let mut warnings = Vec::new();
     let size = Size::of(text);
@@ -158,7 +160,7 @@ mod tests {
                  71 characters, and one segment has 70, since the GSM alphabet lacks \"ó\", \"á\", \"ú\""
             ]
         );
-        // The last line counts.
+        // The size includes the autofill line at the end.
         let host = "ORIGIN_HOST = \"example.com\"";
         assert_eq!(warnings(&long("a", 132), host), [""; 0]);
         assert_eq!(warnings(&long("a", 133), host).len(), 1);

@@ -1,7 +1,14 @@
-//! The settings: where the file is found, how it is layered over the defaults, and what comes out.
+//! The settings: finds the file, layers it over the defaults, and reads it into types that cannot hold an invalid
+//! value.
 //!
-//! `default.toml` is the lowest layer, so a default stands in one place. Invariants: all problems are gathered
-//! and reported at once, each with its file, line and key; no value of an option is ever repeated in a problem.
+//! `default.toml` is the lowest layer, so each default is written in one place only. The command `settings --defaults`
+//! prints that file, and the documentation quotes it.
+//!
+//! Invariants: all problems of a file are gathered and reported together, each with its file, line and key. No problem,
+//! warning or printed setting repeats the value of an option that may be secret.
+//!
+//! One file per section; `reader.rs` takes keys out of a section one by one, so that keys that nothing took are known
+//! to be misspelt.
 
 #[cfg(test)]
 mod any_file;
@@ -54,12 +61,12 @@ pub const DEFAULTS: &str = include_str!("../../default.toml");
 /// The environment variable that names the settings file.
 pub const SETTINGS_VARIABLE: &str = "PHONE_VERIFY_SETTINGS";
 
-/// Where the file is looked for when none is named.
+/// Where the file is searched for, in this order, if neither the command line nor the environment names one.
 fn places() -> [PathBuf; 2] {
     [PathBuf::from(FILE), folder_of_machine().join(FILE)]
 }
 
-/// Where a service of this machine finds its settings.
+/// The settings file of a Windows service, which starts without a command line of its own.
 #[cfg(windows)]
 pub fn of_machine() -> PathBuf {
     folder_of_machine().join(FILE)
@@ -67,61 +74,63 @@ pub fn of_machine() -> PathBuf {
 
 const FILE: &str = "phone-verify.toml";
 
-/// Where the settings of this machine's services lie.
+/// The folder of the settings of services on this machine.
 #[cfg(not(windows))]
 fn folder_of_machine() -> PathBuf {
     PathBuf::from("/etc/phone-verify")
 }
 
-/// The same. `/etc` would be a folder of the current drive, which every user may make.
+/// The folder of the settings of services on this machine. On Windows, `/etc` would be a folder of the current drive,
+/// which every user may create: a local user could plant settings for a service.
 #[cfg(windows)]
 fn folder_of_machine() -> PathBuf {
     let data = std::env::var_os("ProgramData").filter(|folder| !folder.is_empty());
     PathBuf::from(data.unwrap_or_else(|| r"C:\ProgramData".into())).join("phone-verify")
 }
 
-/// All settings.
+/// All settings of the daemon and of the commands, one field per section of the file.
 #[derive(Debug)]
 pub struct Settings {
-    /// Codes, messages, backend.
+    /// `[phone_verification]`: codes, messages, the backend and its options.
     pub phone_verification: PhoneVerification,
-    /// HTTP.
+    /// `[server]`: the HTTP server.
     pub server: Server,
-    /// The native API.
+    /// `[api]`: the keys of the native API.
     pub api: Api,
-    /// The database.
+    /// `[store]`: the database and the server's keys.
     pub store: Store,
-    /// Libraries.
+    /// `[plugins]`: where libraries of backends are, and which of them are trusted and isolated.
     pub plugins: Plugins,
-    /// What backends' requests go through.
+    /// `[http]`: proxies and client certificates of the requests that backends make.
     pub http: Outbound,
-    /// Bounds of sending.
+    /// `[dispatch]`: the bounds on sending.
     pub dispatch: Dispatch,
-    /// How many SMS, to whom, for whom, and at what price.
+    /// `[limits]`: how many SMS may be sent, to and for whom, and for how much money.
     pub limits: RateLimits,
-    /// What speaks against an SMS, and what is done about it.
+    /// `[guard]`: the guard against SMS pumping.
     pub guard: Guard,
-    /// Logging.
+    /// `[log]`: what is logged.
     pub log: Log,
-    /// What works but should be looked at.
+    /// What is valid but probably not what the operator wants.
     pub warnings: Vec<Problem>,
-    /// The effective settings as TOML, with secrets masked.
+    /// The settings in effect as TOML, defaults included and secrets masked: what `phone-verify settings` prints.
     pub effective: String,
 }
 
-/// What a file comes to, faulty or not.
+/// The result of reading a file that may have problems.
 #[derive(Debug)]
 pub struct Draft {
-    /// As the file has them; where something is wrong, a default. Only to look at: see [`Draft::whole`].
+    /// The settings, with a default in place of each faulty value. Only for reports such as `phone-verify check`; to
+    /// run on the settings, use [`Draft::whole`].
     pub settings: Settings,
-    /// All that is wrong.
+    /// Every problem, in the order in which they were found.
     pub problems: Vec<Problem>,
-    /// Where a default stands in for what is wrong.
+    /// Which settings have no known value, so that a report does not judge the defaults in their place.
     pub doubts: Doubts,
 }
 
 impl Draft {
-    /// The settings, if nothing is wrong with them.
+    /// The settings, or all problems if there are any.
     pub fn whole(self) -> Result<Settings, Vec<Problem>> {
         if self.problems.is_empty() {
             Ok(self.settings)
@@ -131,15 +140,15 @@ impl Draft {
     }
 }
 
-/// Something about the settings that a person must look at.
+/// A problem or warning about the settings, for the operator.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Problem {
-    /// The file.
+    /// The settings file.
     pub file: String,
-    /// The line, counted from 1.
+    /// The line, counted from 1; `None` if the problem belongs to no line.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub line: Option<usize>,
-    /// What was found, what was needed, what to do.
+    /// What was found, what was needed, and what to do. Never holds a secret.
     pub message: String,
 }
 
@@ -152,7 +161,8 @@ impl std::fmt::Display for Problem {
     }
 }
 
-/// The file that is to be read: the one named, else that of the environment, else the first that exists.
+/// Finds the settings file: `named` on the command line, else the one in `PHONE_VERIFY_SETTINGS`, else the first that
+/// exists of `./phone-verify.toml` and the one of the machine.
 pub fn find(named: Option<&Path>) -> Result<PathBuf, Problem> {
     if let Some(path) = named {
         return Ok(path.to_owned());
@@ -160,7 +170,8 @@ pub fn find(named: Option<&Path>) -> Result<PathBuf, Problem> {
     if let Some(path) = std::env::var_os(SETTINGS_VARIABLE).filter(|path| !path.is_empty()) {
         return Ok(path.into());
     }
-    // One that is there and cannot be read is meant all the same, and so is a link that leads nowhere.
+    // A file that exists but cannot be read counts as found, and so does a dangling link: using the next file silently
+    // would hide the error.
     let is_there = |path: &&PathBuf| {
         !matches!(path.symlink_metadata(), Err(error) if matches!(
             error.kind(),
@@ -179,7 +190,7 @@ pub fn find(named: Option<&Path>) -> Result<PathBuf, Problem> {
     })
 }
 
-/// The path from the root, so that it leads to the same file whatever becomes of the working folder.
+/// The absolute path, which stays valid when the process changes its working directory.
 pub fn whole(path: &Path) -> Result<PathBuf, Vec<Problem>> {
     std::path::absolute(path).map_err(|error| {
         vec![Problem {
@@ -194,12 +205,13 @@ pub fn whole(path: &Path) -> Result<PathBuf, Vec<Problem>> {
 }
 
 impl Settings {
-    /// Reads a settings file over the defaults.
+    /// Reads a settings file over the defaults. The error holds all problems.
     pub fn load(path: &Path) -> Result<Self, Vec<Problem>> {
         Self::draft(path)?.whole()
     }
 
-    /// The same as far as it goes. The error is of a file that cannot be read at all.
+    /// Reads a settings file over the defaults as far as possible. The error is only for a file that cannot be read or
+    /// is not TOML.
     pub fn draft(path: &Path) -> Result<Draft, Vec<Problem>> {
         let text = files::read(path, Subject::Settings).map_err(|fault| {
             let message = match fault.io() {
@@ -215,14 +227,14 @@ impl Settings {
                 message,
             }]
         })?;
-        // Whole, for a library in this process may change the working folder.
+        // Relative paths are resolved now: a library in this process may change the working directory later.
         let whole = whole(path)?;
         let folder = whole.parent().unwrap_or(Path::new("/"));
         let document = Document::parse(&path.display().to_string(), &text, folder)?;
         Ok(Self::read(Reader::new(Some(document), Document::defaults())))
     }
 
-    /// The defaults alone: what `serve --demo` runs on.
+    /// The defaults alone, which `serve --demo` uses.
     pub fn defaults() -> Self {
         Self::read(Reader::new(None, Document::defaults()))
             .whole()
@@ -235,6 +247,7 @@ impl Settings {
         Self::read(Reader::new(Some(document), Document::defaults())).whole()
     }
 
+    /// Reads every section. A section that this function does not read is reported as unknown.
     fn read(mut reader: Reader) -> Draft {
         let phone_verification = PhoneVerification::read(&mut reader);
         let server = Server::read(&mut reader);
@@ -278,7 +291,7 @@ impl Settings {
 mod tests {
     use super::*;
 
-    /// A file with what is required alone.
+    /// A file with only the required keys.
     pub(super) const REQUIRED: &str = r#"
 [phone_verification]
 BACKEND = "nexmo.NexmoBackend"

@@ -1,4 +1,5 @@
-//! `[phone_verification]`: the settings dict of django-phone-verify.
+//! `[phone_verification]`: the settings of django-phone-verify under their names there, so that its settings dict can
+//! be carried over. Keys may be written in upper or lower case.
 
 use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
 
@@ -14,45 +15,47 @@ use crate::{
     verifier::ResendPolicy,
 };
 
-/// Above this, warn: NIST SP 800-63B, section 5.1.3.2, lets a code live for 10 minutes.
+/// A warning is given above this: NIST SP 800-63B, section 5.1.3.2, limits the validity of a code to 10 minutes.
 const ADVISED_EXPIRATION_SECONDS: u32 = 600;
 
-/// Below this, warn: the same section asks for 20 bits of entropy, which are about six digits.
+/// A warning is given below this many possible codes: the same section asks for 20 bits of entropy, so about six
+/// digits.
 const ADVISED_POSSIBILITIES: u64 = 1_000_000;
 
-/// Codes, messages, backend.
+/// Everything about codes, messages and the backend that sends them.
 pub struct PhoneVerification {
-    /// `<library>.<Backend>`, perhaps with more before it.
+    /// The name of the backend, `<library>.<Backend>`. More parts may come before these, as in a Python path.
     pub backend: String,
-    /// What the backend is given.
+    /// The options that are passed to the backend.
     pub options: Map<String, Value>,
-    /// Keys of options whose value must not be shown.
+    /// The names of options whose values must not be shown.
     pub secret_options: BTreeSet<String>,
-    /// What codes look like.
+    /// The alphabet and length of codes.
     pub code_format: CodeFormat,
-    /// How long a code is good.
+    /// How long a code is valid after it was sent.
     pub expiration: Duration,
-    /// Whether a code is good for one use.
+    /// Whether a code can be used only once.
     pub only_once: bool,
-    /// What a further SMS within a code's life carries.
+    /// Whether a further SMS within a code's validity repeats that code or carries a new one.
     pub resend: ResendPolicy,
-    /// How many wrong codes a code survives.
+    /// How many wrong codes may be entered before the verification fails.
     pub max_failed_attempts: u32,
-    /// How long records are kept.
+    /// How long records of verifications are kept.
     pub record_retention: Duration,
-    /// Whose national numbers are accepted.
+    /// The country whose numbers may be given in national form; `None`: E.164 only.
     pub default_region: Option<Region>,
-    /// Whether what a caller says besides a number may hold addresses on the web.
+    /// Whether the `context` of a request to `/v1` may hold web addresses. If not, they are removed, since a backend
+    /// may word the SMS from the context, and a user of the application could send links in the operator's name.
     pub context_allows_urls: bool,
-    /// The language that `MESSAGE` is in, as a tag.
+    /// The language of `MESSAGE`, as a language tag.
     pub language: String,
-    /// The texts.
+    /// The texts of SMS.
     pub messages: Arc<Messages>,
-    /// Numbers that nothing is sent to.
+    /// Numbers that have a fixed code, and to which no SMS is sent.
     pub test_numbers: Arc<TestNumbers>,
 }
 
-/// Without the options' values.
+/// Omits the options, which hold secrets of providers.
 impl fmt::Debug for PhoneVerification {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PhoneVerification")
@@ -62,7 +65,7 @@ impl fmt::Debug for PhoneVerification {
 }
 
 impl PhoneVerification {
-    /// What is wrong, the reader has; a default stands in its place.
+    /// Reads the section. The reader records every problem; a default replaces each faulty value.
     pub(super) fn read(reader: &mut Reader) -> Self {
         let mut section = reader.section("phone_verification", true);
         let (backend, _) = section.required("BACKEND", |value| {
@@ -78,6 +81,8 @@ impl PhoneVerification {
         let mut secret_options = BTreeSet::new();
         let mut shown_options = Vec::new();
         for row in rows {
+            // A value is secret if it came from a reference, or if its name or form suggests it. The last two are
+            // guesses: hiding a harmless value is better than showing a password.
             let secret = row.value.referred() || looks_secret(&row.key) || holds_credentials(&row.value);
             let shown = if secret {
                 "\"***\"".into()
@@ -156,6 +161,7 @@ impl PhoneVerification {
     }
 }
 
+/// Reads how long a code is valid, under the setting's present name or its older one.
 fn expiration(section: &mut Section<'_>) -> Duration {
     const OLDER: &str = "SECURITY_CODE_EXPIRATION_TIME";
     const NAME: &str = "SECURITY_CODE_EXPIRATION_SECONDS";
@@ -188,7 +194,7 @@ fn expiration(section: &mut Section<'_>) -> Duration {
     Duration::from_secs(u64::from(seconds))
 }
 
-/// Whether a value is a URL with a user's name and password in it.
+/// Whether a value is a URL that holds a user name or password.
 fn holds_credentials(value: &super::document::Value) -> bool {
     text(value).is_ok_and(|text| {
         text.split_once("://").is_some_and(|(_, rest)| {
@@ -199,7 +205,7 @@ fn holds_credentials(value: &super::document::Value) -> bool {
     })
 }
 
-/// Whether an option's name says that its value must not be shown.
+/// Whether an option's name suggests that its value is a secret.
 fn looks_secret(key: &str) -> bool {
     let key = key.to_lowercase();
     ["secret", "token", "pass", "pwd", "auth", "key", "credential"]

@@ -1,4 +1,7 @@
-//! `[plugins]`: libraries.
+//! `[plugins]`: where libraries of backends are found, which of them are trusted, and which run in a process of their
+//! own.
+//!
+//! The rules themselves are in `backends`; this file only reads them.
 
 use std::{
     collections::BTreeMap,
@@ -17,25 +20,26 @@ use crate::backends::{
 
 const SHA256_HEX_DIGITS: usize = 64;
 
-/// Libraries.
+/// The settings of libraries.
 #[derive(Clone, Debug)]
 pub struct Plugins {
-    /// Where they are looked for, in this order.
+    /// The directories that are searched for libraries, in this order.
     pub directories: Vec<PathBuf>,
-    /// Where private copies go.
+    /// Where copies of the libraries in use are kept, and of the versions before them for `plugin rollback`.
     pub staging_directory: PathBuf,
-    /// Where it is kept what worker processes died of.
+    /// Where the reports of crashed worker processes are kept.
     pub crash_directory: PathBuf,
-    /// Whether backends may call private addresses.
+    /// Whether backends may call private and loopback addresses other than the one in their option `BASE_URL`.
     pub allow_private_addresses: bool,
     /// Which libraries run in a process of their own.
     pub isolation: IsolationRules,
-    /// Which libraries are used at all.
+    /// Which libraries may be loaded at all.
     pub trust: TrustRules,
 }
 
 impl Plugins {
-    /// What names no place lies beside the database, which outlives the process as well.
+    /// Reads the section. Paths that are not set default to places next to the database: that folder survives a restart
+    /// and is writable for the daemon.
     pub(super) fn read(reader: &mut Reader, database: &Path) -> Self {
         let mut section = reader.section("plugins", false);
         let folder = section.folder();
@@ -84,7 +88,7 @@ impl Plugins {
     }
 }
 
-/// `[plugins.signers]`: a public key by a name, or a table of `public_key` and `revoked`.
+/// Reads `[plugins.signers]`. A row is a name with a public key, or with a table of `public_key` and `revoked`.
 fn signers(section: &mut Section<'_>) -> Signers {
     let rows = section.table("signers", false, "plugins.signers");
     let mut signers = Signers::new();
@@ -94,6 +98,7 @@ fn signers(section: &mut Section<'_>) -> Signers {
             Value::Table(entries) => revocable(entries),
             value => public_key(value),
         };
+        // One key under two names would make a revocation useless: the other name would still be trusted.
         let twin = |signer: &Signer| {
             let mut known = signers.iter();
             known.find_map(|(name, known)| (known.id() == signer.id()).then(|| name.clone()))
@@ -140,7 +145,7 @@ fn public_key(value: &Value) -> Result<Signer, String> {
     })
 }
 
-/// `[plugins.libraries.<name>]`.
+/// Reads `[plugins.libraries.<name>]`: the rules for one library.
 fn library(section: &mut Section<'_>, row: Entry, signers: &Signers) -> (LibraryIsolation, LibraryTrust) {
     let (mut place, mut trust) = (LibraryIsolation::default(), LibraryTrust::default());
     let Value::Table(entries) = row.value else {
@@ -149,7 +154,7 @@ fn library(section: &mut Section<'_>, row: Entry, signers: &Signers) -> (Library
         return (place, trust);
     };
     let mut shown = Vec::new();
-    // One that is faulty is there all the same.
+    // A signer whose key is faulty is missing from `signers`, but is in the file: do not report its name as unknown.
     let known_signers = section.are_known(&["signers"]).then_some(signers);
     for entry in entries {
         let value = &entry.value;
@@ -180,7 +185,7 @@ fn version(value: &Value) -> Result<Version, String> {
     Version::parse(&text).map_err(|_| format!("must be a version such as 1.2.0, not {text}"))
 }
 
-/// Of signers that there are, if these are known.
+/// Reads a list of names of `[plugins.signers]`. With `None` the signers are in doubt, so the names are not checked.
 fn names(value: &Value, signers: Option<&Signers>) -> Result<Vec<String>, String> {
     let names = texts(value)?;
     let Some(signers) = signers else {

@@ -1,4 +1,8 @@
-//! Takes settings out of the file one by one, over the defaults, and gathers what is wrong.
+//! Takes settings out of a file one by one, with the defaults below it, and gathers every problem.
+//!
+//! Each key is removed when it is read. What is left at the end of a section is therefore unknown, so probably
+//! misspelt, and no list of keys has to be kept elsewhere. The effective settings are written in the same pass, so
+//! every setting that is read is shown.
 
 use std::{
     ops::RangeInclusive,
@@ -11,31 +15,34 @@ use super::{
     doubts::{Doubts, WHOLE_SECTION, folded},
 };
 
-/// Reads the file and the defaults section by section.
+/// Reads the user's file and the defaults section by section.
 pub(super) struct Reader {
+    /// The user's file; `None`: there are only the defaults.
     user: Option<Document>,
     defaults: Document,
     problems: Vec<Problem>,
     warnings: Vec<Problem>,
+    /// The sections read so far, as candidates for a misspelt section.
     sections: Vec<&'static str>,
+    /// The effective settings so far, as TOML.
     effective: String,
     doubts: Doubts,
     missing: Vec<Missing>,
-    /// What unknown keys were probably meant to be, each with its section.
+    /// For each unknown key that resembles a known one: the section and the known key.
     meant: Vec<(&'static str, &'static str)>,
     /// Sections that the file does not have.
     absent: Vec<&'static str>,
 }
 
-/// A setting that the file must have, and does not under its right name.
+/// A required setting that the file does not have under its right name.
 struct Missing {
     section: &'static str,
     key: &'static str,
-    /// Its place among the problems.
+    /// The index of its message in `Reader::problems`, so that the message can be withdrawn.
     at: usize,
 }
 
-/// What a whole file comes to.
+/// The result of reading a whole file, without the settings themselves.
 pub(super) struct Outcome {
     pub(super) problems: Vec<Problem>,
     pub(super) doubts: Doubts,
@@ -43,17 +50,20 @@ pub(super) struct Outcome {
     pub(super) effective: String,
 }
 
-/// One section.
+/// A section that is being read.
 pub(super) struct Section<'a> {
     reader: &'a mut Reader,
     name: &'static str,
-    /// The line of its head, if it is there.
+    /// The line of the section's header; `None` if the file does not have the section.
     line: Option<usize>,
+    /// The entries of the file that were not read yet.
     user: Vec<Entry>,
     defaults: Vec<Entry>,
+    /// Whether keys match in upper and lower case.
     any_case: bool,
+    /// The keys read so far, as candidates for a misspelt key.
     known: Vec<&'static str>,
-    /// Those of the known ones that the file does not have.
+    /// Those of the known keys that the file does not have.
     absent: Vec<&'static str>,
 }
 
@@ -76,7 +86,7 @@ impl Reader {
         }
     }
 
-    /// Begins a section; `any_case`: its keys may be written in upper or lower case.
+    /// Begins a section. With `any_case`, its keys may be written in upper or lower case.
     pub(super) fn section(&mut self, name: &'static str, any_case: bool) -> Section<'_> {
         self.sections.push(name);
         self.effective.push_str(&format!("[{name}]\n"));
@@ -119,7 +129,7 @@ impl Reader {
         }
     }
 
-    /// Of two spellings of one key, the second is a problem.
+    /// Keeps the first of two spellings of one key, and reports the second.
     fn without_twins(&mut self, section: &str, entries: Vec<Entry>) -> Vec<Entry> {
         let mut kept: Vec<Entry> = Vec::new();
         for entry in entries {
@@ -151,7 +161,7 @@ impl Reader {
         self.problems.push(Problem { file, line, message });
     }
 
-    /// What the file comes to, once all sections are read.
+    /// Ends the reading, once every section was read. Sections that are left in the file are unknown.
     pub(super) fn finish(mut self) -> Outcome {
         let left: Vec<_> = self
             .user
@@ -184,7 +194,8 @@ impl Reader {
         }
     }
 
-    /// What is there under a misspelt name is not missing as well.
+    /// Withdraws the messages about required settings that are in the file under a misspelt name. One mistake gets one
+    /// message.
     fn forgive_misspelt(&mut self) {
         let is_meant = |missing: &&Missing| {
             let is_it = |meant: &&(_, _)| {
@@ -205,6 +216,7 @@ impl Reader {
     }
 }
 
+/// The known key that `key` was probably meant to be: an edit distance of at most three.
 fn nearest<'a>(key: &str, known: &[&'a str]) -> Option<&'a str> {
     let distance = |near: &str| strsim::damerau_levenshtein(&folded(key), &folded(near));
     known
@@ -220,7 +232,7 @@ impl Section<'_> {
         entries.iter().position(is_it)
     }
 
-    /// The value in the file, if it is there.
+    /// Takes the entry out of the file, if it is there.
     fn given(&mut self, key: &'static str) -> Option<Entry> {
         self.known.push(key);
         let at = Self::position(&self.user, key, self.any_case);
@@ -239,23 +251,24 @@ impl Section<'_> {
         self.reader.effective.push_str(&format!("{key} = {value}\n"));
     }
 
-    /// Notes that something is wrong with the setting `key`.
+    /// Records a problem with the setting `key`, and marks it as in doubt.
     pub(super) fn problem(&mut self, key: &str, line: Option<usize>, message: &str) {
         self.doubt(key);
         let message = format!("[{}] {message}", self.name);
         self.reader.problem(line.or(self.line), message);
     }
 
-    /// Notes that the value of the setting `key` is not known; why is reported already.
+    /// Marks the setting `key` as in doubt, when the reason was reported already.
     pub(super) fn doubt(&mut self, key: &str) {
         self.reader.doubts.add(self.name, key);
     }
 
-    /// Whether all of these settings are as the file has them, so that one can be held against another.
+    /// Whether the values of all these settings are those of the file, so that they may be compared with each other.
     pub(super) fn are_known(&self, keys: &[&str]) -> bool {
         !keys.iter().any(|key| self.reader.doubts.has(self.name, key))
     }
 
+    /// Reports a required setting as missing. The report may be withdrawn by [`Reader::forgive_misspelt`].
     fn missing(&mut self, key: &'static str) {
         let at = self.reader.problems.len();
         self.reader.missing.push(Missing {
@@ -266,6 +279,7 @@ impl Section<'_> {
         self.problem(key, None, &format!("{key} is missing"));
     }
 
+    /// Records something that is valid but should be looked at.
     pub(super) fn warning(&mut self, line: Option<usize>, message: &str) {
         let (file, message) = (self.reader.file(), format!("[{}] {message}", self.name));
         self.reader.warnings.push(Problem {
@@ -275,7 +289,7 @@ impl Section<'_> {
         });
     }
 
-    /// Paths in the file are relative to it.
+    /// The folder of the settings file, to which paths in it are relative.
     pub(super) fn folder(&self) -> PathBuf {
         self.reader
             .user
@@ -283,12 +297,14 @@ impl Section<'_> {
             .map_or_else(PathBuf::new, |user| user.folder.clone())
     }
 
-    /// A setting; where the file does not have it, its default. `read` says what was needed.
+    /// Reads a setting from the file, or its default. `read` converts the value; its error says what is needed, as the
+    /// end of a sentence that begins with the key.
     pub(super) fn get<T>(&mut self, key: &'static str, read: impl Fn(&Value) -> Result<T, String>) -> T {
         self.get_with_line(key, read).0
     }
 
-    /// The same with its line in the file.
+    /// Reads a setting as [`Section::get`] does, and returns its line in the file too, for problems that are found
+    /// later.
     pub(super) fn get_with_line<T>(
         &mut self,
         key: &'static str,
@@ -297,7 +313,7 @@ impl Section<'_> {
         self.get_and_show(key, |_| false, read)
     }
 
-    /// A setting whose value is never shown, wherever it came from.
+    /// Reads a setting whose value is never shown, even if it is in the file itself.
     pub(super) fn get_secret<T>(
         &mut self,
         key: &'static str,
@@ -306,7 +322,7 @@ impl Section<'_> {
         self.get_and_show(key, |_| true, read)
     }
 
-    /// A setting that is an address, whose value is not shown where it holds a user's name or password.
+    /// Reads a setting that is an address. Its value is masked if it may hold a user name or password.
     pub(super) fn get_address<T>(
         &mut self,
         key: &'static str,
@@ -353,7 +369,7 @@ impl Section<'_> {
         )
     }
 
-    /// A setting that the file must have.
+    /// Reads a setting that the file must have. Without a file, as in the demo mode, the default is used.
     pub(super) fn required<T>(
         &mut self,
         key: &'static str,
@@ -365,7 +381,7 @@ impl Section<'_> {
         self.get_with_line(key, read)
     }
 
-    /// A setting under a name that it had before; its default is that of its present name.
+    /// Reads a setting under an older name. The default is the one of its present name.
     pub(super) fn older_name<T>(
         &mut self,
         older: &'static str,
@@ -387,8 +403,8 @@ impl Section<'_> {
         Self::position(&self.user, key, self.any_case).is_some()
     }
 
-    /// A table of its own below this section; its keys are free, and matched without regard to case. A row that refers to
-    /// what is not there is reported already, and left out.
+    /// Reads a table below this section, such as `OPTIONS`. Its keys are chosen by the operator, and are compared
+    /// without regard to case. Rows with an unresolved reference are left out, since they were reported already.
     pub(super) fn table(&mut self, key: &'static str, required: bool, name: &'static str) -> Vec<Entry> {
         let _ = self.default(key);
         let Some(entry) = self.given(key) else {
@@ -417,7 +433,7 @@ impl Section<'_> {
         }
     }
 
-    /// Shows a table among the effective settings.
+    /// Adds a table to the effective settings.
     pub(super) fn show_table(&mut self, name: &str, rows: &[(String, String)]) {
         self.reader.effective.push_str(&format!("\n[{name}]\n"));
         for (key, value) in rows {
@@ -425,7 +441,7 @@ impl Section<'_> {
         }
     }
 
-    /// Ends the section: what is left in it is unknown.
+    /// Ends the section. Keys that were not read are unknown, and are reported with the known key that they resemble.
     pub(super) fn finish(mut self) {
         for entry in std::mem::take(&mut self.user) {
             let near = nearest(&entry.key, &self.known);
@@ -436,7 +452,7 @@ impl Section<'_> {
                 &format!("{} is not a setting{hint}", entry.key),
             );
             self.reader.meant.extend(near.map(|near| (self.name, near)));
-            // It may stand for any of those.
+            // The unknown key may have been meant as any of the absent ones, so the default is not certain for them.
             for key in &self.absent {
                 self.reader.doubts.add(self.name, key);
             }
@@ -459,6 +475,7 @@ pub(super) fn flag(value: &Value) -> Result<bool, String> {
     }
 }
 
+/// Converts a whole number within these bounds, both included.
 pub(super) fn number(bounds: RangeInclusive<u32>) -> impl Fn(&Value) -> Result<u32, String> {
     move |value| match value {
         Value::Integer(number) => u32::try_from(*number)
@@ -486,7 +503,7 @@ pub(super) fn texts(value: &Value) -> Result<Vec<String>, String> {
     }
 }
 
-/// A path relative to the settings file; `None` when it is empty.
+/// A path, relative to the folder of the settings file; `None` if the text is empty.
 pub(super) fn path(folder: &Path, text: &str) -> Option<PathBuf> {
     (!text.is_empty()).then(|| folder.join(text))
 }

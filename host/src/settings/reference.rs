@@ -1,11 +1,15 @@
-//! `${env:NAME}` and `${file:PATH}` in a text, so that no secret needs to stand in the settings file. A path may hold
-//! references of its own, such as `${file:${env:CREDENTIALS_DIRECTORY}/key}`.
+//! References in texts of the settings file: `${env:NAME}` for an environment variable and `${file:PATH}` for the
+//! content of a file. With them, the settings file needs to hold no secret.
+//!
+//! A path may hold references itself, as in `${file:${env:CREDENTIALS_DIRECTORY}/key}`: service managers pass the
+//! folder of credentials in a variable. Variables are not expanded a second time.
 
 use std::path::Path;
 
 use crate::files::{self, Fault, Subject};
 
-/// The text with its references replaced, and whether there were any. The errors name what is missing, as it is written.
+/// Replaces the references in a text; the flag says whether there were any. The errors name the variable or file that is
+/// missing, never a value.
 pub(super) fn replace(text: &str, folder: &Path) -> Result<(String, bool), Vec<String>> {
     let (mut replaced, mut rest, mut problems) = (String::new(), text, Vec::new());
     let mut any = false;
@@ -39,7 +43,8 @@ pub(super) fn replace(text: &str, folder: &Path) -> Result<(String, bool), Vec<S
     }
 }
 
-/// What stands for a name; `None`: it is no reference.
+/// The value of a reference, from between its braces; `None` if this is no reference but, for example, a placeholder of
+/// a message.
 fn value(name: &str, folder: &Path) -> Option<Result<String, Vec<String>>> {
     match name.split_once(':') {
         Some(("env", name)) if name.contains("${") => Some(Err(vec![format!(
@@ -50,7 +55,8 @@ fn value(name: &str, folder: &Path) -> Option<Result<String, Vec<String>>> {
         Some((scheme, name)) => Some(Err(vec![format!(
             "refers to {scheme}:{name}, but only ${{env:NAME}} and ${{file:PATH}} are known"
         )])),
-        // As a shell or another program's settings would have it.
+        // Written as in a shell or in another program's settings: refuse it, or the SMS or secret would hold it
+        // literally.
         None if is_variable(name) => Some(Err(vec![format!(
             "has ${{{name}}}, which stands for nothing; for an environment variable write ${{env:{name}}}"
         )])),
@@ -75,7 +81,7 @@ fn file(written: &str, folder: &Path) -> Result<String, Vec<String>> {
     files::read_text(&path, Subject::Reference)
         .map(without_line_break)
         .map_err(|fault| {
-            // What a reference in it stands for may be a secret in the wrong place.
+            // The resolved path may contain a secret that was used in the wrong place, so show the path as written.
             let shown = if is_nested {
                 written.to_owned()
             } else {
@@ -96,7 +102,7 @@ fn unusable(path: &str, fault: &Fault, is_nested: bool) -> String {
     }
 }
 
-/// Where the reference at the beginning of `text` ends, with those in it.
+/// The index of the brace that closes the reference at the beginning of `text`, which may hold nested references.
 fn end_of(text: &str) -> Option<usize> {
     let mut open = 0_usize;
     for (at, character) in text.char_indices() {
@@ -116,6 +122,7 @@ fn is_reference(name: &str) -> bool {
     name.starts_with("env:") || name.starts_with("file:")
 }
 
+/// The text for a message, cut to a bounded length.
 fn shown(text: &str) -> String {
     const MAX_SHOWN: usize = 60;
     if text.chars().count() <= MAX_SHOWN {
@@ -124,7 +131,8 @@ fn shown(text: &str) -> String {
         format!("{}…", text.chars().take(MAX_SHOWN).collect::<String>())
     }
 }
-/// Whether this is how environment variables are named: `{app}` of a message is not.
+/// Whether this looks like the name of an environment variable, in capitals. The placeholder `{app}` of a message does
+/// not.
 fn is_variable(name: &str) -> bool {
     name.starts_with(|first: char| first.is_ascii_uppercase() || first == '_')
         && name
@@ -132,6 +140,7 @@ fn is_variable(name: &str) -> bool {
             .all(|byte| matches!(byte, b'A'..=b'Z' | b'0'..=b'9' | b'_'))
 }
 
+/// Removes one line break at the end, which most editors add to a file.
 fn without_line_break(mut text: String) -> String {
     if text.ends_with('\n') {
         text.pop();

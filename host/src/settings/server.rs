@@ -1,4 +1,4 @@
-//! `[server]`: HTTP.
+//! `[server]`: the HTTP server: where it listens, whom it trusts, and the bounds on connections.
 
 use std::{net::IpAddr, path::Path, time::Duration};
 
@@ -10,34 +10,35 @@ use super::{
 };
 use crate::model::{DropIn, Listen, PageOrigin, PublicUrl, TrustedProxies};
 
-/// HTTP.
+/// The settings of the HTTP server.
 #[derive(Clone, Debug)]
 pub struct Server {
-    /// Where it listens: at least at one place, and at none twice.
+    /// The addresses and Unix sockets to listen at. At least one, without duplicates.
     pub listen: Vec<Listen>,
-    /// Whether the file says where.
+    /// Whether the file sets `listen`, or the default is used.
     pub names_listen: bool,
-    /// Who may connect to Unix sockets: the permissions of their files.
+    /// The permissions of the files of Unix sockets, which decide who may connect.
     pub unix_socket_mode: u32,
-    /// Whose `X-Forwarded-For` and `Forwarded` are believed.
+    /// The proxies whose `X-Forwarded-For` and `Forwarded` headers are trusted. From others the headers are ignored,
+    /// since a client can write anything into them.
     pub trusted_proxies: TrustedProxies,
-    /// Connections at once, if the system lets this process have as many.
+    /// How many connections may be open at once. The system's limit of open files may allow fewer.
     pub max_connections: usize,
-    /// Connections at once of one client address.
+    /// How many connections one client address may have open at once.
     pub max_connections_per_address: usize,
-    /// How long a request may take to arrive, and its answer to be taken.
+    /// How long a request may take to arrive, and how long the client may take to read the answer.
     pub read_timeout: Duration,
     /// How long a connection may wait for its next request.
     pub idle_timeout: Duration,
-    /// How long shutting down waits for requests.
+    /// How long a shutdown waits for requests that are being answered.
     pub shutdown_timeout: Duration,
-    /// Pages of other sites that may use the service.
+    /// The origins of web pages that may call the service from a browser.
     pub allowed_origins: Vec<PageOrigin>,
-    /// How providers and browsers see this server.
+    /// The URL under which providers and browsers reach this server, if it is known.
     pub public_url: Option<PublicUrl>,
-    /// Who may use `/api/phone/*`.
+    /// Whether the drop-in endpoints `/api/phone/*` are open, need an API key, or are closed.
     pub drop_in_endpoints: DropIn,
-    /// Whether the file says who may.
+    /// Whether the file sets `drop_in_endpoints`, or the default is used.
     pub(super) names_drop_in_endpoints: bool,
 }
 
@@ -111,7 +112,7 @@ fn public_url(value: &Value) -> Result<Option<PublicUrl>, String> {
         .ok_or_else(|| format!("must be a URL such as https://verify.example, not {text}"))
 }
 
-/// Where to listen: a text, or a list of them.
+/// Reads where to listen: one text, or a list of them. Port 0 may be repeated, since each gets another free port.
 fn places(value: &Value, folder: &Path) -> Result<Vec<Listen>, String> {
     let written = match value {
         Value::List(_) => texts(value)?,
@@ -133,7 +134,8 @@ fn places(value: &Value, folder: &Path) -> Result<Vec<Listen>, String> {
     Ok(places)
 }
 
-/// The permissions of a file, in octal as chmod takes them. Its owner can always connect.
+/// Parses the permissions of a socket's file, in octal as chmod takes them. The owner must keep access, and execution
+/// is not a permission of sockets.
 fn mode(text: &str) -> Result<u32, String> {
     let is_octal = text.bytes().all(|byte| (b'0'..=b'7').contains(&byte));
     let mode = u32::from_str_radix(text, 8).ok().filter(|_| is_octal);
@@ -145,7 +147,7 @@ fn mode(text: &str) -> Result<u32, String> {
         })
 }
 
-/// Addresses, networks, and `unix` for those who connect through a Unix socket.
+/// Parses addresses, networks, and the word `unix` for all clients of a Unix socket.
 fn proxies(texts: &[String]) -> Result<TrustedProxies, String> {
     let (unix, networks): (Vec<&String>, Vec<&String>) = texts.iter().partition(|text| *text == "unix");
     Ok(TrustedProxies {
@@ -157,7 +159,7 @@ fn proxies(texts: &[String]) -> Result<TrustedProxies, String> {
     })
 }
 
-/// A network such as `10.0.0.0/8`, or a single address.
+/// Parses a network such as `10.0.0.0/8`, or a single address.
 pub(super) fn network(text: &str) -> Result<IpNet, String> {
     let address = || text.parse::<IpAddr>().map(IpNet::from);
     text.parse()
@@ -166,8 +168,8 @@ pub(super) fn network(text: &str) -> Result<IpNet, String> {
         .map_err(|_| format!("must be a list of addresses and networks such as 10.0.0.0/8, not {text}"))
 }
 
-/// IPv4 as a socket of both families shows it, `::ffff:10.0.0.0/104`, is the same network: addresses of clients are
-/// looked at as IPv4 then.
+/// Turns an IPv4 network that is written as IPv6, such as `::ffff:10.0.0.0/104`, into IPv4. Client addresses are
+/// compared in that form, so the network would never match otherwise.
 fn as_clients_are(network: IpNet) -> IpNet {
     let IpNet::V6(mapped) = network else {
         return network;

@@ -1,4 +1,4 @@
-//! `[store]`: the database, and the keys to what is in it.
+//! `[store]`: the database, and the keys that protect the secrets in it.
 
 use std::{
     path::{Path, PathBuf},
@@ -10,25 +10,25 @@ use crate::store::MasterKey;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The database.
+/// The settings of the database.
 #[derive(Clone, Debug)]
 pub struct Store {
-    /// The file of the embedded engine.
+    /// The file of the SQLite database.
     pub database: PathBuf,
-    /// The server's keys.
+    /// Where the server's keys come from.
     pub keys: Keys,
-    /// How often the daemon deletes old records; zero: never.
+    /// How often the daemon deletes old records; zero means never.
     pub cleanup_interval: Duration,
-    /// How long the audit log is kept.
+    /// How long entries of the audit log are kept.
     pub audit_retention: Duration,
 }
 
-/// Where the server's keys come from.
+/// Where the server's keys come from. Without these keys, the database is of no use.
 #[derive(Clone, Debug)]
 pub enum Keys {
-    /// A file of their own.
+    /// A key file.
     File(PathBuf),
-    /// The settings; never empty, the current one first.
+    /// The settings themselves. Never empty; the first key is the current one, the others are from before a rotation.
     Given(Vec<MasterKey>),
 }
 
@@ -48,7 +48,7 @@ impl Store {
         let ((given, is_referred), line) = section.get_secret("keys", |value| {
             let keys = texts(value)?;
             let keys: Option<Vec<_>> = keys.iter().map(|key| MasterKey::parse(key)).collect();
-            // What stands there is not repeated.
+            // The value is not repeated: it may be a key with a typing error.
             let keys = keys.ok_or_else(|| "must be a list of keys of 64 hexadecimal digits each".to_owned());
             Ok((keys?, value.referred()))
         });
@@ -76,7 +76,7 @@ impl Store {
     }
 }
 
-/// The key file of a database that names none.
+/// The default key file: next to the database, with `.key` appended to its name.
 fn beside(database: &Path) -> PathBuf {
     let mut name = database.as_os_str().to_owned();
     name.push(".key");

@@ -1,4 +1,7 @@
-//! `[phone_verification.TEST_NUMBERS]`: numbers with a fixed code until a date. Their codes are never shown.
+//! `[phone_verification.TEST_NUMBERS]`: phone numbers with a fixed code until a date, to which no SMS is sent.
+//!
+//! Invariant: no message and no printed setting shows such a number in full, or its code. They would let any reader of
+//! the log verify that number.
 
 use super::{
     document::{Entry, Value},
@@ -11,7 +14,7 @@ use crate::{
 
 const TABLE: &str = "phone_verification.TEST_NUMBERS";
 
-/// The numbers, and how they are shown.
+/// Reads the numbers, and the rows that the effective settings show for them.
 pub(super) fn read(section: &mut Section<'_>, format: CodeFormat) -> (TestNumbers, Vec<(String, String)>) {
     let (mut numbers, mut shown) = (Vec::new(), Vec::new());
     let format = section
@@ -32,7 +35,7 @@ pub(super) fn read(section: &mut Section<'_>, format: CodeFormat) -> (TestNumber
                 shown.push((key, format!("{{ code = \"***\", until = {until} }}")));
                 numbers.push(test);
             }
-            // By its place, since a number is not for a log.
+            // Named by its position, since a phone number must not be logged.
             Err(needed) => {
                 let message = format!("TEST_NUMBERS number {place}: {needed}");
                 section.problem("TEST_NUMBERS", Some(row.line), &message);
@@ -42,6 +45,8 @@ pub(super) fn read(section: &mut Section<'_>, format: CodeFormat) -> (TestNumber
     (TestNumbers(numbers), shown)
 }
 
+/// Reads one row: the number, its code, and the last day on which the code is valid. If the code's format is in doubt,
+/// the code is not checked against it.
 fn test_number(row: &Entry, format: Option<CodeFormat>) -> Result<(TestNumber, String), String> {
     let number = PhoneNumber::parse(&row.key, None)
         .map_err(|_| "the key must be a phone number in E.164, such as \"+447911123456\"")?;
