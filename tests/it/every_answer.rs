@@ -589,6 +589,13 @@ async fn ask_service(service: &Service, path: &str, body: &Value) -> (u16, Heade
     )
 }
 
+async fn shown(service: &Service, path: &str) -> Value {
+    let answer = service
+        .answer(Request::get(path).body(Body::empty()).unwrap())
+        .await;
+    serde_json::from_slice(&answer.into_body()).unwrap()
+}
+
 async fn begun(service: &Service) -> String {
     let (status, _, body) = ask_service(service, "/v1/verifications", &number()).await;
     assert_eq!(status, 201, "{body}");
@@ -617,6 +624,17 @@ async fn whatever_the_backend_fails_with_there_is_an_answer_for_it() {
                 "{name} at {path}: {status} {body}"
             );
         }
+        let shown = shown(&service, resend.trim_end_matches("/resend")).await;
+        let state = if class == FailureClass::OutcomeUnknown {
+            "unknown"
+        } else {
+            "failed"
+        };
+        assert_eq!(
+            (&shown["delivery"]["status"], &shown["delivery"]["class"]),
+            (&json!(state), &json!(name)),
+            "{shown}"
+        );
     }
 }
 

@@ -8,7 +8,7 @@ use crate::{
     clock::Clock,
     daemon,
     entropy::Entropy,
-    model::{Message, PhoneNumber, guard::Decision, quantity},
+    model::{FailureClass, Message, PhoneNumber, guard::Decision, quantity},
     rules::attempt::Terms,
     store::{AuditEntry, CheckRules, Found, Keyring, Records, Store, StoreError},
 };
@@ -129,7 +129,7 @@ fn verification(found: &Found, clock: &Clock) -> Value {
         "created_at_unix_ms": clock.shown(verification.created_at).0,
         "expires_at_unix_ms": clock.shown(verification.expires_at).0,
         "verified_at_unix_ms": verification.verified_at.map(|at| clock.shown(at).0),
-        "delivery": verification.delivery().as_str(),
+        "delivery": verification.delivery().state(),
         "backend": last.and_then(|message| message.backend.as_ref()),
         "provider_message_id": last.and_then(|message| message.provider_id.as_ref()),
         "messages": verification.messages.iter().map(message).collect::<Vec<_>>(),
@@ -141,7 +141,8 @@ fn verification(found: &Found, clock: &Clock) -> Value {
 fn message(message: &Message) -> Value {
     json!({
         "id": message.id.to_string(),
-        "delivery": message.delivery.as_str(),
+        "delivery": message.delivery.state(),
+        "class": message.delivery.class().map(FailureClass::as_str),
         "backend": message.backend,
         "provider_message_id": message.provider_id,
         "tries": message.tries,

@@ -8,7 +8,7 @@ use utoipa::openapi::{
 };
 
 use super::routes::v1::verifications::MAX_CLIENT_REF;
-use crate::model::{FailureClass, Purpose, Status, context, guard};
+use crate::model::{Delivery, FailureClass, Purpose, Status, context, guard};
 
 /// What a text must hold to be one: something besides white space, and no null character.
 const NOT_BLANK: &str = r"^[^\u0000]*[^\u0000\s][^\u0000]*$";
@@ -129,17 +129,17 @@ pub(super) fn status() -> RefOr<Schema> {
 }
 
 pub(super) fn delivery() -> RefOr<Schema> {
-    let classes = FailureClass::ALL.map(|(_, name)| name);
     one_of(
-        ["pending", "sent"].into_iter().chain(classes),
-        "`sent`: the provider took the SMS. What is neither that nor `pending` is the class of a failure.",
+        Delivery::STATES,
+        "`queued`: the SMS is on its way to the provider; `sent`: the provider took it; `failed`: it was not sent; \
+         `unknown`: nobody knows whether it was sent. Later versions may add states.",
     )
 }
 
 pub(super) fn failure_class() -> RefOr<Schema> {
     one_of(
         FailureClass::ALL.map(|(_, name)| name),
-        "The class of the failure. Not there where the provider took the SMS.",
+        "The class of the failure. Not there where there was none.",
     )
 }
 

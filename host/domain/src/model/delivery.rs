@@ -67,7 +67,29 @@ pub enum Delivery {
 }
 
 impl Delivery {
-    /// Its stable name: `pending`, `sent`, or the failure's class.
+    /// The states that users see. Each class of failure is one of the last two.
+    pub const STATES: [&str; 4] = ["queued", "sent", "failed", "unknown"];
+
+    /// Its state as users see it, one of [`Self::STATES`].
+    pub fn state(self) -> &'static str {
+        let [queued, sent, failed, unknown] = Self::STATES;
+        match self {
+            Self::Pending => queued,
+            Self::Sent => sent,
+            Self::Failed(FailureClass::OutcomeUnknown) => unknown,
+            Self::Failed(_) => failed,
+        }
+    }
+
+    /// Why it was not sent, or perhaps not; `None`: it was sent, or will be.
+    pub fn class(self) -> Option<FailureClass> {
+        match self {
+            Self::Pending | Self::Sent => None,
+            Self::Failed(class) => Some(class),
+        }
+    }
+
+    /// Its name in a store: `pending`, `sent`, or the failure's class.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Pending => "pending",
@@ -76,7 +98,7 @@ impl Delivery {
         }
     }
 
-    /// That of the name. A class that is not known, as of a later version, is [`FailureClass::Internal`].
+    /// That of the name in a store. A class that is not known, as of a later version, is [`FailureClass::Internal`].
     pub fn of_name(name: &str) -> Self {
         match name {
             "pending" => Self::Pending,

@@ -25,7 +25,7 @@ use crate::{
         problem::Problem,
         schema,
     },
-    model::{Delivery, Purpose, Try, Verification, VerificationId},
+    model::{Delivery, FailureClass, Purpose, Try, Verification, VerificationId},
 };
 
 /// A verification, without its number and its code.
@@ -68,7 +68,10 @@ pub(in crate::http) struct VerificationBody {
 pub(in crate::http) struct DeliveryBody {
     #[schema(schema_with = schema::delivery)]
     status: &'static str,
-    /// The backend that it was sent with, or while it is `pending` will be. Not there where that is not known.
+    #[schema(schema_with = schema::failure_class, required = false)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    class: Option<&'static str>,
+    /// The backend that it was sent with, or while it is `queued` will be. Not there where that is not known.
     #[schema(example = "nexmo.NexmoBackend", nullable = false)]
     #[serde(skip_serializing_if = "Option::is_none")]
     backend: Option<String>,
@@ -76,7 +79,7 @@ pub(in crate::http) struct DeliveryBody {
     #[schema(example = "0C000000217B7F02", nullable = false)]
     #[serde(skip_serializing_if = "Option::is_none")]
     provider_message_id: Option<String>,
-    /// Each time that a backend was asked to send it; none while it is `pending`.
+    /// Each time that a backend was asked to send it; none while it is `queued`.
     tries: Vec<TryBody>,
 }
 
@@ -120,7 +123,8 @@ impl VerificationBody {
     fn of(verification: &Verification, client_ref: Option<String>, serving: &str, clock: &Clock) -> Self {
         let shown = |at: UnixMillis| clock.shown(at).rfc3339();
         let message = verification.messages.last();
-        let is_pending = verification.delivery() == Delivery::Pending;
+        let delivery = verification.delivery();
+        let is_queued = delivery == Delivery::Pending;
         let backend = message.and_then(|message| message.backend.clone());
         Self {
             id: verification.id.to_string(),
@@ -134,8 +138,9 @@ impl VerificationBody {
                 .map(|at| clock.shown(at).whole_second().rfc3339()),
             attempts_remaining: verification.attempts_remaining,
             delivery: DeliveryBody {
-                status: verification.delivery().as_str(),
-                backend: backend.or_else(|| is_pending.then(|| serving.to_owned())),
+                status: delivery.state(),
+                class: delivery.class().map(FailureClass::as_str),
+                backend: backend.or_else(|| is_queued.then(|| serving.to_owned())),
                 provider_message_id: message.and_then(|message| message.provider_id.clone()),
                 tries: message
                     .into_iter()
