@@ -1,6 +1,8 @@
-//! Where a check works: the library loaded as the daemon loads it, a played network, a kept log.
+//! The bench: what a check works with. It loads the library as the daemon does, simulates the network, captures the
+//! log, and fixes time and randomness so that each run is the same.
 //!
-//! Invariant: a backend that panics fails the check, whatever the check is about.
+//! Invariant: a backend that panics, or completes a call twice, fails the check that noticed it, whatever that check is
+//! about.
 
 use std::{
     future::Future,
@@ -35,23 +37,24 @@ use crate::{
     model::{self, FailureClass, PhoneNumber, Receipt, SecurityCode, SendFailure},
 };
 
-/// Why a check ends early.
+/// Why a check ends before its last step.
 pub(super) enum Stop {
-    /// It does not apply.
+    /// It does not apply to this backend.
     Skip(String),
-    /// It found something that does no harm.
+    /// It found something harmless that is probably not intended.
     Warn(String),
-    /// It found something.
+    /// It found a broken promise.
     Fail(String),
 }
 
-/// What a check returns.
+/// The result of a check's function. `Ok`: passed.
 pub(super) type Outcome = Result<(), Stop>;
 
-/// The numbers that checks send to, which nothing ever reaches: the ones that stand for their country in examples.
+/// The numbers that checks send to. They are reserved for examples in their countries, so that even a library with a
+/// network of its own reaches no person.
 pub(super) const ALICE: &str = "+12025550143";
 pub(super) const BOB: &str = "+447400123456";
-/// Of other countries and lengths.
+/// Numbers of other countries and lengths.
 pub(super) const OTHERS: [&str; 6] = [
     "+29051234",
     "+6838884012",
@@ -60,55 +63,58 @@ pub(super) const OTHERS: [&str; 6] = [
     "+8613123456789",
     "+393123456789",
 ];
-/// What a check sends when the text does not matter. Its code is found in no other text.
+/// The text for checks that need any text. Its code occurs in no other text.
 pub(super) const TEXT: &str = "Your security code is 482913.";
-/// The check that says that a tape is missing.
+/// The one check that fails without a tape. The others are skipped then, so that the author reads one failure and not
+/// forty.
 const TAPE_CHECK: &str = "PV020";
-/// The time of one call when it does not matter.
+/// The deadline of a call whose time is not what the check is about.
 pub(super) const CALL_LIMIT: Duration = Duration::from_secs(10);
-/// The time of a call that gets no answer.
+/// The deadline of a call that gets no answer: the check waits for all of it.
 const SILENCE_LIMIT: Duration = Duration::from_millis(400);
-/// 2026-01-01T00:00:00Z: a backend that signs with the time signs the same each time.
+/// The time that backends read, 2026-01-01T00:00:00Z. It is fixed, so that a signature over the time is the same in
+/// each run.
 const NOW: UnixMillis = UnixMillis(1_767_225_600_000);
 
-/// Ends the check: it found something.
+/// Ends the check as failed.
 pub(super) fn fail<T>(why: impl Into<String>) -> Result<T, Stop> {
     Err(Stop::Fail(why.into()))
 }
 
-/// Ends the check: it found something that does no harm.
+/// Ends the check with a warning.
 pub(super) fn warn<T>(why: impl Into<String>) -> Result<T, Stop> {
     Err(Stop::Warn(why.into()))
 }
 
-/// Ends the check: it does not apply.
+/// Ends the check as one that does not apply.
 pub(super) fn skip<T>(why: impl Into<String>) -> Result<T, Stop> {
     Err(Stop::Skip(why.into()))
 }
 
-/// One check's place of work.
+/// Everything that one check works with.
 pub(super) struct Bench {
     order: Order,
-    /// What the file says of itself.
+    /// What the file and its manifest say, read without running the library.
     pub(super) report: LibraryReport,
     backend: String,
     sample: Sample,
-    /// What the provider does.
+    /// The simulated provider.
     pub(super) network: Arc<Network>,
-    /// What was logged.
+    /// The captured log.
     pub(super) log: KeptLog,
-    /// The time as it passes, for measuring.
+    /// The real clock, for measurements. Backends read [`NOW`] instead.
     pub(super) stopwatch: Clock,
     runtime: tokio::runtime::Runtime,
     loader: Loader,
     has_panicked: AtomicBool,
-    /// Whether a call was not completed though its provider answered.
+    /// Whether the library left a call uncompleted though its provider had answered.
     is_hanging: AtomicBool,
+    /// Lines that must be equal in all runs of the check.
     evidence: Mutex<String>,
 }
 
 impl Bench {
-    /// For one backend of the library, or for none.
+    /// A bench for one backend of the library. An empty name: for the library as a whole.
     pub(super) fn new(order: Order, backend: &str) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -137,12 +143,12 @@ impl Bench {
         })
     }
 
-    /// The options that a backend declares.
+    /// The options that the manifest declares for a backend.
     pub(super) fn options_of(order: &Order, backend: &str) -> Vec<OptionInfo> {
         LibraryReport::of_file(&order.library()).map_or_else(Vec::new, |report| options_in(&report, backend))
     }
 
-    /// Runs a check and what holds for every check.
+    /// Runs a check, then tests what holds for every check.
     pub(super) fn judge(&mut self, check: &Check) -> Verdict {
         let verdict = match (check.run)(self) {
             Ok(()) => Verdict::Passed,
@@ -160,12 +166,13 @@ impl Bench {
         }
     }
 
-    /// Whether a failure says nothing, for nobody knows what the provider answers. One check says so.
+    /// Whether a failure is meaningless, because without a tape the provider's answers are unknown. Only [`TAPE_CHECK`]
+    /// reports that.
     fn lacks_its_tape(&self, check: &Check) -> bool {
         self.order.tape.is_none() && check.id != TAPE_CHECK && self.network.was_asked()
     }
 
-    /// What no check may meet, whatever it is about.
+    /// A fault that fails any check: a panic, or a call completed twice.
     fn misdeed(&self) -> Option<String> {
         let lines = self.log.take();
         let panic = lines.iter().find(|line| line.contains("panicked"));
@@ -175,7 +182,7 @@ impl Bench {
         if self.has_panicked.load(Ordering::SeqCst) {
             return Some("it panics".to_owned());
         }
-        // The host hears the first answer, and says in its log that there was another.
+        // The host uses the first completion and logs any further one.
         let is_doubled = lines
             .iter()
             .any(|line| line.contains("the backend completed a call "));
@@ -185,18 +192,19 @@ impl Bench {
         })
     }
 
-    /// Whether a call was not completed, so that every further check would wait for nothing.
+    /// Whether the library left a call uncompleted. Further calls would only wait for their deadlines.
     pub(super) fn is_hanging(&self) -> bool {
         self.is_hanging.load(Ordering::SeqCst)
     }
 
-    /// Adds to what must be the same in each run.
+    /// Records a line that must be equal in all runs of the check.
     pub(super) fn testify(&self, what: &str) {
         let mut evidence = self.evidence.lock().unwrap_or_else(PoisonError::into_inner);
         evidence.push_str(what);
         evidence.push('\n');
     }
 
+    /// All recorded lines.
     pub(super) fn evidence(&self) -> String {
         self.evidence
             .lock()
@@ -204,7 +212,7 @@ impl Bench {
             .clone()
     }
 
-    /// What its author reads: one writes in Rust, with the author's crate, and another in C.
+    /// Chooses the advice for the language that the library is written in.
     pub(super) fn in_their_words<'a>(&self, in_rust: &'a str, in_c: &'a str) -> &'a str {
         let about = self.report.about.as_ref();
         if about.is_none_or(LibraryAbout::is_rust) {
@@ -214,14 +222,14 @@ impl Bench {
         }
     }
 
-    /// How long a check may take.
+    /// Time limit of one check.
     pub(super) fn time_limit(&self) -> Duration {
         self.order.time_limit
     }
 
-    /// Opens the library where a daemon does it unless its settings say otherwise, and constructs nothing of it. Where that
-    /// cannot be known, because the system starts no worker process, or none has the runtime of a sanitizer, it is opened
-    /// as by the checks.
+    /// Opens the library where a daemon opens it by default (in a worker process), and constructs no backend. Opens it
+    /// in this process where a worker cannot be used: the system starts none, or the library needs the runtime of a
+    /// sanitizer.
     pub(super) fn open(&self) -> Result<(), Vec<Refusal>> {
         let _inside = self.runtime.enter();
         let open =
@@ -235,12 +243,12 @@ impl Bench {
         })
     }
 
-    /// The values of secret options.
+    /// The values of the secret options, which must appear nowhere.
     pub(super) fn canaries(&self) -> &[String] {
         &self.sample.canaries
     }
 
-    /// The first canary that is in the text, as it is or as it is written into a URL.
+    /// The first canary in the text, in plain or URL-encoded form.
     pub(super) fn canary_in(&self, text: &str) -> Option<&str> {
         self.sample.canaries.iter().map(String::as_str).find(|canary| {
             let escaped: String = form_urlencoded::byte_serialize(canary.as_bytes()).collect();
@@ -248,7 +256,7 @@ impl Bench {
         })
     }
 
-    /// What the manifest says of the backend.
+    /// The backend's row in the manifest.
     pub(super) fn about(&self) -> Result<&BackendReport, Stop> {
         let suffix = format!(".{}", self.backend);
         let about = self.report.about.iter().flat_map(|about| &about.backends);
@@ -258,12 +266,12 @@ impl Bench {
         }
     }
 
-    /// The options that the checks use.
+    /// The options that checks construct the backend with.
     pub(super) fn options(&self) -> &Map<String, Value> {
         &self.sample.options
     }
 
-    /// The backend, constructed.
+    /// Constructs the backend.
     pub(super) fn backend(&self) -> Result<Backend, Stop> {
         self.backend_with(self.options()).or_else(|refusals| {
             let is_of_options = |refusal: &Refusal| refusal.code == "P506" || refusal.code.starts_with("P6");
@@ -279,12 +287,12 @@ impl Bench {
         })
     }
 
-    /// The backend, constructed with these options.
+    /// Constructs the backend with these options.
     pub(super) fn backend_with(&self, options: &Map<String, Value>) -> Result<Backend, Vec<Refusal>> {
         self.load(&self.loader, options)
     }
 
-    /// The same, in this process or in a worker process as the daemon would.
+    /// Constructs the backend in this process or in a worker process.
     pub(super) fn backend_isolated(
         &self,
         isolation: Isolation,
@@ -309,7 +317,8 @@ impl Bench {
         outcome
     }
 
-    /// The backend, and what its provider answers to an SMS that it takes. Skips a backend that asks no provider.
+    /// Constructs the backend and sends one SMS that the provider accepts. Returns the backend and that answer of the
+    /// tape. Skips a backend that makes no request.
     pub(super) fn with_provider(&self) -> Result<(Backend, Success), Stop> {
         let backend = self.backend()?;
         let sent = self.wait(self.send(&backend, ALICE, TEXT));
@@ -328,34 +337,34 @@ impl Bench {
         Ok((backend, tape.success.clone()))
     }
 
-    /// What the provider refuses.
+    /// The refusals of the tape.
     pub(super) fn refusals(&self) -> &[super::tape::Refusal] {
         self.order.tape.as_ref().map_or(&[], |tape| &tape.refusal)
     }
 
-    /// What the provider answers to one request for several numbers.
+    /// The tape's answer to one request for several numbers.
     pub(super) fn bulk(&self) -> Option<&super::tape::Bulk> {
         self.order.tape.as_ref()?.bulk.as_ref()
     }
 
-    /// Whether there is a tape.
+    /// Whether the run has a tape.
     pub(super) fn has_tape(&self) -> bool {
         self.order.tape.is_some()
     }
 
-    /// The provider takes every SMS again.
+    /// Makes the provider accept every SMS again, after a fault.
     pub(super) fn provider_is_well(&self) {
         if let Some(tape) = &self.order.tape {
             self.network.always(Scene::Plays(tape.success.answer()));
         }
     }
 
-    /// Waits for a call.
+    /// Runs a future to its end.
     pub(super) fn wait<T>(&self, future: impl Future<Output = T>) -> T {
         self.runtime.block_on(future)
     }
 
-    /// Sends one SMS within the usual time.
+    /// Sends one SMS with the usual deadline.
     pub(super) async fn send(
         &self,
         backend: &Backend,
@@ -365,7 +374,8 @@ impl Bench {
         self.send_within(backend, number, text, CALL_LIMIT).await
     }
 
-    /// Sends one SMS.
+    /// Sends one SMS with this deadline. Only the usual deadline makes a missed one count as an uncompleted call, as
+    /// checks set shorter ones in order to miss them.
     pub(super) async fn send_within(
         &self,
         backend: &Backend,
@@ -384,7 +394,7 @@ impl Bench {
         }
     }
 
-    /// Remembers a panic, and a call that took all of [`CALL_LIMIT`] and was not completed.
+    /// Records a panic, or a call that missed [`CALL_LIMIT`].
     pub(super) fn notice<T>(&self, outcome: Result<T, SendFailure>) -> Result<T, SendFailure> {
         match outcome {
             Err(failure) if failure.code == "deadline" => {
@@ -395,7 +405,7 @@ impl Bench {
         }
     }
 
-    /// Remembers that a call was not completed.
+    /// Records that a call was left uncompleted.
     pub(super) fn hangs(&self) {
         self.is_hanging.store(true, Ordering::SeqCst);
     }
@@ -409,13 +419,15 @@ impl Bench {
         outcome
     }
 
-    /// Sends one SMS while the provider does this, and looks whether the failure is one of these classes; `None` stands
-    /// for a success. Where the tape says what a status means, that is right too: its author has the provider's word.
+    /// Sends one SMS to a provider that does `scene`, and fails unless the outcome is one of `allowed` (`None`: a
+    /// success). A class that the tape gives to the same status is allowed too: its author has read the provider's
+    /// documentation.
     pub(super) fn expect(&self, scene: Scene, what: &str, allowed: &[Option<FailureClass>]) -> Outcome {
         self.outcome(scene, what, allowed).map(drop)
     }
 
-    /// The same, with what became of the SMS.
+    /// As [`Self::expect`], and returns the outcome. Also fails a backend that repeats the request by itself: whether
+    /// to try again is the host's decision.
     pub(super) fn outcome(
         &self,
         scene: Scene,
@@ -430,7 +442,7 @@ impl Bench {
                 allowed.push(class);
             }
         }
-        // Only what never answers takes the whole time.
+        // Only a provider that never answers uses up the whole deadline, so only that one gets a short one.
         let limit = match scene {
             Scene::Silence => SILENCE_LIMIT,
             _ => CALL_LIMIT,
@@ -450,8 +462,8 @@ impl Bench {
         Ok(sent)
     }
 
-    /// The classes that the tape has for the status of this scene. The status of a success says nothing by itself: what
-    /// the tape refuses with it, it tells by the body.
+    /// The classes that the tape gives to the status of this scene. Not for the status of a success: refusals that
+    /// share it differ by their body.
     fn documented(&self, scene: &Scene) -> Vec<Option<FailureClass>> {
         let (Scene::Plays(Played::Answer { status, .. }), Some(tape)) = (scene, &self.order.tape) else {
             return Vec::new();
@@ -464,7 +476,7 @@ impl Bench {
     }
 }
 
-/// Of a call whose provider answered long ago.
+/// The failure of a call that the library left uncompleted.
 fn never_completed() -> SendFailure {
     let limit = CALL_LIMIT.as_secs();
     SendFailure::new(
@@ -474,7 +486,7 @@ fn never_completed() -> SendFailure {
     )
 }
 
-/// What became of an SMS.
+/// The outcome of one SMS.
 pub(super) type Sent = Result<Receipt, SendFailure>;
 
 fn told(sent: &Sent) -> String {
@@ -484,6 +496,7 @@ fn told(sent: &Sent) -> String {
     }
 }
 
+/// The allowed outcomes, for a message.
 fn names(allowed: &[Option<FailureClass>]) -> String {
     let names: Vec<&str> = allowed
         .iter()
@@ -501,7 +514,7 @@ pub(super) fn sentences(refusals: &[Refusal]) -> String {
         .join("; ")
 }
 
-/// An answer.
+/// A scene in which the provider gives this answer.
 pub(super) fn answer(status: u16, headers: &[(&str, &str)], body: impl Into<Vec<u8>>) -> Scene {
     Scene::Plays(Played::Answer {
         status,
@@ -513,12 +526,12 @@ pub(super) fn answer(status: u16, headers: &[(&str, &str)], body: impl Into<Vec<
     })
 }
 
-/// One of the checks' own numbers.
+/// Parses one of the checks' own numbers.
 pub(super) fn phone_number(e164: &str) -> PhoneNumber {
     PhoneNumber::parse(e164, None).expect("the checks' own numbers are valid")
 }
 
-/// A request as one text, to compare and to search.
+/// A request as one text, for comparing and searching.
 pub(super) fn written(request: &SentRequest) -> String {
     format!(
         "{} {} {:?} {}",
@@ -529,7 +542,8 @@ pub(super) fn written(request: &SentRequest) -> String {
     )
 }
 
-/// Polls a call at most so often and then drops it. The outcome, if it came to one, and how often it was polled.
+/// Polls a future at most `at_most` times, then drops it. Returns its output, if it completed, and the number of polls.
+/// This cancels a call at a chosen await point.
 pub(super) async fn polled<F: Future>(future: F, at_most: usize) -> (Option<F::Output>, usize) {
     let mut polls = 0;
     let outcome = {
@@ -541,7 +555,8 @@ pub(super) async fn polled<F: Future>(future: F, at_most: usize) -> (Option<F::O
             polls += 1;
             match future.as_mut().poll(context) {
                 Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
-                // So that the one that is dropped was pending.
+                // Ends here and not in one more poll, so that the dropped future is pending at its `at_most`-th await
+                // point.
                 Poll::Pending if polls == at_most => Poll::Ready(None),
                 Poll::Pending => Poll::Pending,
             }
@@ -551,7 +566,7 @@ pub(super) async fn polled<F: Future>(future: F, at_most: usize) -> (Option<F::O
     (outcome, polls)
 }
 
-/// A call about nothing in particular.
+/// A call for checks that do not depend on its content.
 pub(super) fn call(limit: Duration) -> Call {
     call_with(limit, Arc::new(Base::default()))
 }
@@ -567,9 +582,10 @@ pub(super) fn call_with(limit: Duration, base: Arc<Base>) -> Call {
     }
 }
 
-/// A base that has one opinion of every code.
+/// The host's own implementations, which an override may call: a fixed code, and the same verdict on every code.
 #[derive(Default)]
 pub(super) struct Base {
+    /// The verdict. `None`: the host has none.
     pub(super) opinion: Option<Result<model::Verdict, SendFailure>>,
 }
 
@@ -600,6 +616,7 @@ fn options_in(report: &LibraryReport, backend: &str) -> Vec<OptionInfo> {
         .map_or_else(Vec::new, |about| about.options.clone())
 }
 
+/// A loader with the daemon's rules, but a fixed clock, seeded randomness and the simulated network.
 fn loader(order: &Order, network: &Arc<Network>, isolation: Isolation) -> Loader {
     Loader::new(LoaderConfig {
         directories: vec![order.directory.clone()],

@@ -1,4 +1,5 @@
-//! What every check of a run needs, in a folder of its own: a copy of the library, the options, the tape.
+//! Everything that the check processes of a run need, in one temporary folder: a copy of the library, the options, the
+//! tape.
 
 use std::{
     fs, io,
@@ -11,33 +12,36 @@ use serde_json::{Map, Value};
 
 use super::tape::Tape;
 
+/// The file in that folder which carries the [`Order`].
 const FILE: &str = "job.json";
 
-/// A run of the kit. Its folder goes when it is dropped.
+/// One run of the kit. Dropping it removes its folder.
 pub(super) struct Job {
     folder: tempfile::TempDir,
-    /// The library's file as its author named it.
+    /// The library's path as the author gave it, for messages.
     library: PathBuf,
     pub(super) order: Order,
 }
 
-/// What is handed to the process of a check.
+/// The input of a check process.
 #[derive(Clone, Deserialize, Serialize)]
 pub(super) struct Order {
-    /// Where the library lies: no other is in there.
+    /// The folder of the copied library. It holds no other library.
     pub(super) directory: PathBuf,
+    /// Where the loader makes its private copy.
     pub(super) staging: PathBuf,
-    /// The file's name.
+    /// The library's file name.
     pub(super) file: String,
-    /// Options that the author gave.
+    /// The options that the author gave.
     pub(super) options: Map<String, Value>,
     pub(super) tape: Option<Tape>,
-    /// How long one check may take.
+    /// Time limit of one check.
     pub(super) time_limit: Duration,
 }
 
 impl Job {
-    /// Copies the library into a folder that only this user can write to, where the host would load it from.
+    /// Copies the library into a folder that only this user can write to. The loader refuses libraries that others
+    /// could replace, and the author's build folder may be such a place.
     pub(super) fn prepare(
         library: &Path,
         options: Map<String, Value>,
@@ -69,7 +73,7 @@ impl Job {
         })
     }
 
-    /// What is said of the copy, said of the author's own file.
+    /// Replaces the path of the copy by the path that the author gave: the copy is gone when the message is read.
     pub(super) fn in_the_authors_words(&self, text: &str) -> String {
         let copy = self.order.library().display().to_string();
         text.replace(&copy, &self.library.display().to_string())
@@ -81,12 +85,12 @@ impl Job {
 }
 
 impl Order {
-    /// The order that lies in this folder.
+    /// Reads the order that [`Job::prepare`] wrote into this folder.
     pub(super) fn read(folder: &Path) -> io::Result<Self> {
         Ok(serde_json::from_slice(&fs::read(folder.join(FILE))?)?)
     }
 
-    /// The library's file.
+    /// The path of the copied library.
     pub(super) fn library(&self) -> PathBuf {
         self.directory.join(&self.file)
     }

@@ -1,4 +1,4 @@
-//! The log of a check's process, kept so that a check can look into it.
+//! Captures the log of a check process, so that a check can search it for secrets, floods of lines and reported misuse.
 
 use std::{
     io,
@@ -7,15 +7,15 @@ use std::{
 
 use tracing_subscriber::{filter::LevelFilter, fmt};
 
-/// More is not kept: a library that floods the log is found out by less.
+/// Log output beyond this is dropped. A check that counts lines fails a flooding library long before.
 const MAX_BYTES: usize = 8 << 20;
 
-/// What was logged. Clones are the same log.
+/// The captured log output. Clones share one buffer.
 #[derive(Clone, Default)]
 pub(super) struct KeptLog(Arc<Mutex<Vec<u8>>>);
 
 impl KeptLog {
-    /// Starts keeping. There is one log in a process.
+    /// Starts capturing. The subscriber is global to the process, so only the first call takes effect.
     pub(super) fn start() -> Self {
         let log = Self::default();
         let writer = log.clone();
@@ -28,7 +28,7 @@ impl KeptLog {
         log
     }
 
-    /// The lines since this was last asked.
+    /// Removes and returns the lines captured since the last call.
     pub(super) fn take(&self) -> Vec<String> {
         let bytes = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
         String::from_utf8_lossy(&bytes)

@@ -1,12 +1,13 @@
-//! The conformance kit: `phone-verify plugin check`. It loads a library as the daemon does, plays a provider to its
-//! backends, and says where they break what a backend promises.
+//! The conformance kit behind `phone-verify plugin check`. It loads a library as the daemon does, acts as the provider
+//! for its backends, and reports where a backend breaks the plugin contract.
 //!
-//! The way of a run: `run` reads the manifest and the `tape` → each of `checks` runs in a process of its own
-//! (`process`) → in there, a `bench` loads the library, with the `network` played and the log kept → the verdicts
-//! make a `score` card.
+//! A run: [`run`] reads the manifest and the `tape` (the provider's answers) → each of the `checks` runs in its own
+//! process (`process`) → that process loads the library on a `bench`, with a simulated `network` and a captured log →
+//! the verdicts become a `score` card.
 //!
-//! Invariants: nothing of the library runs in the process that keeps the score; no check reaches a network; and for each
-//! check there is a library that fails it (`tests/it/authors` holds that).
+//! Invariants: no code of the library runs in the process that collects the results, so a crash is one failed check; no
+//! check reaches a real network; and every check is failed by at least one test library (`tests/it/authors` verifies
+//! that).
 
 mod bench;
 mod checks;
@@ -41,23 +42,28 @@ use self::{
 };
 use crate::{backends::LibraryReport, files};
 
-/// What to check.
+/// The arguments of one run of the kit.
 pub struct Plan {
     /// The library's file.
     pub library: PathBuf,
-    /// Options to construct its backends with; what is left out is made up.
+    /// Options for constructing the backends. The kit makes up a value for each option it needs that is missing here.
     pub options: Map<String, Value>,
-    /// The tape; else it is looked for beside the library and in the crate that it was built in, and then in its manifest.
+    /// The tape to use. `None`: the kit searches the library's folder and the crate that it was built in, then the
+    /// library's manifest.
     pub tape: Option<PathBuf>,
-    /// Only this backend, by its export's name.
+    /// Check this backend only, by the name of its export. `None`: all.
     pub backend: Option<String>,
-    /// Only these checks, by their ids; empty: all.
+    /// Run these checks only, by their ids. Empty: all.
     pub only: Vec<String>,
-    /// How long one check may take.
+    /// Time limit of one check.
     pub time_limit: Duration,
 }
 
-/// Runs the checks. The error says which argument is wrong.
+/// Runs the checks and returns their results.
+///
+/// # Errors
+/// A sentence for the author that names the wrong argument, or the reason why the run could not be prepared. A library
+/// that fails its checks is not an error: its score card says so.
 pub fn run(plan: &Plan) -> Result<ScoreCard, String> {
     let report = LibraryReport::of_file(&plan.library)
         .ok_or_else(|| format!("{} is not named as a library", plan.library.display()))?;
@@ -106,13 +112,13 @@ pub fn run(plan: &Plan) -> Result<ScoreCard, String> {
     } else {
         supervisor.run_without(tasks, &loadable)
     };
-    // Without it nothing is known of the library, whatever was asked for.
+    // A library that cannot be loaded makes every other result meaningless, so the report has this one in any case.
     let first = (is_wanted || !is_loaded).then_some(loadable);
     let results = first.into_iter().chain(others).collect();
     Ok(ScoreCard::new(report, tape_source, results))
 }
 
-/// A key that names no option, where the library could be read.
+/// The first given key that matches no option of any backend. `None` too when the manifest cannot be read.
 fn unknown_option<'a>(report: &LibraryReport, options: &'a Map<String, Value>) -> Option<&'a String> {
     let about = report.about.as_ref()?;
     let is_known = |key: &String| {
@@ -122,7 +128,7 @@ fn unknown_option<'a>(report: &LibraryReport, options: &'a Map<String, Value>) -
     options.keys().find(|key| !is_known(key))
 }
 
-/// The backends to check, by the names of their exports.
+/// The export names of the backends to check.
 fn backends(report: &LibraryReport, only: Option<&str>) -> Result<Vec<String>, String> {
     let export = |name: &str| name.rsplit('.').next().unwrap_or_default().to_owned();
     let all: Vec<String> = report
@@ -142,7 +148,8 @@ fn backends(report: &LibraryReport, only: Option<&str>) -> Result<Vec<String>, S
     }
 }
 
-/// `acme.tape.toml` beside the library, or in a folder above it: cargo builds into `<crate>/target/<profile>`.
+/// `acme.tape.toml` next to the library or in one of the three folders above it, because cargo builds into
+/// `<crate>/target/<profile>`. In each, also in `plugins/<library>`, as in this workspace.
 fn tape_file(plan: &Plan, library: &str) -> Option<PathBuf> {
     if plan.tape.is_some() {
         return plan.tape.clone();

@@ -1,7 +1,7 @@
-//! The provider, as a check plays it.
+//! The simulated provider of a check: it answers requests in the host's HTTP client, without a socket.
 //!
-//! Invariant: an exchange is pending a few times before it is over, so that a backend can be dropped there; how often is
-//! the same each time.
+//! Invariant: every exchange returns `Pending` exactly [`YIELDS`] times before it completes. Checks that cancel a call
+//! at its n-th poll depend on it: the number of polls must be above zero and the same in each run.
 
 use std::{
     future::{Future, poll_fn},
@@ -20,44 +20,49 @@ use crate::{
     model::PhoneNumber,
 };
 
-/// How often an exchange is pending.
+/// How many times an exchange is pending before it completes.
 const YIELDS: u32 = 3;
 
-/// What becomes of a request.
+/// What the provider does with a request.
 #[derive(Clone, Debug)]
 pub(super) enum Scene {
-    /// This comes back.
+    /// It gives this answer.
     Plays(Played),
-    /// The same, after a while.
+    /// It gives this answer after a delay.
     Late(Played, Duration),
-    /// Nothing ever comes back.
+    /// It never answers.
     Silence,
 }
 
-/// The network of one check.
+/// The simulated network of one check.
 #[derive(Default)]
 pub(super) struct Network {
     asides: Vec<Aside>,
     stage: Mutex<Stage>,
 }
 
+/// What the provider will do, and what it has seen.
 #[derive(Default)]
 struct Stage {
+    /// The answer to every SMS that no rule below covers. `None`: an empty 200.
     then: Option<Scene>,
+    /// Requests since the last call of [`Network::requests`].
     requests: Vec<SentRequest>,
+    /// Whether there was any request but asides, ever.
     was_asked: bool,
     refuses: Option<Refused>,
     bulk: Option<Bulk>,
+    /// Why the host's client refused requests, such as to a host that is not declared.
     denied: Vec<String>,
 }
 
-/// The number that is refused.
+/// A number whose SMS the provider refuses.
 struct Refused {
     digits: String,
     scene: Scene,
 }
 
-/// The numbers that a request may carry several of.
+/// The numbers to look for in a request, and the answer when it names more than one.
 struct Bulk {
     digits: Vec<String>,
     tape: BulkAnswer,
@@ -71,30 +76,30 @@ impl Network {
         })
     }
 
-    /// Every SMS from now on meets this.
+    /// From now on, every SMS gets this answer.
     pub(super) fn always(&self, scene: Scene) {
         let mut stage = self.stage();
         stage.then = Some(scene);
     }
 
-    /// The requests since this was last asked that were no asides.
+    /// Removes and returns the requests since the last call, without asides (token requests and the like).
     pub(super) fn requests(&self) -> Vec<SentRequest> {
         std::mem::take(&mut self.stage().requests)
     }
 
-    /// Whether there ever was a request that was no aside.
+    /// Whether the backend ever made a request that is not an aside.
     pub(super) fn was_asked(&self) -> bool {
         self.stage().was_asked
     }
 
-    /// Every request that carries this number meets this, however many others it carries: a provider that takes many at
-    /// once refuses them at once, and again each time that the number is among them.
+    /// Gives this answer to every request that carries the number, alone or with others: a provider that takes several
+    /// numbers in one request refuses that request as a whole, and refuses it again when it is repeated.
     pub(super) fn refuse_number(&self, number: &PhoneNumber, scene: Scene) {
         let digits = digits(number);
         self.stage().refuses = Some(Refused { digits, scene });
     }
 
-    /// What is asked from now on may be about several of these numbers at once, and is answered as the tape says.
+    /// From now on, a request that names several of these numbers gets the `[bulk]` answer of the tape.
     pub(super) fn takes_bulk_of(&self, numbers: &[PhoneNumber], tape: BulkAnswer) {
         let digits = numbers.iter().map(digits).collect();
         self.stage().bulk = Some(Bulk { digits, tape });
@@ -148,7 +153,7 @@ impl Stage {
     }
 }
 
-/// A number as every provider has it, with or without a plus before it.
+/// A number without its plus sign, since providers differ in whether they want one.
 fn digits(number: &PhoneNumber) -> String {
     number.e164().trim_start_matches('+').to_owned()
 }
@@ -171,12 +176,13 @@ impl StandIn for Network {
         })
     }
 
+    /// Why requests were refused by the host's client, which allows only the hosts that a backend declares.
     fn denied(&self, why: &str) {
         self.stage().denied.push(why.to_owned());
     }
 }
 
-/// Pending once, and woken at once.
+/// Pending once, with an immediate wake-up.
 pub(super) async fn yield_once() {
     let mut is_over = false;
     poll_fn(|context| {

@@ -1,22 +1,24 @@
-//! How long something takes, told apart from how fast the machine is at it.
+//! Time measurements that do not depend on the speed or load of the machine.
 //!
-//! Invariant: a machine that is slow, busy, or suspended for a while, makes no verdict about a library.
+//! Invariant: a slow or busy machine, or one that was suspended, never makes a library fail a check.
 
 use std::{hint::black_box, time::Duration};
 
 use crate::clock::Clock;
 
-/// Dependent multiplications, and how long a machine of today takes for them. Without optimisation it is a multiple.
+/// Work of the speed measurement: dependent multiplications, which neither the compiler nor the processor can shorten.
 const ROUNDS: u64 = 2_000_000;
+/// How long a current machine needs for them. Unoptimised builds need a multiple of that.
 const USUAL: Duration = if cfg!(debug_assertions) {
     Duration::from_millis(60)
 } else {
     Duration::from_millis(5)
 };
-/// One that is slower by more is not known.
+/// Bound of [`slowness`], so that one bad measurement cannot extend a time limit without end.
 const MAX_SLOWNESS: f64 = 100.0;
 
-/// How many times as long as usual this machine takes, and at least once.
+/// How many times slower than a usual machine this one is: from 1 to [`MAX_SLOWNESS`]. Takes the fastest of three
+/// measurements, as the other two may have been interrupted.
 pub(super) fn slowness(clock: &Clock) -> f64 {
     let measured = (0..3).map(|_| {
         let work = || {
@@ -30,25 +32,25 @@ pub(super) fn slowness(clock: &Clock) -> f64 {
     (fastest.as_secs_f64() / USUAL.as_secs_f64()).clamp(1.0, MAX_SLOWNESS)
 }
 
-/// What one step of this thread took.
+/// The time that one piece of work took on this thread.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Step {
     wall: Duration,
-    /// Processor time of this thread; `None`: not known on this system.
+    /// Processor time of this thread. `None`: this system does not report it.
     busy: Option<Duration>,
-    /// Whether the thread gave its processor away to wait for something; `None`: not known on this system.
+    /// Whether the thread blocked, that is, gave up its processor to wait. `None`: this system does not report it.
     has_waited: Option<bool>,
 }
 
 impl Step {
-    /// Does it on this thread.
+    /// Runs the work on this thread and measures it.
     pub(super) fn of<T>(clock: &Clock, work: impl FnOnce() -> T) -> (T, Self) {
         let (waits, busy, wall) = (waits(), busy(), clock.elapsed());
         let done = work();
         let wall = clock.elapsed().saturating_sub(wall);
         let busy = busy_since(busy);
         let has_waited = waits.zip(self::waits()).map(|(before, after)| {
-            // A page that is read from the disk is waited for too, and is no matter of the library.
+            // Reading a page from disk blocks the thread too, but that is the system's doing, not the library's.
             after.given_away > before.given_away && after.pages_read == before.pages_read
         });
         let step = Self {
@@ -63,8 +65,8 @@ impl Step {
         self.busy.unwrap_or(self.wall)
     }
 
-    /// How long it kept others from the thread by itself: at work, or while it waited for something. Not counted is how long
-    /// the system kept the thread from running.
+    /// How long the work occupied its thread, computing or blocked. Excludes the time in which the system ran other
+    /// threads instead: on a busy machine that is most of the wall time, and says nothing about the library.
     pub(super) fn held(self) -> Duration {
         match (self.busy, self.has_waited) {
             (Some(busy), Some(false)) => busy,
@@ -73,9 +75,11 @@ impl Step {
     }
 }
 
-/// What the system counts of a thread.
+/// Counters that the system keeps for a thread.
 struct Waits {
+    /// Voluntary context switches.
     given_away: u64,
+    /// Major page faults.
     pages_read: u64,
 }
 
@@ -86,7 +90,7 @@ fn waits() -> Option<Waits> {
         .lines()
         .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?;
     let stat = std::fs::read_to_string("/proc/thread-self/stat").ok()?;
-    // The second field is the name, in brackets; the twelfth the major faults.
+    // `/proc/…/stat`: field 2 is the name in parentheses (it may hold spaces), field 12 counts the major page faults.
     let pages_read = stat.rsplit_once(')')?.1.split_whitespace().nth(9)?;
     Some(Waits {
         given_away: given_away.trim().parse().ok()?,

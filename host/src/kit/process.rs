@@ -1,8 +1,8 @@
-//! Each check in a process of its own: the same program, by a command that is not for people. What a library does to
-//! that process is one failed check.
+//! Runs each check in its own process: this program again, with a hidden command. So a library that crashes, hangs or
+//! exits costs one failed check and not the run.
 //!
-//! Invariant: every process ends, by itself or by its time limit; its verdict comes through a file, so that nothing that
-//! a library prints can be taken for one.
+//! Invariants: every process ends, by itself or by its time limit; and its verdict comes through a file, because a
+//! library can print whatever it likes on the standard output.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -26,44 +26,46 @@ use super::{
 };
 use crate::{clock::Clock, own_process::image};
 
-/// The command by which this program runs one check. Not for people, and so not among the commands.
+/// The command that runs one check. Hidden from `--help`: only [`Supervisor`] runs it.
 pub const COMMAND: &str = "__plugin-check";
 
-/// How long a check may take. Those of a library that does its part end within a few seconds, also on a slow machine.
+/// Default time limit of one check. Checks of a correct library end within a few seconds, even on a slow machine.
 pub const DEFAULT_TIME_LIMIT: Duration = Duration::from_secs(60);
-/// How much of what a library printed is looked at.
+/// How much of the library's output is searched.
 const MAX_OUTPUT_BYTES: u64 = 256 * 1024;
-/// What it may write into one file: twice the largest library, whose private copy it makes.
+/// The largest file that a check process may write: twice the largest library, of which the loader makes a copy.
 #[cfg(unix)]
 const MAX_FILE_BYTES: u64 = 128 << 20;
+/// Interval for asking whether a check process has ended.
 const POLL: Duration = Duration::from_millis(2);
 
-/// What a check's process leaves.
+/// The result file of a check process.
 #[derive(Deserialize, Serialize)]
 struct Leaving {
     verdict: Verdict,
-    /// What must be the same in each run of the check.
+    /// What must be equal in all runs of the check.
     evidence: String,
-    /// Secrets that must not be in what was printed.
+    /// Secret options, which must not appear in the library's output. The supervisor searches it, as only it sees all
+    /// of it.
     canaries: Vec<String>,
-    /// Whether a call was never completed.
+    /// Whether the library left a call uncompleted.
     is_hanging: bool,
 }
 
-/// Runs checks, as many at once as there are processors.
+/// Runs checks in parallel, one per processor.
 pub(super) struct Supervisor<'a> {
     job: &'a Job,
     time_limit: Duration,
     clock: Clock,
-    /// The check that found a call that is never completed, for each backend that has one: every other check would wait
-    /// for such a call too.
+    /// Backends that left a call uncompleted, with the check that found it. Further checks of such a backend are
+    /// skipped, since each would only wait for its time limit.
     hanging: Mutex<BTreeMap<String, &'static str>>,
 }
 
 impl<'a> Supervisor<'a> {
     pub(super) fn new(job: &'a Job, time_limit: Duration) -> Self {
         let clock = Clock::system();
-        // What is enough for every library that does its part is more where the machine is slow.
+        // Only the default is stretched on a slow machine. A limit that the author set is kept as it is.
         let time_limit = if time_limit == DEFAULT_TIME_LIMIT {
             time_limit.mul_f64(pace::slowness(&clock))
         } else {
@@ -77,7 +79,7 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    /// The results, in the order of the tasks.
+    /// Runs the tasks and returns their results in the same order.
     pub(super) fn run(&self, tasks: Vec<(&'static Check, String)>) -> Vec<Checked> {
         let threads = thread::available_parallelism()
             .map_or(1, usize::from)
@@ -104,8 +106,8 @@ impl<'a> Supervisor<'a> {
             .collect()
     }
 
-    /// Whether a host can load the library, which is to be known before all else. It takes no longer than a host waits for it,
-    /// whatever the limit is.
+    /// Runs the check whether a host can load the library, which comes before all others. Its limit is at least the
+    /// default: a short `--time-limit` must not turn into "cannot be loaded".
     pub(super) fn loadable(&self) -> Checked {
         let check = CHECKS.iter().find(|check| check.id == LOADABLE);
         let check = check.expect("a test holds that the first check is this one");
@@ -118,7 +120,8 @@ impl<'a> Supervisor<'a> {
         patient.check("first", check, String::new())
     }
 
-    /// The results where the library cannot be loaded: what is read off its file is told, and the rest is not known.
+    /// The results for a library that cannot be loaded: checks that only read the file run as usual, and those of
+    /// backends are skipped with the reason.
     pub(super) fn run_without(
         &self,
         tasks: Vec<(&'static Check, String)>,
@@ -143,6 +146,7 @@ impl<'a> Supervisor<'a> {
         results
     }
 
+    /// Runs one check and measures it. `place`: name of its folder, unique in this run.
     fn check(&self, place: &str, check: &'static Check, backend: String) -> Checked {
         let before = self.clock.elapsed();
         let verdict = self
@@ -163,6 +167,8 @@ impl<'a> Supervisor<'a> {
         self.hanging.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Runs the check once per environment it asks for. The first result other than "passed" is final; then all runs
+    /// must leave the same evidence.
     fn verdict(&self, place: &str, check: &Check, backend: &str) -> io::Result<Verdict> {
         if let Some(id) = self.hanging().get(backend) {
             return Ok(Verdict::Skipped(format!(
@@ -192,7 +198,8 @@ impl<'a> Supervisor<'a> {
         Ok(Verdict::Passed)
     }
 
-    /// One process; the inner error is what it comes to that it broke off.
+    /// Runs one check process. The inner error is the verdict on a process that ended without leaving its own, or that
+    /// printed what it must not.
     fn process(
         &self,
         place: &Path,
@@ -242,8 +249,8 @@ impl<'a> Supervisor<'a> {
         Ok(Ok(left))
     }
 
-    /// What it says that a check was not over in time. A library that does its part is done long before
-    /// [`DEFAULT_TIME_LIMIT`]; with less, the check itself may need more.
+    /// The verdict on a check that reached its limit. It blames the library only from [`DEFAULT_TIME_LIMIT`] on; below
+    /// that, the check itself may have needed more.
     fn timed_out(&self) -> Verdict {
         let limit = self.time_limit.as_secs();
         if self.time_limit < DEFAULT_TIME_LIMIT {
@@ -258,7 +265,7 @@ impl<'a> Supervisor<'a> {
         ))
     }
 
-    /// `None`: it was killed at the time limit.
+    /// Waits for the process to end. `None`: it reached the time limit and was killed.
     fn wait(&self, child: &mut Child) -> io::Result<Option<ExitStatus>> {
         let deadline = self.clock.elapsed() + self.time_limit;
         loop {
@@ -275,7 +282,8 @@ impl<'a> Supervisor<'a> {
     }
 }
 
-/// Another environment than that of the run before: other values for what programs look at, and for the options.
+/// Gives the process unusual values for the variables that programs read (proxies, locale, home), and one for the name
+/// of each option. A backend must take its options from the host only.
 fn strange(command: &mut Command, order: &Order, backend: &str) {
     for name in [
         "HTTP_PROXY",
@@ -306,6 +314,7 @@ fn read(path: &Path) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
+/// Why a process ended without a verdict: its signal or status, and its panic message or last line on standard error.
 fn broke_off(status: ExitStatus, stderr: &str) -> String {
     let lines = || stderr.lines().filter(|line| !line.starts_with("note: "));
     let telling = lines().position(|line| line.contains("panicked at"));
@@ -328,11 +337,12 @@ fn broke_off(status: ExitStatus, stderr: &str) -> String {
     format!("it ended the process: {status}{last}")
 }
 
+/// The result file, in the folder of one check process.
 fn leaving(place: &Path) -> PathBuf {
     place.join("verdict.json")
 }
 
-/// Runs one check: `<program> __plugin-check <job's folder> <place> <id> <backend>`.
+/// The entry point of a check process: `<program> __plugin-check <job folder> <result folder> <check id> <backend>`.
 pub fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(2).collect();
     let [job, place, id, backend] = arguments.as_slice() else {
@@ -355,7 +365,7 @@ pub fn main() -> ExitCode {
         fs::write(leaving(Path::new(place)), serde_json::to_vec(&left)?)
     });
     match left {
-        // The library's threads and destructors are not waited for.
+        // Exits without waiting for the library's threads or running its destructors: both may hang.
         Ok(()) => std::process::exit(0),
         Err(error) => {
             let _ = writeln!(io::stderr(), "{error}");
@@ -364,7 +374,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// A library that prints without end must not fill the disk until its time is up.
+/// Limits the size of files, so that a library that prints without end cannot fill the disk before its time limit.
 #[cfg(unix)]
 fn limit_files() {
     use std::sync::{Arc, atomic::AtomicBool};
@@ -376,14 +386,16 @@ fn limit_files() {
         current: Some(MAX_FILE_BYTES),
         maximum: Some(MAX_FILE_BYTES),
     };
-    // Where a lower one holds already, that is as good.
+    // Fails only where a lower limit is in force, which is as good.
     let _ = setrlimit(Resource::Fsize, limit);
-    // The program takes a full file for a failed write; a library that does not look at its writes would go on for ever.
+    // This program survives SIGXFSZ, so that a full file is a failed write. A library that ignores failed writes would
+    // go on printing, so here the signal ends the process again.
     let ends = Arc::new(AtomicBool::new(true));
     let _ = signal_hook::flag::register_conditional_default(Signal::SIGXFSZ as i32, ends);
 }
 
 impl Runs {
+    /// The environments to run in: 0 is the usual one, others are set by [`strange`].
     fn environments(self) -> &'static [u8] {
         match self {
             Self::Once | Self::Silently => &[0],

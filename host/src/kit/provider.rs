@@ -1,8 +1,8 @@
-//! A tape, played as a provider on this machine: `phone-verify plugin serve-tape`. So an author sees a registration go
-//! through the daemon without an account at the provider.
+//! `phone-verify plugin serve-tape`: an HTTP server on this machine that answers from a tape. It lets an author try a
+//! whole registration through the daemon without an account at the provider.
 //!
-//! Invariant: it listens on the loopback interface alone, and shows nothing of a request but its method, its path and its
-//! answer: the rest holds keys, numbers and codes.
+//! Invariant: it listens on the loopback interface only, and shows nothing of a request but its method, path and
+//! answer. Headers, query and body hold keys, phone numbers and codes.
 
 use std::{
     collections::BTreeSet,
@@ -26,40 +26,41 @@ use super::{
 };
 use crate::backends::{LibraryReport, Played, SentRequest};
 
-/// As much as an answer of a provider may have.
+/// The largest request body, in bytes: the same as the host's bound for a provider's answer.
 const MAX_REQUEST_BYTES: usize = 1 << 20;
-/// Of a phone number, by E.164.
+/// How many digits a text needs to be taken for a phone number. E.164 allows at most 15.
 const NUMBER_DIGITS: std::ops::RangeInclusive<usize> = 7..=15;
 
-/// A provider that is not listening yet.
+/// A tape that can be served, not listening yet.
 pub struct Provider {
     tape: Tape,
-    /// The refusal that every SMS meets; `None`: each is taken.
+    /// Index of the refusal that answers every SMS. `None`: the provider accepts each.
     refusal: Option<usize>,
-    /// `acme.AcmeBackend`, as far as that can be told.
+    /// The backend that the tape is for, such as `acme.AcmeBackend`. From the manifest, or guessed from the file name.
     pub backend: String,
 }
 
-/// One that listens.
+/// A provider with its socket bound.
 pub struct Listening {
     listener: TcpListener,
     provider: Arc<Provider>,
 }
 
-/// What became of one request, to be shown.
+/// One request and its answer, reduced to what may be shown.
 pub struct Exchange {
-    /// `POST`.
+    /// The method, such as `POST`.
     pub method: String,
-    /// Without its query.
+    /// The path, without the query.
     pub path: String,
-    /// Of the answer.
+    /// The status of the answer.
     pub status: u16,
-    /// Which part of the tape it is.
+    /// The part of the tape that answered: `success`, `bulk`, `aside` or `refusal: <name>`.
     pub part: String,
 }
 
 impl Provider {
-    /// Reads a tape, or that of a library; nothing of the library runs. `refusal`: the name of the one that every SMS meets.
+    /// Reads a tape from its file, or from the manifest of a library without running any of it. `refusal`: the name of
+    /// the refusal that answers every SMS.
     ///
     /// # Errors
     /// A sentence for the author.
@@ -79,10 +80,10 @@ impl Provider {
         })
     }
 
-    /// Listens on the loopback interface; port 0: any that is free.
+    /// Binds to the loopback interface. Port 0: any free port.
     ///
     /// # Errors
-    /// What the system says, such as that the port is taken.
+    /// The system's error, such as that the port is in use.
     pub async fn listen(self, port: u16) -> io::Result<Listening> {
         Ok(Listening {
             listener: TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?,
@@ -90,7 +91,7 @@ impl Provider {
         })
     }
 
-    /// The answer to a request, and which part of the tape it is.
+    /// The answer to a request, and the part of the tape it comes from.
     fn answer(&self, request: &SentRequest) -> (Played, String) {
         let aside = self.tape.aside.iter().find(|aside| aside.is_for(request));
         if let Some(aside) = aside {
@@ -111,18 +112,18 @@ impl Provider {
 }
 
 impl Listening {
-    /// Where.
+    /// The address it listens on.
     ///
     /// # Errors
-    /// What the system says.
+    /// The system's error.
     pub fn address(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
     }
 
-    /// Answers until the process ends. `shows` hears of each exchange.
+    /// Answers requests until the process ends, and calls `shows` after each exchange.
     ///
     /// # Errors
-    /// When no connection can be taken any more.
+    /// When the socket can accept no more connections.
     pub async fn serve(self, shows: impl Fn(&Exchange) + Send + Sync + 'static) -> io::Result<()> {
         let stage = Arc::new(Stage {
             provider: self.provider,
@@ -136,6 +137,7 @@ impl Listening {
     }
 }
 
+/// What the handler needs.
 struct Stage {
     provider: Arc<Provider>,
     shows: Box<dyn Fn(&Exchange) + Send + Sync>,
@@ -177,6 +179,8 @@ async fn exchange(
     response
 }
 
+/// The HTTP response for an answer of the tape. A tape can hold what HTTP cannot express; that becomes a 500 with the
+/// reason.
 fn response(played: Played) -> Response<Body> {
     let broken = |why: &str| {
         let mut response = Response::new(Body::from(format!("the tape has {why}")));
@@ -200,7 +204,7 @@ fn response(played: Played) -> Response<Body> {
         .unwrap_or_else(|error| broken(&format!("an answer that HTTP does not have: {error}")))
 }
 
-/// The phone numbers that a request names, as digits alone.
+/// The phone numbers in a request, as digits without a plus: every text that could be one by its length.
 fn numbers(request: &SentRequest) -> BTreeSet<String> {
     let texts = wire::texts(request);
     let digits = texts.iter().map(|text| text.trim_start_matches('+'));
@@ -210,6 +214,7 @@ fn numbers(request: &SentRequest) -> BTreeSet<String> {
         .collect()
 }
 
+/// The tape in a library's manifest, and the backend that it is for: the first that is not a sandbox.
 fn carried(file: &Path, report: LibraryReport) -> Result<(Tape, String), String> {
     let shown = file.display();
     if let Some(refusal) = report.refusal {
@@ -234,7 +239,7 @@ fn carried(file: &Path, report: LibraryReport) -> Result<(Tape, String), String>
     ))
 }
 
-/// What `plugin new` would call the backend of `acme.tape.toml`.
+/// The name that `plugin new` gives to the backend of a file `acme.tape.toml`: `acme.AcmeBackend`.
 fn guessed(file: &Path) -> String {
     let name = PathBuf::from(file.file_name().unwrap_or_default());
     let name = name.to_string_lossy();
@@ -247,6 +252,7 @@ fn guessed(file: &Path) -> String {
     format!("{library}.{}Backend", words.collect::<String>())
 }
 
+/// The index of the refusal with this name.
 fn position(tape: &Tape, name: &str) -> Result<usize, String> {
     let names: Vec<&str> = tape.refusal.iter().map(|refusal| refusal.name.as_str()).collect();
     names.iter().position(|known| *known == name).ok_or_else(|| {

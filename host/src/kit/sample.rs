@@ -1,20 +1,22 @@
-//! Options for a backend: those that the author gave, and made-up ones for the rest, with canaries for the secrets.
+//! Options for constructing a backend: those that the author gave, and made-up ones for the rest. Made-up secrets are
+//! canaries: unusual values that checks search for in URLs, errors and logs.
 
 use serde_json::{Map, Value, json};
 
 use crate::backends::OptionInfo;
 
-/// A secret that is shorter is not looked for: it would be found by chance.
+/// Minimum length of a secret to search for, in bytes. A shorter one would be found by chance.
 const MIN_CANARY_LENGTH: usize = 6;
 
-/// Options that a backend should take.
+/// A set of options that should construct the backend.
 pub(super) struct Sample {
     pub(super) options: Map<String, Value>,
-    /// The values of the secret ones.
+    /// The values of the secret options, to search for.
     pub(super) canaries: Vec<String>,
 }
 
-/// Makes them. What is optional and has no example is left out, unless it is a secret or the base URL.
+/// Takes the given options and makes up the others. Leaves out an optional one without an example, unless it is a
+/// secret (to have a canary) or the base URL (so that no check aims at the real provider).
 pub(super) fn of(infos: &[OptionInfo], given: &Map<String, Value>) -> Sample {
     let mut sample = Sample {
         options: Map::new(),
@@ -36,12 +38,12 @@ pub(super) fn of(infos: &[OptionInfo], given: &Map<String, Value>) -> Sample {
     sample
 }
 
-/// An option's key as the host compares it.
+/// An option's key in the form in which the host compares keys.
 pub(super) fn folded(key: &str) -> String {
     key.to_lowercase().replace('-', "_")
 }
 
-/// Whether this key names that option.
+/// Whether this key names that option, by its name or its alias.
 pub(super) fn names(key: &str, info: &OptionInfo) -> bool {
     let key = folded(key);
     key == folded(&info.name) || (!info.alias.is_empty() && key == folded(&info.alias))

@@ -1,4 +1,4 @@
-//! The score card: what was checked, and what came of it.
+//! The score card: the verdict of each check on one library, for the terminal and as JSON.
 
 use std::{fmt, path::PathBuf};
 
@@ -6,24 +6,24 @@ use serde::{Deserialize, Serialize};
 
 use crate::{backends::LibraryReport, model::quantity};
 
-/// What a check came to.
+/// The result of one check.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case", tag = "verdict", content = "why")]
 pub enum Verdict {
-    /// All is well.
+    /// The backend keeps the promise.
     Passed,
-    /// It does not apply to this backend, or cannot be told here.
+    /// Does not apply to this backend, or cannot be decided on this system.
     Skipped(String),
-    /// This does no harm, and is hardly meant.
+    /// Harmless, but probably not intended.
     Warned(String),
-    /// This is wrong.
+    /// The backend breaks the promise.
     Failed(String),
-    /// The time that it was given was over before it came to anything.
+    /// The time limit was reached, so the check has no result.
     Unfinished(String),
 }
 
 impl Verdict {
-    /// The same, with the reason in other words.
+    /// The same verdict with its reason rewritten.
     pub(super) fn map_why(self, words: impl FnOnce(String) -> String) -> Self {
         match self {
             Self::Passed => Self::Passed,
@@ -35,7 +35,7 @@ impl Verdict {
     }
 }
 
-/// Where the tape came from.
+/// Where the tape came from, for the report.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TapeSource {
     /// A file.
@@ -59,44 +59,44 @@ impl Serialize for TapeSource {
     }
 }
 
-/// One check of one backend.
+/// The result of one check of one backend.
 #[derive(Clone, Debug, Serialize)]
 pub struct Checked {
-    /// `PV001`.
+    /// The stable id, such as `PV001`.
     pub id: &'static str,
-    /// What it holds, in one sentence.
+    /// The promise that it checks, in one sentence.
     pub title: &'static str,
-    /// The export's name; empty for the library as a whole.
+    /// The name of the backend's export. Empty: the check is about the library as a whole.
     pub backend: String,
-    /// What it came to.
+    /// The result.
     #[serde(flatten)]
     pub verdict: Verdict,
-    /// How long its process took, in milliseconds.
+    /// Wall time of its process, in milliseconds.
     pub took_ms: u64,
 }
 
-/// All checks of one library.
+/// The results of all checks of one library.
 #[derive(Clone, Debug, Serialize)]
 pub struct ScoreCard {
     /// The library's file.
     pub library: PathBuf,
-    /// Its hash, in lower-case hex.
+    /// SHA-256 of the file, in lower-case hex.
     pub sha256: Option<String>,
-    /// Its own version.
+    /// The library's version, from its manifest.
     pub version: Option<String>,
-    /// The tape that was played.
+    /// Where the tape came from. `None`: no tape was found.
     pub tape: Option<TapeSource>,
-    /// How many checks passed.
+    /// Number of passed checks.
     pub passed: usize,
-    /// How many found something that does no harm.
+    /// Number of checks with a warning.
     pub warned: usize,
-    /// How many failed.
+    /// Number of failed checks.
     pub failed: usize,
-    /// How many were not over in the time that they were given.
+    /// Number of checks that reached the time limit.
     pub unfinished: usize,
-    /// How many do not apply.
+    /// Number of checks that do not apply.
     pub skipped: usize,
-    /// Each of them.
+    /// The results one by one, in the order of the checks.
     pub checks: Vec<Checked>,
 }
 
@@ -117,13 +117,13 @@ impl ScoreCard {
         }
     }
 
-    /// Whether nothing failed, and all came to an end.
+    /// Whether no check failed and each one came to an end. Warnings and skipped checks do not count.
     pub fn is_clean(&self) -> bool {
         self.failed == 0 && self.unfinished == 0
     }
 }
 
-/// For the terminal.
+/// The report for the terminal.
 impl fmt::Display for ScoreCard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.library.display())?;

@@ -1,4 +1,5 @@
-//! The tape: what the provider answers, as its author knows it. A TOML file beside the crate or the library.
+//! The tape: a TOML file in which the author of a backend records what the provider answers. The kit replays it, so
+//! that no check needs an account or a network.
 //!
 //! ```toml
 //! [success]                       # the answer to an SMS that the provider takes
@@ -26,7 +27,7 @@
 //! body = '{"access_token": "t"}'
 //! ```
 //!
-//! It is a file beside the crate or the library, or lies in the manifest of the library.
+//! The tape is a file next to the crate or the library, or part of the library's manifest.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -38,7 +39,7 @@ use crate::{
     model::FailureClass,
 };
 
-/// What one provider answers.
+/// All answers of one provider.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Tape {
@@ -50,20 +51,20 @@ pub(super) struct Tape {
     pub(super) bulk: Option<Bulk>,
 }
 
-/// The provider takes one request for several numbers.
+/// The answer to one request for several numbers.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Bulk {
     status: u16,
     #[serde(default)]
     headers: BTreeMap<String, String>,
-    /// With `{each}` where the entries are.
+    /// The body, with `{each}` in the place of the entries.
     body: String,
-    /// The entry of a number that is sent to, with `{number}` and `{id}`.
+    /// The entry of a number that the provider accepts, with `{number}` and `{id}` replaced.
     each: String,
-    /// The entry of one that is refused; without it the provider refuses the whole request.
+    /// The entry of a refused number. `None`: this provider refuses the whole request.
     refused: Option<String>,
-    /// What is between two entries.
+    /// The text between two entries.
     #[serde(default = "comma")]
     separator: String,
 }
@@ -72,7 +73,7 @@ fn comma() -> String {
     ",".to_owned()
 }
 
-/// The provider takes the SMS.
+/// The answer to an SMS that the provider accepts.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Success {
@@ -81,11 +82,11 @@ pub(super) struct Success {
     headers: BTreeMap<String, String>,
     #[serde(default)]
     body: String,
-    /// The message id that the backend must find in it.
+    /// The message id that the backend must read from this answer.
     pub(super) message_id: Option<String>,
 }
 
-/// The provider refuses the SMS.
+/// The answer to an SMS that the provider refuses.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Refusal {
@@ -95,11 +96,11 @@ pub(super) struct Refusal {
     headers: BTreeMap<String, String>,
     #[serde(default)]
     body: String,
-    /// The name of a [`FailureClass`].
+    /// The name of the [`FailureClass`] that the backend must report.
     pub(super) class: String,
 }
 
-/// The provider answers what is no SMS.
+/// The answer to a request that sends no SMS, such as one for an access token.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Aside {
@@ -107,7 +108,7 @@ pub(super) struct Aside {
     method: String,
     #[serde(default)]
     url: String,
-    /// What its headers or its body hold.
+    /// A text that must occur in its headers or body.
     #[serde(default)]
     carries: String,
     status: u16,
@@ -117,14 +118,14 @@ pub(super) struct Aside {
     body: String,
 }
 
-/// Reads a tape from a file; the error names the file and the line.
+/// Reads a tape from a file. The error names the file and the line.
 pub(super) fn read(file: &Path) -> Result<Tape, String> {
     let text = files::read_text(file, Subject::Tape)
         .map_err(|fault| format!("the tape {} cannot be read: {fault}", file.display()))?;
     parse(&text, &format!("the tape {}", file.display()))
 }
 
-/// Reads a tape that `what` names.
+/// Parses and validates a tape. `what` names it in errors.
 pub(super) fn parse(text: &str, what: &str) -> Result<Tape, String> {
     let tape: Tape = toml::from_str(text).map_err(|error| format!("{what} cannot be read: {error}"))?;
     for refusal in &tape.refusal {
@@ -175,19 +176,19 @@ impl Refusal {
         self.status
     }
 
-    /// Checked when the tape was read.
+    /// The class. [`parse`] has refused names that do not exist.
     pub(super) fn class(&self) -> FailureClass {
         FailureClass::parse(&self.class).unwrap_or(FailureClass::Internal)
     }
 }
 
 impl Bulk {
-    /// Whether it says what becomes of one number that is refused.
+    /// Whether the provider reports a refusal per number, rather than refusing the whole request.
     pub(super) fn tells_each(&self) -> bool {
         self.refused.is_some()
     }
 
-    /// The answer to a request for these numbers, of which one may be refused. They are digits alone.
+    /// The answer to a request for these numbers, one of which may be refused. Numbers are digits without a plus.
     pub(super) fn answer(&self, numbers: &[&String], refused: Option<&str>) -> Played {
         let entries: Vec<String> = numbers
             .iter()
@@ -205,7 +206,8 @@ impl Bulk {
 }
 
 impl Aside {
-    /// Whether this request is one.
+    /// Whether the request matches. An empty field matches everything; [`parse`] refuses an aside with three empty
+    /// ones.
     pub(super) fn is_for(&self, request: &SentRequest) -> bool {
         let holds = |what: &str| {
             let mut headers = request.headers.iter();

@@ -1,10 +1,12 @@
-//! Finds what an SMS is made of in the request that sends it, whatever the encoding.
+//! Finds the text and the number of an SMS in the HTTP request that sends it, whatever its encoding: the kit does not
+//! know a provider's format.
 
 use serde_json::Value;
 
 use crate::backends::SentRequest;
 
-/// Every text that the request holds, decoded: its query and form fields, the strings of its JSON, its body as it is.
+/// All texts of a request, decoded: header values, path, query and form fields, JSON strings and numbers, and the body
+/// as it is and with XML escapes resolved.
 pub(super) fn texts(request: &SentRequest) -> Vec<String> {
     let mut texts: Vec<String> = request.headers.iter().map(|(_, value)| value.clone()).collect();
     let (path, query) = request.url.split_once('?').unwrap_or((&request.url, ""));
@@ -21,7 +23,7 @@ pub(super) fn texts(request: &SentRequest) -> Vec<String> {
     texts
 }
 
-/// Whether the request carries this text, as it is or as hexadecimal UTF-16.
+/// Whether the request contains this text, as it is or as hexadecimal UTF-16, which some providers use for Unicode.
 pub(super) fn carries(request: &SentRequest, text: &str) -> bool {
     let hexadecimal: String = text.encode_utf16().map(|unit| format!("{unit:04X}")).collect();
     texts(request)
@@ -29,7 +31,8 @@ pub(super) fn carries(request: &SentRequest, text: &str) -> bool {
         .any(|found| found.contains(text) || found.to_uppercase().contains(&hexadecimal))
 }
 
-/// The names of what the request holds, in their order: of query and form fields, of JSON members, of XML elements.
+/// The structure of a request: names of query and form fields, JSON members and XML elements, in order. An SMS text
+/// that changes it has been injected as markup.
 pub(super) fn shape(request: &SentRequest) -> Vec<String> {
     let query = request.url.split_once('?').map_or("", |(_, query)| query);
     let fields = |text: &[u8]| -> Vec<String> {
@@ -73,7 +76,7 @@ fn strings(json: &Value, texts: &mut Vec<String>) {
     }
 }
 
-/// XML's own escapes.
+/// Resolves the predefined escapes of XML, and those of line ends.
 fn unescaped(text: &str) -> String {
     let mut text = text.to_owned();
     for (escape, character) in [

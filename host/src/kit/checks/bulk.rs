@@ -1,4 +1,5 @@
-//! One text to many numbers: each is settled once, whatever happens to the others.
+//! Checks of bulk sends (one text to many numbers): each number gets exactly one result, whatever happens to the
+//! others.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -12,12 +13,15 @@ use crate::{
     model::{PhoneNumber, Receipt, SendFailure},
 };
 
+/// Per number, every result that was reported for it: more or fewer than one is a fault.
 type Outcomes = Arc<Mutex<Vec<Vec<Result<Receipt, SendFailure>>>>>;
 
+/// A bulk send that needs more polls than this never ends.
 const MAX_POLLS: usize = 500;
-/// The place of the number that is refused.
+/// Index of the number that the provider refuses.
 const REFUSED: usize = 1;
 
+/// The backend, if it implements bulk sends itself. Otherwise the host sends one by one, and there is nothing to check.
 fn overriding(bench: &Bench) -> Result<Backend, Stop> {
     let backend = bench.backend()?;
     if backend.overrides_send_bulk_sms() {
@@ -36,7 +40,7 @@ fn numbers(count: usize) -> Vec<PhoneNumber> {
         .collect()
 }
 
-/// Where the outcomes of so many numbers are kept, each as often as it is heard.
+/// A record for the results of this many numbers, and the callback that fills it.
 fn listener(count: usize) -> (Outcomes, Settled) {
     let outcomes: Outcomes = Arc::new(Mutex::new(vec![Vec::new(); count]));
     let kept = Arc::clone(&outcomes);
@@ -52,7 +56,7 @@ fn taken(outcomes: &Outcomes) -> Vec<Vec<Result<Receipt, SendFailure>>> {
 
 fn send(bench: &Bench, backend: &Backend, count: usize) -> Vec<Vec<Result<Receipt, SendFailure>>> {
     let (outcomes, settled) = listener(count);
-    // Whoever has no call for many sends one by one, on a machine that may be busy.
+    // A backend may send one by one even within its own bulk call, and this machine may be busy.
     let limit = CALL_LIMIT * u32::try_from(1 + count / 200).unwrap_or(1);
     let before = bench.stopwatch.elapsed();
     bench.wait(backend.send_bulk_sms(&numbers(count), TEXT, call(limit), settled));
@@ -62,7 +66,7 @@ fn send(bench: &Bench, backend: &Backend, count: usize) -> Vec<Vec<Result<Receip
     taken(&outcomes)
 }
 
-/// The first failure of a send to two numbers, where the backend has a call for many.
+/// The first failure of a bulk send to two numbers. `None` too for a backend without a bulk call.
 pub(super) fn failure(bench: &Bench, backend: &Backend) -> Option<SendFailure> {
     if !backend.overrides_send_bulk_sms() {
         return None;
@@ -74,7 +78,8 @@ pub(super) fn failure(bench: &Bench, backend: &Backend) -> Option<SendFailure> {
     outcomes.find_map(Result::err)
 }
 
-/// The host hears the first report of each number, and says in its log that there was another.
+/// Fails if the host logged a wrong report. The host uses the first result of a number and logs any further one, so the
+/// record alone does not show them.
 fn no_breach(bench: &Bench) -> Outcome {
     match bench
         .log
@@ -87,6 +92,7 @@ fn no_breach(bench: &Bench) -> Outcome {
     }
 }
 
+/// Fails if the send to any number failed.
 fn all_sent(outcomes: &[Vec<Result<Receipt, SendFailure>>]) -> Outcome {
     for (index, outcome) in outcomes.iter().enumerate() {
         if let [Err(failure)] = outcome.as_slice() {
@@ -99,6 +105,7 @@ fn all_sent(outcomes: &[Vec<Result<Receipt, SendFailure>>]) -> Outcome {
     Ok(())
 }
 
+/// Sends to one, two and seven numbers.
 pub(super) fn each_once(bench: &Bench) -> Outcome {
     let backend = overriding(bench)?;
     for count in [1, 2, 7] {
@@ -108,6 +115,8 @@ pub(super) fn each_once(bench: &Bench) -> Outcome {
     Ok(())
 }
 
+/// Refuses one number of four. That number must fail, and only that one, unless the provider refuses the request as a
+/// whole.
 pub(super) fn one_fails(bench: &Bench) -> Outcome {
     let backend = overriding(bench)?;
     bench.with_provider()?;
@@ -130,7 +139,8 @@ pub(super) fn one_fails(bench: &Bench) -> Outcome {
     if !has_failed(&outcomes[REFUSED]) {
         return fail("the number that is refused is taken for one that was sent to");
     }
-    // One request for all of them may be refused as a whole, where the provider does not say which number it was.
+    // A provider without results per number refuses the one request for all of them, and the backend cannot know which
+    // number was the reason.
     let is_whole = requests == 1 && !bench.bulk().is_some_and(Bulk::tells_each);
     if failed != 1 && !is_whole {
         return fail(format!("one number of 4 is refused, and {failed} fail"));
@@ -138,12 +148,15 @@ pub(super) fn one_fails(bench: &Bench) -> Outcome {
     no_breach(bench)
 }
 
+/// Sends to more numbers than fit into one request of most providers.
 pub(super) fn thousand(bench: &Bench) -> Outcome {
     let backend = overriding(bench)?;
     all_sent(&send(bench, &backend, 1000))?;
     no_breach(bench)
 }
 
+/// Drops a bulk send at each await point in turn. Every number must still have one result, or the host would not know
+/// whether an SMS was sent.
 pub(super) fn cancelled(bench: &Bench) -> Outcome {
     let backend = overriding(bench)?;
     for at in 1..MAX_POLLS {

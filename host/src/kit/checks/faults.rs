@@ -1,5 +1,7 @@
-//! What the provider can do wrong, and what the backend must make of it. Two mistakes cost most: an SMS that is sent
-//! twice because a lost answer was called a passing fault, and one that is not sent and called a success.
+//! Checks of provider faults, and of the failure class that the backend reports for each.
+//!
+//! Two mistakes are the most expensive. An SMS whose answer was lost, reported as a transient failure, is sent and paid
+//! for twice. An SMS that was not sent, reported as a success, leaves its user without a code.
 
 use std::time::Duration;
 
@@ -13,10 +15,13 @@ use crate::{
     model::{FailureClass as Class, quantity},
 };
 
+/// The outcome when the SMS may or may not have been sent.
 const OPEN: [Option<Class>; 1] = [Some(Class::OutcomeUnknown)];
+/// The outcomes when the answer has the status of a success but no usable content.
 const OPEN_OR_TAKEN: [Option<Class>; 2] = [None, Some(Class::OutcomeUnknown)];
 const RANDOM_ANSWERS: usize = 300;
 
+/// HTTP 429 must be [`Class::Throttled`] whatever its body: only that class makes the host wait and try again.
 pub(super) fn throttled(bench: &Bench) -> Outcome {
     bench.with_provider()?;
     for body in ["", "slow down", "{\"error\": \"slow down\"}"] {
@@ -25,9 +30,10 @@ pub(super) fn throttled(bench: &Bench) -> Outcome {
     Ok(())
 }
 
+/// The wait that a provider asks for must reach the host.
 pub(super) fn retry_after(bench: &Bench) -> Outcome {
     bench.with_provider()?;
-    // Both forms of it (RFC 9110, section 10.2.3).
+    // Retry-After is a number of seconds or a date (RFC 9110, section 10.2.3).
     let date = ("Date", "Sun, 06 Nov 1994 08:49:37 GMT");
     for until in ["7", "Sun, 06 Nov 1994 08:49:44 GMT"] {
         let sent = bench.outcome(
@@ -43,6 +49,7 @@ pub(super) fn retry_after(bench: &Bench) -> Outcome {
     Ok(())
 }
 
+/// An invalid or extreme Retry-After must neither panic nor change the class.
 pub(super) fn odd_retry_after(bench: &Bench) -> Outcome {
     bench.with_provider()?;
     for odd in [
@@ -65,6 +72,8 @@ pub(super) fn odd_retry_after(bench: &Bench) -> Outcome {
     Ok(())
 }
 
+/// A server error must be one that the host may try again, or one with an unknown outcome; a final class would give up
+/// on a short outage.
 pub(super) fn server_error(bench: &Bench) -> Outcome {
     bench.with_provider()?;
     for status in [500, 502, 503, 599] {
@@ -79,6 +88,7 @@ pub(super) fn server_error(bench: &Bench) -> Outcome {
     Ok(())
 }
 
+/// Behind a gateway that timed out, the provider may still send the SMS.
 pub(super) fn gateway_timeout(bench: &Bench) -> Outcome {
     bench.with_provider()?;
     bench.expect(
@@ -88,6 +98,7 @@ pub(super) fn gateway_timeout(bench: &Bench) -> Outcome {
     )
 }
 
+/// Rejected credentials need the operator, so the class must say so.
 pub(super) fn credentials(bench: &Bench) -> Outcome {
     bench.with_provider()?;
     for status in [401, 403] {
@@ -97,6 +108,7 @@ pub(super) fn credentials(bench: &Bench) -> Outcome {
     Ok(())
 }
 
+/// Other 4xx answers must be final: trying again would get the same answer.
 pub(super) fn unknown_refusal(bench: &Bench) -> Outcome {
     bench.with_provider()?;
     let is_final = |class: Class| !matches!(class, Class::Transient | Class::Throttled);
@@ -111,7 +123,8 @@ pub(super) fn unknown_refusal(bench: &Bench) -> Outcome {
     Ok(())
 }
 
-/// Three tries to be in time: a machine that is busy makes the best of backends late.
+/// The backend must report a missing answer before the call's deadline. It has three tries, because on a busy machine a
+/// correct backend may be late.
 pub(super) fn silence(bench: &Bench) -> Outcome {
     bench.with_provider()?;
     for _ in 0..3 {
@@ -125,25 +138,29 @@ pub(super) fn silence(bench: &Bench) -> Outcome {
     )
 }
 
+/// A connection that breaks after the request was sent leaves the outcome unknown.
 pub(super) fn reset(bench: &Bench) -> Outcome {
     bench.with_provider()?;
     bench.expect(Scene::Plays(Played::Reset), "a broken connection", &OPEN)
 }
 
+/// Without a connection nothing was sent, so the host may try again.
 pub(super) fn no_connection(bench: &Bench) -> Outcome {
     bench.with_provider()?;
     let nothing_sent = [Some(Class::Transient)];
     bench.expect(Scene::Plays(Played::NoConnection), "no connection", &nothing_sent)
 }
 
+/// A backend must use the deadline of the call, not a short one of its own.
 pub(super) fn slow(bench: &Bench) -> Outcome {
     let (_, success) = bench.with_provider()?;
     let late = Scene::Late(success.answer(), Duration::from_millis(200));
     bench.expect(late, "an answer after 200 ms", &[None])
 }
 
-/// The success, cut off: after its first byte, in the middle, and before its end. A body that is no JSON and no XML looks
-/// whole wherever it is cut; that it is not is for the client of the host to say, which counts its bytes.
+/// Cuts the body of a success after its first byte, in the middle, and before its last. Only for JSON and XML: other
+/// text looks complete wherever it is cut, and noticing that is the job of the host's HTTP client, which counts the
+/// bytes.
 pub(super) fn broken_body(bench: &Bench) -> Outcome {
     let (_, success) = bench.with_provider()?;
     let whole = success.body().as_bytes();
@@ -158,7 +175,7 @@ pub(super) fn broken_body(bench: &Bench) -> Outcome {
             quantity(part, "byte", "bytes")
         );
         let sent = bench.outcome(scene, &what, &OPEN_OR_TAKEN)?;
-        // The status is that of a success, so whoever found the whole id may take it for one.
+        // The status is that of a success, so a backend that found the complete id may report one.
         if let Ok(receipt) = sent
             && success.message_id.is_some()
             && receipt.message_id != success.message_id
@@ -172,6 +189,7 @@ pub(super) fn broken_body(bench: &Bench) -> Outcome {
     Ok(())
 }
 
+/// A captive portal answers any request with a page of its own and the status 200.
 pub(super) fn wrong_content(bench: &Bench) -> Outcome {
     let (_, success) = bench.with_provider()?;
     let page = "<!doctype html><html><title>Welcome to the hotel's network</title></html>";
@@ -184,6 +202,7 @@ pub(super) fn wrong_content(bench: &Bench) -> Outcome {
     bench.expect(scene, "a web page with the status of a success", allowed)
 }
 
+/// One byte more than the host's HTTP client accepts.
 pub(super) fn huge_body(bench: &Bench) -> Outcome {
     let (_, success) = bench.with_provider()?;
     let body = vec![b' '; (1 << 20) + 1];
@@ -191,6 +210,7 @@ pub(super) fn huge_body(bench: &Bench) -> Outcome {
     bench.expect(scene, "an answer of more than 1 MiB", &OPEN)
 }
 
+/// A success without a body must not become a class that the host tries again: the SMS is probably sent.
 pub(super) fn empty_body(bench: &Bench) -> Outcome {
     let (_, success) = bench.with_provider()?;
     bench.expect(
@@ -200,6 +220,7 @@ pub(super) fn empty_body(bench: &Bench) -> Outcome {
     )
 }
 
+/// Following a redirect would send keys and codes to a host that the manifest does not declare.
 pub(super) fn redirect(bench: &Bench) -> Outcome {
     bench.with_provider()?;
     for status in [301, 302, 307, 308] {
@@ -217,6 +238,7 @@ pub(super) fn redirect(bench: &Bench) -> Outcome {
     }
 }
 
+/// Bodies that break careless parsers: deep nesting, many members, invalid UTF-8, wrong types.
 pub(super) fn hostile_bodies(bench: &Bench) -> Outcome {
     let (_, success) = bench.with_provider()?;
     let deep = "[".repeat(500_000);
@@ -243,6 +265,7 @@ pub(super) fn hostile_bodies(bench: &Bench) -> Outcome {
     Ok(())
 }
 
+/// A backend must keep no state from a fault: after each one the next SMS must be sent.
 pub(super) fn recovery(bench: &Bench) -> Outcome {
     let (backend, _) = bench.with_provider()?;
     let mut lasting = None;
@@ -265,7 +288,7 @@ pub(super) fn recovery(bench: &Bench) -> Outcome {
     }
 }
 
-/// Answers made of the tape by chance, always the same ones.
+/// Mutates the tape's success with a seeded generator, so each run tries the same answers.
 pub(super) fn random(bench: &Bench) -> Outcome {
     let (backend, success) = bench.with_provider()?;
     let entropy = Entropy::seeded(48);

@@ -1,4 +1,4 @@
-//! The file and its manifest; nothing of the library runs here but in PV001.
+//! Checks of the library's file and its manifest. Except for PV001, they run no code of the library.
 
 use std::collections::BTreeSet;
 
@@ -10,8 +10,11 @@ use crate::{
     },
 };
 
+/// The largest library, in bytes. Larger ones usually carry debug information.
 const MAX_SIZE_BYTES: u64 = 32 << 20;
 
+/// Opens the library as a daemon would. Warns when only a worker process can load it, or when it was built for a newer
+/// minor version of the ABI.
 pub(super) fn is_loadable(bench: &Bench) -> Outcome {
     match &bench.report.refusal {
         Some(refusal) => return fail(refusal.to_string()),
@@ -35,6 +38,7 @@ fn about(bench: &Bench) -> Result<&LibraryAbout, Stop> {
         .ok_or_else(|| Stop::Skip("its manifest cannot be read".to_owned()))
 }
 
+/// `plugin inspect` shows version, licence and summary to the operator who decides whether to use a library.
 pub(super) fn is_described(bench: &Bench) -> Outcome {
     let about = about(bench)?;
     let is_version = about.version.split('.').count() >= 3
@@ -68,6 +72,7 @@ pub(super) fn is_described(bench: &Bench) -> Outcome {
     }
 }
 
+/// Names in settings are compared without regard to case, so two backends must differ in more than that.
 pub(super) fn names(bench: &Bench) -> Outcome {
     let mut seen = BTreeSet::new();
     for backend in &about(bench)?.backends {
@@ -84,7 +89,8 @@ pub(super) fn names(bench: &Bench) -> Outcome {
     Ok(())
 }
 
-/// The manifest says under which name the library was built, and a host finds it by the name of its file.
+/// The name in the manifest must be the name of the file: the host finds a library by its file name, and a renamed file
+/// would also get another library's settings.
 pub(super) fn library_name(bench: &Bench) -> Outcome {
     let about = about(bench)?;
     let file = &bench.report.library;
@@ -102,6 +108,7 @@ pub(super) fn library_name(bench: &Bench) -> Outcome {
     ))
 }
 
+/// An unknown key in the manifest is usually a misspelt one, which hosts ignore.
 pub(super) fn known_keys(bench: &Bench) -> Outcome {
     match about(bench)?.unknown_keys.as_slice() {
         [] => Ok(()),
@@ -109,6 +116,7 @@ pub(super) fn known_keys(bench: &Bench) -> Outcome {
     }
 }
 
+/// Option keys are compared without regard to case and hyphens, and each needs a help text for the operator.
 pub(super) fn option_names(bench: &Bench) -> Outcome {
     let about = about(bench)?;
     for backend in &about.backends {
@@ -140,6 +148,7 @@ pub(super) fn option_names(bench: &Bench) -> Outcome {
     Ok(())
 }
 
+/// The host's HTTP client compares the declared hosts exactly, so a URL or wildcard would match nothing.
 pub(super) fn hosts(bench: &Bench) -> Outcome {
     for backend in &about(bench)?.backends {
         for host in &backend.hosts {
@@ -161,6 +170,7 @@ pub(super) fn hosts(bench: &Bench) -> Outcome {
     Ok(())
 }
 
+/// Limits the file to [`MAX_SIZE_BYTES`].
 pub(super) fn size(bench: &Bench) -> Outcome {
     match bench.report.size_bytes {
         Some(size) if size > MAX_SIZE_BYTES => {

@@ -1,4 +1,4 @@
-//! Many calls, dropped calls, long lives.
+//! Checks of a backend over its life: concurrent calls, cancelled calls, slow polls, memory over many calls.
 
 use std::{fs, sync::Arc, time::Duration};
 
@@ -16,19 +16,26 @@ use crate::{
     model::quantity,
 };
 
+/// Concurrent sends.
 const AT_ONCE: usize = 64;
-/// A call that is polled more often never ends.
+/// A call that needs more polls than this never ends.
 const MAX_POLLS: usize = 500;
+/// The longest poll. During a poll, no other call of the same thread can proceed.
 const SLOW_POLL: Duration = Duration::from_millis(50);
+/// How often [`constructed_often`] constructs the backend.
 const CONSTRUCTIONS: usize = 1000;
+/// Sends before the memory is first measured, so that caches and pools have grown.
 const WARM_UP: usize = 2000;
+/// Sends between the two measurements.
 const SENDS: usize = 10_000;
-/// What the allocator and the log may take on the way, over all of them.
+/// Growth that the allocator and the captured log may cause in total. A leak of 210 bytes per SMS exceeds it.
 const MAX_GROWTH_BYTES: usize = 2 << 20;
-/// Of the time of a check, for what depends on how long one SMS takes.
+/// The share of a check's time limit that is used for sending.
 const SHARE_OF_TIME: f64 = 0.75;
 const NOT_READABLE: &str = "the memory of a process cannot be read on this system";
 
+/// Sends 64 SMS from four threads. Each text must go to its own number: a backend with shared state could send a code
+/// to another person.
 pub(super) fn concurrent(bench: &Bench) -> Outcome {
     let backend = Arc::new(bench.backend()?);
     let threads = tokio::runtime::Builder::new_multi_thread()
@@ -74,7 +81,7 @@ pub(super) fn concurrent(bench: &Bench) -> Outcome {
     Ok(())
 }
 
-/// Drops a send after each number of polls, and sends once more after each.
+/// Drops a send after each number of polls, and sends another SMS each time, which must succeed.
 fn cancel(bench: &Bench, backend: &Backend, scene: Option<&Scene>) -> Outcome {
     let mut at = 1;
     loop {
@@ -98,16 +105,18 @@ fn cancel(bench: &Bench, backend: &Backend, scene: Option<&Scene>) -> Outcome {
     }
 }
 
+/// The host drops a send at its deadline and on shutdown, at any await point.
 pub(super) fn cancelled(bench: &Bench) -> Outcome {
     cancel(bench, &bench.backend()?, None)
 }
 
+/// The same while the provider fails, where a backend's error handling runs.
 pub(super) fn cancelled_while_failing(bench: &Bench) -> Outcome {
     let (backend, _) = bench.with_provider()?;
     for scene in [answer(429, &[("retry-after", "0")], ""), answer(503, &[], "")] {
         cancel(bench, &backend, Some(&scene))?;
     }
-    // Nothing ever comes back: whoever waits is dropped while it waits.
+    // The provider never answers, so each of these sends is dropped while it waits.
     bench.network.always(Scene::Silence);
     for polls in 1..8 {
         bench.wait(polled(
@@ -124,7 +133,7 @@ pub(super) fn cancelled_while_failing(bench: &Bench) -> Outcome {
     }
 }
 
-/// The best of three rounds. A machine that is slow, or busy with something else, is no fault of a backend.
+/// Measures the longest poll of a send. Takes the best of three rounds and allows for a slow machine.
 pub(super) fn poll_time(bench: &Bench) -> Outcome {
     let backend = bench.backend()?;
     let _ = bench.wait(bench.send(&backend, ALICE, TEXT));
@@ -153,6 +162,7 @@ pub(super) fn poll_time(bench: &Bench) -> Outcome {
     Ok(())
 }
 
+/// The daemon constructs backends again on each reload, so a constructor must not leak.
 pub(super) fn constructed_often(bench: &Bench) -> Outcome {
     let backend = bench.backend()?;
     let mut before = None;
@@ -176,6 +186,7 @@ pub(super) fn constructed_often(bench: &Bench) -> Outcome {
     grown(before, "constructions")
 }
 
+/// Measures memory over many SMS. Warns when the time limit allows only a part of them.
 pub(super) fn memory(bench: &Bench) -> Outcome {
     if resident_bytes().is_none() {
         return skip(NOT_READABLE);
@@ -195,7 +206,7 @@ pub(super) fn memory(bench: &Bench) -> Outcome {
         if let Err(failure) = bench.wait(bench.send(&backend, ALICE, TEXT)) {
             return fail(format!("SMS {round} is not sent: {failure}"));
         }
-        // The bench's own memory of it.
+        // Empties the bench's own records, so that only the library's memory is measured.
         bench.network.requests();
         if round % 100 == 0 {
             bench.log.take();
@@ -222,6 +233,7 @@ pub(super) fn memory(bench: &Bench) -> Outcome {
     Ok(())
 }
 
+/// Fails if resident memory grew by more than [`MAX_GROWTH_BYTES`] since `before`.
 fn grown(before: Option<usize>, over: &str) -> Outcome {
     let (Some(before), Some(after)) = (before, resident_bytes()) else {
         return skip(NOT_READABLE);
@@ -236,7 +248,7 @@ fn grown(before: Option<usize>, over: &str) -> Outcome {
     Ok(())
 }
 
-/// The memory that this process has in use.
+/// Resident memory of this process, in bytes. `None`: the system has no `/proc`.
 fn resident_bytes() -> Option<usize> {
     let statm = fs::read_to_string("/proc/self/statm").ok()?;
     let pages: usize = statm.split_whitespace().nth(1)?.parse().ok()?;

@@ -1,4 +1,5 @@
-//! What a backend leaves alone: the standard output, threads, files, sockets, the environment, chance.
+//! Checks of what a library must not touch, as it shares a process with others: standard output, threads, files,
+//! sockets, the environment, randomness.
 
 use std::{collections::BTreeSet, fs, time::Duration};
 
@@ -7,10 +8,10 @@ use crate::kit::{
     checks::requests::for_every_fault,
 };
 
-/// For a thread that has done its work to be gone.
+/// Time for a thread that has finished its work to disappear.
 const ENDING: Duration = Duration::from_millis(200);
 
-/// What it prints is seen by the process that waits for this one.
+/// Only makes calls. The supervising process examines what was printed (`Runs::Silently`).
 pub(super) fn silent(bench: &Bench) -> Outcome {
     let backend = bench.backend()?;
     let _ = bench.wait(bench.send(&backend, ALICE, TEXT));
@@ -22,7 +23,7 @@ pub(super) fn silent(bench: &Bench) -> Outcome {
     Ok(())
 }
 
-/// The threads and open files of this process.
+/// The threads and open files of this process. `None`: the system does not show them.
 fn belongings() -> Option<(BTreeSet<String>, BTreeSet<String>)> {
     let names = |folder: &str| -> Option<Vec<String>> {
         let entries = fs::read_dir(folder).ok()?.flatten();
@@ -39,14 +40,17 @@ fn belongings() -> Option<(BTreeSet<String>, BTreeSet<String>)> {
             let target = fs::read_link(format!("/proc/self/fd/{number}")).ok()?;
             Some(format!("{} (descriptor {number})", target.display()))
         })
-        // The list itself.
+        // The descriptor that reads this list.
         .filter(|file| !file.starts_with("/proc/"))
         .collect();
     Some((threads, files))
 }
 
+/// Compares threads and files before and after construction and at several points of a send. In a worker process the
+/// sandbox refuses them.
 pub(super) fn threads_and_files(bench: &Bench) -> Outcome {
-    // What the host starts and opens for its first library is not the library's.
+    // Constructs once before the comparison, so that what the host starts and opens for its first library is not
+    // counted.
     drop(bench.backend()?);
     bench.wait(async { tokio::time::sleep(ENDING).await });
     let Some((threads, files)) = belongings() else {
@@ -87,6 +91,7 @@ pub(super) fn threads_and_files(bench: &Bench) -> Outcome {
     compare("after a send,")
 }
 
+/// Sends while no descriptor can be opened, as in a worker process.
 #[cfg(unix)]
 pub(super) fn without_descriptors(bench: &Bench) -> Outcome {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -118,7 +123,7 @@ pub(super) fn without_descriptors(_bench: &Bench) -> Outcome {
     skip("descriptors cannot be limited on this system")
 }
 
-/// Its evidence is compared with that of another environment.
+/// Records outcomes and requests. The supervising process compares them with those of a run in another environment.
 pub(super) fn environment(bench: &Bench) -> Outcome {
     let backend = bench.backend()?;
     for number in [ALICE, BOB] {
@@ -131,6 +136,8 @@ pub(super) fn environment(bench: &Bench) -> Outcome {
     Ok(())
 }
 
+/// Repeats the same SMS with the same clock and randomness. A different request means that the backend has a source of
+/// its own, and that a retry would not carry the same idempotency key.
 pub(super) fn deterministic(bench: &Bench) -> Outcome {
     let round = || -> Result<Vec<String>, crate::kit::bench::Stop> {
         let backend = bench.backend()?;

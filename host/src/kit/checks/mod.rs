@@ -1,6 +1,7 @@
-//! The checks, all on this page; a file for each group.
+//! The table of all checks. Each group has its own file.
 //!
-//! Invariant: an id keeps its meaning; a check that is not needed any more leaves its number unused.
+//! Invariant: an id never changes its meaning, as authors name ids in their scripts. The number of a removed
+//! check is not used again.
 
 mod bulk;
 mod faults;
@@ -16,23 +17,23 @@ mod worker;
 
 use super::bench::{Bench, Outcome};
 
-/// One check.
+/// One check: a promise, and the function that tests it.
 pub(super) struct Check {
-    /// `PV001`.
+    /// The stable id, such as `PV001`.
     pub(super) id: &'static str,
-    /// What it holds.
+    /// The promise, in one sentence.
     pub(super) title: &'static str,
     pub(super) scope: Scope,
     pub(super) runs: Runs,
     pub(super) run: fn(&Bench) -> Outcome,
 }
 
-/// What a check is about.
+/// What a check runs for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Scope {
-    /// The file, once.
+    /// Once for the file.
     Library,
-    /// Each of its backends.
+    /// Once for each backend in it.
     Backend,
 }
 
@@ -41,13 +42,13 @@ pub(super) enum Scope {
 pub(super) enum Runs {
     /// In one process.
     Once,
-    /// In one process, which must print nothing.
+    /// In one process, which must print nothing on its standard output.
     Silently,
-    /// In two processes whose environments differ, with the same evidence.
+    /// In two processes with different environment variables, which must leave the same evidence.
     InTwoEnvironments,
 }
 
-/// Every check with what it holds, for the author's guide.
+/// The id and the title of every check, for the author's guide.
 pub fn about() -> impl Iterator<Item = (&'static str, &'static str)> {
     CHECKS.iter().map(|check| (check.id, check.title))
 }
@@ -78,10 +79,10 @@ impl Check {
     }
 }
 
-/// The one that all checks of backends depend on.
+/// The check that must pass before a check of a backend can run.
 pub(super) const LOADABLE: &str = "PV001";
 
-/// All of them.
+/// All checks, in the order of the report.
 pub(super) const CHECKS: &[Check] = &[
     library(LOADABLE, "a host can load the file", file::is_loadable),
     library(

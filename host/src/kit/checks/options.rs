@@ -1,4 +1,4 @@
-//! Options: what is missing, wrong or unknown is reported by name, and no secret is shown.
+//! Checks of options: a missing, wrong or unknown one is refused by its name, and no refusal repeats a secret.
 
 use std::time::Duration;
 
@@ -13,21 +13,22 @@ use crate::{
     },
 };
 
-/// Far more than reading options takes, even on a slow machine.
+/// Time limit of a constructor: far more than reading options takes, even on a slow machine.
 const CONSTRUCTOR_LIMIT: Duration = Duration::from_millis(250);
 
+/// The backend can be constructed at all.
 pub(super) fn constructed(bench: &Bench) -> Outcome {
     bench.backend().map(drop)
 }
 
-/// Whether the refusals name the option.
+/// Whether the refusals name the option, or its alias.
 fn name(refusals: &[Refusal], option: &OptionInfo) -> bool {
     let text = sentences(refusals).to_uppercase();
     let is_named = |name: &str| !name.is_empty() && text.contains(&name.to_uppercase());
     is_named(&option.name) || is_named(&option.alias)
 }
 
-/// The options of the backend, of which there must be one.
+/// The declared options. Skips a backend that has none.
 fn options(bench: &Bench) -> Result<&[OptionInfo], crate::kit::bench::Stop> {
     match bench.about()?.options.as_slice() {
         [] => skip("it takes no options"),
@@ -35,6 +36,7 @@ fn options(bench: &Bench) -> Result<&[OptionInfo], crate::kit::bench::Stop> {
     }
 }
 
+/// Leaves out one option at a time. The manifest and the code must agree on which are required.
 pub(super) fn missing(bench: &Bench) -> Outcome {
     let infos = options(bench)?;
     bench.backend()?;
@@ -56,7 +58,7 @@ pub(super) fn missing(bench: &Bench) -> Outcome {
                     sentences(&refusals)
                 ));
             }
-            // An option may be needed in the place of another; then the refusal names one of them.
+            // Some options are alternatives, such as a key or a token. Then the refusal may name either.
             Err(refusals) if !infos.iter().any(|option| name(&refusals, option)) => {
                 return fail(format!(
                     "without {} it is refused without naming an option: {}",
@@ -70,6 +72,7 @@ pub(super) fn missing(bench: &Bench) -> Outcome {
     Ok(())
 }
 
+/// Settings files, environment variables and the manifest spell the same option differently.
 pub(super) fn any_case(bench: &Bench) -> Outcome {
     options(bench)?;
     bench.backend()?;
@@ -105,6 +108,7 @@ pub(super) fn any_case(bench: &Bench) -> Outcome {
     not_twice(bench)
 }
 
+/// The same option in two spellings must be refused: the backend could only guess which one is meant.
 fn not_twice(bench: &Bench) -> Outcome {
     for info in options(bench)? {
         let Some(value) = bench.options().get(&info.name) else {
@@ -129,6 +133,7 @@ fn not_twice(bench: &Bench) -> Outcome {
     Ok(())
 }
 
+/// Repeats the last letter of each option's name. The refusal must suggest the right name.
 pub(super) fn misspelt(bench: &Bench) -> Outcome {
     for info in options(bench)? {
         let Some(value) = bench.options().get(&info.name) else {
@@ -153,9 +158,10 @@ pub(super) fn misspelt(bench: &Bench) -> Outcome {
     Ok(())
 }
 
+/// Gives each option a value of a wrong type, and null.
 pub(super) fn wrong_type(bench: &Bench) -> Outcome {
     for info in options(bench)? {
-        // What an option of type table is not is a text.
+        // Every other type refuses a table; a table refuses a text.
         let other = if info.value_type == "table" {
             json!("a text")
         } else {
@@ -180,6 +186,7 @@ pub(super) fn wrong_type(bench: &Bench) -> Outcome {
     Ok(())
 }
 
+/// Gives each text option unusual texts: control characters, header injection, very long ones.
 pub(super) fn odd(bench: &Bench) -> Outcome {
     let long = "x".repeat(100_000);
     for info in options(bench)?.iter().filter(|info| info.value_type == "string") {
@@ -207,12 +214,13 @@ pub(super) fn odd(bench: &Bench) -> Outcome {
     Ok(())
 }
 
+/// Provokes many refusals and searches each for the secret options: refusals go to logs and terminals.
 pub(super) fn secrets_in_refusals(bench: &Bench) -> Outcome {
     let infos = options(bench)?;
     if bench.canaries().is_empty() {
         return skip("it has no secret option");
     }
-    // Each time something else is wrong, and the secrets are there.
+    // One other option is wrong each time, while the secrets are right.
     let spoil = infos.iter().flat_map(|info| {
         [
             json!("wrong"),
@@ -232,7 +240,7 @@ pub(super) fn secrets_in_refusals(bench: &Bench) -> Outcome {
         given.remove(&info.name);
         tells_none(bench, &given)?;
         if info.secret {
-            // A secret of the wrong shape is a secret too.
+            // A secret that is refused for its own form must not be repeated either.
             given.insert(
                 info.name.clone(),
                 json!(format!("{}\n{}", bench.canaries()[0], bench.canaries()[0])),
@@ -243,6 +251,7 @@ pub(super) fn secrets_in_refusals(bench: &Bench) -> Outcome {
     Ok(())
 }
 
+/// Fails if a refusal of these options contains a canary.
 fn tells_none(bench: &Bench, given: &Map<String, Value>) -> Outcome {
     let Err(refusals) = bench.backend_with(given) else {
         return Ok(());
@@ -256,6 +265,7 @@ fn tells_none(bench: &Bench, given: &Map<String, Value>) -> Outcome {
     }
 }
 
+/// The constructor must make no request and be fast: the daemon must start while the provider is down.
 pub(super) fn constructor(bench: &Bench) -> Outcome {
     // The first one opens the library too.
     bench.backend()?;

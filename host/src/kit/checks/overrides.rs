@@ -1,4 +1,4 @@
-//! What a backend may decide besides sending: the code, the message, the verdict.
+//! Checks of overrides: the code, the message and the verdict, which a backend may decide instead of the host.
 
 use std::sync::Arc;
 
@@ -12,13 +12,16 @@ use crate::{
     model::{FailureClass, SecurityCode, SendFailure, SessionToken, Verdict},
 };
 
+/// The host's code on the bench.
 const CODE: &str = "482913";
+/// A call that needs more polls than this never ends.
 const MAX_POLLS: usize = 500;
 
 fn code(text: &str) -> SecurityCode {
     SecurityCode::from_client(text)
 }
 
+/// Has the backend judge a code while the host would judge it as `opinion`.
 async fn validated(
     bench: &Bench,
     backend: &Backend,
@@ -34,15 +37,17 @@ async fn validated(
     )
 }
 
-/// A code that the host finds wrong.
+/// Has the backend judge a code that the host finds wrong.
 pub(super) async fn judged(bench: &Bench, backend: &Backend) -> Result<Verdict, SendFailure> {
     validated(bench, backend, CODE, Some(Ok(Verdict::Invalid))).await
 }
 
+/// Has the backend generate a code.
 pub(super) async fn generated(bench: &Bench, backend: &Backend) -> Result<SecurityCode, SendFailure> {
     bench.notice(backend.generate_security_code(call(CALL_LIMIT)).await)
 }
 
+/// Has the backend compose a message. `None`: it leaves this one to the host.
 pub(super) async fn worded(
     bench: &Bench,
     backend: &Backend,
@@ -55,7 +60,8 @@ pub(super) async fn worded(
     )
 }
 
-/// A method that is called whatever the manifest says.
+/// Calls each method whether or not the manifest declares it: the host never calls one that is not declared, so an
+/// override would silently do nothing.
 pub(super) fn declared(bench: &Bench) -> Outcome {
     let backend = bench.backend()?;
     let is_unsupported = |failure: Option<SendFailure>| {
@@ -94,6 +100,7 @@ pub(super) fn declared(bench: &Bench) -> Outcome {
     Ok(())
 }
 
+/// Generates 20 codes. Only a sandbox may repeat one.
 pub(super) fn codes(bench: &Bench) -> Outcome {
     let backend = bench.backend()?;
     if !backend.overrides_generate_security_code() {
@@ -107,13 +114,14 @@ pub(super) fn codes(bench: &Bench) -> Outcome {
         }
     }
     let is_fixed = codes.iter().all(|code| *code == codes[0]);
-    // A backend that asks the base gets the bench's, which is one.
+    // A backend that asks the host for its code gets the bench's, which is always the same.
     if is_fixed && codes[0] != CODE && !backend.is_sandbox() {
         return fail("it makes the same code each time, and is no sandbox; a code must not be guessed");
     }
     Ok(())
 }
 
+/// The backend, if it composes messages itself.
 fn overriding_message(bench: &Bench) -> Result<Backend, Stop> {
     let backend = bench.backend()?;
     if backend.overrides_generate_message() {
@@ -123,7 +131,7 @@ fn overriding_message(bench: &Bench) -> Result<Backend, Stop> {
     }
 }
 
-/// Contexts that callers give: none, and names as people have them.
+/// Fails if the message for this context lacks the code.
 fn holds_code(bench: &Bench, backend: &Backend, context: &Value) -> Outcome {
     let context = context.as_object().cloned().unwrap_or_default();
     match bench.wait(worded(bench, backend, &context)) {
@@ -140,6 +148,7 @@ fn messages_hold(bench: &Bench, contexts: &[Value]) -> Outcome {
         .try_for_each(|context| holds_code(bench, &backend, context))
 }
 
+/// Ordinary contexts: none, and names.
 pub(super) fn message(bench: &Bench) -> Outcome {
     messages_hold(
         bench,
@@ -151,6 +160,7 @@ pub(super) fn message(bench: &Bench) -> Outcome {
     )
 }
 
+/// Contexts that try to break a template: placeholders, markup, direction marks, empty and long values.
 pub(super) fn hostile_context(bench: &Bench) -> Outcome {
     let names = ["username", "name", "user", "app", "as", "first_name"];
     let table = |value: Value| {
@@ -172,6 +182,7 @@ pub(super) fn hostile_context(bench: &Bench) -> Outcome {
     )
 }
 
+/// The backend, if it judges codes itself.
 fn overriding_verdict(bench: &Bench) -> Result<Backend, Stop> {
     let backend = bench.backend()?;
     if backend.overrides_validate_security_code() {
@@ -181,6 +192,7 @@ fn overriding_verdict(bench: &Bench) -> Result<Backend, Stop> {
     }
 }
 
+/// The code that the host finds right must be valid.
 pub(super) fn right_code(bench: &Bench) -> Outcome {
     let backend = overriding_verdict(bench)?;
     match bench.wait(validated(bench, &backend, CODE, Some(Ok(Verdict::Valid)))) {
@@ -189,7 +201,7 @@ pub(super) fn right_code(bench: &Bench) -> Outcome {
     }
 }
 
-/// The codes that somebody would try, and those that the backend itself makes.
+/// Codes that an attacker would try, and one that the backend itself generates.
 fn guesses(bench: &Bench, backend: &Backend) -> Vec<String> {
     let mut guesses: Vec<String> = [
         "000000",
@@ -213,6 +225,7 @@ fn guesses(bench: &Bench, backend: &Backend) -> Vec<String> {
     guesses
 }
 
+/// No guess may be valid when the host finds it wrong.
 pub(super) fn wrong_code(bench: &Bench) -> Outcome {
     let backend = overriding_verdict(bench)?;
     let own = bench
@@ -220,7 +233,7 @@ pub(super) fn wrong_code(bench: &Bench) -> Outcome {
         .ok()
         .map(|code| code.expose().to_owned());
     for guess in guesses(bench, &backend) {
-        // A sandbox takes its own fixed code; that is what it is for.
+        // A sandbox exists to accept its own fixed code.
         if backend.is_sandbox() && Some(&guess) == own.as_ref() {
             continue;
         }
@@ -231,6 +244,7 @@ pub(super) fn wrong_code(bench: &Bench) -> Outcome {
     Ok(())
 }
 
+/// No code may be valid in a session that the host refuses. This holds for a sandbox too.
 pub(super) fn no_session(bench: &Bench) -> Outcome {
     let backend = overriding_verdict(bench)?;
     for base in [
@@ -250,6 +264,7 @@ pub(super) fn no_session(bench: &Bench) -> Outcome {
     Ok(())
 }
 
+/// No code may be valid when the host cannot judge it, as during a store outage.
 pub(super) fn failing_base(bench: &Bench) -> Outcome {
     let backend = overriding_verdict(bench)?;
     let busy = || {
@@ -269,6 +284,7 @@ pub(super) fn failing_base(bench: &Bench) -> Outcome {
     Ok(())
 }
 
+/// Drops each override at every await point in turn. The later calls must still succeed.
 pub(super) fn cancelled(bench: &Bench) -> Outcome {
     let backend = bench.backend()?;
     let overrides = [
@@ -307,7 +323,7 @@ pub(super) fn cancelled(bench: &Bench) -> Outcome {
     fail(format!("an override is not over after {MAX_POLLS} steps"))
 }
 
-/// What a call came to, if it was over by then.
+/// Polls the call `at` times and drops it. Returns its outcome, if it completed.
 fn dropped_at<T>(
     bench: &Bench,
     call: impl Future<Output = Result<T, SendFailure>>,

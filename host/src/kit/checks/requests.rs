@@ -1,4 +1,4 @@
-//! What leaves the backend: requests, errors, lines of the log.
+//! Checks of what leaves a backend: requests, errors, log lines.
 
 use std::time::Duration;
 
@@ -12,8 +12,10 @@ use crate::{
     model::SendFailure,
 };
 
+/// How many lines a library may log for one SMS.
 const MAX_LOG_LINES: usize = 20;
 
+/// One SMS must be one request: a second one could be a second, paid SMS.
 pub(super) fn one_request(bench: &Bench) -> Outcome {
     let (backend, _) = bench.with_provider()?;
     if let Err(failure) = bench.wait(bench.send(&backend, BOB, TEXT)) {
@@ -32,6 +34,7 @@ pub(super) fn one_request(bench: &Bench) -> Outcome {
     Ok(())
 }
 
+/// Makes all kinds of calls; the host's client records requests to hosts that are not declared.
 pub(super) fn declared_hosts(bench: &Bench) -> Outcome {
     let backend = bench.backend()?;
     for_every_fault(bench, |bench| {
@@ -43,10 +46,11 @@ pub(super) fn declared_hosts(bench: &Bench) -> Outcome {
     }
 }
 
-/// Long enough for every fault but silence, which ends there.
+/// A deadline that only a silent provider reaches.
 const SHORT: Duration = Duration::from_millis(300);
 
-/// Sends while the provider does everything that it can do wrong, and gathers the failures.
+/// Calls `send` once for each provider fault (statuses, the tape's refusals, connection faults, silence) and collects
+/// the failures.
 pub(super) fn for_every_fault(
     bench: &Bench,
     mut send: impl FnMut(&Bench) -> Option<SendFailure>,
@@ -82,6 +86,7 @@ pub(super) fn for_every_fault(
     failures
 }
 
+/// Proxies and access logs keep URLs, so a secret belongs in a header or the body.
 pub(super) fn secrets_in_urls(bench: &Bench) -> Outcome {
     bench.with_provider()?;
     if bench.canaries().is_empty() {
@@ -100,6 +105,7 @@ pub(super) fn secrets_in_urls(bench: &Bench) -> Outcome {
     }
 }
 
+/// Searches every error for the secret options: errors go to the log.
 pub(super) fn secrets_in_errors(bench: &Bench) -> Outcome {
     let (backend, _) = bench.with_provider()?;
     if bench.canaries().is_empty() {
@@ -119,6 +125,7 @@ pub(super) fn secrets_in_errors(bench: &Bench) -> Outcome {
     }
 }
 
+/// Searches the log of every fault and of a success for the secret options.
 pub(super) fn secrets_in_log(bench: &Bench) -> Outcome {
     if bench.canaries().is_empty() {
         return skip("it has no secret option");
@@ -139,6 +146,7 @@ pub(super) fn secrets_in_log(bench: &Bench) -> Outcome {
     }
 }
 
+/// Counts the library's own lines for one SMS.
 pub(super) fn log_lines(bench: &Bench) -> Outcome {
     let backend = bench.backend()?;
     bench.log.take();
@@ -155,6 +163,7 @@ pub(super) fn log_lines(bench: &Bench) -> Outcome {
     Ok(())
 }
 
+/// Numbers must arrive complete: some are shorter or longer than the author's own.
 pub(super) fn numbers(bench: &Bench) -> Outcome {
     let (backend, _) = bench.with_provider()?;
     for number in OTHERS {

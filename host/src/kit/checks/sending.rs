@@ -1,10 +1,11 @@
-//! What the provider says, as its author wrote it into the tape.
+//! Checks against the tape: the backend must understand the provider's answers as the author recorded them.
 
 use crate::kit::{
     bench::{ALICE, Bench, Outcome, TEXT, fail, skip},
     network::Scene,
 };
 
+/// An accepted SMS, with the provider's message id. Fails if the backend makes requests and there is no tape.
 pub(super) fn success(bench: &Bench) -> Outcome {
     let backend = bench.backend()?;
     let sent = bench.wait(bench.send(&backend, ALICE, TEXT));
@@ -32,6 +33,7 @@ pub(super) fn success(bench: &Bench) -> Outcome {
     }
 }
 
+/// Each recorded refusal must get the class that the author gave it.
 pub(super) fn refusals(bench: &Bench) -> Outcome {
     bench.with_provider()?;
     if bench.refusals().is_empty() {

@@ -1,4 +1,4 @@
-//! Texts: what was written is what the provider gets.
+//! Checks of texts: the provider must receive exactly the text that the host gave to the backend.
 
 use crate::{
     kit::{
@@ -8,17 +8,18 @@ use crate::{
     model::FailureClass,
 };
 
-/// The whole default alphabet of GSM 03.38 but for its two line ends, and its extension.
+/// The whole default alphabet of GSM 03.38 except its two line ends, and its extension table.
 const GSM: &str = "@£$¥èéùìòÇØøÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§\
                    ¿abcdefghijklmnopqrstuvwxyzäöñüà^{}\\[~]|€";
 
-/// Whether a text arrives, or may be refused for what it is.
+/// Whether the backend may refuse a text.
 #[derive(Clone, Copy, PartialEq)]
 enum May {
     Arrive,
     BeRefused,
 }
 
+/// Sends the text and searches the request for it. A refusal is accepted only as [`FailureClass::ContentRejected`].
 fn arrives(bench: &Bench, text: &str, may: May) -> Outcome {
     let (backend, _) = bench.with_provider()?;
     let sent = bench.wait(bench.send(&backend, ALICE, text));
@@ -36,11 +37,13 @@ fn arrives(bench: &Bench, text: &str, may: May) -> Outcome {
     }
 }
 
+/// All characters that a GSM-7 message can carry.
 pub(super) fn gsm(bench: &Bench) -> Outcome {
     arrives(bench, GSM, May::Arrive)?;
     arrives(bench, "two\nlines", May::Arrive)
 }
 
+/// Other scripts, emoji with joiners, combining marks.
 pub(super) fn unicode(bench: &Bench) -> Outcome {
     for text in [
         "Ваш код 482913",
@@ -54,11 +57,13 @@ pub(super) fn unicode(bench: &Bench) -> Outcome {
     Ok(())
 }
 
+/// 1600 characters: about ten SMS, which a provider may refuse.
 pub(super) fn long(bench: &Bench) -> Outcome {
     arrives(bench, &"0123456789".repeat(160), May::BeRefused)?;
     arrives(bench, &"Ωж".repeat(800), May::BeRefused)
 }
 
+/// Hebrew, Arabic and explicit direction marks.
 pub(super) fn right_to_left(bench: &Bench) -> Outcome {
     for text in [
         "קוד האימות שלך הוא 482913",
@@ -70,6 +75,7 @@ pub(super) fn right_to_left(bench: &Bench) -> Outcome {
     Ok(())
 }
 
+/// Control characters must arrive or be refused, never be changed silently.
 pub(super) fn control(bench: &Bench) -> Outcome {
     for text in [
         "a\0b",
@@ -83,6 +89,7 @@ pub(super) fn control(bench: &Bench) -> Outcome {
     Ok(())
 }
 
+/// Texts that imitate the provider's format. They must not add fields to the request, such as a second recipient.
 pub(super) fn markup(bench: &Bench) -> Outcome {
     let (backend, _) = bench.with_provider()?;
     let shape_of = |text: &str| {

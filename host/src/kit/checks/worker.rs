@@ -1,7 +1,7 @@
-//! The backend where the daemon runs it by default: in a worker process, within its sandbox.
+//! The check of a backend in a worker process with its sandbox, where the daemon runs it by default.
 //!
-//! What a library does with threads, files, sockets, processes or the environment works in the process of a check, and
-//! is refused there. So each call is made once in both, and the two must come to the same.
+//! A library that uses threads, files, sockets, processes or the environment works in the process of a check, but the
+//! sandbox refuses it. So this check makes each call in both places and compares the outcomes.
 
 use serde_json::Map;
 
@@ -12,11 +12,11 @@ use crate::{
     model::SendFailure,
 };
 
-/// What to do about whatever a sandbox refuses.
+/// Advice for a library that the sandbox refuses something to.
 const CURE: &str = "a worker process has no network, files, threads, child processes or environment of its own: use the \
                     host's HTTP client, clock, randomness, sleep and log, and the options instead";
 
-/// Makes a call, and says how it failed.
+/// Makes a call and returns its failure.
 type FailureOf = fn(&Bench, &Backend) -> Option<SendFailure>;
 
 pub(super) fn same_in_a_worker(bench: &Bench) -> Outcome {
