@@ -1,4 +1,4 @@
-//! `phone-verify audit`: who did what.
+//! `phone-verify audit`: shows which user or process did what, from the audit log.
 
 use clap::Args;
 use serde_json::{Value, json};

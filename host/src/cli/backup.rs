@@ -1,4 +1,4 @@
-//! `phone-verify backup` and `restore`: a consistent copy of the database with its keys, and the way back.
+//! `phone-verify backup` and `restore`: makes a consistent copy of the database with its keys, and puts one back.
 
 use std::path::PathBuf;
 
@@ -35,7 +35,7 @@ fn verifications(contents: &Contents) -> String {
     quantity(contents.verifications, "verification", "verifications")
 }
 
-/// Records what was done, in the database that is there now.
+/// Records the command in the audit log of the present database. After a restore that is the restored one.
 fn record(settings: &Settings, action: &str, subject: String, clock: &Clock) -> Result<(), String> {
     let (store, _) = daemon::open_existing_store(settings, clock, &Entropy::system())
         .map_err(|problem| problem.sentence)?;
@@ -58,7 +58,7 @@ impl Backup {
         let file = self.file.display();
         let made = backup::back_up(&settings, &self.file, &clock, &Entropy::system())
             .map_err(|problem| Failure::of([problem]))?;
-        // After the copy, so that one can be made of a database whose disk is full.
+        // Recorded after the copy, so that a database whose disk is full can still be backed up.
         record(&settings, "backup", format!("to {file}"), &clock).map_err(|problem| {
             Failure::failed(format!(
                 "the backup {file} is whole, but could not be recorded in the audit log: {problem}"

@@ -1,4 +1,4 @@
-//! `phone-verify cleanup`: deletes old records now, or others than the daemon deletes by itself.
+//! `phone-verify cleanup`: deletes old records now, with the age of the settings or another one.
 
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ impl Cleanup {
         let kept = settings.phone_verification.record_retention;
         let age = self.days.map_or(kept, |days| DAY * days);
         let days = age.as_secs() / DAY.as_secs();
-        // Needs no backend: old records go even when its library is gone.
+        // Uses only the store: old records must be deletable even if the backend's library is missing.
         let clock = Clock::system();
         let (store, _) = daemon::open_existing_store(&settings, &clock, &Entropy::system())
             .map_err(|problem| Failure::of([problem]))?;

@@ -1,4 +1,4 @@
-//! `phone-verify decisions`: what the pumping guard decided, and why.
+//! `phone-verify decisions`: shows what the guard against SMS pumping decided, and why.
 
 use clap::Args;
 use serde_json::{Value, json};

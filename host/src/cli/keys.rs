@@ -1,4 +1,4 @@
-//! `phone-verify keys`: keys of the native API.
+//! `phone-verify keys`: creates keys for the API.
 
 use clap::{Args, Subcommand};
 use serde_json::json;
@@ -46,7 +46,7 @@ fn scope(text: &str) -> Result<Scope, String> {
 }
 
 impl New {
-    /// What the settings hold for the key: the digest alone means every scope.
+    /// The value for the settings file. A digest alone stands for every scope.
     fn value(&self, digest: &str) -> String {
         if self.scopes.is_empty() {
             return format!("\"{digest}\"");
@@ -55,7 +55,7 @@ impl New {
         format!("{{ digest = \"{digest}\", scopes = [{}] }}", scopes.join(", "))
     }
 
-    /// Each once, also one that was given twice.
+    /// The scopes of the key, each once, even if one was given twice.
     fn scope_names(&self) -> impl Iterator<Item = &'static str> {
         let given = |scope: &Scope| self.scopes.is_empty() || self.scopes.contains(scope);
         Scope::ALL.into_iter().filter(given).map(Scope::as_str)

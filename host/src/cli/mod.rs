@@ -1,7 +1,7 @@
-//! The commands, all on this page; each is a file. A command is a thin shell: it reads arguments and
-//! settings, asks the service, and prints.
+//! All commands are listed on this page; each has a file. A command is a thin shell: it reads arguments and settings,
+//! calls the service, and prints the result. It holds no rule of its own.
 //!
-//! Exit codes: 0 done, 1 the operation failed, 2 the settings or arguments are wrong.
+//! Exit codes: 0 success, 1 the operation failed, 2 the settings or arguments are wrong, so that a retry does not help.
 
 mod audit;
 mod backends;
@@ -38,7 +38,8 @@ use crate::{
 };
 use output::{Failure, Output};
 
-/// How long the daemon waits at its end for a reader of its log.
+/// How long the daemon waits at its end for a reader of its log. Without a bound, a stuck reader could keep it from
+/// ending.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Verifies phone numbers: sends a security code by SMS, and checks the code that comes back.
@@ -114,12 +115,13 @@ struct Common {
     json: bool,
 }
 
-/// What there is to say of numbers for tests at this time.
+/// Warnings about test numbers that depend on the present date, such as one that has ended.
 fn test_number_warnings(settings: &Settings) -> Vec<String> {
     let now = Clock::system().now();
     settings.phone_verification.test_numbers.warnings(now)
 }
 
+/// A failure because of wrong settings: exit code 2.
 fn wrong(problems: &[read_settings::Problem]) -> Failure {
     Failure::wrong(problems.iter().map(ToString::to_string))
 }
@@ -129,17 +131,17 @@ impl Common {
         Output { json: self.json }
     }
 
-    /// The settings, with their warnings logged.
+    /// Reads the settings, logs their warnings, and starts logging as they say.
     fn load(&self) -> Result<Settings, Failure> {
         self.draft()?.whole().map_err(|problems| wrong(&problems))
     }
 
-    /// The settings as far as they go, with their warnings logged if nothing is wrong with them.
+    /// Reads the settings as far as possible. Logs their warnings if they have no problem.
     fn draft(&self) -> Result<Draft, Failure> {
         let path = read_settings::find(self.settings.as_deref()).map_err(|problem| wrong(&[problem]))?;
         #[cfg(unix)]
         files::act_as_owner(&path);
-        // What is wrong with them is said in their own format.
+        // Problems with the settings are printed in the log format of these settings.
         let as_faulty = || telemetry::start(&Log::of_faulty_settings(&path));
         let draft = Settings::draft(&path).map_err(|problems| {
             as_faulty();
@@ -164,8 +166,9 @@ impl Common {
         Ok(draft)
     }
 
-    /// The settings as the daemon reads them. No file keeps root from reading it, so where root acts as another user, whose
-    /// installation it is, they are read once more as that one.
+    /// Reads the settings as the daemon's user can read them. Root can read every file, so a problem that the daemon
+    /// would have could be missed. Where root acts as the owner of the installation, the settings are therefore read a
+    /// second time as that user.
     fn draft_as_daemon(&self) -> Result<Draft, Failure> {
         #[cfg(not(unix))]
         return self.draft();
@@ -207,7 +210,7 @@ impl Common {
         }
     }
 
-    /// The service, for a command that does one thing and ends.
+    /// Runs with the service of the settings in the file, for a command that does one thing and ends.
     fn with_service<T>(
         &self,
         run: impl AsyncFnOnce(&Service, &Settings) -> Result<T, Failure>,
@@ -216,14 +219,15 @@ impl Common {
     }
 }
 
-/// Runs with the service of these settings, and stops it.
+/// Starts the service with these settings, runs, and stops the service.
 fn with_service_of<T>(
     settings: &Settings,
     run: impl AsyncFnOnce(&Service, &Settings) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
     runtime()?.block_on(async {
         let service = Service::start(settings).map_err(Failure::of)?;
-        // Whatever it says is said again, and at once.
+        // Another process may have changed the keys. An error is ignored here: the next use of the store reports it
+        // again.
         let _ = service.store.review_keys(service.clock.now()).await;
         let outcome = run(&service, settings).await;
         service.stop().await;
@@ -231,7 +235,8 @@ fn with_service_of<T>(
     })
 }
 
-/// Who runs this command, for the audit log: who began it, whomever it acts as.
+/// The user who runs this command, for the audit log. This is the user who started it, even if it acts as another one,
+/// such as the owner of the settings.
 fn whoami() -> String {
     static BEGAN: OnceLock<String> = OnceLock::new();
     BEGAN
@@ -244,7 +249,7 @@ fn whoami() -> String {
         .clone()
 }
 
-/// One thread a core, the store's included. One more thread only adds context switches.
+/// The runtime of a command: one thread per core, including the store's. One more thread only adds context switches.
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
     tokio::runtime::Builder::new_multi_thread()
@@ -254,12 +259,12 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
         .map_err(|error| Failure::failed(format!("no threads can be started: {error}")))
 }
 
-/// All commands with their arguments, for manual pages and the completions of shells.
+/// All commands with their arguments, from which manual pages and shell completions are generated.
 pub fn command() -> clap::Command {
     Cli::command()
 }
 
-/// Reads the command line and runs the command.
+/// Reads the command line, runs the command, and returns its exit code.
 pub fn main() -> ExitCode {
     // Hidden from `--help`: only the daemon runs it. Checked before clap, so that workers start fast.
     if std::env::args_os()
@@ -275,13 +280,13 @@ pub fn main() -> ExitCode {
     {
         return kit::main();
     }
-    // Before a command acts as somebody else.
+    // Remember the user before a command changes to another one.
     whoami();
     let command = match Cli::try_parse() {
         Ok(cli) => cli.command,
         Err(error) => return unparsed(&error),
     };
-    // A command may wait for who reads what it says, as all commands do; the daemon ends when it is asked to.
+    // A command may wait for the reader of its output, as commands usually do. The daemon must end when it is asked to.
     let patience = matches!(command, Command::Serve(_)).then_some(LAST_WORDS);
     if !matches!(command, Command::Serve(_)) {
         results::put_aside();
@@ -314,14 +319,15 @@ pub fn main() -> ExitCode {
     code
 }
 
-/// Reports wrong arguments, as JSON where that was asked for.
+/// Reports wrong arguments, as JSON if that was asked for. Clap could not parse the arguments, so they are searched for
+/// that option.
 fn unparsed(error: &clap::Error) -> ExitCode {
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();
     let asks = |words: &[&str]| arguments.windows(words.len()).any(|found| found == words);
     let is_json = [&["--json"][..], &["--format=json"], &["--format", "json"]]
         .into_iter()
         .any(asks);
-    // Help and version are asked for, and are no error.
+    // `--help` and `--version` were asked for, and are no error.
     if !is_json || !error.use_stderr() {
         error.exit();
     }

@@ -1,4 +1,5 @@
-//! How a command ends: a result on standard output, problems on standard error, an exit code.
+//! How a command ends: with a result on standard output, problems on standard error, and an exit code. Every command
+//! uses these types, so that scripts can rely on one form.
 
 use std::{
     io::{ErrorKind, Write, stderr},
@@ -10,14 +11,14 @@ use serde_json::{Map, Value, json};
 
 use crate::{daemon::Problem, own_process::results, telemetry};
 
-/// Prints results.
+/// Prints the result of a command.
 pub(super) struct Output {
     pub(super) json: bool,
 }
 
 impl Output {
-    /// The result of a command that did its work: as JSON if asked for, else as `text` puts it. Fails if it cannot be
-    /// printed, for then it is nowhere.
+    /// Prints the result of a command that succeeded: as JSON if that was asked for, otherwise as `text`. Fails if it
+    /// cannot be printed, since a script would otherwise take an empty output for the result.
     pub(super) fn result(
         &self,
         value: &impl Serialize,
@@ -26,7 +27,8 @@ impl Output {
         self.result_of(true, value, text)
     }
 
-    /// The same of a command that has a result also when it ends with 1, as `is_ok` then says.
+    /// Prints a result as [`Output::result`] does, for a command that has a result even when it fails. `is_ok`: whether
+    /// it succeeded.
     pub(super) fn result_of(
         &self,
         is_ok: bool,
@@ -44,7 +46,7 @@ impl Output {
     }
 }
 
-/// What every command prints as JSON: an object with `ok`, which is true exactly if the command ends with 0.
+/// The JSON that every command prints: an object with `ok`, which is true exactly if the exit code is 0.
 fn whole(is_ok: bool, value: Value) -> Value {
     let mut members = match value {
         Value::Object(members) => members,
@@ -59,16 +61,19 @@ fn print(text: &str) -> Result<(), Failure> {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
             Err(Failure::failed(format!("the result cannot be printed: {error}")))
         }
-        // A reader that has gone away has seen enough.
+        // A closed pipe is no error: the reader, such as `head`, has read what it wanted.
         _ => Ok(()),
     }
 }
 
-/// Why a command did not do its work.
+/// Why a command failed, with its exit code.
 #[derive(Debug)]
 pub(super) struct Failure {
+    /// The exit code.
     code: u8,
+    /// One text for each problem.
     problems: Vec<String>,
+    /// Checks that were left out, each with the reason.
     not_checked: Vec<String>,
 }
 
@@ -91,8 +96,8 @@ impl Failure {
         }
     }
 
-    /// Each problem with whether it may pass by itself: exit code 1 if all of them may, else 2, for then trying again is of
-    /// no use.
+    /// A failure from several problems, each of which may be temporary. Exit code 1 if all of them may pass by
+    /// themselves; otherwise 2, since trying again does not help.
     pub(super) fn of(problems: impl IntoIterator<Item = Problem>) -> Self {
         let problems: Vec<_> = problems.into_iter().collect();
         let all_may_pass = problems.iter().all(|problem| problem.may_pass);
@@ -103,7 +108,7 @@ impl Failure {
         }
     }
 
-    /// The result is printed already.
+    /// A failure whose result is printed already: exit code 1, and nothing more to print.
     pub(super) fn told() -> Self {
         Self {
             code: 1,
@@ -112,7 +117,7 @@ impl Failure {
         }
     }
 
-    /// With what was not looked at, and why, since there may be more problems.
+    /// Adds which checks were left out, and why. The user then knows that there may be more problems.
     pub(super) fn leaving(self, not_checked: Vec<String>) -> Self {
         Self { not_checked, ..self }
     }
@@ -122,7 +127,7 @@ impl Failure {
         self.problems.iter().map(String::as_str)
     }
 
-    /// Tells of it, and how the program ends.
+    /// Prints the problems, as JSON or as lines of the log, and returns the exit code.
     pub(super) fn report(self, as_json: bool) -> ExitCode {
         let code = ExitCode::from(self.code);
         if as_json && !self.problems.is_empty() {

@@ -1,4 +1,5 @@
-//! `phone-verify export` and `forget`: what is stored about one number, for whoever asks about their own.
+//! `phone-verify export` and `forget`: shows or deletes what is stored about one number, for a person who asks about
+//! their own data.
 
 use clap::Args;
 use serde_json::{Value, json};
@@ -37,7 +38,8 @@ struct About {
 }
 
 impl About {
-    /// The store, which needs no backend: records can be had even when its library is gone.
+    /// Runs with the store alone. No backend is needed, so a person's data can be had even if the backend's library is
+    /// missing.
     fn with_store<T>(
         &self,
         run: impl AsyncFnOnce(&dyn Store, &PhoneNumber, CheckRules, &Clock) -> Result<T, StoreError>,
@@ -81,7 +83,7 @@ impl Export {
 
     pub(super) fn run(&self) -> Result<(), Failure> {
         let (_, result) = self.about.with_store(async |store, number, rules, clock| {
-            // It changes nothing, but tells: also that there is nothing.
+            // Recorded although it changes nothing, and even if nothing is found: it discloses personal data.
             store.record_audit_entry(entry("export", number, rules)).await?;
             let records = store.records_of(number, rules).await?;
             Ok(exported(number, &records, clock))

@@ -1,4 +1,4 @@
-//! `phone-verify register`: one registration from the terminal, through the same service.
+//! `phone-verify register`: one registration from the terminal, with the same rules as the daemon.
 
 use clap::Args;
 use serde_json::json;
@@ -21,7 +21,7 @@ pub(super) struct Register {
     pub(super) common: Common,
 }
 
-/// A number from the command line.
+/// Parses a number from the command line. The error does not repeat the number, since errors are logged.
 pub(super) fn parse_number(text: &str, settings: &Settings) -> Result<PhoneNumber, Failure> {
     let region = settings.phone_verification.default_region;
     PhoneNumber::parse(text, region).map_err(|_| {
@@ -34,6 +34,7 @@ pub(super) fn parse_number(text: &str, settings: &Settings) -> Result<PhoneNumbe
     })
 }
 
+/// The message for a failed registration. An unknown outcome is said as such: the SMS may arrive all the same.
 fn told(error: &RegisterError) -> String {
     match error {
         RegisterError::NotSent(failure) if failure.class == FailureClass::OutcomeUnknown => {

@@ -1,5 +1,5 @@
-//! `phone-verify send`: one text to many numbers. The job is in the store, named by its text and numbers, so
-//! the same command goes on where it was interrupted, and never sends to a number twice.
+//! `phone-verify send`: sends one text to many numbers. The store keeps the job, under a name made of the text and the
+//! numbers. Therefore the same command continues an interrupted job, and never sends to a number twice.
 
 use std::{
     collections::HashSet,
@@ -43,7 +43,7 @@ pub(super) struct Send {
     #[arg(long, value_name = "FILE")]
     numbers_file: Option<PathBuf>,
     /// Where the numbers that failed are written, with the reason; else phone-verify-failed.tsv if any fail
-    // From the root, for a library in this process may change the working folder.
+    // Made absolute now: a library in this process may change the working directory.
     #[arg(
         long,
         value_name = "FILE",
@@ -70,14 +70,14 @@ impl Send {
         self.report(&outcome)
     }
 
-    /// Every number once, or every line that is none.
+    /// Each number once. The error lists every line that is no number, and nothing is sent then.
     fn numbers(&self, settings: &Settings) -> Result<Vec<PhoneNumber>, Failure> {
         let mut lines = Vec::new();
         if let Some(path) = &self.numbers_file {
             let text =
                 files::read_text(path, Subject::Numbers).map_err(|fault| Failure::of([fault.into()]))?;
             for (index, line) in text.lines().enumerate() {
-                // A spreadsheet begins its file with a mark that cannot be seen.
+                // Files from spreadsheets begin with an invisible byte order mark.
                 let line = line.trim_start_matches(typed::is_blank);
                 if !line.is_empty() && !line.starts_with('#') {
                     lines.push((format!("{}:{}", path.display(), index + 1), line.to_owned()));
@@ -109,6 +109,7 @@ impl Send {
         }
     }
 
+    /// Creates or continues the job, and sends until it is done or interrupted.
     async fn send(&self, service: &Service, numbers: &[PhoneNumber]) -> Result<Outcome, Failure> {
         let store = |error: crate::store::StoreError| Failure::failed(error.to_string());
         let job = service.keyring.job_id(numbers, &self.message, &self.again);
@@ -125,7 +126,7 @@ impl Send {
             .await
             .map_err(store)?;
         let before = service.store.bulk_progress(job).await.map_err(store)?;
-        // Before anything is sent; a job that has nothing left to send does nothing.
+        // Recorded before anything is sent. A job without anything left to send is not recorded.
         if new || before.waiting > 0 {
             service.store.record_audit_entry(entry).await.map_err(store)?;
         }
@@ -158,6 +159,7 @@ impl Send {
         })
     }
 
+    /// Prints the result, and writes the numbers that failed to a file.
     fn report(&self, outcome: &Outcome) -> Result<(), Failure> {
         let Outcome {
             job,
@@ -205,15 +207,17 @@ impl Send {
     }
 }
 
+/// How far the job is, after this run.
 struct Outcome {
     job: JobId,
     progress: BulkProgress,
     failures: Vec<BulkFailure>,
-    /// What ended the run before the job was done, if not the user.
+    /// The error that ended the run before the job was done; `None` if it was done or the user interrupted it.
     ended_by: Option<String>,
     had_nothing_to_do: bool,
 }
 
+/// A progress bar, hidden unless standard error is a terminal.
 fn progress_bar(before: BulkProgress) -> ProgressBar {
     if !stderr().is_terminal() {
         return ProgressBar::hidden();
@@ -225,7 +229,8 @@ fn progress_bar(before: BulkProgress) -> ProgressBar {
         .with_position(before.settled())
 }
 
-/// Ctrl-C finishes what is under way; the job waits for the next time.
+/// Returns a token that Ctrl-C cancels. Messages that are being sent are then finished; the others wait for the next
+/// run.
 fn stop_on_interrupt(bar: &ProgressBar) -> CancellationToken {
     let stop = CancellationToken::new();
     let (cancel, bar) = (stop.clone(), bar.clone());
@@ -238,7 +243,7 @@ fn stop_on_interrupt(bar: &ProgressBar) -> CancellationToken {
     stop
 }
 
-/// The numbers in full, for the next try: so the file is for its owner alone.
+/// Writes the numbers in full, so that they can be tried again. Only the owner may read the file.
 fn write_failures(path: &Path, failures: &[BulkFailure]) -> Result<(), Failure> {
     let mut options = fs::OpenOptions::new();
     options.write(true).create(true).truncate(true);

@@ -1,4 +1,4 @@
-//! `phone-verify settings`: the documented defaults, or what is in effect.
+//! `phone-verify settings`: prints the documented defaults, or the settings in effect.
 
 use clap::Args;
 use serde_json::json;

@@ -1,4 +1,4 @@
-//! `phone-verify verify`: one check from the terminal, through the same service.
+//! `phone-verify verify`: checks one code from the terminal, with the same rules as the daemon.
 
 use clap::Args;
 use serde_json::json;

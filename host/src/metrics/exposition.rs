@@ -1,5 +1,5 @@
-//! The two formats that Prometheus reads, and which one is asked for. No library writes both: what differs are the names of
-//! counters in their descriptions, and the end.
+//! The two formats that Prometheus reads, and the choice between them. No library writes both. They differ in the names
+//! of counters in their descriptions, in how bounds are written, and in the end of the page.
 //!
 //! Sources: <https://prometheus.io/docs/instrumenting/exposition_formats/>,
 //! <https://prometheus.io/docs/specs/om/open_metrics_spec/>, RFC 9110, section 12.5.1.
@@ -8,19 +8,20 @@ use std::fmt::{self, Write};
 
 use super::page::{Family, Kind, Labels, Page, Value};
 
-/// A format of the page.
+/// A format of the page of metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// The text format 0.0.4, which everything reads.
+    /// The text format 0.0.4, which every scraper reads.
     Text,
     /// `OpenMetrics` 1.0.
     OpenMetrics,
 }
 
 impl Format {
-    /// The one that an `Accept` asks for: text, unless it prefers `OpenMetrics`.
+    /// The format that the values of an `Accept` header ask for: text, unless they name `OpenMetrics` and prefer it.
     pub fn wanted<'a>(accept: impl IntoIterator<Item = &'a str>) -> Self {
-        // Thousandths of a quality; the most specific range that fits a type decides about it.
+        // Each a specificity and a quality in thousandths. The most specific range that matches a type decides about it
+        // (RFC 9110, section 12.5.1).
         let (mut text, mut open) = ((0, 0), (0, 0));
         let mut is_empty = true;
         for range in accept.into_iter().flat_map(|field| field.split(',')) {
@@ -45,13 +46,13 @@ impl Format {
             }
             let fits = |of: &mut (u8, u16), specificity| {
                 if specificity >= of.0 {
-                    // Of two that are as specific, the better one is meant.
+                    // Of two equally specific ranges, the better quality counts.
                     let before = if specificity == of.0 { of.1 } else { 0 };
                     *of = (specificity, quality.max(before));
                 }
             };
             match (essence.as_str(), version) {
-                // 0.0.1 is what Prometheus asks for beside 1.0.0; it reads 1.0.0 as that.
+                // Prometheus asks for 0.0.1 as well as 1.0.0, and reads an answer in 1.0.0 for both.
                 ("application/openmetrics-text", None | Some("1.0.0" | "0.0.1")) => fits(&mut open, 3),
                 ("text/plain", None | Some("0.0.4")) => fits(&mut text, 3),
                 ("application/*", _) => fits(&mut open, 2),
@@ -70,7 +71,7 @@ impl Format {
         }
     }
 
-    /// Its media type.
+    /// The media type of the format, for `Content-Type`.
     pub fn media_type(self) -> &'static str {
         match self {
             Self::Text => "text/plain; version=0.0.4; charset=utf-8",
@@ -78,10 +79,10 @@ impl Format {
         }
     }
 
-    /// Writes the page.
+    /// Writes the page in this format.
     pub fn write(self, page: &Page) -> String {
         let mut text = String::new();
-        // Writing to a text does not fail.
+        // Writing to a `String` does not fail.
         let _ = self.try_write(page, &mut text);
         text
     }
@@ -96,6 +97,7 @@ impl Format {
         }
     }
 
+    /// Writes one family. `OpenMetrics` describes a counter without the ending `_total` that its samples have.
     fn family(self, family: &Family, to: &mut String) -> fmt::Result {
         let name = match (self, family.kind) {
             (Self::OpenMetrics, Kind::Counter) => family.name.trim_end_matches("_total"),
@@ -128,7 +130,7 @@ impl Format {
         Ok(())
     }
 
-    /// `OpenMetrics` writes whole bounds as decimals, too.
+    /// A bucket's upper bound. `OpenMetrics` requires a decimal point even in whole numbers.
     fn bound(self, bound: f64) -> String {
         match self {
             Self::Text => bound.to_string(),
@@ -137,7 +139,7 @@ impl Format {
     }
 }
 
-/// Of a quality such as `0.75`; what is none is 0.
+/// A quality such as `0.75` in thousandths; one that cannot be parsed counts as 0.
 fn thousandths(quality: &str) -> u16 {
     let quality: f32 = quality.parse().unwrap_or(0.0);
     let clamped = if quality.is_nan() {
@@ -154,6 +156,7 @@ fn thousandths(quality: &str) -> u16 {
     thousandths
 }
 
+/// Writes one sample, with its label values escaped.
 fn sample(
     to: &mut String,
     name: &str,

@@ -1,4 +1,5 @@
-//! What each part of the program counts.
+//! The counters of each part of the program. A part calls the method of what happened; which metrics that changes is
+//! decided here.
 
 use std::{
     collections::BTreeMap,
@@ -12,22 +13,24 @@ use std::{
 use super::series::{Counter, Histogram, SIZE, Series};
 use crate::model::{FailureClass, Outcome, PhoneNumber, Region, Verdict};
 
-/// Requests, by the routes that the router knows.
+/// Counts requests by route. The label is the pattern of a route, so a client cannot create new labels.
 #[derive(Debug, Default)]
 pub struct HttpMetrics {
     pub(super) routes: Series<String, Route>,
 }
 
+/// The metrics of one route.
 #[derive(Debug, Default)]
 pub(super) struct Route {
-    /// By method, status and machine code.
+    /// Answers, by method, status and machine code.
     pub(super) answers: Series<(&'static str, u16, &'static str), Counter>,
-    /// By method.
+    /// Durations, by method.
     pub(super) durations: Series<&'static str, Histogram>,
 }
 
 impl HttpMetrics {
-    /// A request was answered. `route`: the pattern that it matched; `code`: the machine code of an error, else empty.
+    /// Counts an answered request. `route` is the pattern that matched, not the path; `code` is the machine code of an
+    /// error, or empty.
     pub fn answered(&self, method: &str, route: &str, status: u16, code: &'static str, took: Duration) {
         let method = known_method(method);
         self.routes.with(route, |route| {
@@ -37,7 +40,8 @@ impl HttpMetrics {
     }
 }
 
-/// A method as it is counted and logged. Clients may make methods up: of any number, and with a phone number in them.
+/// The method as it is counted and logged; a method that is not known becomes `other`. Clients can invent methods:
+/// without end, or with a phone number in them.
 pub fn known_method(method: &str) -> &'static str {
     ["GET", "POST", "DELETE", "HEAD", "OPTIONS", "PUT", "PATCH"]
         .into_iter()
@@ -45,32 +49,32 @@ pub fn known_method(method: &str) -> &'static str {
         .unwrap_or("other")
 }
 
-/// Messages of verifications, on their way through the dispatcher.
+/// Counts messages of verifications on their way through the dispatcher.
 #[derive(Debug, Default)]
 pub struct MessageMetrics {
-    /// By backend, by `sent` or the class of the failure, and by where that arose.
+    /// How messages ended: by backend, by `sent` or the class of the failure, and by where a failure arose.
     pub(super) outcomes: Series<(Arc<str>, &'static str, &'static str), Counter>,
     /// How long each try took, by backend.
     pub(super) tries: Series<Arc<str>, Histogram>,
     pub(super) begun: Counter,
     pub(super) ended: Counter,
-    /// Codes that were not sent back in time.
+    /// Codes that were not sent back before they expired.
     pub(super) expired: Counter,
 }
 
 impl MessageMetrics {
-    /// A message has a slot, until what is returned is dropped.
+    /// Counts a message as being sent, until the returned value is dropped.
     pub fn begin(self: &Arc<Self>) -> UnderWay {
         self.begun.inc();
         UnderWay(Arc::clone(self))
     }
 
-    /// A backend was asked once.
+    /// Counts one call of a backend. A message may take several.
     pub fn tried(&self, backend: &Arc<str>, took: Duration) {
         self.tries.with(backend, |tries| tries.took(took));
     }
 
-    /// What became of a message in the end.
+    /// Counts the final outcome of a message.
     pub fn settled(&self, backend: &Arc<str>, outcome: &Outcome) {
         let (class, origin) = match outcome {
             Ok(_) => ("sent", ""),
@@ -80,13 +84,13 @@ impl MessageMetrics {
             .with(&(Arc::clone(backend), class, origin), Counter::inc);
     }
 
-    /// So many codes were forgotten because they had expired.
+    /// Counts codes that were deleted because they expired.
     pub fn expired(&self, codes: u64) {
         self.expired.add(codes);
     }
 }
 
-/// A message that has a slot.
+/// A message that is being sent. Dropping it ends that, on every path, so the gauge cannot drift.
 pub struct UnderWay(Arc<MessageMetrics>);
 
 impl Drop for UnderWay {
@@ -95,25 +99,26 @@ impl Drop for UnderWay {
     }
 }
 
-/// The life of verifications.
+/// Counts how verifications begin and end.
 #[derive(Debug, Default)]
 pub struct VerificationMetrics {
+    /// By country.
     pub(super) begun: Series<Option<Region>, Counter>,
     pub(super) verified: Series<Option<Region>, Counter>,
-    /// By reason.
+    /// By reason and country.
     pub(super) failed: Series<(&'static str, Option<Region>), Counter>,
     pub(super) checks: Series<&'static str, Counter>,
-    /// By the limit's name.
+    /// By the name of the limit.
     pub(super) limited: Series<&'static str, Counter>,
 }
 
 impl VerificationMetrics {
-    /// A code was made durable for a number.
+    /// Counts a verification whose code was stored durably.
     pub fn begun(&self, number: &PhoneNumber) {
         self.begun.with(&number.country(), Counter::inc);
     }
 
-    /// A verification that was begun ended since its SMS failed.
+    /// Counts a verification that ended because its SMS was not sent.
     pub fn not_sent(&self, number: &PhoneNumber, class: FailureClass) {
         let reason = match class {
             FailureClass::OutcomeUnknown => "sms_outcome_unknown",
@@ -122,7 +127,7 @@ impl VerificationMetrics {
         self.failed.with(&(reason, number.country()), Counter::inc);
     }
 
-    /// A code came back. `number`: whose, where that is known.
+    /// Counts a code that a client sent. `number` is the one that it belongs to, if that is known.
     pub fn checked(&self, number: Option<&PhoneNumber>, verdict: Verdict) {
         let name = match verdict {
             Verdict::Valid => "valid",
@@ -139,29 +144,29 @@ impl VerificationMetrics {
         }
     }
 
-    /// All attempts on a verification are used up by a wrong code.
+    /// Counts a verification whose last attempt was used up by a wrong code.
     pub fn used_up(&self, number: &PhoneNumber) {
         self.failed
             .with(&("too_many_attempts", number.country()), Counter::inc);
     }
 
-    /// A message was refused for a limit.
+    /// Counts a message that was refused because a limit was reached.
     pub fn limited(&self, limit: &'static str) {
         self.limited.with(&limit, Counter::inc);
     }
 }
 
-/// The thread that writes the database.
+/// Counts the work of the thread that writes the database.
 #[derive(Debug)]
 pub struct StoreMetrics {
-    /// How long a group took, from its begin until it was durable.
+    /// How long a group of writes took, from its begin until it was durable.
     pub(super) commits: Histogram,
-    /// How many operations were in it.
+    /// How many operations were in a group.
     pub(super) operations: Histogram,
     pub(super) failed: Counter,
-    /// By reason, and whether the message was refused.
+    /// What the guard found, by reason and by whether the message was refused.
     pub(super) decisions: Series<(&'static str, bool), Counter>,
-    /// How long it took to move the log.
+    /// How long it took to move the database's write-ahead log into its file.
     pub(super) log_moves: Histogram,
     pub(super) log_bytes: AtomicU64,
 }
@@ -180,7 +185,7 @@ impl Default for StoreMetrics {
 }
 
 impl StoreMetrics {
-    /// A group of so many operations ended.
+    /// Counts a group of writes that ended, with the number of its operations.
     pub fn committed(&self, operations: usize, took: Duration, is_durable: bool) {
         self.commits.took(took);
         self.operations.saw(operations as u64);
@@ -189,41 +194,41 @@ impl StoreMetrics {
         }
     }
 
-    /// The guard found something against a message.
+    /// Counts something that the guard found against a message.
     pub fn decided(&self, reason: &'static str, is_blocked: bool) {
         self.decisions.with(&(reason, is_blocked), Counter::inc);
     }
 
-    /// What was in the log was moved to the database file.
+    /// Counts a move of the write-ahead log into the database file.
     pub fn log_moved(&self, took: Duration) {
         self.log_moves.took(took);
     }
 
-    /// The log is so long now.
+    /// Sets the present length of the write-ahead log.
     pub fn log_is(&self, bytes: u64) {
         self.log_bytes.store(bytes, Ordering::Relaxed);
     }
 }
 
-/// Worker processes, by the library that they run.
+/// Counts worker processes by the library that they run.
 #[derive(Debug, Default)]
 pub struct WorkerMetrics {
     pub(super) started: Series<String, Counter>,
-    /// By cause.
+    /// By library and cause.
     pub(super) ended: Series<(String, &'static str), Counter>,
-    /// By process id.
+    /// The library of each running process, by process id.
     pub(super) running: Mutex<BTreeMap<u32, String>>,
 }
 
 impl WorkerMetrics {
-    /// A process was started.
+    /// Counts a process that was started.
     pub fn started(&self, library: &str, process: u32) {
         self.started.with(library, Counter::inc);
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         running.insert(process, library.to_owned());
     }
 
-    /// It is gone; `cause`: one of a few words.
+    /// Counts a process that ended. `cause` must be one of a few fixed words, since it is a label.
     pub fn ended(&self, library: &str, process: u32, cause: &'static str) {
         self.ended.with(&(library.to_owned(), cause), Counter::inc);
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);

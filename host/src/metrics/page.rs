@@ -1,31 +1,32 @@
-//! What one scrape returns: families of samples, in their order, before they are written in a format.
+//! One page of metrics before it is written in a format: families of samples, in order.
 
 use super::series::{Histogram, Seen};
 
-/// What a family is of.
+/// The type of a metric, as Prometheus knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// Only ever grows; its name ends in `_total`.
+    /// A value that only grows. Its name ends in `_total`.
     Counter,
-    /// Goes up and down.
+    /// A value that can rise and fall.
     Gauge,
-    /// Sizes in buckets.
+    /// How many values fell into which bucket.
     Histogram,
 }
 
-/// What a sample tells.
+/// The value of a sample.
 pub(super) enum Value {
     /// A whole number.
     Whole(u64),
     /// Any number.
     Decimal(f64),
-    /// A histogram.
+    /// The buckets, count and sum of a histogram.
     Seen(Seen),
 }
 
+/// Names and values of labels. Values need no escaping here; the format escapes them.
 pub(super) type Labels = Vec<(&'static str, String)>;
 
-/// All samples of one name.
+/// All samples with one name.
 pub(super) struct Family {
     pub(super) name: &'static str,
     pub(super) kind: Kind,
@@ -33,13 +34,15 @@ pub(super) struct Family {
     pub(super) samples: Vec<(Labels, Value)>,
 }
 
-/// All families.
+/// All families of the page.
 #[derive(Default)]
 pub struct Page {
     pub(super) families: Vec<Family>,
 }
 
 impl Page {
+    /// Begins a family of counters, to which the caller adds samples. A family without samples is still described on
+    /// the page.
     pub(super) fn counter(&mut self, name: &'static str, help: &'static str) -> &mut Family {
         debug_assert!(name.ends_with("_total"), "{name}");
         self.family(name, Kind::Counter, help)

@@ -1,31 +1,33 @@
-//! What the system knows of this process and of its workers. Only Linux is asked, where `/proc` answers; elsewhere these
-//! metrics have no samples.
+//! What the operating system knows about this process and its workers. Implemented for Linux, from `/proc`; on other
+//! systems these metrics have no samples.
 
 use std::time::Duration;
 
-/// Processor time and memory of a process.
+/// The processor time and memory of a process.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Used {
     pub(super) processor: Duration,
-    /// Of its children that have ended and were waited for.
+    /// Processor time of children that have ended and were waited for. Without it, the total of all workers would fall
+    /// when one ends.
     pub(super) by_ended_children: Duration,
     pub(super) resident_bytes: u64,
 }
 
-/// Files that this process has open, and may have.
+/// How many files this process has open, and how many it may open.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Files {
     pub(super) open: u64,
-    /// `None`: as many as it likes.
+    /// `None`: there is no limit.
     pub(super) max: Option<u64>,
 }
 
-/// Of a process that runs, by its id or as `self`.
+/// Reads the usage of a running process, by its id or as `self`.
 #[cfg(target_os = "linux")]
 pub(super) fn used(process: &str) -> Option<Used> {
     use rustix::param::{clock_ticks_per_second, page_size};
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
-    // The second field is the name, which may hold anything; the third comes first here (proc_pid_stat(5)).
+    // The second field is the program's name in parentheses, which may itself hold spaces and parentheses. So split
+    // after the last one; `field` counts as proc_pid_stat(5) does, and the first one here is the third.
     let fields: Vec<&str> = stat.rsplit(')').next()?.split_whitespace().collect();
     let field = |place: usize| -> Option<u64> { fields.get(place - 3)?.parse().ok() };
     let time = |ticks: u64| Duration::from_millis(ticks * 1000 / clock_ticks_per_second().max(1));
@@ -41,7 +43,7 @@ pub(super) fn files() -> Option<Files> {
     use rustix::process::{Resource, getrlimit};
     let open = std::fs::read_dir("/proc/self/fd").ok()?.count() as u64;
     Some(Files {
-        // Without the one by which they were counted.
+        // Without the descriptor that this count itself uses.
         open: open.saturating_sub(1),
         max: getrlimit(Resource::Nofile).current,
     })

@@ -1,6 +1,7 @@
-//! What parts count with.
+//! The types that the program counts with: counters, histograms, and series of them by label.
 //!
-//! Invariant: to count takes no lock. A lock is taken where labels are seen for the first time.
+//! Invariant: counting takes no lock, since it is on the path of every request. Only the first use of a new combination
+//! of labels takes one.
 
 use std::{
     borrow::Borrow,
@@ -15,35 +16,36 @@ use std::{
 
 use arc_swap::ArcSwap;
 
-/// Something that only grows.
+/// A number that only grows, as a counter of Prometheus must.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
 
 impl Counter {
-    /// One more.
+    /// Adds one.
     pub fn inc(&self) {
         self.add(1);
     }
 
-    /// So many more.
+    /// Adds `more`.
     pub fn add(&self, more: u64) {
         self.0.fetch_add(more, Ordering::Relaxed);
     }
 
-    /// How many there were.
+    /// The present value.
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// The upper bounds of a histogram's buckets, and how many of its units are one of the base unit.
+/// The buckets of a histogram: their upper bounds, and how many of the bounds' units make one base unit, such as
+/// microseconds per second.
 #[derive(Debug)]
 pub(super) struct Buckets {
     bounds: &'static [u64],
     per_base_unit: u32,
 }
 
-/// How long something took: from 100 µs to 20 s.
+/// Buckets for durations, from 100 µs to 20 s. The bounds are in microseconds.
 pub(super) const LATENCY: Buckets = Buckets {
     bounds: &[
         100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000,
@@ -52,33 +54,33 @@ pub(super) const LATENCY: Buckets = Buckets {
     per_base_unit: 1_000_000,
 };
 
-/// How many there were at once.
+/// Buckets for the size of groups.
 pub(super) const SIZE: Buckets = Buckets {
     bounds: &[1, 2, 4, 8, 16, 32, 64, 128, 256, 512],
     per_base_unit: 1,
 };
 
-/// How often something had which size.
+/// A histogram: how many values fell into each bucket, and their sum.
 #[derive(Debug)]
 pub(super) struct Histogram {
     buckets: &'static Buckets,
-    /// By the first bound that is not exceeded; the last one is for what exceeds all.
+    /// One count per bucket; the last one is for values above all bounds.
     counts: Box<[AtomicU64]>,
     sum: AtomicU64,
 }
 
-/// What a histogram tells, in base units.
+/// The values of a histogram at one moment, in base units.
 pub(super) struct Seen {
-    /// Upper bounds, and how many did not exceed them.
+    /// For each upper bound: how many values are not above it.
     pub cumulative: Vec<(f64, u64)>,
-    /// How many there were.
+    /// How many values there are.
     pub count: u64,
-    /// All together.
+    /// The sum of all values.
     pub sum: f64,
 }
 
 impl Histogram {
-    /// Nothing is seen yet.
+    /// A histogram without values.
     pub(super) fn new(buckets: &'static Buckets) -> Self {
         Self {
             buckets,
@@ -87,19 +89,20 @@ impl Histogram {
         }
     }
 
-    /// One that took so long.
+    /// Adds a duration.
     pub(super) fn took(&self, time: Duration) {
         self.saw(u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
     }
 
-    /// One of that size, in the unit of its buckets.
+    /// Adds a value, in the unit of the bounds.
     pub(super) fn saw(&self, size: u64) {
         let place = self.buckets.bounds.partition_point(|bound| *bound < size);
         self.counts[place].fetch_add(1, Ordering::Relaxed);
         self.sum.fetch_add(size, Ordering::Relaxed);
     }
 
-    /// What was seen until now.
+    /// Reads the histogram. Other threads may add values meanwhile, but the count always equals that of the last
+    /// bucket, as the format demands.
     #[expect(clippy::cast_precision_loss, reason = "a sum is told as a decimal number")]
     pub(super) fn seen(&self) -> Seen {
         let unit = f64::from(self.buckets.per_base_unit);
@@ -121,17 +124,19 @@ impl Histogram {
     }
 }
 
-/// Of [`LATENCY`], as series have them.
+/// Uses [`LATENCY`], so that a [`Series`] can create histograms itself.
 impl Default for Histogram {
     fn default() -> Self {
         Self::new(&LATENCY)
     }
 }
 
-/// One of a kind for each labels that were seen.
+/// One counter or histogram for each combination of labels that was used. The caller must keep the number of
+/// combinations bounded: they are never removed.
 #[derive(Debug)]
 pub(super) struct Series<L, M> {
     known: ArcSwap<HashMap<L, Arc<M>>>,
+    /// Held while a combination is added, so that two threads cannot overwrite each other's addition.
     adding: Mutex<()>,
 }
 
@@ -145,7 +150,7 @@ impl<L, M> Default for Series<L, M> {
 }
 
 impl<L: Eq + Hash + Clone, M: Default> Series<L, M> {
-    /// Counts in the one with these labels.
+    /// Counts with the counter or histogram of these labels, and creates it on first use.
     pub(super) fn with<Q, R>(&self, labels: &Q, count: impl FnOnce(&M) -> R) -> R
     where
         L: Borrow<Q>,
@@ -161,7 +166,7 @@ impl<L: Eq + Hash + Clone, M: Default> Series<L, M> {
         count(&added)
     }
 
-    /// All, in no order.
+    /// Every combination with its value, in no order.
     pub(super) fn all(&self) -> Vec<(L, Arc<M>)> {
         let known = self.known.load();
         known

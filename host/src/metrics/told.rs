@@ -1,4 +1,5 @@
-//! The page of metrics, put together when it is asked for.
+//! Builds the page of metrics when `/metrics` is requested, from what was counted and from what can be read at that
+//! moment.
 
 use std::{
     collections::BTreeMap,
@@ -18,45 +19,45 @@ use crate::{
     verifier::CapUse,
 };
 
-/// The handles of all parts.
+/// The counters of all parts of the program. Each part holds the handle of its own.
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
-    /// Of the router.
+    /// Counted by the HTTP router.
     pub http: Arc<HttpMetrics>,
-    /// Of the dispatcher.
+    /// Counted by the dispatcher.
     pub messages: Arc<MessageMetrics>,
-    /// Of the verifier.
+    /// Counted by the verifier.
     pub verifications: Arc<VerificationMetrics>,
-    /// Of the store.
+    /// Counted by the store.
     pub store: Arc<StoreMetrics>,
-    /// Of the loader.
+    /// Counted by the loader of libraries.
     pub workers: Arc<WorkerMetrics>,
 }
 
-/// What is not counted, since it can be read when it is asked for.
+/// Values that no part counts, since they can be read when the page is requested.
 pub struct Facts<'a> {
-    /// What serves.
+    /// The backend that is in use.
     pub backend: &'a Loaded,
-    /// Its breaker.
+    /// The state of that backend's circuit breaker.
     pub breaker: BreakerState,
-    /// How often that opened.
+    /// How often the breaker opened.
     pub breaker_opened: u64,
-    /// Places of the queue to the backend that are taken, and all of them.
+    /// How many places of the queue to the backend are taken, and how many there are.
     pub queue: (usize, usize),
-    /// Lines of the log that nothing took in time.
+    /// Log lines that were lost because nothing read them in time.
     pub log_lines_lost: u64,
-    /// Connections of clients.
+    /// The connections of clients.
     pub connections: &'a ConnectionCounts,
-    /// The caps of the limits.
+    /// How far the limits that all clients share are used.
     pub caps: &'a [CapUse],
-    /// How many numbers sent a code back lately; `None`: not known.
+    /// How many numbers sent their code back within the last hour; `None`: not known.
     pub conversion: Option<Conversion>,
-    /// When this process began.
+    /// When this process started.
     pub started_at: UnixMillis,
 }
 
 impl Metrics {
-    /// All that there is to tell now.
+    /// Builds the page. The families are always the same, in the same order; only their samples differ.
     pub fn page(&self, facts: &Facts<'_>) -> Page {
         let mut page = Page::default();
         about(&mut page, facts.backend);

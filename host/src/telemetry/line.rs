@@ -1,7 +1,8 @@
-//! How a line of the log looks, as text or as one JSON object.
+//! The format of a log line, as text or as one JSON object.
 //!
-//! Invariant: a line is one line, whatever is in its texts; characters that a terminal obeys or that hide or turn text are
-//! shown as escapes; no name is twice in an object; and each value has a bound.
+//! Invariants: whatever a text holds, a line stays one line. Characters that could control a terminal, or hide or
+//! reorder text, are escaped, since a client can put them into a log, for example with a header. No name appears twice
+//! in an object. Every value has a bound.
 
 use std::{
     cell::Cell,
@@ -19,29 +20,30 @@ use tracing_subscriber::layer::{Context, Layer};
 use super::{LOG, trace::Trace};
 use crate::settings::LogFormat;
 
-/// A longer value is cut.
+/// The most characters of a value. A longer value is cut.
 const MAX_VALUE_CHARACTERS: usize = 4096;
-/// The names that each object has; a field of the same name is renamed.
+/// The names that every object has. A field with one of these names is renamed.
 const RESERVED: [&str; 4] = ["timestamp", "level", "target", MESSAGE];
 const MESSAGE: &str = "message";
-/// What the program says of its log.
+/// The target of lines that the log writes about itself.
 const TARGET: &str = "phone_verify::telemetry";
 
-/// How lines look.
+/// Which format lines have, and for which reader.
 #[derive(Clone, Copy)]
 pub(super) struct Style {
     pub(super) format: LogFormat,
-    /// For a terminal.
+    /// Whether to use colours, for a terminal.
     pub(super) colours: bool,
-    /// Whether the journal reads: it takes the level from the head of a line of text.
+    /// Whether systemd's journal reads the log. It takes the level from a prefix of each text line.
     pub(super) priorities: bool,
 }
 
+// One set of buffers per thread, so that a log line usually allocates nothing.
 thread_local! {
     static SCRATCH: Cell<Scratch> = const { Cell::new(Scratch::new()) };
 }
 
-/// Texts whose memory each thread uses again.
+/// The buffers for one line, which each thread reuses.
 #[derive(Default)]
 struct Scratch {
     message: String,
@@ -59,12 +61,13 @@ impl Scratch {
     }
 }
 
-/// Makes a line of each event and hands it to the writer.
+/// Formats every event as a line and passes it to the writer.
 pub(super) struct Lines(pub(super) Style);
 
 impl<S: Subscriber> Layer<S> for Lines {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        // What is formatted may log too, or panic: then the texts are made anew.
+        // Formatting a value may log in turn, or panic. The buffers are taken out while they are in use, so that such a
+        // line gets new ones.
         let mut scratch = SCRATCH.try_with(Cell::take).unwrap_or_default();
         let mut parts = Parts::new(self.0.format, &mut scratch);
         event.record(&mut parts);
@@ -80,7 +83,7 @@ impl<S: Subscriber> Layer<S> for Lines {
 }
 
 impl Style {
-    /// For a file.
+    /// The style of a log file, without colours and priorities.
     #[cfg(test)]
     pub(super) const fn plain(format: LogFormat) -> Self {
         Self {
@@ -90,7 +93,7 @@ impl Style {
         }
     }
 
-    /// How many lines are lost.
+    /// The line that says how many lines were lost.
     pub(super) fn lost(self, lines: u64) -> String {
         let mut scratch = Scratch::default();
         let mut parts = Parts::new(self.format, &mut scratch);
@@ -100,13 +103,13 @@ impl Style {
         scratch.line
     }
 
-    /// A line that is not the program's log but is printed by a library in this process: text as it is.
+    /// A line that a library in this process printed. The text format shows it as it is.
     #[cfg(unix)]
     pub(super) fn printed(self, text: &str) -> String {
         self.said(Level::INFO, "phone_verify::printed", text)
     }
 
-    /// Why the program does not start.
+    /// The line that says why the program does not start, or why a command failed.
     pub(super) fn problem(self, text: &str) -> String {
         match self.format {
             LogFormat::Text => self.said(Level::ERROR, TARGET, &format!("error: {text}")),
@@ -114,7 +117,7 @@ impl Style {
         }
     }
 
-    /// What a person should know together with that.
+    /// A line with a warning that belongs to such a problem.
     pub(super) fn warning(self, text: &str) -> String {
         match self.format {
             LogFormat::Text => self.said(Level::WARN, TARGET, &format!("warning: {text}")),
@@ -122,6 +125,8 @@ impl Style {
         }
     }
 
+    /// A line that is not an event. In the text format it has no timestamp and no level, since it is meant for a
+    /// person.
     fn said(self, level: Level, target: &str, text: &str) -> String {
         let mut scratch = Scratch::default();
         Parts::new(self.format, &mut scratch).add(MESSAGE, &text);
@@ -136,7 +141,7 @@ impl Style {
         scratch.line
     }
 
-    /// Puts the line together.
+    /// Joins the parts into a line.
     fn write(self, scratch: &mut Scratch, level: Level, target: &str) {
         let Scratch {
             message,
@@ -145,7 +150,7 @@ impl Style {
         } = scratch;
         line.clear();
         let timestamp = humantime::format_rfc3339_micros(now());
-        // Writing to a text never fails.
+        // Writing to a `String` never fails.
         let _ = match self.format {
             LogFormat::Json => writeln!(
                 line,
@@ -165,6 +170,7 @@ impl Style {
         };
     }
 
+    /// Writes the prefix for the journal, if the journal reads.
     fn put_priority(self, line: &mut String, level: Level) {
         if self.priorities {
             let _ = write!(line, "<{}>", priority(level));
@@ -180,7 +186,7 @@ fn now() -> SystemTime {
     SystemTime::now()
 }
 
-/// As `sd-daemon(3)` has them.
+/// The level as `sd-daemon(3)` numbers it.
 fn priority(level: Level) -> u8 {
     match level {
         Level::ERROR => 3,
@@ -200,11 +206,12 @@ fn colour(level: Level) -> u8 {
     }
 }
 
-/// Takes an event apart.
+/// Collects the fields of an event, as text that is already escaped.
 struct Parts<'a> {
     format: LogFormat,
     message: &'a mut String,
     fields: &'a mut String,
+    /// The names used so far.
     names: Vec<&'static str>,
 }
 
@@ -220,13 +227,14 @@ impl<'a> Parts<'a> {
         }
     }
 
+    /// Adds a field unless the event has one of that name.
     fn add_missing(&mut self, name: &'static str, text: &str) {
         if !self.names.contains(&name) {
             self.text(name, text);
         }
     }
 
-    /// A text: in quotes, where a reader could not see its end.
+    /// Adds a text. The text format quotes it, since a reader could not see its end otherwise.
     fn text(&mut self, name: &'static str, text: &str) {
         match self.format {
             LogFormat::Json => self.add(name, &text),
@@ -234,6 +242,7 @@ impl<'a> Parts<'a> {
         }
     }
 
+    /// Adds a value that is shown as text; the field `message` is kept apart.
     fn add(&mut self, name: &'static str, value: &dyn fmt::Display) {
         if name == MESSAGE && !self.names.contains(&MESSAGE) {
             self.names.push(MESSAGE);
@@ -247,7 +256,7 @@ impl<'a> Parts<'a> {
         self.fields.push_str(quote);
     }
 
-    /// What JSON has without quotes.
+    /// Adds a value that JSON writes without quotes: a number, or true or false.
     fn number(&mut self, name: &'static str, value: &dyn fmt::Display) {
         self.put_name(name);
         let _ = write!(self.fields, "{value}");
@@ -260,6 +269,7 @@ impl<'a> Parts<'a> {
         }
     }
 
+    /// Begins a field. A name that is taken gets a number, since a JSON object must not have a name twice.
     fn put_name(&mut self, name: &'static str) {
         let is_taken = |name| RESERVED.contains(&name) || self.names.contains(&name);
         let (before, after) = match self.format {
@@ -269,7 +279,8 @@ impl<'a> Parts<'a> {
         self.fields.push_str(before);
         let _ = write!(Shown::new(self.fields, self.format), "{name}");
         if is_taken(name) {
-            // Only a library of ours can do this; two names are better than one that is twice there.
+            // Only a mistake in this program or in one of its dependencies leads here. A changed name is better than an
+            // object that some parsers refuse.
             let _ = write!(self.fields, "_{}", self.names.len());
         }
         self.fields.push_str(after);
@@ -323,7 +334,7 @@ impl Visit for Parts<'_> {
     }
 }
 
-/// An error and what caused it.
+/// Shows an error with the chain of its causes.
 struct Causes<'a>(&'a (dyn Error + 'static));
 
 impl fmt::Display for Causes<'_> {
@@ -338,10 +349,11 @@ impl fmt::Display for Causes<'_> {
     }
 }
 
-/// Writes a value so that it can do no harm, and within its bound.
+/// Writes a value with dangerous characters escaped, and no longer than its bound.
 struct Shown<'a> {
     to: &'a mut String,
     format: LogFormat,
+    /// How many more characters may be written.
     left: usize,
 }
 
@@ -375,7 +387,7 @@ impl Write for Shown<'_> {
                 _ if !is_harmful(character) => self.to.push(character),
                 (_, LogFormat::Text) => self.to.extend(character.escape_default()),
                 (_, LogFormat::Json) => {
-                    // A backslash is two in JSON.
+                    // JSON writes the backslash of the escape as two.
                     self.to.push('\\');
                     self.to.extend(character.escape_default());
                 }
@@ -385,8 +397,9 @@ impl Write for Shown<'_> {
     }
 }
 
-/// Whether a terminal or a viewer would obey a character instead of showing it: control characters, ends of lines and
-/// paragraphs, marks that turn the direction of a text, and what cannot be seen; but not the joiners of words and emoji.
+/// Whether a terminal or a viewer would interpret a character instead of showing it: control characters, separators of
+/// lines and paragraphs, marks that change the direction of text, and invisible characters. Joiners are allowed, since
+/// words of some languages and emoji need them.
 pub(crate) fn is_harmful(character: char) -> bool {
     character.is_control()
         || matches!(

@@ -1,7 +1,8 @@
-//! What is printed to the standard streams by code that is not ours, such as a library in this process, becomes lines
-//! of the log.
+//! Turns what a library in this process prints to standard output or standard error into lines of the log. Both streams
+//! become one pipe, which a thread reads.
 //!
-//! Invariant: who prints never waits for the reader of the log, and what is printed keeps to the log's format.
+//! Invariants: a library that prints never waits for the reader of the log, and its output cannot break the format of
+//! the log, such as JSON.
 
 use std::{
     io::{self, PipeReader, PipeWriter, Read, pipe, stderr, stdout},
@@ -16,31 +17,32 @@ use std::{
 
 use super::{LOG, line::Style};
 
-/// A longer line is cut into several.
+/// The longest line in bytes. A longer one is split, so that a library which never ends a line cannot fill the memory.
 const MAX_LINE_BYTES: usize = 2000;
 
-/// Makes a printed line fit to be shown.
+/// Masks a printed line, such as phone numbers in it, before it is logged.
 type Clean = fn(&str) -> String;
 
-/// Whether lines are shown as they are printed.
+/// Whether lines are logged without masking.
 static IS_SHOWN_AS_PRINTED: AtomicBool = AtomicBool::new(false);
 
-/// The streams while they are read.
+/// The redirected streams, which [`Printed::end`] gives back.
 pub(super) struct Printed {
-    /// Where they went before.
+    /// Where the streams led before.
     stdout: OwnedFd,
     stderr: OwnedFd,
+    /// Gets a message when the reading thread has ended.
     ended: mpsc::Receiver<()>,
 }
 
-/// Whether all that is printed is for the eyes of whoever reads the log, secrets included: so it is with a backend for
-/// development.
+/// Sets whether lines are logged without masking, secrets included. Only for a development backend, whose purpose is to
+/// show codes to the developer.
 pub(super) fn show_as_printed(is_shown: bool) {
     IS_SHOWN_AS_PRINTED.store(is_shown, Ordering::Relaxed);
 }
 
 impl Printed {
-    /// Leads both streams into the log.
+    /// Redirects both streams into the log.
     pub(super) fn follow(style: Style, clean: Clean) -> io::Result<Self> {
         let stdout = stdout().as_fd().try_clone_to_owned()?;
         let stderr = stderr().as_fd().try_clone_to_owned()?;
@@ -58,12 +60,12 @@ impl Printed {
         })
     }
 
-    /// Where the standard output went.
+    /// The stream that was standard output before the redirection.
     pub(super) fn stdout(&self) -> io::Result<OwnedFd> {
         self.stdout.try_clone()
     }
 
-    /// Leads them back to where they went, once all that was printed is in the log; waits at most for `limit`.
+    /// Gives both streams back, and waits until everything that was printed is in the log, at most for `limit`.
     pub(super) fn end(self, limit: Duration) {
         let _ = rustix::stdio::dup2_stdout(&self.stdout);
         let _ = rustix::stdio::dup2_stderr(&self.stderr);
@@ -77,6 +79,7 @@ fn lead_to(writer: &PipeWriter) -> io::Result<()> {
     Ok(())
 }
 
+/// Reads lines until the last writer of the pipe is gone.
 fn read(mut from: PipeReader, style: Style, clean: Clean) {
     let mut line = Vec::new();
     let mut bytes = [0; 8 * 1024];
@@ -111,5 +114,6 @@ fn write(line: &[u8], style: Style, clean: Clean) {
     } else {
         style.printed(&clean(text))
     };
+    // The program's own lines come first: a library that prints much must not displace them.
     LOG.push_after_others(&line);
 }

@@ -1,7 +1,8 @@
-//! The one writer of the log: lines wait in memory, and a thread of its own writes them.
+//! The only writer of the log. Lines wait in memory, and one thread writes them.
 //!
-//! Invariant: who logs never waits for a reader and never fails. At most [`MAX_WAITING_BYTES`] wait; a line that finds no
-//! room, or that the system does not take, is counted, and the count is written as soon as something can be written again.
+//! Invariants: a thread that logs never waits for the reader of the log, and logging never fails. At most
+//! [`MAX_WAITING_BYTES`] wait. A line that finds no room, or that cannot be written, is counted as lost, and the log
+//! says how many were lost as soon as it can be written again.
 
 use std::{
     io::{self, Write},
@@ -14,35 +15,39 @@ use std::{
 
 use super::line::Style;
 
-/// What may wait to be written: some 4,000 lines. As much again is in the thread's hands.
+/// The most bytes that may wait to be written: about 4,000 lines. The thread may hold as many again while it writes
+/// them.
 const MAX_WAITING_BYTES: usize = 1 << 20;
-/// Lines that libraries print leave this much of it to the lines of the program.
+/// How much of that room is reserved for lines of the program. Libraries in this process cannot fill it with what they
+/// print.
 #[cfg(unix)]
 const KEPT_FOR_THE_LOG: usize = MAX_WAITING_BYTES / 2;
-/// A write that takes longer waits for a reader.
+/// A write that takes longer than this is waiting for a reader.
 const STUCK: Duration = Duration::from_millis(100);
 
-/// Takes lines from all threads.
+/// Takes lines from all threads, and counts those that are lost.
 pub(super) struct Writer {
     waiting: Mutex<Waiting>,
-    /// There are lines.
+    /// Signals that there are lines to write.
     filled: Condvar,
-    /// All lines are written.
+    /// Signals that all lines are written.
     emptied: Condvar,
+    /// Lines lost since the start.
     lost: AtomicU64,
 }
 
+/// The state that the logging threads share with the writing thread.
 struct Waiting {
     bytes: Vec<u8>,
-    /// Lines that found no room since the thread last took what waits.
+    /// Lines that found no room since the thread last took a batch.
     overflow: u64,
-    /// Whether the thread sleeps until there are lines.
+    /// Whether the thread sleeps until there are lines. Only then does a logging thread have to wake it.
     is_idle: bool,
-    /// Since when the thread writes what it took.
+    /// When the thread began to write its batch; `None`: it writes nothing.
     writes_since: Option<Instant>,
 }
 
-/// What the thread takes at once.
+/// The lines that the thread takes at once.
 struct Batch {
     bytes: Vec<u8>,
     overflow: u64,
@@ -68,12 +73,12 @@ impl Writer {
         self.lost.load(Ordering::Relaxed)
     }
 
-    /// Takes a line, with its line end and no other.
+    /// Takes a line of the program. It must end with a line break, and hold no other.
     pub(super) fn push(&self, line: &str) {
         self.push_within(line, MAX_WAITING_BYTES);
     }
 
-    /// The same for a line that comes after those of the program if there is no room for both.
+    /// Takes a line that a library printed. It is lost earlier than a line of the program, if there is little room.
     #[cfg(unix)]
     pub(super) fn push_after_others(&self, line: &str) {
         self.push_within(line, MAX_WAITING_BYTES - KEPT_FOR_THE_LOG);
@@ -87,14 +92,14 @@ impl Writer {
             return;
         }
         waiting.bytes.extend_from_slice(line.as_bytes());
-        // A thread that is at work looks again by itself: under load no line costs a wake-up.
+        // A thread that is writing checks for more lines when it is done, so under load no line costs a wake-up.
         if std::mem::take(&mut waiting.is_idle) {
             drop(waiting);
             self.filled.notify_one();
         }
     }
 
-    /// Waits until all is written, at most for `limit`. Returns whether it is.
+    /// Waits until every line is written, at most for `limit`. Returns whether it is.
     pub(super) fn flush(&self, limit: Option<Duration>) -> bool {
         let is_busy = |waiting: &mut Waiting| waiting.writes_since.is_some() || !waiting.bytes.is_empty();
         let waiting = self.waiting();
@@ -107,13 +112,13 @@ impl Writer {
         }
     }
 
-    /// Whether a write waits for a reader.
+    /// Whether a write is blocked because the reader of the log does not read.
     pub(super) fn is_stuck(&self) -> bool {
         let since = self.waiting().writes_since;
         since.is_some_and(|since| since.elapsed() > STUCK)
     }
 
-    /// Writes what comes, for ever.
+    /// Writes lines for ever. The body of the log's thread.
     pub(super) fn run(&self, to: impl Write, style: Style) -> ! {
         let mut outlet = Outlet::new(to, style);
         loop {
@@ -123,6 +128,7 @@ impl Writer {
         }
     }
 
+    /// Waits for lines, and takes all of them.
     fn take(&self) -> Batch {
         let mut waiting = self.waiting();
         waiting.writes_since = None;
@@ -144,13 +150,14 @@ impl Writer {
     }
 }
 
-/// Where lines go, and what is owed to its reader.
+/// Writes batches, and keeps track of what the reader of the log has not got.
 struct Outlet<W> {
     to: W,
     style: Style,
-    /// Lost lines that the log does not tell of yet.
+    /// Lost lines that the log does not mention yet.
     unsaid: u64,
-    /// Whether the last thing written ends within a line.
+    /// Whether the last write ended in the middle of a line. The next one then begins a new line, so that no two lines
+    /// are joined.
     is_within_line: bool,
 }
 
@@ -164,9 +171,9 @@ impl<W: Write> Outlet<W> {
         }
     }
 
-    /// Writes a batch; returns how many of its lines are lost by that.
+    /// Writes a batch. Returns how many of its lines are lost because they could not be written.
     fn deliver(&mut self, batch: &Batch) -> u64 {
-        // What was lost before lies before the batch, what overflowed after it.
+        // Lines lost earlier belong before this batch; lines that overflowed while it waited belong after it.
         let lost = if self.say_lost() {
             self.write(&batch.bytes)
         } else {
@@ -179,7 +186,8 @@ impl<W: Write> Outlet<W> {
         lost
     }
 
-    /// Writes how many lines are lost, if any are; `false`: it cannot be written.
+    /// Writes how many lines are lost, if any are. `false`: that line could not be written either, so the device is
+    /// still unusable.
     fn say_lost(&mut self) -> bool {
         if self.unsaid == 0 {
             return true;
@@ -191,7 +199,7 @@ impl<W: Write> Outlet<W> {
         is_said
     }
 
-    /// Returns how many lines could not be written as a whole.
+    /// Writes lines. Returns how many of them could not be written completely.
     fn write(&mut self, lines: &[u8]) -> u64 {
         if self.is_within_line {
             match self.to.write_all(b"\n") {
@@ -223,6 +231,7 @@ fn now() -> Instant {
     Instant::now()
 }
 
+/// Every line ends with a line break, so counting these counts lines.
 fn lines_in(bytes: &[u8]) -> u64 {
     bytes.iter().map(|byte| u64::from(*byte == b'\n')).sum()
 }
@@ -236,7 +245,7 @@ mod tests {
 
     const STYLE: Style = Style::plain(LogFormat::Text);
 
-    /// Takes as many bytes as it is told to, then fails as a full device does.
+    /// Takes a given number of bytes, then fails as a full device does.
     struct Device {
         takes: VecDeque<usize>,
         taken: Arc<Mutex<Vec<u8>>>,
@@ -312,7 +321,7 @@ mod tests {
         assert!(lines[2].contains("lost=7"), "{lines:?}");
     }
 
-    /// How far a [`Stopped`] has come. The test waits for one step and takes the next.
+    /// How far a [`Stopped`] writer has come. The test waits for one step and starts the next.
     #[derive(Clone, Copy, PartialEq, PartialOrd)]
     enum Step {
         Untouched,
@@ -340,7 +349,7 @@ mod tests {
         }
     }
 
-    /// Gives back control only when the test lets go.
+    /// A writer that blocks until the test lets it continue.
     struct Stopped(Arc<Progress>, Device);
 
     impl Write for Stopped {
@@ -369,7 +378,7 @@ mod tests {
         let line = "x".repeat(1023) + "\n";
         WRITER.push(&line);
         progress.wait_for(Step::WriteBegun);
-        // The thread has the first line in its hands, and takes no other before the test lets it.
+        // The thread is writing the first line, and takes no other until the test lets it.
         for _ in 1..3000 {
             WRITER.push(&line);
         }

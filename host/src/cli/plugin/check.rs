@@ -1,4 +1,4 @@
-//! `phone-verify plugin check`: the conformance checks, and their score card.
+//! `phone-verify plugin check`: runs the conformance checks on a library and prints their score card.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -70,7 +70,7 @@ impl Check {
         }
     }
 
-    /// The options that the author gave: a table of them, as `[phone_verification.OPTIONS]` would hold.
+    /// Reads the options that the author gave: a table as in `[phone_verification.OPTIONS]`.
     fn options(&self) -> Result<Map<String, Value>, Failure> {
         let Some(file) = &self.options else {
             return Ok(Map::new());

@@ -1,4 +1,4 @@
-//! `phone-verify plugin crashes`: what is kept of crashes of libraries, for their authors.
+//! `phone-verify plugin crashes`: lists or prints the reports of crashed libraries, for the libraries' authors.
 
 use std::{fs, path::PathBuf};
 

@@ -1,6 +1,6 @@
-//! `phone-verify plugin inspect`: the manifest and the options of a library, read off its file.
+//! `phone-verify plugin inspect`: shows the manifest and the options of a library, read from its file.
 //!
-//! Invariant: nothing of the library runs.
+//! Invariant: no code of the library runs, so an untrusted library can be inspected.
 
 use std::path::{Path, PathBuf};
 
@@ -34,7 +34,7 @@ impl Inspect {
     }
 }
 
-/// What the file says about itself; a file that no host would look at is a wrong argument.
+/// Reads what the file says about itself. A file that no host would load by its name is a wrong argument.
 pub(super) fn report(library: &Path) -> Result<LibraryReport, Failure> {
     super::must_exist(library)?;
     LibraryReport::of_file(library).ok_or_else(|| {

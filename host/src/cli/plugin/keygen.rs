@@ -1,6 +1,6 @@
-//! `phone-verify plugin keygen`: a key pair of minisign.
+//! `phone-verify plugin keygen`: creates a key pair of minisign, to sign libraries with.
 //!
-//! Invariant: a file that is there is never overwritten, and the secret key can be read by its owner alone.
+//! Invariants: no existing file is overwritten, and only the owner can read the secret key.
 
 use std::{
     fs,
@@ -87,7 +87,7 @@ impl Keygen {
     }
 }
 
-/// Asked for twice, without echo.
+/// Asks for a new password twice, without echo.
 fn new_password() -> Result<Zeroizing<String>, Failure> {
     let first = ask("Password of the new key: ")?;
     if !first.is_empty() && *ask("The same again: ")? != *first {
@@ -96,7 +96,7 @@ fn new_password() -> Result<Zeroizing<String>, Failure> {
     Ok(first)
 }
 
-/// A password in a file, whose last line may or may not end.
+/// Reads a password from a file, without the line break at its end.
 pub(super) fn written_password(file: &Path) -> Result<Zeroizing<String>, Failure> {
     files::read_text(file, Subject::SigningKey)
         .map(Zeroizing::new)
@@ -104,7 +104,7 @@ pub(super) fn written_password(file: &Path) -> Result<Zeroizing<String>, Failure
         .map_err(|fault| Failure::wrong([format!("the password cannot be read: {fault}")]))
 }
 
-/// A password from the terminal, without echo.
+/// Asks for a password at the terminal, without echo.
 pub(super) fn ask(prompt: &str) -> Result<Zeroizing<String>, Failure> {
     rpassword::prompt_password(prompt).map(Zeroizing::new).map_err(|error| {
         Failure::wrong([format!(
@@ -114,6 +114,7 @@ pub(super) fn ask(prompt: &str) -> Result<Zeroizing<String>, Failure> {
     })
 }
 
+/// Writes a new file with these permissions, and waits until it is on the disk. Fails if the file exists.
 fn write(file: &Path, text: &str, mode: u32) -> Result<(), Failure> {
     let problem =
         |error: io::Error| Failure::failed(format!("{} cannot be written: {error}", file.display()));
@@ -128,7 +129,7 @@ fn write(file: &Path, text: &str, mode: u32) -> Result<(), Failure> {
     written.sync_all().map_err(problem)
 }
 
-/// A key's id, as minisign reads it.
+/// The key's id as a number. Minisign shows the bytes in the opposite order.
 pub(super) fn little_endian(id: &[u8]) -> u64 {
     id.iter().rev().fold(0, |sum, byte| (sum << 8) | u64::from(*byte))
 }

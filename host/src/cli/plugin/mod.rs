@@ -1,5 +1,5 @@
-//! `phone-verify plugin …`: the tools of a backend's author, which read neither the settings nor the network; and the say
-//! of an operator over the libraries in use.
+//! `phone-verify plugin …`: tools for the authors of backends, which use neither the settings nor the network, and
+//! commands for operators that decide about the libraries in use.
 
 mod check;
 mod crashes;
@@ -49,7 +49,8 @@ enum Tool {
     Rollback(rollback::Rollback),
 }
 
-/// Refuses a file that is not there, which may be the name of a library, as for the commands of an operator.
+/// Refuses a file that does not exist. The user may have given the name of a library, as the commands for operators
+/// take it, so the message names the file.
 fn must_exist(library: &Path) -> Result<(), Failure> {
     if library.exists() {
         return Ok(());
@@ -66,7 +67,8 @@ fn must_exist(library: &Path) -> Result<(), Failure> {
     )]))
 }
 
-/// The name of a library, where somebody may well name its file, as for the tools of an author, or a backend in it.
+/// Parses the name of a library. A user may well give its file instead, as the tools for authors take it, or a backend
+/// in it; the message then says the right name.
 fn library_name(text: &str) -> Result<String, String> {
     if FileNaming::HERE.library_of(text).is_none()
         && let Ok(name) = BackendName::parse(text)

@@ -1,6 +1,7 @@
-//! `phone-verify plugin new`: a backend of one's own to begin with, in Rust or in C: one of the examples under another name.
+//! `phone-verify plugin new`: writes the start of a backend in Rust or C, from one of the examples with its names
+//! replaced.
 //!
-//! Invariant: the folder appears whole or not at all.
+//! Invariant: the folder appears complete or not at all.
 
 mod in_c;
 mod in_rust;
@@ -19,7 +20,7 @@ use crate::{
     files,
 };
 
-/// What cargo or the compiler keeps for itself, beside the language's keywords.
+/// Names that cargo or the compiler reserves, and the keywords of Rust.
 const RESERVED: [&str; 59] = [
     "abstract",
     "alloc",
@@ -136,12 +137,13 @@ impl New {
         Ok(())
     }
 
-    /// Where the author's crate is, from everywhere.
+    /// The absolute path of the author's crate. The new crate may be in any folder, so a relative path would not be
+    /// valid there.
     fn plugin_api(&self) -> Result<Option<String>, Failure> {
         let Some(path) = &self.plugin_api else {
             return Ok(None);
         };
-        // Links stay: a path without them is one that Windows prefixes so that not every tool reads it.
+        // Links are not resolved: on Windows, that adds a prefix to the path that not every tool understands.
         let absolute = std::path::absolute(path)
             .ok()
             .filter(|path| path.join("Cargo.toml").is_file());
@@ -154,6 +156,7 @@ impl New {
         Ok(Some(absolute.display().to_string()))
     }
 
+    /// What to print after the files are written: how to go on.
     fn next_steps(&self, naming: &Naming, directory: &Path) -> String {
         let (prefix, suffix) = (std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
         let name = naming.library();
@@ -173,7 +176,7 @@ impl New {
     }
 }
 
-/// The names of a new backend, in the place of the example's.
+/// The names of a new backend, which replace those of the example.
 struct Naming(String);
 
 impl Naming {
@@ -185,7 +188,7 @@ impl Naming {
         &self.0
     }
 
-    /// `AcmeSms` for `acme_sms`.
+    /// The name for types: `AcmeSms` for `acme_sms`.
     fn type_name(&self) -> String {
         self.0
             .split('_')
@@ -197,8 +200,9 @@ impl Naming {
             .collect()
     }
 
+    /// Replaces the example's name in a text or path.
     fn rename(&self, text: &str) -> String {
-        // In a host name there is no underscore.
+        // A host name cannot have an underscore.
         let host = format!("api.{}.example", self.0.replace('_', "-"));
         text.replace("api.acme.example", &host)
             .replace("Acme", &self.type_name())
@@ -206,7 +210,7 @@ impl Naming {
     }
 }
 
-/// Why a crate and its library cannot have this name.
+/// Why a crate and its library cannot have this name; `None`: they can.
 fn unfit(name: &str) -> Option<String> {
     let is_word = |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_');
     if !(1..=64).contains(&name.len())
@@ -222,7 +226,7 @@ fn unfit(name: &str) -> Option<String> {
     })
 }
 
-/// Writes the files aside, and puts the folder in its place when it is whole.
+/// Writes the files into a temporary folder next to the target, and renames it when it is complete.
 fn write(directory: &Path, files: &[(String, String)]) -> Result<(), String> {
     if directory.symlink_metadata().is_ok() {
         return Err(format!(
@@ -240,7 +244,7 @@ fn write(directory: &Path, files: &[(String, String)]) -> Result<(), String> {
     };
     let mut aside = tempfile::Builder::new();
     aside.prefix(".phone-verify-new-");
-    // As a folder made by hand, not as one that nobody else may see.
+    // With the permissions of a folder that `mkdir` makes: a temporary folder is private otherwise.
     #[cfg(unix)]
     aside.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o777));
     let aside = aside.tempdir_in(parent).map_err(problem)?;
@@ -252,7 +256,7 @@ fn write(directory: &Path, files: &[(String, String)]) -> Result<(), String> {
         fs::write(file, text).map_err(problem)?;
     }
     fs::rename(aside.path(), directory).map_err(problem)?;
-    // It is not there any more.
+    // The folder was renamed, so there is nothing left to remove.
     let _ = aside.keep();
     Ok(())
 }
@@ -295,7 +299,7 @@ mod tests {
     #[test]
     fn what_cannot_be_finished_leaves_nothing() {
         let home = tempfile::tempdir().unwrap();
-        // A file cannot be a folder too.
+        // A path cannot be a file and a folder.
         let files = ["a", "a/b"].map(|path| (path.to_owned(), String::new()));
         let problem = write(&home.path().join("acme"), &files).unwrap_err();
         assert!(problem.contains("acme cannot be written"), "{problem}");

@@ -1,4 +1,4 @@
-//! `phone-verify plugin rollback`: back to the version before.
+//! `phone-verify plugin rollback`: returns a library to the version that was used before.
 
 use clap::Args;
 

@@ -1,4 +1,5 @@
-//! `phone-verify plugin serve-tape`: the tape as a provider on this machine, for a first registration through the daemon.
+//! `phone-verify plugin serve-tape`: plays a tape, the recorded answers of a provider, on this machine. An author can
+//! send a first registration through the daemon to it.
 
 use std::path::PathBuf;
 
@@ -51,7 +52,7 @@ impl ServeTape {
             })?;
             listening
                 .serve(|exchange| {
-                    // Whoever reads them may have gone away.
+                    // The reader of the output may have gone away; the provider goes on.
                     let _ = results::write(&format!(
                         "{} {} → {} ({})\n",
                         exchange.method, exchange.path, exchange.status, exchange.part

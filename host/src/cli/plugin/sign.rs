@@ -1,6 +1,7 @@
-//! `phone-verify plugin sign`: a detached signature beside a library.
+//! `phone-verify plugin sign`: writes a detached signature next to a library.
 //!
-//! Invariant: what is signed is what was read to learn its name and version.
+//! Invariant: the signed bytes are those from which the name and version were read. The file is read once, so replacing
+//! it meanwhile cannot get other bytes signed.
 
 use std::{
     io::{self, Write},
@@ -83,6 +84,7 @@ impl Sign {
         })
     }
 
+    /// Reads the secret key, and asks for its password if it has one.
     fn key(&self) -> Result<SecretKey, Failure> {
         let file = self.secret_key.display();
         let text = files::read_text(&self.secret_key, Subject::SigningKey)
@@ -111,7 +113,7 @@ impl Sign {
     }
 }
 
-/// Whether a secret key is sealed with a password, which its first bytes say: `Ed` for the signature, `Sc` for scrypt.
+/// Whether a secret key is encrypted with a password. Its first bytes say so: `Ed` for the signature, `Sc` for scrypt.
 fn has_password(text: &str) -> bool {
     const BYTES: usize = 158;
     let line = text.lines().nth(1).unwrap_or_default();
@@ -119,13 +121,14 @@ fn has_password(text: &str) -> bool {
     key.is_ok_and(|key| key.len() == BYTES && key.starts_with(b"EdSc"))
 }
 
-/// A reader, such as a daemon, sees the signature before or the new one.
+/// Replaces the signature's file in one step, so that a reader, such as a daemon, sees either the old signature or the
+/// new one.
 fn replace(file: &Path, text: &str) -> io::Result<()> {
     let mut new = tempfile::Builder::new()
         .prefix(".phone-verify-sign-")
         .tempfile_in(files::folder_of(file))?;
     new.write_all(text.as_bytes())?;
-    // Everybody may read it, as a file made by hand.
+    // Readable for all users, as a file that is made by hand. A temporary file is private otherwise.
     #[cfg(unix)]
     {
         use std::{fs::Permissions, os::unix::fs::PermissionsExt};

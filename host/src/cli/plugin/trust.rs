@@ -1,4 +1,4 @@
-//! `phone-verify plugin trust`: the operator's word that a library is what it should be.
+//! `phone-verify plugin trust`: records that the operator trusts a library in its present version.
 
 use clap::Args;
 

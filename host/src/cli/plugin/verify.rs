@@ -1,4 +1,5 @@
-//! `phone-verify plugin verify`: whether a signature is one of this library, by one of these keys.
+//! `phone-verify plugin verify`: checks whether a signature belongs to this library and was made with one of these
+//! keys.
 
 use std::path::{Path, PathBuf};
 
@@ -56,7 +57,7 @@ impl Verify {
     }
 }
 
-/// The key itself, or what is in its file.
+/// Parses a public key, given as itself or as the name of a file.
 fn signer(key: &str) -> Result<Signer, String> {
     if let Some(signer) = Signer::parse(key) {
         return Ok(signer);

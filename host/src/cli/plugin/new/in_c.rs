@@ -1,4 +1,4 @@
-//! The files of a new backend in C: `examples/c-backend` under another name, with the header beside it.
+//! The files of a new backend in C: `examples/c-backend` with its names replaced, and the header next to it.
 
 use super::{Naming, vendor};
 
@@ -6,13 +6,13 @@ const SOURCE: &str = include_str!("../../../../../examples/c-backend/acme.c");
 const TAPE: &str = include_str!("../../../../../examples/c-backend/acme.tape.toml");
 const README: &str = include_str!("../../../../../examples/c-backend/README.md");
 
-/// What the example's README has of its place in this project.
+/// Texts of the example that only hold inside this project, and are replaced.
 const LINK: &str = "[`phone_verify_plugin.h`](../../plugin-api/include/phone_verify_plugin.h)";
 const INCLUDE: &str = "-I ../../plugin-api/include";
 const COMMENT: &str =
     " The provider and the\n * options are those of ../custom-backend; this one is written in C.";
 
-/// The files, each with its path.
+/// The files, each as its path and content.
 pub(super) fn files(naming: &Naming) -> Vec<(String, String)> {
     let name = naming.library();
     let source = SOURCE.replace(COMMENT, "");
@@ -29,7 +29,7 @@ pub(super) fn files(naming: &Naming) -> Vec<(String, String)> {
     ]
 }
 
-/// The line that builds it, as the README of the new folder has it.
+/// The command that builds the backend, taken from the README of the new folder, so that both agree.
 pub(super) fn build_line(naming: &Naming) -> String {
     let line = README.lines().find(|line| line.starts_with("cc "));
     naming.rename(&line.unwrap_or_default().replace(INCLUDE, "-I ."))

@@ -1,9 +1,9 @@
-//! The files of a new crate: `examples/custom-backend` under another name, so that what is written is what the tests build,
-//! load and send through.
+//! The files of a new crate: `examples/custom-backend` with its names replaced. The tests build, load and send through
+//! that example, so what an author gets is known to work.
 
 use super::{Naming, vendor};
 
-/// The files of the crate, as the example has them.
+/// The files of the example.
 const TEMPLATE: [(&str, &str); 6] = [
     (
         "Cargo.toml",
@@ -31,10 +31,11 @@ const TEMPLATE: [(&str, &str); 6] = [
     ),
 ];
 
-/// Where the example finds the author's crate.
+/// The author's crate as the example's manifest names it.
 const PATH_IN_EXAMPLE: &str = "path = \"../../plugin-api\"";
 
-/// The files, each with its path; `plugin_api` is the folder of the author's crate, if it is not to lie beside.
+/// The files, each as its path and content. `plugin_api` is the folder of the author's crate; `None`: its sources are
+/// written into the new crate.
 pub(super) fn files(naming: &Naming, plugin_api: Option<&str>) -> Vec<(String, String)> {
     let mut files: Vec<(String, String)> = TEMPLATE
         .iter()

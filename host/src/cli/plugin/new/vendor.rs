@@ -1,11 +1,11 @@
-//! The author's crate as this program was built with, to lie beside a new crate: until it is published, a new crate
-//! would else depend on what nobody can get.
+//! The sources of `phone-verify-plugin-api` that this program was built with, to be written into a new crate. The crate
+//! is not published yet, so a new crate could not depend on it otherwise.
 //!
-//! Invariant: what is written builds by itself, from the same sources as this program.
+//! Invariant: the written files build without anything else from this project.
 
 use toml::{Table, Value};
 
-/// The sources, by their path below the author's crate.
+/// Embeds source files, named by their path below `plugin-api`.
 macro_rules! sources {
     ($($path:literal),+ $(,)?) => {
         &[$(($path, include_str!(concat!("../../../../../plugin-api/", $path)))),+]
@@ -42,7 +42,7 @@ const SOURCES: &[(&str, &str)] = sources![
     "src/testing/tested.rs",
     "src/types.rs",
 ];
-/// The workspace that the author's crate inherits from.
+/// The manifest of the workspace from which the crates inherit settings.
 const WORKSPACE: &str = include_str!("../../../../../Cargo.toml");
 const LICENSES: [(&str, &str); 2] = [
     ("LICENSE-APACHE", include_str!("../../../../../LICENSE-APACHE")),
@@ -51,18 +51,18 @@ const LICENSES: [(&str, &str); 2] = [
 
 const HEADER: &str = "include/phone_verify_plugin.h";
 
-/// The folder beside the new crate, which the crate's workspace leaves out.
+/// The folder for the sources inside the new crate. The new crate excludes it from its own workspace.
 pub(super) const FOLDER: &str = "vendor";
-/// The author's crate, from the new crate.
+/// The path of the author's crate, relative to the new crate.
 pub(super) const CRATE: &str = "vendor/plugin-api";
 
-/// The C header.
+/// The header for backends in C.
 pub(super) fn header() -> &'static str {
     let header = SOURCES.iter().find(|(path, _)| *path == HEADER);
     header.map_or("", |(_, text)| text)
 }
 
-/// Everything that the new crate needs of this project, by its path in the new crate.
+/// All files of this project that the new crate needs, by their path in the new crate.
 pub(super) fn files() -> Vec<(String, String)> {
     let sources = SOURCES
         .iter()
@@ -74,7 +74,7 @@ pub(super) fn files() -> Vec<(String, String)> {
     sources.chain(licenses).chain([workspace]).collect()
 }
 
-/// This project's workspace with those members alone that lie here, at the same places.
+/// The workspace's manifest, reduced to the members that are written, at the same relative paths.
 fn workspace() -> String {
     let root: Table = WORKSPACE
         .parse()
