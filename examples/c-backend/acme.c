@@ -32,13 +32,13 @@ struct pv_backend {
     char *url;
 };
 
-/* A call that waits for Acme. */
+/* A call that waits for the answer of Acme. */
 struct sending {
     pv_backend *backend;
     uint64_t call;
 };
 
-/* A text that is written bit by bit; `data` is NULL once memory ran out. */
+/* A growing text. `data` is NULL after an allocation failed; appending then does nothing. */
 struct buffer {
     char *data;
     size_t length, capacity;
@@ -58,7 +58,7 @@ static void add(struct buffer *buffer, const char *data, size_t length) {
     buffer->length += length;
 }
 
-/* `"name":"value"` in JSON. */
+/* Appends the JSON member `"name":"value"`, escaped. */
 static void add_member(struct buffer *buffer, const char *name, const char *value, size_t length) {
     add(buffer, "\"", 1);
     add(buffer, name, strlen(name));
@@ -96,7 +96,7 @@ static void fail(pv_backend *backend, uint64_t call, uint16_t kind, uint16_t sta
     backend->host->complete(backend->host, call, &outcome);
 }
 
-/* Retry-After in seconds, as milliseconds; its date form is not read. */
+/* The header Retry-After, in milliseconds. The host converts its date form to seconds. */
 static uint64_t retry_after_ms(const pv_http_response *response) {
     static const char NAME[] = "retry-after";
     for (size_t at = 0; at < response->header_count; at++) {
@@ -112,7 +112,7 @@ static uint64_t retry_after_ms(const pv_http_response *response) {
     return 0;
 }
 
-/* The value of `"id":"…"`; Acme's ids need no escapes, so one that has some is taken for none. */
+/* The value of `"id":"…"`. Acme's ids need no escapes, so an id with escapes counts as missing. */
 static int message_id(pv_text body, pv_text *id) {
     static const char NAME[] = "\"id\"";
     for (size_t at = 0; at + sizeof NAME - 1 < body.length; at++) {
@@ -129,7 +129,7 @@ static int message_id(pv_text body, pv_text *id) {
     return 0;
 }
 
-/* What an HTTP status that is no success stands for. */
+/* The kind and message of an HTTP status that is not a success. */
 static uint16_t kind_of(uint16_t status, const char **message) {
     switch (status) {
     case 401:
@@ -140,7 +140,7 @@ static uint16_t kind_of(uint16_t status, const char **message) {
     case 503: *message = "Acme is out of order"; return PV_KIND_TRANSIENT;
     }
     if (status == 408 || status >= 500) {
-        *message = "Acme failed while it dealt with the request"; /* Perhaps after it had sent the SMS. */
+        *message = "Acme failed while it dealt with the request"; /* It may have sent the SMS before. */
         return PV_KIND_OUTCOME_UNKNOWN;
     }
     if (status < 300) {
@@ -160,7 +160,7 @@ static void answered(void *user, const pv_http_response *response, const pv_erro
     pv_backend *backend = sending.backend;
     free(user);
     if (error != NULL) {
-        /* The host says whether anything can have been sent. */
+        /* The kind from the host says whether the SMS may have been sent. */
         pv_outcome outcome = {.size = sizeof outcome, .error = error};
         backend->host->complete(backend->host, sending.call, &outcome);
         return;
@@ -206,7 +206,7 @@ static void send_sms(pv_backend *backend, const pv_call *call, const pv_sms *sms
     free(body.data);
 }
 
-/* `prefix`, the option, `suffix`, in memory of its own. */
+/* The option's value between `prefix` and `suffix`, in newly allocated memory. */
 static char *option(const pv_pair *options, size_t count, const char *name, const char *prefix, const char *suffix) {
     for (size_t at = 0; at < count; at++) {
         pv_text found = options[at].name, value = options[at].value;
@@ -229,7 +229,7 @@ static void destroy(pv_backend *backend) {
     free(backend);
 }
 
-/* The options are there: the host checked them against the manifest. */
+/* All required options exist: the host has checked them against the manifest. */
 static pv_backend *create(pv_text name, const pv_host *host, const pv_pair *options, size_t count) {
     (void)name; /* The library has one backend. */
     pv_backend *backend = calloc(1, sizeof *backend);

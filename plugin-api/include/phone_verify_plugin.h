@@ -1,23 +1,25 @@
 /* An SMS backend for phone-verify in C, or in any language that can export a C symbol. Version 1.0.
  *
  * A library exports two things: its manifest, with PV_MANIFEST, and one table, `pv_plugin_entry_v1`. The host reads
- * the manifest out of the file without running it, and calls the functions of the table.
+ * the manifest from the file without running it, then loads the library and calls the functions of the table.
  *
  * The rules:
- *  - Each struct begins with its `size`, which whoever fills it sets to sizeof. It grows at its end only; a reader looks
- *    at no more of it than `size` says. pv_text and pv_pair never grow. Members that are left out are zero.
- *  - A function that is NULL in the plugin's table is not offered.
- *  - Text is UTF-8, not terminated, with its length. What a function is given is borrowed until that function returns:
- *    copy what is needed longer.
- *  - A call (send_sms and its like) returns at once, in less than 5 ms, and is answered with `host->complete`, once, from
- *    any thread, then or later. After that, touch nothing of the backend on that call's account: it may be gone. A
- *    second answer, or one to a call that never was, is logged and changes nothing.
- *  - What is asked of the host for a call (http, sleep, …) is answered through its `done`, exactly once. When the call
- *    is over or given up, `done` gets an error with the code "call_over", perhaps before the question returns.
- *  - A call that the host gives up is cancelled: first its open questions are answered, then `cancel` is called, unless
- *    it is completed by then; the two may cross. It still has to be completed, although nobody listens. The backend is
- *    not destroyed before.
- *  - All functions, on both sides, may be called from any thread, several at once.
+ *  - Each struct begins with `size`; the side that fills the struct sets it to sizeof. Structs grow at their end only,
+ *    and a reader reads no more than `size` bytes, so older and newer versions work together. pv_text and pv_pair have
+ *    no size and never grow. Set unused members to zero.
+ *  - A NULL function in the plugin's table means that the library does not offer it.
+ *  - Text is UTF-8 with a length, without a terminator. Arguments are valid until the function returns: copy what is
+ *    needed longer.
+ *  - A call (send_sms and the other methods of a backend) must return within 5 ms. Its result is reported by
+ *    `host->complete`, once, from any thread, before or after the call returns. Do not use the backend for that call
+ *    afterwards: it may be destroyed. The host logs a second result, or one for an unknown call, and ignores it.
+ *  - A request to the host within a call (http, sleep, ...) is answered by its `done` function, exactly once. When the
+ *    call has ended or was cancelled, `done` receives an error with the code "call_over", possibly before the request
+ *    function returns.
+ *  - To cancel a call, the host first answers the call's open requests, then calls `cancel`, unless the call has been
+ *    completed; the two may happen at the same time. A cancelled call must still be completed, although the result is
+ *    ignored: the host destroys the backend only after all its calls are completed.
+ *  - Both sides may call all functions from any thread, several at once.
  *  - No exception and no longjmp may leave a function.
  */
 #ifndef PHONE_VERIFY_PLUGIN_H
@@ -39,7 +41,8 @@ extern "C" {
 #define PV_EXPORT __attribute__((visibility("default")))
 #endif
 
-/* Where the host reads the manifest. MinGW (GCC and clang) and tcc ignore Microsoft's allocate, without a word. */
+/* The section from which the host reads the manifest. MinGW (GCC and clang) and tcc silently ignore Microsoft's
+ * allocate, so only MSVC gets it. */
 #if defined(_MSC_VER)
 #pragma section(".pvplug", read)
 #define PV_IN_MANIFEST_SECTION __declspec(allocate(".pvplug"))
@@ -51,44 +54,45 @@ extern "C" {
 #define PV_IN_MANIFEST_SECTION __attribute__((section(".pv_plugin"), used))
 #endif
 
-/* The manifest: PV_MANIFEST({"schema": 1, "library": "acme", …}) with the JSON as it is, unquoted. */
+/* Defines the manifest: PV_MANIFEST({"schema": 1, "library": "acme", …}), with the JSON as it is, without quotes. */
 #ifdef __cplusplus
 #define PV_MANIFEST(...) extern "C" PV_EXPORT PV_IN_MANIFEST_SECTION const char PHONE_VERIFY_MANIFEST[] = #__VA_ARGS__
 #else
 #define PV_MANIFEST(...) PV_EXPORT PV_IN_MANIFEST_SECTION const char PHONE_VERIFY_MANIFEST[] = #__VA_ARGS__
 #endif
 
-/* Text. `data` may be NULL when there is none. */
+/* A text. `data` may be NULL when `length` is 0. */
 typedef struct pv_text {
     const char *data;
     size_t length;
 } pv_text;
 
-/* A literal as text. */
+/* Initialises a pv_text from a string literal. */
 #define PV_TEXT(literal) {(literal), sizeof(literal) - 1}
 
+/* A named value: an option, a header, a field of a log line. */
 typedef struct pv_pair {
     pv_text name;
     pv_text value;
 } pv_pair;
 
-/* Why something failed: what the host does next depends on it. */
+/* The kind of a failure. What the host does next depends on it. */
 #define PV_KIND_CONFIG 1               /* an option is missing or wrong */
-#define PV_KIND_INVALID_NUMBER 2       /* not a number that can be texted; final */
-#define PV_KIND_UNREACHABLE_NUMBER 3   /* a real number that cannot be reached; final */
-#define PV_KIND_OPTED_OUT 4            /* the owner opted out, or the number is barred; final */
-#define PV_KIND_DESTINATION_BLOCKED 5  /* the account may not text this destination */
-#define PV_KIND_CONTENT_REJECTED 6     /* the text was refused */
-#define PV_KIND_SENDER_REJECTED 7      /* the sender id was refused */
-#define PV_KIND_AUTH_FAILED 8          /* the credentials were refused */
+#define PV_KIND_INVALID_NUMBER 2       /* not a valid number for SMS; final */
+#define PV_KIND_UNREACHABLE_NUMBER 3   /* a valid number that cannot receive SMS; final */
+#define PV_KIND_OPTED_OUT 4            /* the owner opted out, or the number is blocked; final */
+#define PV_KIND_DESTINATION_BLOCKED 5  /* the account may not send to this destination */
+#define PV_KIND_CONTENT_REJECTED 6     /* the provider refused the text */
+#define PV_KIND_SENDER_REJECTED 7      /* the provider refused the sender id */
+#define PV_KIND_AUTH_FAILED 8          /* the provider refused the credentials */
 #define PV_KIND_NO_CREDIT 9            /* the account has no credit left */
-#define PV_KIND_THROTTLED 10           /* too fast; `retry_after_ms` says how long to wait */
-#define PV_KIND_TRANSIENT 11           /* a passing fault, and no SMS was sent */
-#define PV_KIND_OUTCOME_UNKNOWN 12     /* the SMS may have been sent: it is not sent again */
-#define PV_KIND_INTERNAL 13            /* a fault of the library itself */
-#define PV_KIND_UNSUPPORTED 14         /* not offered */
+#define PV_KIND_THROTTLED 10           /* too many requests; `retry_after_ms` is the wait */
+#define PV_KIND_TRANSIENT 11           /* a temporary failure, and no SMS was sent */
+#define PV_KIND_OUTCOME_UNKNOWN 12     /* the SMS may have been sent; the host does not resend */
+#define PV_KIND_INTERNAL 13            /* a bug in the library */
+#define PV_KIND_UNSUPPORTED 14         /* the library does not offer this */
 
-/* What a check of a security code comes to. */
+/* The result of judging a security code. */
 #define PV_VERDICT_VALID 0
 #define PV_VERDICT_INVALID 1
 #define PV_VERDICT_EXPIRED 2
@@ -96,51 +100,56 @@ typedef struct pv_pair {
 #define PV_VERDICT_SESSION_TOKEN_INVALID 4
 #define PV_VERDICT_TOO_MANY_ATTEMPTS 5
 
-/* The manifest's "overrides": the sum of those that the table offers beside send_sms. */
+/* "overrides" in the manifest: the sum of the bits for the methods in the table other than send_sms. */
 #define PV_OVERRIDES_SEND_BULK_SMS 1
 #define PV_OVERRIDES_GENERATE_SECURITY_CODE 2
 #define PV_OVERRIDES_GENERATE_MESSAGE 4
 #define PV_OVERRIDES_VALIDATE_SECURITY_CODE 8
 
+/* Levels of `host->log`. */
 #define PV_LEVEL_ERROR 1
 #define PV_LEVEL_WARN 2
 #define PV_LEVEL_INFO 3
 #define PV_LEVEL_DEBUG 4
 #define PV_LEVEL_TRACE 5
 
+/* A failure. */
 typedef struct pv_error {
     uint32_t size;
     uint16_t kind;           /* PV_KIND_… */
-    uint16_t http_status;    /* the provider's; 0: none */
-    uint64_t retry_after_ms; /* 0: not said */
-    pv_text code;            /* short and stable: acme_422 */
+    uint16_t http_status;    /* the provider's HTTP status; 0: none */
+    uint64_t retry_after_ms; /* the wait that the provider asks for; 0: not stated */
+    pv_text code;            /* short and stable, such as acme_422 */
     pv_text message;         /* a sentence for the operator; the host masks secrets and numbers in it */
 } pv_error;
 
-/* An answer, in either direction. */
+/* The result of a call, or of a request to the host. */
 typedef struct pv_outcome {
     uint32_t size;
     uint16_t verdict;      /* validate_security_code, base_validate: PV_VERDICT_… */
-    const pv_error *error; /* NULL: it went well */
-    pv_text text;          /* send_sms: the provider's message id, or none. generate_security_code: the code.
-                              generate_message: the message; none: the MESSAGE template is used. */
+    const pv_error *error; /* NULL: success */
+    pv_text text;          /* send_sms: the provider's message id; empty: none. generate_security_code: the code.
+                              generate_message: the message; empty: the host uses the MESSAGE template. */
 } pv_outcome;
 
+/* The context of one call. */
 typedef struct pv_call {
     uint32_t size;
-    uint64_t id;                    /* never used again; 0 is no call */
-    uint64_t deadline_monotonic_ns; /* when the host gives the call up, on the clock of monotonic_ns */
-    pv_text request_id;             /* names the call in the host's log */
-    pv_text idempotency_key;        /* the same for every try of one message; none: empty */
-    pv_text locale;                 /* a BCP 47 language tag; none: empty */
+    uint64_t id;                    /* unique, never reused; 0 is no call */
+    uint64_t deadline_monotonic_ns; /* when the host cancels the call, on the clock of monotonic_ns */
+    pv_text request_id;             /* the id under which the host logs the call */
+    pv_text idempotency_key;        /* the same for every attempt to send one message; empty: none */
+    pv_text locale;                 /* a BCP 47 language tag; empty: none */
 } pv_call;
 
+/* One SMS to send. */
 typedef struct pv_sms {
     uint32_t size;
     pv_text number; /* E.164 with its plus sign */
     pv_text message;
 } pv_sms;
 
+/* One text to send to several numbers. */
 typedef struct pv_bulk {
     uint32_t size;
     const pv_text *numbers; /* E.164 with plus signs */
@@ -148,13 +157,15 @@ typedef struct pv_bulk {
     pv_text message;
 } pv_bulk;
 
+/* A message to compose. */
 typedef struct pv_message_request {
     uint32_t size;
     pv_text security_code;
-    const pv_pair *context; /* what the caller said about the person */
+    const pv_pair *context; /* the values that the caller passed with the number */
     size_t context_count;
 } pv_message_request;
 
+/* A submitted code to judge. */
 typedef struct pv_check {
     uint32_t size;
     pv_text security_code;
@@ -162,6 +173,7 @@ typedef struct pv_check {
     pv_text session_token;
 } pv_check;
 
+/* An HTTP request that the host sends for the library. */
 typedef struct pv_http_request {
     uint32_t size;
     pv_text method;
@@ -169,9 +181,10 @@ typedef struct pv_http_request {
     const pv_pair *headers;
     size_t header_count;
     pv_text body;        /* any bytes */
-    uint64_t timeout_ms; /* 0: what is left of the call */
+    uint64_t timeout_ms; /* limit of the whole exchange; 0: the rest of the call's time */
 } pv_http_request;
 
+/* The answer to an HTTP request, whatever its status. */
 typedef struct pv_http_response {
     uint32_t size;
     uint16_t status;
@@ -180,50 +193,53 @@ typedef struct pv_http_response {
     pv_text body; /* any bytes, at most 1 MiB */
 } pv_http_response;
 
-/* One of the two is NULL. The error's kind is already right for a send. When nothing can have been sent it is
- * PV_KIND_CONFIG (the host does not allow the request), PV_KIND_INTERNAL (it cannot be made) or PV_KIND_TRANSIENT (no
- * connection, or the call was over before), else PV_KIND_OUTCOME_UNKNOWN. */
+/* Receives the answer of an HTTP request: one of `response` and `error` is NULL. The error's kind is right for a send.
+ * If the request certainly did not reach the provider, it is PV_KIND_CONFIG (the host does not allow the request),
+ * PV_KIND_INTERNAL (the request is invalid) or PV_KIND_TRANSIENT (no connection, or the call had ended). Otherwise it
+ * is PV_KIND_OUTCOME_UNKNOWN. */
 typedef void (*pv_http_done)(void *user, const pv_http_response *response, const pv_error *error);
 
+/* Receives the answer of any other request to the host. */
 typedef void (*pv_done)(void *user, const pv_outcome *outcome);
 
-/* What the host offers, until `destroy` has returned. */
+/* The services of the host, valid until `destroy` has returned. `call` is the id of the call they are used in. */
 typedef struct pv_host pv_host;
 struct pv_host {
     uint32_t size;
-    /* One line in the host's log. */
+    /* Writes one line to the host's log. */
     void (*log)(const pv_host *host, uint16_t level, pv_text message, const pv_pair *fields, size_t field_count);
     uint64_t (*now_unix_ms)(const pv_host *host);
     uint64_t (*monotonic_ns)(const pv_host *host);
-    /* Fills with bytes of the operating system's CSPRNG. */
+    /* Fills the buffer from the operating system's CSPRNG. */
     void (*random)(const pv_host *host, void *into, size_t length);
-    /* Through the host's pooled client: TLS checked, redirects off, only to the hosts of the manifest and of the option
-     * BASE_URL. */
+    /* Sends a request through the host's pooled client. It verifies TLS, does not follow redirects, and reaches only
+     * the hosts in the manifest and the host of the option BASE_URL. */
     void (*http)(const pv_host *host, uint64_t call, const pv_http_request *request, void *user, pv_http_done done);
     void (*sleep)(const pv_host *host, uint64_t call, uint64_t duration_ms, void *user, pv_done done);
-    /* What the base would do, for an override. */
+    /* The host's default behaviour, for an override that builds on it. */
     void (*base_security_code)(const pv_host *host, uint64_t call, void *user, pv_done done);
     void (*base_message)(const pv_host *host, uint64_t call, pv_text security_code, void *user, pv_done done);
     void (*base_validate)(const pv_host *host, uint64_t call, pv_text security_code, void *user, pv_done done);
-    /* What became of one number of a bulk call; each counts once. */
+    /* Reports the outcome of one number of a bulk call. The first outcome of each number counts. */
     void (*settle)(const pv_host *host, uint64_t call, size_t index, const pv_outcome *outcome);
-    /* Answers a call. */
+    /* Reports the result of a call. */
     void (*complete)(const pv_host *host, uint64_t call, const pv_outcome *outcome);
-    /* In `create`, before it returns NULL: why. */
+    /* States the reason in `create`, before it returns NULL. */
     void (*refuse)(const pv_host *host, const pv_error *error);
 };
 
-/* A backend: the library says what is in it. */
+/* A backend instance. The library defines its content. */
 typedef struct pv_backend pv_backend;
 
+/* The functions of a library. */
 typedef struct pv_plugin_entry {
     uint32_t size;
     uint16_t abi_major; /* PV_ABI_MAJOR */
     uint16_t abi_minor; /* PV_ABI_MINOR */
-    /* Makes the backend of that name; NULL after `host->refuse`. The options are those of the manifest, checked, their
-     * names in lower case, and the defaults filled in; a value that is not a text is written as JSON. Within 10 s. */
+    /* Creates the backend of this name within 10 s, or returns NULL after `host->refuse`. The options are those of the
+     * manifest, checked, with names in lower case and defaults filled in. Values that are not texts are JSON. */
     pv_backend *(*create)(pv_text name, const pv_host *host, const pv_pair *options, size_t option_count);
-    /* Called once, when all calls are completed. */
+    /* Called once, after all calls are completed. */
     void (*destroy)(pv_backend *backend);
     void (*send_sms)(pv_backend *backend, const pv_call *call, const pv_sms *sms);
     void (*cancel)(pv_backend *backend, uint64_t call);
@@ -233,7 +249,7 @@ typedef struct pv_plugin_entry {
     void (*validate_security_code)(pv_backend *backend, const pv_call *call, const pv_check *check);
 } pv_plugin_entry;
 
-/* What the library exports. It defines it: const pv_plugin_entry pv_plugin_entry_v1 = {sizeof(pv_plugin_entry), …}; */
+/* The library must define this: const pv_plugin_entry pv_plugin_entry_v1 = {sizeof(pv_plugin_entry), …}; */
 extern PV_EXPORT const pv_plugin_entry pv_plugin_entry_v1;
 
 #ifdef __cplusplus

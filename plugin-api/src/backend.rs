@@ -1,5 +1,5 @@
-//! The trait that a backend implements. Its methods are those of django-phone-verify's base class, under
-//! the same names; all but `send_sms` have the base behaviour until they are overridden.
+//! The trait that a backend implements. The methods have the names and the meaning of those of django-phone-verify's
+//! base class. Each one but `send_sms` has a default: the behaviour of that base class.
 
 use std::future::Future;
 
@@ -7,23 +7,27 @@ use phone_verify_plugin_abi::{ReportObj, abi_stable::std_types::RResult};
 
 use crate::{Call, Context, Error, Host, Options, PhoneNumber, Receipt, Verdict};
 
-/// Sends SMS, and may decide about the security code too.
+/// An SMS backend. It sends messages, and may also decide about security codes.
 ///
-/// Write the methods as `async fn`, and put [`macro@crate::backend`] on the impl block: it notes which
-/// methods are overridden, so that the host calls into the library for these only.
+/// Write the methods as `async fn`, and put [`macro@crate::backend`] on the impl block. The attribute records in the
+/// manifest which methods are overridden; the host calls these only.
 ///
-/// One instance serves many calls at once, so methods take `&self`. The host gives a call up at its
-/// deadline ([`Call::time_left`]) by dropping the future.
+/// One instance serves many calls at once, so the methods take `&self`. The host cancels a call at its deadline
+/// ([`Call::time_left`]) by dropping the future, so every `.await` is a point where the call may end.
 pub trait Backend: Sized + Send + Sync + 'static {
-    /// The `OPTIONS` table of the settings.
+    /// The type of the `OPTIONS` table in the settings.
     type Options: Options;
 
-    /// Makes the backend from its options, at start. No network here; an error stops the start, so that
-    /// nobody finds out at the first SMS.
+    /// Constructs the backend from its options when the host starts or reloads. Make no request here: the host must
+    /// start while the provider is down.
+    ///
+    /// # Errors
+    /// An error stops the start, so that a wrong option is found then and not with the first SMS.
     fn new(options: Self::Options, host: Host) -> Result<Self, Error>;
 
-    /// Sends one SMS. `Ok` means that the provider took it, not that it arrived.
+    /// Sends one SMS. `Ok` means that the provider accepted it, not that it was delivered.
     ///
+    /// # Errors
     /// The kind of the error decides what the host does next: see [`crate::ErrorKind`].
     fn send_sms(
         &self,
@@ -32,10 +36,11 @@ pub trait Backend: Sized + Send + Sync + 'static {
         call: &Call,
     ) -> impl Future<Output = Result<Receipt, Error>> + Send;
 
-    /// Sends one text to 1 to 1000 numbers and reports the outcome of each; the failure of one never stops
-    /// the rest. A number that is not reported has failed: with the error returned here, or as not reported.
+    /// Sends one text to 1 to 1000 numbers, and reports the outcome of each to `report`. The failure of one number must
+    /// not stop the others. A number without a report counts as failed: with the error returned here, or else as not
+    /// reported.
     ///
-    /// The base sends to each with [`Backend::send_sms`].
+    /// The default sends to each number with [`Backend::send_sms`].
     fn send_bulk_sms(
         &self,
         numbers: &[PhoneNumber],
@@ -49,13 +54,13 @@ pub trait Backend: Sized + Send + Sync + 'static {
         }
     }
 
-    /// Makes the code that is sent: 1 to 64 characters. The base makes `TOKEN_LENGTH` characters of the
-    /// settings' alphabet, by default digits, from the operating system's CSPRNG.
+    /// Generates the security code, 1 to 64 characters. The default generates `TOKEN_LENGTH` characters of the alphabet
+    /// in the settings (digits, unless set otherwise) with the operating system's CSPRNG.
     fn generate_security_code(&self, call: &Call) -> impl Future<Output = Result<String, Error>> + Send {
         async { call.base().generate_security_code() }
     }
 
-    /// Puts the code into words. `None`, the base: the `MESSAGE` template is used.
+    /// Composes the text of the SMS. `None`, the default: the host uses the `MESSAGE` template.
     fn generate_message(
         &self,
         security_code: &str,
@@ -66,13 +71,13 @@ pub trait Backend: Sized + Send + Sync + 'static {
         async { Ok(None) }
     }
 
-    /// Judges a code that came back. The host has found the session and counted the attempt before it
-    /// asks, and enforces single use after: an override cannot lift these. The base compares with the code
+    /// Judges a code that a user submitted. Before this call the host has found the session and counted the attempt;
+    /// afterwards it enforces single use. An override cannot disable any of these. The default compares with the code
     /// that was sent, in constant time, and checks expiry and single use.
     ///
-    /// `security_code` is what the user meant: the digits of any script are those of ASCII, full-width letters are
-    /// plain ones, and spaces, dashes, punctuation and marks that cannot be seen are gone. Upper and lower case are as
-    /// they were typed. The base takes them for one, and reads the code that was sent in the same way.
+    /// `security_code` is normalised: digits of any script are ASCII digits, full-width letters are plain letters, and
+    /// spaces, dashes, punctuation and invisible characters are removed. Upper and lower case are kept as typed. The
+    /// default ignores case, and normalises the code that was sent in the same way.
     fn validate_security_code(
         &self,
         security_code: &str,
@@ -85,7 +90,7 @@ pub trait Backend: Sized + Send + Sync + 'static {
     }
 }
 
-/// The base behaviour of [`Backend::send_bulk_sms`], for an override to fall back on.
+/// The default implementation of [`Backend::send_bulk_sms`], for an override that falls back on it.
 pub async fn send_to_each<B: Backend>(
     backend: &B,
     numbers: &[PhoneNumber],
@@ -98,8 +103,8 @@ pub async fn send_to_each<B: Backend>(
     }
 }
 
-/// Where a bulk send reports what became of each number. A report is kept at once: what was settled stays
-/// settled whatever happens to the rest of the call.
+/// Takes the outcomes of a bulk send, one per number. The host keeps each outcome at once: it stays valid if the rest
+/// of the call fails or is cancelled.
 pub struct Report(ReportObj);
 
 impl Report {
@@ -107,7 +112,7 @@ impl Report {
         Self(raw)
     }
 
-    /// The outcome for `numbers[index]`. Only the first one for an index counts.
+    /// Reports the outcome for `numbers[index]`. The host ignores a second outcome for the same index.
     pub fn settle(&self, index: usize, outcome: Result<Receipt, Error>) {
         let outcome = match outcome {
             Ok(receipt) => RResult::ROk(receipt.into_raw()),

@@ -1,5 +1,5 @@
-//! What travels with each call: its deadline, its names, and the base behaviour to fall back on. All of
-//! it is bound to the one verification that the call is about.
+//! The context of one call: its deadline, its identifiers, and the host's default behaviour to fall back on. All of it
+//! belongs to the one verification that the call is about.
 
 use std::{fmt, time::Duration};
 
@@ -18,29 +18,30 @@ impl Call {
         Self { raw, host }
     }
 
-    /// How long until the host gives this call up.
+    /// The time until the host cancels this call.
     pub fn time_left(&self) -> Duration {
         let deadline = Duration::from_nanos(self.raw.deadline_monotonic_ns());
         deadline.saturating_sub(self.host.monotonic())
     }
 
-    /// Names the request that this call is made for: in the host's log, and in the header `x-request-id` of what is asked through
-    /// [`Host`](crate::Host), beside its trace in `traceparent`, unless a request sets them itself.
+    /// The id of the HTTP request to the host that caused this call. The host's log has it, and the host sends it to
+    /// the provider in the header `x-request-id`, together with the trace in `traceparent`, unless a request sets these
+    /// headers itself.
     pub fn request_id(&self) -> String {
         self.raw.request_id().into_string()
     }
 
-    /// The same for every try of one message, for providers that drop duplicates.
+    /// A key that is the same for every attempt to send one message. Providers use it to drop duplicates.
     pub fn idempotency_key(&self) -> Option<String> {
         Some(self.raw.idempotency_key().into_string()).filter(|key| !key.is_empty())
     }
 
-    /// The language that the caller asked for, a BCP 47 tag.
+    /// The language that the caller asked for, as a BCP 47 tag.
     pub fn locale(&self) -> Option<String> {
         Some(self.raw.locale().into_string()).filter(|tag| !tag.is_empty())
     }
 
-    /// The base behaviour of the method that is being overridden.
+    /// The default behaviour of the methods, for an override that builds on it.
     pub fn base(&self) -> Base<'_> {
         Base { call: self }
     }
@@ -54,13 +55,14 @@ impl fmt::Debug for Call {
     }
 }
 
-/// The base behaviour, bound to the verification that the call is about.
+/// The host's default behaviour, bound to the verification that the call is about.
 pub struct Base<'a> {
     call: &'a Call,
 }
 
 impl Base<'_> {
-    /// `TOKEN_LENGTH` characters of the settings' alphabet, by default digits, from the operating system's CSPRNG.
+    /// Generates `TOKEN_LENGTH` characters of the alphabet in the settings (digits, unless set otherwise) with the
+    /// operating system's CSPRNG.
     pub fn generate_security_code(&self) -> Result<String, Error> {
         let code = self.call.raw.base_security_code().into_string();
         if code.is_empty() {
@@ -73,7 +75,7 @@ impl Base<'_> {
         Ok(code)
     }
 
-    /// The `MESSAGE` template, in the language of the call, with this code.
+    /// Fills this code into the `MESSAGE` template in the language of the call.
     pub fn generate_message(&self, security_code: &str) -> Result<String, Error> {
         let message = self
             .call
@@ -83,8 +85,9 @@ impl Base<'_> {
         message.map(Into::into).map_err(Error::from_raw)
     }
 
-    /// The host's own comparison. Takes no second attempt. Only inside
-    /// [`crate::Backend::validate_security_code`]; elsewhere an error of kind [`ErrorKind::Unsupported`].
+    /// Compares with the code that was sent, as the host would. It does not count a second attempt. Available only
+    /// inside [`crate::Backend::validate_security_code`]; elsewhere it returns an error of kind
+    /// [`ErrorKind::Unsupported`].
     pub async fn validate_security_code(&self, security_code: &str) -> Result<Verdict, Error> {
         let verdict = self.call.raw.base_validate(RStr::from(security_code));
         verdict

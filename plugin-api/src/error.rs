@@ -1,4 +1,4 @@
-//! Why a call failed, in kinds that the host can act on whatever the provider.
+//! Errors of calls, in kinds that tell the host what to do next, independent of the provider.
 
 use std::{fmt, time::Duration};
 
@@ -8,40 +8,41 @@ use phone_verify_plugin_abi::{
     kind,
 };
 
-/// What the host should do about an error.
+/// The kind of an error. The host's next step depends on it: try again, try another way, or give up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
     /// An option is missing or wrong.
     Config,
-    /// Not a number that can be texted. Final; reported to the caller.
+    /// The number cannot receive SMS because it is not a valid number. Final; the host reports it to the caller.
     InvalidNumber,
-    /// A real number that cannot be reached, such as a landline. Final.
+    /// A valid number that cannot receive SMS, such as a landline. Final.
     UnreachableNumber,
-    /// The owner opted out, or the number is barred. Final, and never tried another way.
+    /// The owner opted out of messages, or the number is blocked. Final; the host does not try another way.
     OptedOut,
-    /// The account may not text this destination.
+    /// The account is not allowed to send to this destination.
     DestinationBlocked,
-    /// The text was refused: a spam filter, too long.
+    /// The provider refused the text, for example as spam or as too long.
     ContentRejected,
-    /// The sender id was refused.
+    /// The provider refused the sender id.
     SenderRejected,
-    /// The credentials were refused, or the account is closed.
+    /// The provider refused the credentials, or the account is closed.
     AuthFailed,
     /// The account has no credit left.
     NoCredit,
-    /// Too fast. Say how long to wait with [`Error::retry_after`] where the provider does.
+    /// Too many requests. Set the wait with [`Error::with_retry_after`] if the provider states one.
     Throttled,
-    /// A passing fault, and certainly no SMS was sent: it may be tried again.
+    /// A temporary failure, and certainly no SMS was sent: the host may try again.
     Transient,
-    /// The SMS may or may not have been sent: it is not sent again.
+    /// The SMS may or may not have been sent. The host does not send it again, to avoid a second one.
     OutcomeUnknown,
-    /// A fault of the backend itself.
+    /// A bug in the backend.
     Internal,
-    /// The backend does not offer this.
+    /// The backend does not implement this.
     Unsupported,
 }
 
+/// Each kind with its number in the ABI.
 const KINDS: [(ErrorKind, u16); 14] = [
     (ErrorKind::Config, kind::CONFIG),
     (ErrorKind::InvalidNumber, kind::INVALID_NUMBER),
@@ -67,6 +68,7 @@ impl ErrorKind {
             .map_or(kind::INTERNAL, |(_, raw)| *raw)
     }
 
+    /// A number that this version does not know counts as internal, so that the host tries nothing again because of it.
     fn from_raw(raw: u16) -> Self {
         KINDS
             .iter()
@@ -77,8 +79,8 @@ impl ErrorKind {
 
 /// Why a call failed.
 ///
-/// The message is for the operator's log. The host masks phone numbers and the values of secret options in
-/// it; still, leave them out.
+/// The message goes to the operator's log. The host masks phone numbers and the values of secret options in it; leave
+/// them out all the same.
 #[derive(Clone, Debug)]
 pub struct Error {
     kind: ErrorKind,
@@ -90,7 +92,8 @@ pub struct Error {
 }
 
 impl Error {
-    /// `code` is short and stable, the provider's where it has one (`nexmo_9`); `message` is a sentence.
+    /// `code` is short and stable: the provider's own where it has one, such as `nexmo_9`. `message` is a sentence for
+    /// the operator.
     pub fn new(kind: ErrorKind, code: impl Into<String>, message: impl Into<String>) -> Self {
         Self {
             kind,
@@ -102,13 +105,22 @@ impl Error {
         }
     }
 
-    /// The kind that an HTTP status stands for when the provider's body says nothing better: 401 and 403
-    /// are refused credentials, 402 is no credit, 429 is throttling, 503 passes. Any other 5xx, and 408, may have come
-    /// after the SMS was taken: the outcome is unknown, and it is not sent again. 3xx says that the address in the
-    /// options is not the provider's, other 4xx that the request itself was wrong. The code is
+    /// The error for an HTTP status, when the provider's body gives no better reason. Its code is
     /// `<provider>_http_<status>`.
     ///
-    /// Source: RFC 9110, section 15. A provider that promises more about its 500 is better mapped by its backend.
+    /// | Status | Kind | Why |
+    /// |---|---|---|
+    /// | 401, 403 | `AuthFailed` | the credentials are refused |
+    /// | 402 | `NoCredit` | |
+    /// | 429 | `Throttled` | |
+    /// | 503 | `Transient` | the provider is temporarily unavailable |
+    /// | 408, other 5xx | `OutcomeUnknown` | the failure may have come after the SMS was accepted |
+    /// | 3xx | `Config` | the address in the options is not the provider's |
+    /// | 2xx | `OutcomeUnknown` | a success by its status, but the answer could not be read |
+    /// | other | `Internal` | the request itself was wrong |
+    ///
+    /// Source: RFC 9110, section 15. If a provider documents that its 500 means that nothing was sent, map that status
+    /// in the backend.
     pub fn from_http_status(provider: &str, status: u16) -> Self {
         let (kind, what) = match status {
             401 | 403 => (ErrorKind::AuthFailed, "refused the credentials"),
@@ -141,14 +153,14 @@ impl Error {
         self
     }
 
-    /// Adds how long the provider asks to wait.
+    /// Adds the wait that the provider asks for.
     #[must_use]
     pub fn with_retry_after(mut self, wait: Duration) -> Self {
         self.retry_after = Some(wait);
         self
     }
 
-    /// What the host will do about it.
+    /// The kind, which decides what the host does.
     pub fn kind(&self) -> ErrorKind {
         self.kind
     }
@@ -158,7 +170,7 @@ impl Error {
         &self.code
     }
 
-    /// The sentence for the operator.
+    /// The sentence for the operator's log.
     pub fn message(&self) -> &str {
         &self.message
     }
@@ -168,11 +180,12 @@ impl Error {
         self.http_status
     }
 
-    /// How long the provider asks to wait.
+    /// The wait that the provider asks for.
     pub fn retry_after(&self) -> Option<Duration> {
         self.retry_after
     }
 
+    /// Adds bits of the ABI's `error_flag`.
     pub(crate) fn with_flags(mut self, flags: u64) -> Self {
         self.flags |= flags;
         self
@@ -199,7 +212,7 @@ impl Error {
             message: raw.message.into_string(),
             http_status: (raw.http_status != 0).then_some(raw.http_status),
             retry_after: (raw.retry_after_ms != 0).then(|| Duration::from_millis(raw.retry_after_ms)),
-            // What another party's flags say about itself does not hold for the backend that passes them on.
+            // Flags describe who raised the error. The backend that passes it on is another party.
             flags: 0,
         }
     }

@@ -1,5 +1,5 @@
-//! What the host offers a backend for as long as the library is loaded. Cheap to clone; usable from any
-//! thread.
+//! The services that the host offers to a backend for as long as the library is loaded. A [`Host`] is cheap to clone
+//! and usable from any thread.
 
 use std::{
     fmt,
@@ -15,20 +15,20 @@ use phone_verify_plugin_abi::{
 
 use crate::http::Http;
 
-/// The host's services.
+/// The host's services: HTTP, log, clock, randomness, sleep.
 #[derive(Clone)]
 pub struct Host(Arc<HostObj>);
 
-/// How important a log line is.
+/// The severity of a log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LogLevel {
-    /// Somebody must act.
+    /// The operator must act.
     Error,
-    /// Something is off.
+    /// Something unexpected that needs no immediate action.
     Warn,
-    /// What happened.
+    /// A normal event.
     Info,
-    /// How it happened.
+    /// Detail for debugging.
     Debug,
     /// Every step.
     Trace,
@@ -43,22 +43,26 @@ impl Host {
         &self.0
     }
 
-    /// HTTP through the host's pooled client. It reaches the hosts that the backend declares and the one in
-    /// an option named `base_url`, over https unless the operator wrote otherwise there; redirects are not
-    /// followed, answers are cut off at 1 MiB, and the call's deadline holds.
+    /// HTTP requests through the host's pooled client. It reaches the hosts that the backend declares and the host of
+    /// an option named `base_url`. It uses https, unless the operator wrote another scheme in that option. It does not
+    /// follow redirects, refuses answers of more than 1 MiB, and ends every request at the call's deadline.
     pub fn http(&self) -> Http<'_> {
         Http::new(self)
     }
 
-    /// One line in the host's log.
+    /// Writes one line to the host's log.
     pub fn log(&self, level: LogLevel, message: &str) {
         self.log_with(level, message, &[]);
     }
 
-    /// One line with fields in the host's log, of at most 2000 characters, 16 fields and 256 characters for each; what is
-    /// more is cut off, and so is what comes after 200 lines in a second. Phone numbers, secret options and what the call is about are
-    /// masked there. Outside of a call, and while a security code is made, the host cannot know the code: every word is
-    /// masked that may be one, which has four or more characters and a digit or is of upper-case consonants.
+    /// Writes one line with fields to the host's log.
+    ///
+    /// Bounds: 2000 characters, 16 fields, and 256 characters for each field; the host cuts off what exceeds them. It
+    /// drops lines after the 200th in one second.
+    ///
+    /// The host masks phone numbers, the values of secret options, and the call's text, code and session token. Outside
+    /// of a call, and while a security code is generated, it cannot know the code. Then it masks every word that may be
+    /// one: four or more characters with a digit, or of upper-case consonants only.
     pub fn log_with(&self, level: LogLevel, message: &str, fields: &[(&str, &str)]) {
         let level = match level {
             LogLevel::Error => level::ERROR,
@@ -79,17 +83,17 @@ impl Host {
         UNIX_EPOCH + Duration::from_millis(self.0.now_unix_ms())
     }
 
-    /// A clock that is never set back, for measuring.
+    /// A clock that is never set back, for measuring durations.
     pub fn monotonic(&self) -> Duration {
         Duration::from_nanos(self.0.monotonic_ns())
     }
 
-    /// Fills with bytes of the operating system's CSPRNG.
+    /// Fills the buffer from the operating system's CSPRNG.
     pub fn random(&self, bytes: &mut [u8]) {
         self.0.random(RSliceMut::from_mut_slice(bytes));
     }
 
-    /// Waits. A runtime's own timer would never wake up here.
+    /// Waits for this time. Timers of an async runtime do not work in a library, because no such runtime runs there.
     pub async fn sleep(&self, duration: Duration) {
         self.0
             .sleep_ms(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))

@@ -1,4 +1,4 @@
-//! HTTP through the host's client, so that a library carries neither a runtime nor TLS.
+//! HTTP through the host's client, so that a library needs neither an async runtime nor TLS.
 
 use std::{fmt, time::Duration};
 
@@ -11,7 +11,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{Error, ErrorKind, Host};
 
-/// Makes requests: [`Host::http`].
+/// Starts requests. Get one from [`Host::http`].
 pub struct Http<'a> {
     host: &'a Host,
 }
@@ -49,7 +49,7 @@ impl<'a> Http<'a> {
     }
 }
 
-/// A request that is being put together.
+/// A request under construction.
 #[must_use = "a request does nothing until it is sent"]
 pub struct Request<'a> {
     host: &'a Host,
@@ -66,18 +66,18 @@ impl Request<'_> {
         self
     }
 
-    /// `Authorization: Basic …`
+    /// Adds `Authorization: Basic …`.
     pub fn basic_auth(self, user: &str, password: &str) -> Self {
         let pair = data_encoding::BASE64.encode(format!("{user}:{password}").as_bytes());
         self.header("authorization", &format!("Basic {pair}"))
     }
 
-    /// `Authorization: Bearer …`
+    /// Adds `Authorization: Bearer …`.
     pub fn bearer(self, token: &str) -> Self {
         self.header("authorization", &format!("Bearer {token}"))
     }
 
-    /// Adds to the query part of the address.
+    /// Appends fields to the query of the URL, encoded.
     pub fn query(mut self, fields: &[(&str, &str)]) -> Self {
         let joint = if self.raw.url.contains('?') { '&' } else { '?' };
         let query = encoded(fields);
@@ -86,13 +86,13 @@ impl Request<'_> {
         self
     }
 
-    /// A form-encoded body.
+    /// Sets a form-encoded body.
     pub fn form(self, fields: &[(&str, &str)]) -> Self {
         self.header("content-type", "application/x-www-form-urlencoded")
             .body(encoded(fields))
     }
 
-    /// A JSON body.
+    /// Sets a JSON body. A value that cannot be serialised makes [`Request::send`] fail.
     pub fn json(mut self, value: &impl Serialize) -> Self {
         match serde_json::to_vec(value) {
             Ok(body) => self.header("content-type", "application/json").body(body),
@@ -107,19 +107,22 @@ impl Request<'_> {
         }
     }
 
-    /// Any body; name its type with [`Request::header`].
+    /// Sets any body. Name its type with [`Request::header`].
     pub fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
         self.raw.body = RVec::from(body.into());
         self
     }
 
-    /// The whole exchange must be over by then; without it, by the call's deadline.
+    /// Limits the time of the whole exchange. The call's deadline applies in any case.
     pub fn timeout(mut self, limit: Duration) -> Self {
         self.raw.timeout_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX).max(1);
         self
     }
 
-    /// Sends it. Any status is an `Ok`; there is no retry.
+    /// Sends the request once, without retries.
+    ///
+    /// # Errors
+    /// When no complete answer came. An answer is `Ok` whatever its status.
     pub async fn send(self) -> Result<Response, HttpError> {
         if let Some(fault) = self.fault {
             return Err(fault);
@@ -129,6 +132,7 @@ impl Request<'_> {
     }
 }
 
+/// Fields in form encoding.
 fn encoded(fields: &[(&str, &str)]) -> String {
     form_urlencoded::Serializer::new(String::new())
         .extend_pairs(fields)
@@ -144,7 +148,7 @@ impl Response {
         self.0.status
     }
 
-    /// The first header of that name, in any case.
+    /// The first header of this name, compared without regard to case.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.0
             .headers
@@ -153,8 +157,9 @@ impl Response {
             .map(|header| header.1.as_str())
     }
 
-    /// `Retry-After`: how long to wait before another try. Of its two forms (RFC 9110, section 10.2.3) the host makes one, a
-    /// number of seconds. A date is read beside the answer's own `Date`.
+    /// The wait in the header `Retry-After`. That header is a number of seconds or a date (RFC 9110, section 10.2.3).
+    /// The host converts a date to seconds; where one arrives all the same, it is compared with the answer's own
+    /// `Date`.
     pub fn retry_after(&self) -> Option<Duration> {
         let text = self.header("retry-after")?.trim();
         if let Ok(seconds) = text.parse() {
@@ -170,8 +175,11 @@ impl Response {
         &self.0.body
     }
 
-    /// The body as JSON. The error is right for a send: when the status was a success,
-    /// [`ErrorKind::OutcomeUnknown`], else what the status stands for.
+    /// Parses the body as JSON.
+    ///
+    /// # Errors
+    /// The error fits a send: if the status was a success its kind is [`ErrorKind::OutcomeUnknown`], otherwise the kind
+    /// for that status.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, Error> {
         serde_json::from_slice(self.body()).map_err(|error| {
             let kind = Error::from_http_status("", self.status()).kind();
@@ -185,7 +193,7 @@ impl Response {
     }
 }
 
-/// The body may hold anything; only its length is shown.
+/// Shows the length of the body only, as the body may hold secrets.
 impl fmt::Debug for Response {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Response")
@@ -195,7 +203,7 @@ impl fmt::Debug for Response {
     }
 }
 
-/// No answer came. As the error of a send it says whether an SMS may have left: `?` turns it into the right
+/// The reason why there is no answer. It knows whether an SMS may have been sent, so `?` converts it to the right
 /// [`Error`].
 #[derive(Clone, Debug)]
 pub struct HttpError {
@@ -205,16 +213,17 @@ pub struct HttpError {
 }
 
 impl HttpError {
-    /// Whether the request certainly never reached the provider, so that it may be sent again.
+    /// Whether the request certainly did not reach the provider, so that it can be sent again.
     pub fn nothing_was_sent(&self) -> bool {
-        // Not "other than OUTCOME_UNKNOWN": a later host may know kinds that this crate does not.
+        // Lists the kinds instead of excluding `OUTCOME_UNKNOWN`: a later host may use kinds that this crate does not
+        // know.
         matches!(
             self.kind,
             kind::CONFIG | kind::TRANSIENT | kind::INTERNAL | kind::UNSUPPORTED
         )
     }
 
-    /// `http_connect`, `http_timeout`, `http_reset`, `http_denied`, …
+    /// The stable code: `http_connect`, `http_timeout`, `http_reset`, `http_denied`, …
     pub fn code(&self) -> &str {
         &self.code
     }

@@ -46,14 +46,15 @@
 //! export_backends!(AcmeBackend);
 //! ```
 //!
-//! A library carries neither an async runtime nor TLS: [`Host`] offers HTTP through its pooled client,
-//! logging, clock, randomness and sleep. A future that waits on anything else (a socket or timer of some
-//! runtime) has nobody to wake it.
+//! A library needs neither an async runtime nor TLS: [`Host`] offers HTTP through its pooled client, logging, clock,
+//! randomness and sleep. A future that waits on anything else, such as a socket or timer of an async runtime, is never
+//! woken.
 //!
-//! What a backend does not override keeps the base behaviour, and an override can ask for that behaviour
-//! through [`Call::base`]. A panic anywhere becomes an error of that one call.
+//! A method that is not overridden keeps the host's default behaviour, and an override can use that behaviour through
+//! [`Call::base`]. A panic becomes an error of the call in which it happens.
 //!
-//! For other languages there is `include/phone_verify_plugin.h`, the same interface as a table of C functions.
+//! Backends in other languages use `include/phone_verify_plugin.h`, which offers the same interface as a table of C
+//! functions.
 
 mod backend;
 mod call;
@@ -84,15 +85,15 @@ pub use sandbox_token::SandboxToken;
 pub use secret::Secret;
 pub use types::{Context, PhoneNumber, Receipt, Verdict};
 
-// One dependency for an author: what a provider's answers are parsed with comes along.
+// Re-exported so that an author needs no second dependency to parse a provider's answers.
 pub use serde;
 pub use serde_json;
 
-/// Exports the backends of a library: `export_backends!(NexmoBackend, NexmoSandboxBackend);`, once per
-/// library. Each type needs [`Backend`] and the [`macro@backend`] attribute on its impl.
+/// Exports the backends of a library: `export_backends!(NexmoBackend, NexmoSandboxBackend);`, once per library. Each
+/// type needs [`Backend`] and the [`macro@backend`] attribute on its impl.
 ///
-/// A file `<crate>.tape.toml` beside `Cargo.toml`, with what the provider answers, becomes a part of the library, so that
-/// `phone-verify plugin check` plays it wherever the library lies.
+/// If a file `<crate>.tape.toml` with the provider's answers lies in the same folder as `Cargo.toml`, it becomes part
+/// of the library's manifest. `phone-verify plugin check` then finds it wherever the library is installed.
 #[macro_export]
 macro_rules! export_backends {
     ($($backend:ty),+ $(,)?) => {

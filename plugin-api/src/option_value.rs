@@ -1,6 +1,6 @@
-//! The types that an option can have, and how each is read.
+//! The types that an option can have, and how each is read from the settings.
 //!
-//! Invariant: what is said about a faulty value never repeats it, for it may be a secret.
+//! Invariant: a message about a wrong value never repeats the value, as it may be a secret.
 
 use std::time::Duration;
 
@@ -15,14 +15,17 @@ use crate::Secret;
             and what implements OptionValue"
 )]
 pub trait OptionValue: Sized {
-    /// Its name in the manifest: `string`, `integer`, …
+    /// The name of the type in the manifest: `string`, `integer`, …
     const TYPE: &'static str;
-    /// Whether an option of this type must be given when it has no default.
+    /// Whether an option of this type is required unless it has a default.
     const REQUIRED: bool = true;
-    /// Whether the value is to be masked.
+    /// Whether the host masks the value.
     const SECRET: bool = false;
 
-    /// Reads the value; the error says what was needed, without repeating the value.
+    /// Reads the value.
+    ///
+    /// # Errors
+    /// States what is needed ("a whole number of seconds"), without repeating the value.
     fn from_json(value: &Value) -> Result<Self, String>;
 
     /// The value of an option that was left out, for types that have one.
@@ -34,7 +37,7 @@ pub trait OptionValue: Sized {
 impl OptionValue for String {
     const TYPE: &'static str = "string";
 
-    /// Numbers are taken too: a sender id of digits is easily written without quotes.
+    /// Accepts whole numbers too, because people write a sender id of digits without quotes.
     fn from_json(value: &Value) -> Result<Self, String> {
         match value {
             Value::String(text) if !text.trim().is_empty() => Ok(text.clone()),
@@ -69,7 +72,7 @@ impl OptionValue for bool {
     }
 }
 
-/// Seconds.
+/// In seconds.
 impl OptionValue for Duration {
     const TYPE: &'static str = "seconds";
 
@@ -80,13 +83,15 @@ impl OptionValue for Duration {
     }
 }
 
-/// Not by way of the number's own text, which would bring the printing of fractions into every library (20 kB).
+/// Converts by way of `i64` and `u64`. Printing the number instead would link the formatting of floats into every
+/// library, about 20 kB.
 fn whole_number(number: &Number) -> Option<i128> {
     let signed = number.as_i64().map(i128::from);
     signed.or_else(|| number.as_u64().map(i128::from))
 }
 
-/// As TOML takes it too, and so that no host takes a long one for a phone number, which it would mask.
+/// A number with `_` between groups of three digits, as TOML accepts it. Without them, the host would take a long
+/// number in a message for a phone number and mask it.
 fn grouped(number: &impl ToString) -> String {
     let text = number.to_string();
     let mut grouped = String::new();
@@ -105,7 +110,7 @@ macro_rules! integers {
         impl OptionValue for $integer {
             const TYPE: &'static str = "integer";
 
-            /// Texts of digits are taken too: a value from the environment is a text.
+            /// Accepts texts of digits too, because values from environment variables are texts.
             fn from_json(value: &Value) -> Result<Self, String> {
                 let number = match value {
                     Value::Number(number) => whole_number(number).and_then(|number| Self::try_from(number).ok()),

@@ -1,28 +1,28 @@
-//! Options: from the settings' `OPTIONS` table into a typed struct. Keys are matched without regard to
-//! case, a `-` counts as `_`; every faulty option is reported at once, by name.
+//! Reads the `OPTIONS` table of the settings into the author's struct. Keys are compared without regard to case, and
+//! `-` equals `_`. All faulty options are reported together, by name.
 
 use phone_verify_plugin_abi::OPTIONS_REFUSED;
 use serde_json::{Map, Value};
 
 use crate::{Error, ErrorKind, OptionValue};
 
-/// A struct that is filled from the `OPTIONS` table; `#[derive(Options)]` writes this.
+/// A struct that is filled from the `OPTIONS` table. Implement it with `#[derive(Options)]`.
 ///
-/// Each field is an option of its own name. `#[option(…)]` on a field takes `name = "…"` (another name),
-/// `alias = "…"` (another name that is accepted too), `default = …` (a literal), `help = "…"` (otherwise the doc
-/// comment), `example = "…"`, and `secret` (for a text that is masked; [`crate::Secret`] always is).
-/// An `Option<T>` field may be left out.
+/// Each field is an option with the field's name. `#[option(…)]` on a field takes `name = "…"` (another name), `alias =
+/// "…"` (a second accepted name), `default = …` (a literal), `help = "…"` (instead of the doc comment), `example =
+/// "…"`, and `secret` (the host masks the text; a [`crate::Secret`] is always masked). An `Option<T>` field may be left
+/// out in the settings.
 pub trait Options: Sized {
-    /// The table of options, for the manifest.
+    /// The rows of the options in the manifest.
     #[doc(hidden)]
     const FIELDS: &'static [OptionField];
 
-    /// Fills the struct; the error names every option that is missing, wrong or unknown.
+    /// Fills the struct. The error names every option that is missing, wrong or unknown.
     #[doc(hidden)]
     fn read(reader: OptionReader) -> Result<Self, Error>;
 }
 
-/// No options at all.
+/// For a backend without options.
 impl Options for () {
     const FIELDS: &'static [OptionField] = &[];
 
@@ -31,7 +31,7 @@ impl Options for () {
     }
 }
 
-/// One row of the option table.
+/// One option in the manifest.
 #[doc(hidden)]
 pub struct OptionField {
     pub name: &'static str,
@@ -39,13 +39,13 @@ pub struct OptionField {
     pub value_type: &'static str,
     pub required: bool,
     pub secret: bool,
-    /// A JSON text, empty = none.
+    /// As JSON. Empty: the option has no default.
     pub default: &'static str,
     pub help: &'static str,
     pub example: &'static str,
 }
 
-/// Takes options out of the table one by one, and gathers what is wrong.
+/// Reads the options one by one and collects all problems, so that the operator sees them together.
 #[doc(hidden)]
 pub struct OptionReader {
     given: Vec<(String, Value)>,
@@ -54,11 +54,11 @@ pub struct OptionReader {
 }
 
 impl OptionField {
-    /// For the derive: refuses, while compiling, a default that its own type would refuse at start. A type of
-    /// the author's own is left to its `from_json`.
+    /// For the derive: a default that does not fit the option's type is a compile error instead of one at start. Types
+    /// of the author's own are not checked here, since only their `from_json` knows what fits.
     ///
     /// # Panics
-    /// While compiling, if the default does not fit.
+    /// In a const context, that is, while compiling, if the default does not fit.
     #[must_use]
     pub const fn checked(self, default_type: &str) -> Self {
         assert!(
@@ -72,7 +72,7 @@ impl OptionField {
     }
 }
 
-/// `==` on texts, which is not const.
+/// Compares texts in a const context, where `==` does not work.
 const fn is_one_of(text: &str, others: &[&str]) -> bool {
     let text = text.as_bytes();
     let mut other = 0;
@@ -90,11 +90,13 @@ const fn is_one_of(text: &str, others: &[&str]) -> bool {
     false
 }
 
+/// A key in the form in which keys are compared.
 fn folded(key: &str) -> String {
     key.to_ascii_lowercase().replace('-', "_")
 }
 
-/// A JSON object. Read as any value, since that reader is in every library anyway: another one costs 10 kB.
+/// Parses a JSON object. It parses a `Value` first, because that parser is in every library anyway; one for a map would
+/// add 10 kB.
 pub(crate) fn table(json: &str) -> Option<Map<String, Value>> {
     match serde_json::from_str(json) {
         Ok(Value::Object(table)) => Some(table),
@@ -103,6 +105,7 @@ pub(crate) fn table(json: &str) -> Option<Map<String, Value>> {
 }
 
 impl OptionReader {
+    /// Takes the options as JSON, as they come through the ABI.
     #[doc(hidden)]
     pub fn new(json: &str, fields: &'static [OptionField]) -> Self {
         let mut problems = Vec::new();
@@ -120,6 +123,7 @@ impl OptionReader {
         }
     }
 
+    /// Reads one option. `None`: the problem is recorded.
     #[doc(hidden)]
     pub fn take<T: OptionValue>(&mut self, field: &OptionField) -> Option<T> {
         let mut values = self.values_of(field);
@@ -135,7 +139,8 @@ impl OptionReader {
         }
     }
 
-    /// What is given for the field under its name or its alias, else its default.
+    /// The values given under the field's name or alias, or else its default. More than one value is a problem: the
+    /// field was given twice.
     fn values_of(&mut self, field: &OptionField) -> Vec<Value> {
         let (name, alias) = (folded(field.name), folded(field.alias));
         let mut values = Vec::new();
@@ -157,7 +162,7 @@ impl OptionReader {
         None
     }
 
-    /// The problems found, unknown options among them.
+    /// Fails with all recorded problems and the options that no field has taken.
     #[doc(hidden)]
     pub fn finish(mut self) -> Result<(), Error> {
         let known: Vec<&str> = self.fields.iter().map(|field| field.name).collect();
@@ -179,7 +184,7 @@ impl OptionReader {
         ))
     }
 
-    /// For the derive: the struct if all fields were read and nothing is left over.
+    /// For the derive: returns the struct if all fields were read and no option is left over.
     #[doc(hidden)]
     pub fn build<T>(self, built: Option<T>) -> Result<T, Error> {
         self.finish()?;

@@ -1,7 +1,7 @@
-//! The security code that a sandbox backend uses for every number, and how it judges a code that comes back.
+//! The fixed security code of a sandbox backend, and how such a backend judges a submitted code.
 //!
-//! Invariant: the token is above neither expiry nor single use, neither the session nor the limit of attempts. The host sees
-//! to all of these in the base behaviour, which is asked first.
+//! Invariant: the token does not bypass expiry, single use, the session or the limit of attempts. The host checks all
+//! of these in the base behaviour, which is asked first.
 
 use serde_json::Value;
 
@@ -44,16 +44,16 @@ impl SandboxToken {
         Self(Secret::new(token))
     }
 
-    /// What the override of `generate_security_code` returns.
+    /// The result for the override of `generate_security_code`.
     pub fn security_code(&self) -> String {
         self.0.expose().to_owned()
     }
 
-    /// What the override of `validate_security_code` returns: the verdict of the base behaviour, but valid where only the
-    /// code is wrong and is the token.
+    /// The result for the override of `validate_security_code`: the verdict of the base behaviour, except that the
+    /// token is valid where the base finds only the code wrong.
     ///
-    /// The base behaviour knows the token as the code of each session that was registered while the sandbox was in use. Only
-    /// a session from before that has another code, and the token is accepted for it too.
+    /// The base accepts the token itself for every session that was registered while the sandbox was in use, since it
+    /// is the code that was sent. A session from before has another code, and accepts the token through this exception.
     ///
     /// # Errors
     /// Those of the base behaviour.
@@ -69,7 +69,8 @@ impl SandboxToken {
         }
     }
 
-    /// Whether a code has the same letters and digits, in upper or lower case: the host reads what people type like that.
+    /// Whether the code equals the token by its letters and digits, ignoring case, which is how the host normalises
+    /// submitted codes.
     fn is_in(&self, security_code: &str) -> bool {
         let code = folded(security_code);
         !code.is_empty() && code == folded(self.0.expose())

@@ -1,8 +1,8 @@
-//! An option that must not be seen.
+//! The type of an option whose value must not be shown.
 
 use std::fmt;
 
-/// A secret text: prints as `***`, and its memory is overwritten when it is dropped.
+/// A secret text. It prints as `***`, and its memory is overwritten when it is dropped.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
@@ -28,7 +28,7 @@ impl Drop for Secret {
     fn drop(&mut self) {
         let mut bytes = std::mem::take(&mut self.0).into_bytes();
         bytes.fill(0);
-        // Otherwise the compiler may see that nobody reads the zeros, and leave them out.
+        // Without this, the compiler may remove the write, because nothing reads the zeros.
         std::hint::black_box(&bytes);
     }
 }

@@ -1,4 +1,4 @@
-//! The values that a backend is handed and hands back. What must not be seen prints masked.
+//! The values that a backend receives and returns. Those that hold personal data print masked.
 
 use std::fmt;
 
@@ -45,26 +45,26 @@ impl fmt::Debug for PhoneNumber {
     }
 }
 
-/// The provider took the SMS.
+/// The result of an accepted SMS.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Receipt {
     message_id: String,
 }
 
 impl Receipt {
-    /// With the provider's message id, by which its delivery receipt will name it.
+    /// With the provider's message id. The provider's delivery receipts refer to it.
     pub fn new(message_id: impl Into<String>) -> Self {
         Self {
             message_id: message_id.into(),
         }
     }
 
-    /// For providers that give no id.
+    /// For a provider that returns no id.
     pub fn without_id() -> Self {
         Self::default()
     }
 
-    /// The provider's message id, empty if it gave none.
+    /// The provider's message id. Empty: it returned none.
     pub fn message_id(&self) -> &str {
         &self.message_id
     }
@@ -78,7 +78,7 @@ impl Receipt {
     }
 }
 
-/// What the caller said beside the number: names and values for [`crate::Backend::generate_message`].
+/// The values that the caller of the host passed with the number, for [`crate::Backend::generate_message`].
 #[derive(Clone, Default)]
 pub struct Context(Map<String, Value>);
 
@@ -87,20 +87,20 @@ impl Context {
         Self(table(json).unwrap_or_default())
     }
 
-    /// The value of that name, if it is a text.
+    /// The value of this name, if it is a text.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name)?.as_str()
     }
 }
 
-/// Names only: the values are the caller's own business.
+/// Shows names only: the values may be personal.
 impl fmt::Debug for Context {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.0.keys()).finish()
     }
 }
 
-/// What a check of a security code came to.
+/// The result of judging a security code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Verdict {
@@ -108,13 +108,13 @@ pub enum Verdict {
     Valid,
     /// A wrong code.
     Invalid,
-    /// The right code, too late.
+    /// The right code, after its expiry.
     Expired,
     /// The right code, used before.
     AlreadyVerified,
-    /// No such session.
+    /// There is no such session.
     SessionTokenInvalid,
-    /// No attempts left.
+    /// The session has no attempts left.
     TooManyAttempts,
 }
 
@@ -130,6 +130,7 @@ impl Verdict {
         }
     }
 
+    /// A number that this version does not know counts as invalid: it must never let a code pass.
     pub(crate) fn from_raw(raw: u16) -> Self {
         match raw {
             verdict::VALID => Self::Valid,

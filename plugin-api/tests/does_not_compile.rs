@@ -1,4 +1,4 @@
-//! What must not become a library: each mistake is found by the compiler, and told in one sentence.
+//! Mistakes that must not compile: each one must give a compile error whose message says what to change.
 
 use std::{
     ffi::OsString,
@@ -27,7 +27,7 @@ const BACKEND: &str = r"
     pub struct AcmeOptions { pub key: String }
 ";
 
-/// This crate as the tests were linked with it: the youngest, should there be several builds of it.
+/// The compiled library of this crate that the tests link to. Of several builds, the newest.
 fn author_crate(dependencies: &Path) -> PathBuf {
     let files = dependencies.read_dir().expect("cargo has built the dependencies");
     files
@@ -40,7 +40,7 @@ fn author_crate(dependencies: &Path) -> PathBuf {
         .expect("this crate has been built")
 }
 
-/// What the compiler says; `None` when it is content.
+/// The compiler's messages. `None`: the source compiles.
 fn complaint(name: &str, source: &str, options: &[&str]) -> Option<String> {
     let program = std::env::current_exe().expect("a test is a file");
     let dependencies = program.parent().expect("a file is in a folder");

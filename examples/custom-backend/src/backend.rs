@@ -1,4 +1,4 @@
-//! Sends an SMS through Acme: `POST {base_url}/messages` with JSON, answered by 202 with an id.
+//! Sends an SMS through Acme with `POST {base_url}/messages` and a JSON body. Acme answers 202 with the message's id.
 
 use phone_verify_plugin_api::{
     Backend, Call, Context, Error, ErrorKind, Host, Options, PhoneNumber, Receipt, Report, SandboxToken,
@@ -6,8 +6,8 @@ use phone_verify_plugin_api::{
     serde_json::{Value, json},
 };
 
-/// The `OPTIONS` of the settings, typed. Keys are matched without regard to case; what is missing or wrong is
-/// told at start, by name.
+/// The `OPTIONS` table of the settings as a struct. Keys are compared without regard to case. The host refuses to start
+/// if an option is missing or wrong, and names it.
 #[derive(Options)]
 pub struct AcmeOptions {
     /// The API key of the account.
@@ -67,7 +67,7 @@ impl Backend for AcmeBackend {
             )),
             429 => {
                 let error = Error::from_http_status("acme", 429);
-                // Without a time, the host waits as long as it usually does.
+                // Without a wait from the provider, the host uses its own.
                 Err(match response.retry_after() {
                     Some(wait) => error.with_retry_after(wait),
                     None => error,
@@ -77,7 +77,7 @@ impl Backend for AcmeBackend {
         }
     }
 
-    /// Acme has no call for many numbers, so this is what the base does, and could be left out.
+    /// Optional. Acme has no request for several numbers, so this does what the default does: one request for each.
     async fn send_bulk_sms(
         &self,
         numbers: &[PhoneNumber],
@@ -89,7 +89,7 @@ impl Backend for AcmeBackend {
         Ok(())
     }
 
-    /// Optional: without it, or with `None`, the text is the `MESSAGE` of the settings.
+    /// Optional. Without it, or with `None`, the host uses the `MESSAGE` template of the settings.
     async fn generate_message(
         &self,
         security_code: &str,

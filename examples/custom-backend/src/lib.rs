@@ -1,5 +1,5 @@
-//! A backend of your own, in two parts: `acme.AcmeBackend` sends through the HTTP API of a provider,
-//! `acme.AcmeSandboxBackend` does the same with a security code that tests know.
+//! A backend of your own. The library has two: `acme.AcmeBackend` sends through the HTTP API of a provider, and
+//! `acme.AcmeSandboxBackend` does the same with a fixed security code for tests.
 #![forbid(unsafe_code)]
 
 mod backend;

@@ -1,4 +1,4 @@
-//! The same provider with a security code that tests know.
+//! The same provider, but with a fixed security code for tests.
 
 use phone_verify_plugin_api::{
     Backend, Call, Error, ErrorKind, Host, PhoneNumber, Receipt, SandboxToken, Verdict, backend,
@@ -33,7 +33,8 @@ impl Backend for AcmeSandboxBackend {
         Ok(self.token.security_code())
     }
 
-    /// The host has found the session and counted the attempt before it asks, and enforces single use after.
+    /// Accepts `SANDBOX_TOKEN`. Before this call the host has found the session and counted the attempt; afterwards it
+    /// enforces single use. So a known token does not bypass these.
     async fn validate_security_code(
         &self,
         security_code: &str,

@@ -1,5 +1,5 @@
-//! What the backend sends, and what it makes of the answers; without a network, against the host of
-//! `phone_verify_plugin_api::testing`.
+//! Tests of the requests that the backend makes and of the errors that it derives from the answers. They need no
+//! network: `phone_verify_plugin_api::testing` provides the host.
 
 use std::time::Duration;
 
@@ -54,7 +54,7 @@ fn every_refusal_has_its_kind() {
         (Answer::new(401), ErrorKind::AuthFailed),
         (Answer::new(503), ErrorKind::Transient),
         (Answer::no_connection(), ErrorKind::Transient),
-        // The SMS may have left: the host does not send it again.
+        // The SMS may have been sent, so the host must not send it again.
         (Answer::no_answer_in_time(), ErrorKind::OutcomeUnknown),
         (Answer::connection_reset(), ErrorKind::OutcomeUnknown),
         (Answer::new(202).body("not JSON"), ErrorKind::OutcomeUnknown),

@@ -1,11 +1,12 @@
-//! The second door: the same ABI for libraries in C, as `phone_verify_plugin.h` writes it. What each member means is
-//! told there; a test holds the two together.
+//! The C form of the same ABI: Rust declarations of what `phone_verify_plugin.h` declares. The header explains each
+//! member; a test compares sizes and offsets of the two.
 //!
-//! Invariant: **append only**, as everything here; and all zeroes is a value of every type.
+//! Invariant: **append only**, as all of this crate; and a value of all zero bytes is valid for every type, so that a
+//! member missing in a shorter struct reads as absent.
 
 use std::ffi::c_void;
 
-/// The exported table of a library in C, a [`PluginEntry`].
+/// The symbol under which a C library exports its table, a [`PluginEntry`].
 pub const ENTRY_SYMBOL: &str = "pv_plugin_entry_v1";
 
 /// `pv_text`

@@ -1,18 +1,19 @@
 //! The raw ABI between the phone-verify host and its backend libraries, version 1.0.
 //!
-//! Backend authors use `phone-verify-plugin-api`, which wraps all of this in plain Rust types; only
-//! that crate and the host's loader name this one.
+//! Backend authors use `phone-verify-plugin-api`, which wraps all of this in plain Rust types. Only that crate and the
+//! host's loader depend on this one.
 //!
-//! Invariant: **append only.** A library built against 1.x loads in every host that speaks 1.y,
-//! y ≥ x, and the other way round, because
-//! - the traits and [`Root`] grow at their end only, and each method after the prefix marker has a
-//!   body, which an older library answers with;
-//! - structs that cross by value never change: what comes later travels in their `flags` and `ext`,
-//!   where unknown bits and keys are ignored;
-//! - kinds and verdicts are open numbers ([`kind`], [`verdict`]), never enums;
+//! Invariant: **append only.** A library built against 1.x loads in every host that implements 1.y, whether y is larger
+//! or smaller than x, because
+//! - the traits and [`Root`] grow at their end only, and each method after the prefix marker has a default body, which
+//!   answers for an older library;
+//! - structs passed by value never change: later additions travel in their `flags` and `ext`, where unknown bits and
+//!   keys are ignored;
+//! - kinds and verdicts are open numbers ([`kind`], [`verdict`]), never enums, whose unknown values would be undefined
+//!   behaviour;
 //! - no cargo feature of this crate changes a layout.
 //!
-//! All text is UTF-8, all times are milliseconds unless the name says otherwise.
+//! All texts are UTF-8. All times are in milliseconds unless the name says otherwise.
 
 // `sabi_trait` expands to impls that newer compilers call non-local, and to undocumented glue.
 #![allow(non_local_definitions, missing_docs)]
@@ -34,20 +35,20 @@ use abi_stable::{
 };
 use async_ffi::{BorrowingFfiFuture, FfiFuture};
 
-// For the host's loader and the author crate's hidden glue; nobody else names them.
+// Re-exported for the host's loader and the author crate's hidden module only.
 pub use abi_stable;
 pub use async_ffi;
 
-/// Two ABIs with different majors never meet.
+/// Hosts refuse libraries of another major version.
 pub const ABI_MAJOR: u16 = 1;
-/// Rises with each appended method, field or key.
+/// Increases with each appended method, field or key.
 pub const ABI_MINOR: u16 = 0;
 
-/// The exported symbol that holds the manifest, a JSON text; it lies in [`MANIFEST_SECTION`] so that a
-/// host reads it out of the file before any code of the library runs.
+/// The exported symbol that holds the manifest, a JSON text. It is placed in [`MANIFEST_SECTION`], so that a host can
+/// read it from the file before any code of the library runs.
 pub const MANIFEST_SYMBOL: &str = "PHONE_VERIFY_MANIFEST";
 
-/// The object-file section of [`MANIFEST_SYMBOL`].
+/// The object-file section that holds [`MANIFEST_SYMBOL`].
 pub const MANIFEST_SECTION: &str = if cfg!(target_vendor = "apple") {
     "__DATA,__pv_plugin"
 } else if cfg!(windows) {
@@ -56,31 +57,30 @@ pub const MANIFEST_SECTION: &str = if cfg!(target_vendor = "apple") {
     ".pv_plugin"
 };
 
-/// Pairs that a struct carries beyond its fields; unknown keys are ignored. What a call is about may carry `traceparent`, the
-/// trace of the request that it is made for, as W3C Trace Context writes it.
+/// Name-value pairs that a struct carries in addition to its fields. Unknown names are ignored. The structs that start
+/// a call may carry `traceparent`, the trace of the request that caused the call, in the format of W3C Trace Context.
 pub type Ext = RVec<Tuple2<RString, RString>>;
 
-/// A backend instance, made by [`Root::create`].
+/// A backend instance, created by [`Root::create`].
 pub type BackendObj = BackendV1_TO<RBox<()>>;
-/// What the host offers a library for as long as it is loaded.
+/// The services that the host offers to a library for as long as it is loaded.
 pub type HostObj = HostV1_TO<RArc<()>>;
-/// What the host offers one call.
+/// The host's side of one call.
 pub type CallObj = CallV1_TO<RBox<()>>;
-/// Where a bulk call reports the outcome of each number.
+/// Takes the outcome of each number of a bulk call.
 pub type ReportObj = ReportV1_TO<RBox<()>>;
 
-/// The kinds of [`RawError`]: what the host does next depends on them. An unknown kind counts as
-/// [`kind::INTERNAL`].
+/// The kinds of [`RawError`], which decide what the host does next. An unknown kind counts as [`kind::INTERNAL`].
 pub mod kind {
     /// An option is missing or wrong; the library cannot run until it is changed.
     pub const CONFIG: u16 = 1;
-    /// Not a number that can be texted. Final; the caller is told.
+    /// Not a valid number for SMS. Final; the host reports it to the caller.
     pub const INVALID_NUMBER: u16 = 2;
-    /// A real number that cannot be reached. Final.
+    /// A valid number that cannot receive SMS. Final.
     pub const UNREACHABLE_NUMBER: u16 = 3;
-    /// The owner opted out, or the number is barred. Final, and never tried through another backend.
+    /// The owner opted out, or the number is blocked. Final; the host does not try another backend.
     pub const OPTED_OUT: u16 = 4;
-    /// The account may not text this destination.
+    /// The account is not allowed to send to this destination.
     pub const DESTINATION_BLOCKED: u16 = 5;
     /// The text was refused: spam filter, too long.
     pub const CONTENT_REJECTED: u16 = 6;
@@ -90,24 +90,24 @@ pub mod kind {
     pub const AUTH_FAILED: u16 = 8;
     /// The account has no credit left.
     pub const NO_CREDIT: u16 = 9;
-    /// Too fast; `retry_after_ms` says how long to wait, 0 = not said.
+    /// Too many requests. `retry_after_ms` is the wait; 0: not stated.
     pub const THROTTLED: u16 = 10;
-    /// A passing fault, and no SMS was sent.
+    /// A temporary failure, and no SMS was sent.
     pub const TRANSIENT: u16 = 11;
-    /// The SMS may or may not have been sent: it must not be sent again blindly.
+    /// The SMS may or may not have been sent. The host does not send it again.
     pub const OUTCOME_UNKNOWN: u16 = 12;
-    /// A fault of the library itself.
+    /// A bug in the library.
     pub const INTERNAL: u16 = 13;
-    /// The backend does not offer this.
+    /// The library does not implement this.
     pub const UNSUPPORTED: u16 = 14;
 }
 
-/// The [`RawError::code`], with [`kind::CONFIG`], of a constructor that was given options that do not fit their types: the
-/// host says so as it says what it finds wrong with options itself.
+/// The [`RawError::code`], with [`kind::CONFIG`], of a constructor that refuses its options. The host reports these
+/// problems in the same form as those that it finds itself.
 pub const OPTIONS_REFUSED: &str = "options";
 
-/// What a check of a security code came to; the numbers are django-phone-verify's. An unknown verdict
-/// counts as [`verdict::INVALID`].
+/// Results of judging a security code. The numbers are those of django-phone-verify. An unknown verdict counts as
+/// [`verdict::INVALID`].
 pub mod verdict {
     pub const VALID: u16 = 0;
     pub const INVALID: u16 = 1;
@@ -117,8 +117,8 @@ pub mod verdict {
     pub const TOO_MANY_ATTEMPTS: u16 = 5;
 }
 
-/// Which methods a backend overrides: bits of the manifest's `overrides`. The host calls across the
-/// boundary for these only and keeps to its own code for the rest.
+/// The methods that a backend overrides: bits of `overrides` in the manifest. The host calls these methods only, and
+/// uses its own code for the others.
 pub mod overrides {
     pub const SEND_BULK_SMS: u64 = 1 << 0;
     pub const GENERATE_SECURITY_CODE: u64 = 1 << 1;
@@ -137,14 +137,14 @@ pub mod level {
 
 /// Bits of [`RawError::flags`].
 pub mod error_flag {
-    /// The error is a panic that the library's glue caught; the instance must be replaced.
+    /// The library's glue caught a panic. The host must replace the instance.
     pub const PANIC: u64 = 1 << 0;
-    /// Nothing of the backend ran in this call, which may be made again on the instance's successor.
+    /// No code of the backend ran in this call, so the host may repeat it on a new instance.
     pub const NOT_RUN: u64 = 1 << 1;
 }
 
-/// Why [`HostV1::http`] gave no response: the `code` of its [`RawError`]. The kind is already the
-/// right one for a send: `TRANSIENT` when nothing can have been sent, else `OUTCOME_UNKNOWN`.
+/// The `code` of the [`RawError`] when [`HostV1::http`] has no response. The error's kind is right for a send:
+/// `OUTCOME_UNKNOWN` if the request may have reached the provider, and another kind if it certainly did not.
 pub mod http_error {
     pub const DENIED: &str = "http_denied";
     pub const INVALID: &str = "http_invalid_request";
@@ -154,15 +154,15 @@ pub mod http_error {
     pub const TOO_LARGE: &str = "http_body_too_large";
 }
 
-/// Why a call failed.
+/// The error of a call.
 #[repr(C)]
 #[derive(StableAbi, Clone, Debug)]
 pub struct RawError {
     /// One of [`kind`].
     pub kind: u16,
-    /// The provider's HTTP status, 0 = none.
+    /// The provider's HTTP status; 0: none.
     pub http_status: u16,
-    /// How long to wait before another try, 0 = not said.
+    /// The wait that the provider asks for; 0: not stated.
     pub retry_after_ms: u64,
     /// A short stable code, the provider's where it has one: `nexmo_9`, `twilio_21211`.
     pub code: RString,
@@ -194,22 +194,22 @@ pub struct RawBulk {
     pub ext: Ext,
 }
 
-/// The provider took the SMS.
+/// The result of an accepted SMS.
 #[repr(C)]
 #[derive(StableAbi, Clone, Debug)]
 pub struct RawReceipt {
-    /// The provider's message id, empty = none.
+    /// The provider's message id; empty: none.
     pub message_id: RString,
     pub flags: u64,
     pub ext: Ext,
 }
 
-/// A security code to put into words.
+/// A message to compose.
 #[repr(C)]
 #[derive(StableAbi, Clone)]
 pub struct RawMessageRequest {
     pub security_code: RString,
-    /// The caller's context: a JSON object of strings.
+    /// The values that the caller passed: a JSON object of strings.
     pub context_json: RString,
     pub flags: u64,
     pub ext: Ext,
@@ -227,7 +227,7 @@ pub struct RawCheck {
     pub ext: Ext,
 }
 
-/// A request that the host makes for a library.
+/// An HTTP request that the host sends for a library.
 #[repr(C)]
 #[derive(StableAbi, Clone)]
 pub struct RawHttpRequest {
@@ -235,7 +235,7 @@ pub struct RawHttpRequest {
     pub url: RString,
     pub headers: RVec<Tuple2<RString, RString>>,
     pub body: RVec<u8>,
-    /// The whole exchange must be over by then; 0 = what is left of the call.
+    /// Limit of the whole exchange; 0: the rest of the call's time.
     pub timeout_ms: u64,
     pub flags: u64,
     pub ext: Ext,
@@ -252,7 +252,7 @@ pub struct RawHttpResponse {
     pub ext: Ext,
 }
 
-/// What a library exports.
+/// The functions that a library exports.
 #[repr(C)]
 #[derive(StableAbi)]
 #[sabi(kind(Prefix(prefix_ref = RootRef)))]
@@ -260,7 +260,7 @@ pub struct RawHttpResponse {
 pub struct Root {
     /// The text of [`MANIFEST_SYMBOL`].
     pub manifest_json: extern "C" fn() -> RString,
-    /// Makes the backend of that name from its options, a JSON object whose keys are in lower case.
+    /// Creates the backend of this name from its options, a JSON object whose keys are in lower case.
     #[sabi(last_prefix_field)]
     pub create:
         extern "C" fn(name: RStr<'_>, host: HostObj, options_json: RStr<'_>) -> RResult<BackendObj, RawError>,
@@ -273,8 +273,8 @@ impl RootModule for RootRef {
     const VERSION_STRINGS: VersionStrings = package_version_strings!();
 }
 
-/// A backend. Methods after `send_sms` are called only where the manifest says they are overridden;
-/// their bodies here are what an older library answers.
+/// A backend. The host calls the methods after `send_sms` only where the manifest says that they are overridden. Their
+/// bodies here are the answers of a library that was built before they existed.
 #[sabi_trait]
 pub trait BackendV1: Send + Sync + 'static {
     #[sabi(last_prefix_field)]
@@ -320,50 +320,52 @@ pub trait BackendV1: Send + Sync + 'static {
     }
 }
 
-/// The host's side, for as long as the library is loaded. Callable from any thread.
+/// The host's services, for as long as the library is loaded. Callable from any thread.
 #[sabi_trait]
 pub trait HostV1: Send + Sync + 'static {
-    /// One line in the host's log; secrets and phone numbers are masked there.
+    /// Writes one line to the host's log, with secrets and phone numbers masked.
     fn log(&self, level: u16, message: RStr<'_>, fields: RVec<Tuple2<RString, RString>>);
     fn now_unix_ms(&self) -> u64;
     fn monotonic_ns(&self) -> u64;
-    /// Fills with bytes of the operating system's CSPRNG.
+    /// Fills the buffer from the operating system's CSPRNG.
     fn random(&self, into: RSliceMut<'_, u8>);
-    /// Through the host's pooled client: TLS checked, redirects off, body capped at 1 MiB.
+    /// Sends a request through the host's pooled client. The client verifies TLS, does not follow redirects, and
+    /// refuses bodies of more than 1 MiB.
     fn http(&self, request: RawHttpRequest) -> FfiFuture<RResult<RawHttpResponse, RawError>>;
     #[sabi(last_prefix_field)]
     fn sleep_ms(&self, duration_ms: u64) -> FfiFuture<()>;
 }
 
-/// The host's side of one call; every method is bound to that call's verification alone.
+/// The host's side of one call. Every method belongs to the verification of that call only.
 #[sabi_trait]
 pub trait CallV1: Send + Sync + 'static {
-    /// When the host gives the call up, on the clock of `HostV1::monotonic_ns`.
+    /// The time at which the host cancels the call, on the clock of `HostV1::monotonic_ns`.
     fn deadline_monotonic_ns(&self) -> u64;
-    /// Names this call in the host's log.
+    /// The id under which the host logs this call.
     fn request_id(&self) -> RString;
-    /// The same for every try of one message; empty = none.
+    /// A key that is the same for every attempt to send one message; empty: none.
     fn idempotency_key(&self) -> RString;
-    /// A BCP 47 language tag; empty = none asked for.
+    /// A BCP 47 language tag; empty: none was asked for.
     fn locale(&self) -> RString;
-    /// The base behaviour: `TOKEN_LENGTH` characters of the settings' alphabet.
+    /// The default behaviour: `TOKEN_LENGTH` characters of the alphabet in the settings.
     fn base_security_code(&self) -> RString;
-    /// The base behaviour: the `MESSAGE` template of the call's language with this code.
+    /// The default behaviour: the `MESSAGE` template in the call's language, with this code.
     fn base_message(&self, security_code: RStr<'_>) -> RResult<RString, RawError>;
-    /// The base behaviour: one of [`verdict`]. Only inside `validate_security_code`, else an error of
-    /// kind `UNSUPPORTED`.
+    /// The default behaviour: one of [`verdict`]. Inside `validate_security_code` only; elsewhere an error of kind
+    /// `UNSUPPORTED`.
     #[sabi(last_prefix_field)]
     fn base_validate(&self, security_code: RStr<'_>) -> FfiFuture<RResult<u16, RawError>>;
 }
 
-/// Where a bulk call reports; each number counts once, what comes later for it is ignored.
+/// Takes the outcomes of a bulk call. The first outcome of each number counts; the host ignores later ones.
 #[sabi_trait]
 pub trait ReportV1: Send + Sync + 'static {
-    /// `index` into [`RawBulk::numbers`].
+    /// `index` refers to [`RawBulk::numbers`].
     #[sabi(last_prefix_field)]
     fn settle(&self, index: u64, outcome: RResult<RawReceipt, RawError>);
 }
 
+/// The answer of a method that the library does not have.
 fn unsupported<'a, T: Send + 'a>(method: &str) -> BorrowingFfiFuture<'a, RResult<T, RawError>> {
     let error = RawError {
         kind: kind::UNSUPPORTED,

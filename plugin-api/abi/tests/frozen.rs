@@ -1,5 +1,5 @@
-//! The ABI is what `abi-1.txt` says. A library that was built against the first line of that file must load for
-//! ever, so the file only grows: new lines at the end of a trait or of `Root`, never a change before them.
+//! The ABI equals `abi-1.txt`. A library that was built against version 1.0 must load in every later host, so that file
+//! only grows: new lines at the end of a trait or of `Root`, never a change before them.
 
 use std::{collections::BTreeSet, fmt::Write};
 
@@ -21,7 +21,7 @@ fn functions(field: &TLField) -> impl Iterator<Item = TLFunction> {
     field.function_range().iter()
 }
 
-/// Parameters, then what is returned.
+/// The types of a function's parameters, then that of its result.
 fn types(function: &TLFunction) -> Vec<&'static TypeLayout> {
     let parameters = function.param_type_layouts.iter().map(|layout| layout());
     let returned = function
@@ -30,7 +30,7 @@ fn types(function: &TLFunction) -> Vec<&'static TypeLayout> {
     parameters.chain([returned]).collect()
 }
 
-/// A type with what it holds, such as `RVec<RString>`.
+/// A type with its type arguments, such as `RVec<RString>`.
 fn type_name(layout: &'static TypeLayout) -> String {
     let held: Vec<&TypeLayout> = match layout.name() {
         "RResult" | "ROption" | "Tuple2" | "FfiPoll" => fields(layout).map(|field| field.layout()).collect(),
@@ -61,16 +61,17 @@ fn type_name(layout: &'static TypeLayout) -> String {
     }
 }
 
-/// A type of this crate; what the traits' own machinery is made of is `abi_stable`'s business.
+/// Whether a type belongs to this crate. The types inside trait objects belong to `abi_stable`, which checks them
+/// itself.
 fn is_ours(layout: &TypeLayout) -> bool {
     layout.package() == env!("CARGO_PKG_NAME") && !layout.name().contains('_')
 }
 
-/// Every type of this crate that can be reached, in the order in which it is.
+/// Every reachable type of this crate, in the order of the walk.
 #[derive(Default)]
 struct Walk {
     text: String,
-    /// Addresses of layouts; one type may have several.
+    /// Addresses of visited layouts. One type may have several.
     seen: BTreeSet<usize>,
     written: BTreeSet<String>,
 }
@@ -81,7 +82,7 @@ impl Walk {
             return;
         }
         if is_ours(layout) {
-            // The methods of a trait lie in the `VTable` of a module that is named for it.
+            // The methods of a trait are in the `VTable` of a module that is named after the trait.
             let module = layout.mod_path().to_string();
             let of_trait = module
                 .rsplit("::")

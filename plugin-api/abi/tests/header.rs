@@ -1,4 +1,4 @@
-//! `phone_verify_plugin.h` says what the code says: the C compiler compares the two.
+//! The Rust declarations in `c.rs` must equal `phone_verify_plugin.h`: the C compiler compares them.
 
 use std::{
     fmt::Write,
@@ -13,7 +13,7 @@ fn header() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../include/phone_verify_plugin.h")
 }
 
-/// Compiles `source` after the header, and gives what the compiler says of it.
+/// Compiles the header followed by `source`, and returns the compiler's messages.
 fn compile(source: &str, arguments: &[&str]) -> Result<(), String> {
     let is_cpp = arguments.iter().any(|argument| argument.contains("c++"));
     let (compiler, extension) = if is_cpp { ("c++", "cpp") } else { ("cc", "c") };
@@ -40,7 +40,7 @@ fn size_of_field<T, F>(_: impl Fn(&T) -> F) -> usize {
     size_of::<F>()
 }
 
-/// Claims about each type: its size, and where each member lies and how big it is.
+/// C assertions about each type: its size, and the offset and size of each member.
 macro_rules! claims {
     ($text:ident, $($name:literal $type:ty { $($member:ident),+ })+) => {$(
         writeln!($text, "_Static_assert(sizeof({}) == {}, \"size of {0}\");", $name, size_of::<$type>()).unwrap();
@@ -83,7 +83,7 @@ fn the_header_lays_its_structs_out_as_the_code() {
         }
     }
     compile(&text, &["-std=c11"]).unwrap();
-    // What would pass whatever it says is no check.
+    // A wrong assertion must fail, or the test proves nothing.
     let wrong = text.replacen(" == ", " == 1 + ", 1);
     assert!(
         compile(&wrong, &["-std=c11", "-O1"])
@@ -159,7 +159,7 @@ fn the_header_has_the_numbers_of_the_code() {
     assert_eq!(known, constants.len(), "a number is not in the header");
 }
 
-/// A library as its author writes it, in what C and C++ have in common.
+/// A library as an author writes it, in the common subset of C and C++.
 const LIBRARY: &str = r#"
 PV_MANIFEST({"schema": 1, "a": [true, null]});
 struct pv_backend { int sent; };

@@ -1,4 +1,4 @@
-//! `#[backend]`: from an impl block to the backend's row of the manifest.
+//! The attribute `#[backend]`: generates the manifest row of a backend from its impl block.
 
 use proc_macro2::TokenStream;
 use quote::quote;
@@ -8,6 +8,7 @@ use syn::{
     punctuated::Punctuated,
 };
 
+/// The arguments of the attribute.
 #[derive(Default)]
 pub(crate) struct Attributes {
     summary: String,
@@ -48,6 +49,8 @@ impl Parse for Attributes {
     }
 }
 
+/// The impl block, followed by the implementation of `Exported` with the manifest row. The methods in the block decide
+/// which `overrides` bits are set.
 pub(crate) fn expand(attributes: &Attributes, item: &ItemImpl) -> Result<TokenStream> {
     let is_backend = item
         .trait_

@@ -1,5 +1,5 @@
-//! The macros of `phone-verify-plugin-api`. They expand to that crate's hidden module, so an author needs
-//! no other dependency.
+//! The macros of `phone-verify-plugin-api`. They expand to that crate's hidden module, so that authors need no other
+//! dependency.
 
 mod backend;
 mod options;
@@ -10,11 +10,12 @@ use proc_macro::TokenStream;
 use quote::quote;
 use syn::parse_macro_input;
 
-/// On `impl Backend for X`: notes what goes into the library's manifest.
+/// For `impl Backend for X`: generates the backend's row in the library's manifest.
 ///
-/// `#[backend(summary = "…", hosts = ["api.example"], sandbox)]`, each part optional: one line about the backend, the
-/// hosts that it may reach over HTTP, and whether it is for tests and tutorials (the host then says so wherever it is used).
-/// The host calls the methods that this impl block overrides; for the others it keeps to its own code.
+/// `#[backend(summary = "…", hosts = ["api.example"], sandbox)]`. Each part is optional: a one-line summary, the hosts
+/// that the backend may reach over HTTP, and whether it is a sandbox for tests and tutorials (the host then warns
+/// wherever it is used). The host calls only the methods that this impl block overrides, and uses its own code for the
+/// others.
 #[proc_macro_attribute]
 pub fn backend(attributes: TokenStream, item: TokenStream) -> TokenStream {
     let attributes = parse_macro_input!(attributes as backend::Attributes);
@@ -24,7 +25,7 @@ pub fn backend(attributes: TokenStream, item: TokenStream) -> TokenStream {
         .into()
 }
 
-/// The text of `<crate>.tape.toml` beside the `Cargo.toml` of the crate that is compiled; empty where there is none. Not for
+/// The text of `<crate>.tape.toml` in the folder of the compiled crate's `Cargo.toml`, or an empty text. Not for
 /// authors: `export_backends!` uses it.
 #[doc(hidden)]
 #[proc_macro]
@@ -35,7 +36,7 @@ pub fn tape(_nothing: TokenStream) -> TokenStream {
         let file = Path::new(&folder).join(format!("{name}.tape.toml"));
         file.is_file().then(|| file.to_str().map(str::to_owned))?
     };
-    // Through the compiler, so that a changed tape builds the library anew.
+    // Expands to `include_str!`, so that a changed tape makes cargo build the library again.
     file()
         .map_or_else(|| quote!(""), |file| quote!(::core::include_str!(#file)))
         .into()

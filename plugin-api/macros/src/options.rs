@@ -1,7 +1,7 @@
-//! `#[derive(Options)]`: from a struct to its option table and its reader.
+//! `#[derive(Options)]`: generates the option table of the manifest and the reader from a struct.
 //!
-//! Invariant: what can be seen to be wrong here (two options of one name, a default of another type) does not
-//! compile.
+//! Invariant: mistakes that can be detected here (two options with one name, a default of the wrong type) are compile
+//! errors.
 
 use std::fmt::Write;
 
@@ -9,6 +9,7 @@ use proc_macro2::TokenStream;
 use quote::quote;
 use syn::{Data, DeriveInput, Error, Expr, ExprLit, Field, Fields, Lit, LitStr, Meta, Result};
 
+/// The implementation of `Options` for the struct.
 pub(crate) fn expand(item: &DeriveInput) -> Result<TokenStream> {
     let Data::Struct(data) = &item.data else {
         return Err(Error::new_spanned(
@@ -60,20 +61,21 @@ pub(crate) fn expand(item: &DeriveInput) -> Result<TokenStream> {
     })
 }
 
-/// One row of the option table.
+/// One option in the manifest.
 #[derive(Default)]
 struct Row {
     name: String,
     alias: String,
     help: String,
     example: String,
-    /// A JSON text, empty = none; with the name of the type that it is for.
+    /// The default as JSON (empty: none), and the option type that such a literal fits.
     default: String,
     default_type: &'static str,
     secret: bool,
 }
 
 impl Row {
+    /// Reads the field's name, type, doc comment and `#[option(…)]`.
     fn of(field: &Field) -> Result<Self> {
         let name = field.ident.as_ref().map(ToString::to_string).unwrap_or_default();
         let mut row = Self {
@@ -135,6 +137,7 @@ impl Row {
     }
 }
 
+/// The field's doc comment on one line. It becomes the option's help text.
 fn doc_comment(field: &Field) -> String {
     let lines = field.attrs.iter().filter_map(|attribute| match &attribute.meta {
         Meta::NameValue(meta) if meta.path.is_ident("doc") => match &meta.value {
@@ -148,7 +151,7 @@ fn doc_comment(field: &Field) -> String {
     lines.collect::<Vec<_>>().join(" ").trim().to_owned()
 }
 
-/// A literal as JSON, for the manifest and the reader alike, and the option type that it is for.
+/// A literal as JSON, for manifest and reader, and the option type that it fits.
 fn default(literal: &Lit) -> Result<(String, &'static str)> {
     match literal {
         Lit::Str(text) if text.value().trim().is_empty() => Err(Error::new_spanned(

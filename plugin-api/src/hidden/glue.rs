@@ -1,4 +1,4 @@
-//! Between the ABI's types and the author's: one wrapper around every backend.
+//! Connects the ABI to the author's trait: a wrapper around every backend that converts the types and catches panics.
 
 use std::{future::Future, mem::ManuallyDrop};
 
@@ -25,7 +25,7 @@ use crate::{
 
 pub type CreateResult = RResult<BackendObj, RawError>;
 
-/// Makes a backend for the host.
+/// Constructs a backend for the host.
 pub fn create<B: Exported>(host: HostObj, options: RStr<'_>) -> CreateResult {
     install_hook();
     let host = Host::new(host);
@@ -46,13 +46,13 @@ pub fn create<B: Exported>(host: HostObj, options: RStr<'_>) -> CreateResult {
     }
 }
 
-/// What `create` answers for a name that the library does not export.
+/// The error of `create` for a name that the library does not export.
 pub fn unknown_backend(name: RStr<'_>) -> CreateResult {
     let message = format!("this library has no backend named {name}");
     RResult::RErr(Error::new(ErrorKind::Config, "unknown_backend", message).into_raw())
 }
 
-/// The manifest as the root module hands it out.
+/// The manifest in the form in which the root module returns it.
 pub fn manifest_text(manifest: &[u8]) -> RString {
     RString::from(String::from_utf8_lossy(manifest).into_owned())
 }
@@ -69,18 +69,19 @@ pub fn root(
     .leak_into_prefix()
 }
 
-/// What the header calls; guards against a panic in `root`.
+/// The function that the header points to. It catches a panic in `root`.
 pub fn root_module(root: fn() -> RootRef) -> RootModuleResult {
     __call_root_module_loader(root)
 }
 
-/// The header by which a host finds the root module and its layout.
+/// The exported header. The host finds the root module through it, and compares the layout of the types.
 pub const fn header(module: extern "C" fn() -> RootModuleResult) -> LibHeader {
     // SAFETY: the export macro is the only caller, and its `module` is `root_module`, which makes a `RootRef`.
     unsafe { LibHeader::from_constructor::<RootRef>(module, CheckTypeLayout::Yes) }
 }
 
-/// A backend behind the ABI. After a panic nothing of it is called again: its state may be half-changed.
+/// A backend in the form that the ABI calls. After a panic it refuses further calls, because the backend's state may be
+/// inconsistent.
 struct Instance<B> {
     backend: ManuallyDrop<B>,
     host: Host,
@@ -88,17 +89,17 @@ struct Instance<B> {
 }
 
 impl<B: Exported> Instance<B> {
-    /// Known when the library is compiled: what is not overridden leaves no code in it.
+    /// Constant when the library is compiled, so that methods that are not overridden add no code to it.
     const fn overrides(bit: u64) -> bool {
         B::INFO.overrides & bit != 0
     }
 
-    /// The host's side of a call, for the author's code.
+    /// Wraps the host's side of a call for the author's code.
     fn call(&self, call: CallObj) -> Call {
         Call::new(call, self.host.clone())
     }
 
-    /// Runs one call of the author's code and turns its outcome into the ABI's.
+    /// Runs one call of the author's code and converts its outcome for the ABI.
     fn run<'a, T, R>(
         &'a self,
         code: impl Future<Output = Result<T, Error>> + Send + 'a,
@@ -118,7 +119,7 @@ impl<B: Exported> Instance<B> {
     }
 }
 
-/// The answer of a method that the host has no reason to call: the manifest says that the base is meant.
+/// The answer of a method that is not overridden. The host does not call these, as the manifest says so.
 fn not_overridden<'a, R: 'a>() -> BorrowingFfiFuture<'a, RResult<R, RawError>> {
     BorrowingFfiFuture::new(async {
         let sentence = "the backend leaves this to the base: the host must not call it";

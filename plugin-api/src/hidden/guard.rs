@@ -1,8 +1,7 @@
-//! Catches the panics of a backend: in its constructor, in a call, in a poll, in a drop. Each library has a
-//! standard library and so a panic hook of its own; this one notes where the panic was, for the error.
+//! Catches the panics of a backend: in its constructor, in a call, in a poll, in a drop. Each library contains its own
+//! standard library and so its own panic hook; this one records the place of the panic for the error.
 //!
-//! Invariant: no panic of the author's code leaves through a function of the ABI, where it would end the
-//! host.
+//! Invariant: no panic of the author's code leaves through a function of the ABI, where it would abort the host.
 
 use std::{
     any::Any,
@@ -20,11 +19,13 @@ use phone_verify_plugin_abi::error_flag;
 use crate::{Error, ErrorKind};
 
 thread_local! {
+    /// How many guarded calls are on the stack of this thread.
     static GUARDED: Cell<u32> = const { Cell::new(0) };
+    /// The text of the last panic in guarded code, for the error.
     static LAST_PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-/// Takes over the panics of guarded code; all others go to the hook that was there.
+/// Installs a hook that records panics of guarded code and prints nothing. It passes all others to the previous hook.
 pub(super) fn install_hook() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -52,7 +53,7 @@ fn text(payload: &dyn Any) -> &str {
 
 /// Runs the author's code; a panic becomes an error of kind `Internal` with the code `plugin_panic`.
 pub(super) fn catch<T>(code: impl FnOnce() -> T) -> Result<T, Error> {
-    // In a library each `with` is a call.
+    // One `with` for both changes: in a shared library each access to a thread-local value is a function call.
     let outcome = GUARDED.with(|depth| {
         depth.set(depth.get() + 1);
         let outcome = catch_unwind(AssertUnwindSafe(code));
@@ -62,12 +63,13 @@ pub(super) fn catch<T>(code: impl FnOnce() -> T) -> Result<T, Error> {
     outcome.map_err(what_panicked)
 }
 
-/// Apart from `catch`, so that each method of each backend does not carry a copy.
+/// Builds the error. Separate from `catch`, which is instantiated for each method of each backend, to keep libraries
+/// small.
 #[cold]
 #[inline(never)]
 fn what_panicked(payload: Box<dyn Any + Send>) -> Error {
     forget(payload);
-    // A backend may be dropped while its thread ends, when the thread's own values are gone.
+    // `try_with`: a backend may be dropped while its thread ends, when the thread-local values no longer exist.
     let message = LAST_PANIC.try_with(|last| last.borrow_mut().take());
     let message = message.ok().flatten().unwrap_or_else(|| "panicked".to_owned());
     panic_error(message)
@@ -79,24 +81,24 @@ fn panic_error(message: String) -> Error {
     Error::new(ErrorKind::Internal, "plugin_panic", message).with_flags(error_flag::PANIC)
 }
 
-/// A payload is the author's too: dropping it could panic again.
+/// Leaks the panic's payload: it belongs to the author's code, and dropping it could panic again.
 fn forget(payload: Box<dyn Any + Send>) {
     std::mem::forget(payload);
 }
 
-/// Drops the author's value. A panic there is the answer of nobody's call.
+/// Drops the author's value. A panic there belongs to no call, so the caller gets it as an error.
 pub(super) fn drop_guarded<T>(value: &mut ManuallyDrop<T>) -> Result<(), Error> {
     // SAFETY: called from `Drop` impls only, so the value is not used again.
     catch(|| unsafe { ManuallyDrop::drop(value) })
 }
 
-/// How an instance panicked first, if it did. Its state may be half-changed since, so it gets no new call; those
-/// under way go on, for theirs may be an SMS that has left already.
+/// The first panic of an instance, if it had one. Its state may be inconsistent from then on, so new calls are refused.
+/// Calls in progress continue, since an SMS may already have been sent for them.
 #[derive(Default)]
 pub(super) struct Poison(OnceLock<String>);
 
 impl Poison {
-    /// An error if the instance has panicked.
+    /// Fails if the instance has panicked.
     pub(super) fn check(&self) -> Result<(), Error> {
         self.0.get().map_or(Ok(()), |first| {
             let error = panic_error(format!("not called again after it {first}"));
@@ -109,7 +111,7 @@ impl Poison {
     }
 }
 
-/// An async block around the author's code; its panics, in `poll` and in `drop`, stay inside and poison the instance.
+/// A future around the author's code. It catches panics in `poll` and in `drop`, and poisons the instance.
 pub(super) struct Guarded<'a, F> {
     future: ManuallyDrop<F>,
     state: State,
@@ -124,7 +126,8 @@ enum State {
 }
 
 impl<'a, F> Guarded<'a, F> {
-    /// `future` is an async block: it holds nothing any more when it has ended or panicked.
+    /// `future` must be an async block. Such a future holds no values once it has ended or panicked, so it needs no
+    /// drop then.
     pub(super) fn new(future: F, poison: &'a Poison) -> Self {
         Self {
             future: ManuallyDrop::new(future),

@@ -1,42 +1,46 @@
-//! The manifest, written at compile time, so that a host reads it out of the file without running it.
+//! Writes the manifest at compile time into a section of the library, so that a host can read it from the file without
+//! running the library.
 //!
-//! Invariant: what is written is valid JSON, whatever the texts hold.
+//! Invariant: the result is valid JSON for any text in it.
 
 use phone_verify_plugin_abi::{ABI_MAJOR, ABI_MINOR};
 
 use crate::options::OptionField;
 
+/// What the manifest says about the library.
 pub struct LibraryInfo {
     pub name: &'static str,
     pub version: &'static str,
     pub license: &'static str,
     pub repository: &'static str,
     pub backends: &'static [BackendInfo],
-    /// The text of the tape; empty: there is none.
+    /// The text of the tape. Empty: there is none.
     pub tape: &'static str,
 }
 
+/// What the manifest says about one backend.
 pub struct BackendInfo {
     pub name: &'static str,
     pub summary: &'static str,
     pub sandbox: bool,
-    /// Bits of `overrides`.
+    /// Bits of [`overrides`](super::overrides).
     pub overrides: u64,
     pub hosts: &'static [&'static str],
     pub options: &'static [OptionField],
 }
 
-/// The length of the manifest in bytes.
+/// The length of the manifest in bytes. A const function cannot allocate, so the text is written twice: once to count,
+/// once to keep.
 pub const fn manifest_len(library: &LibraryInfo) -> usize {
     Writer::<0>::new().library(library).length
 }
 
-/// The manifest; `N` is [`manifest_len`] of the same library.
+/// The manifest. `N` must be [`manifest_len`] of the same library.
 pub const fn manifest<const N: usize>(library: &LibraryInfo) -> [u8; N] {
     Writer::<N>::new().library(library).bytes
 }
 
-/// Counts what is written, and keeps the first `N` bytes of it.
+/// Counts the bytes that are written, and keeps the first `N`.
 struct Writer<const N: usize> {
     bytes: [u8; N],
     length: usize,
@@ -68,6 +72,7 @@ impl<const N: usize> Writer<N> {
         self
     }
 
+    /// A JSON string.
     const fn text(mut self, text: &str) -> Self {
         self = self.byte(b'"');
         let bytes = text.as_bytes();
@@ -79,7 +84,7 @@ impl<const N: usize> Writer<N> {
         self.byte(b'"')
     }
 
-    /// A byte of a JSON text.
+    /// One byte of a JSON string.
     const fn escaped(self, byte: u8) -> Self {
         const HEX: &[u8; 16] = b"0123456789abcdef";
         match byte {
@@ -141,7 +146,8 @@ impl<const N: usize> Writer<N> {
         writer.raw("}")
     }
 
-    /// A text of a line each: one with line breaks is refused by hosts that do not know what it is for.
+    /// The lines of a text as JSON strings, without their line breaks. Hosts before the tape refuse any string with
+    /// control characters, which a line break is.
     const fn lines(mut self, text: &str) -> Self {
         let bytes = text.as_bytes();
         let mut at = 0;

@@ -1,4 +1,4 @@
-//! What the macros expand to. Not for authors: nothing here is stable but the ABI that it exports.
+//! The items that the macros expand to. Not for authors: only the exported ABI is stable, not these items.
 #![allow(missing_docs)]
 
 mod glue;
@@ -20,7 +20,7 @@ pub use phone_verify_plugin_macros::tape;
 
 pub use crate::options::{OptionField, OptionReader};
 
-/// A backend with its row of the manifest; the attribute macro writes this.
+/// A backend with its row of the manifest, implemented by the attribute macro.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be exported as a backend",
     note = "put the attribute `#[backend]` on its `impl Backend` block"

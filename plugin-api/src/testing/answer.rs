@@ -1,4 +1,4 @@
-//! What the provider answers in a test, or how it fails to.
+//! The provider's answers in a test, and its failures to answer.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use phone_verify_plugin_abi::{
 };
 use serde::Serialize;
 
-/// One answer of the provider, or one of the ways in which none comes.
+/// One answer of the provider, or one way in which no answer comes.
 #[derive(Clone)]
 pub struct Answer(Result<RawHttpResponse, RawError>);
 
@@ -48,7 +48,7 @@ impl Answer {
     /// Adds a JSON body.
     ///
     /// # Panics
-    /// When the value cannot be written as JSON, such as a map whose keys are no texts.
+    /// When the value cannot be serialised as JSON, such as a map whose keys are not strings.
     #[must_use]
     pub fn json(self, value: &impl Serialize) -> Self {
         let body = serde_json::to_vec(value).expect("a value that JSON can hold");
@@ -61,17 +61,17 @@ impl Answer {
         self.header("retry-after", &wait.as_secs().to_string())
     }
 
-    /// No connection could be made: nothing was sent.
+    /// No connection to the provider: nothing was sent.
     pub fn no_connection() -> Self {
         Self::fault(kind::TRANSIENT, http_error::CONNECT, "no connection")
     }
 
-    /// The provider did not answer in time: it may have taken the request.
+    /// The provider did not answer in time. It may have accepted the request.
     pub fn no_answer_in_time() -> Self {
         Self::fault(kind::OUTCOME_UNKNOWN, http_error::TIMEOUT, "no answer in time")
     }
 
-    /// The connection broke off before the answer was whole: the provider may have taken the request.
+    /// The connection broke before the answer was complete. The provider may have accepted the request.
     pub fn connection_reset() -> Self {
         Self::fault(
             kind::OUTCOME_UNKNOWN,
@@ -80,7 +80,7 @@ impl Answer {
         )
     }
 
-    /// The answer has more bytes than the host takes, which is 1 MiB.
+    /// The answer exceeds the host's bound of 1 MiB.
     pub fn too_large() -> Self {
         Self::fault(
             kind::OUTCOME_UNKNOWN,
@@ -89,7 +89,7 @@ impl Answer {
         )
     }
 
-    /// The answer to a request for which the test has none.
+    /// The result of a request for which the test has queued no answer.
     pub(super) fn none_left() -> Self {
         Self::fault(
             kind::CONFIG,

@@ -14,19 +14,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::{Error, Receipt, Verdict};
 
-/// What `call.base().generate_security_code()` makes.
+/// The code that `call.base().generate_security_code()` returns.
 const SECURITY_CODE: &str = "424242";
-/// Before the call is given up.
+/// Time from the start of a call to its deadline.
 const TIME_LIMIT_NS: u64 = 15_000_000_000;
 
-/// A call whose base has a fixed opinion.
+/// A call whose base returns fixed values.
 pub(super) struct TestCall {
     started_ns: u64,
     verdict: Option<Verdict>,
 }
 
 impl TestCall {
-    /// `verdict` is what the base says of every code; `None` outside of `validate_security_code`.
+    /// `verdict` is the base's verdict on every code. `None` outside of `validate_security_code`.
     pub(super) fn object(started_ns: u64, verdict: Option<Verdict>) -> CallObj {
         CallV1_TO::from_value(Self { started_ns, verdict }, TD_Opaque)
     }
@@ -74,10 +74,10 @@ impl CallV1 for TestCall {
     }
 }
 
-/// What became of each number of a bulk send.
+/// The outcome of each number of a bulk send. `None`: not reported.
 pub(super) type Outcomes = Vec<Option<Result<Receipt, Error>>>;
 
-/// Keeps what is reported.
+/// Collects the outcomes of a bulk send.
 #[derive(Clone)]
 pub(super) struct Reports(Arc<Mutex<Outcomes>>);
 
@@ -105,7 +105,7 @@ impl ReportV1 for Reports {
         let place = usize::try_from(index)
             .ok()
             .and_then(|index| outcomes.get_mut(index));
-        // The first one counts, as in the host.
+        // Only the first outcome of a number counts, as in the host.
         if let Some(place) = place
             && place.is_none()
         {

@@ -1,4 +1,5 @@
-//! The host's services in a test: HTTP that answers from a queue, a log that is kept, a clock that stands still.
+//! The host's services in a test: HTTP answers from a queue, a captured log, and a clock that only advances when the
+//! backend sleeps.
 
 use std::{
     collections::VecDeque,
@@ -23,10 +24,10 @@ use serde_json::Value;
 use super::{Answer, Tested};
 use crate::{Backend, Error, Host, Options, options::OptionReader};
 
-/// 2026-01-01T00:00:00Z.
+/// The time at which every test starts: 2026-01-01T00:00:00Z.
 const START_UNIX_MS: u64 = 1_767_225_600_000;
 
-/// A host for a test. Clones are the same host.
+/// A host for a test. Clones share one state.
 #[derive(Clone, Default)]
 pub struct TestHost(Arc<State>);
 
@@ -40,29 +41,32 @@ struct State {
 }
 
 impl TestHost {
-    /// A host that has no answer for a request yet.
+    /// A host with no queued answers.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The next request that has no answer yet gets this one. A request without any fails as `http_denied`.
+    /// Queues an answer. Each request takes the next one; a request for which none is left fails with `http_denied`.
     pub fn answer(&self, answer: Answer) -> &Self {
         lock(&self.0.answers).push_back(answer);
         self
     }
 
-    /// The requests that the backend made since this was last asked.
+    /// Removes and returns the requests that the backend made since the last call.
     pub fn requests(&self) -> Vec<SentRequest> {
         std::mem::take(&mut lock(&self.0.requests))
     }
 
-    /// The lines that the backend logged since this was last asked: the message, then `name=value` of each field. The
-    /// real host masks secrets and numbers; here they are seen, so that a test can say that there are none.
+    /// Removes and returns the log lines since the last call: the message, then each field as `name=value`. Unlike the
+    /// real host, this one does not mask secrets and numbers, so that a test can assert that there are none.
     pub fn log(&self) -> Vec<String> {
         std::mem::take(&mut lock(&self.0.lines))
     }
 
-    /// Constructs a backend from the `OPTIONS` that the settings would hold.
+    /// Constructs a backend from an `OPTIONS` table.
+    ///
+    /// # Errors
+    /// Wrong options, or the error of the constructor.
     pub fn construct<B: Backend>(&self, options: &Value) -> Result<Tested<B>, Error> {
         let host = self.host();
         let reader = OptionReader::new(&options.to_string(), B::Options::FIELDS);
@@ -70,13 +74,13 @@ impl TestHost {
         Ok(Tested::new(backend, host))
     }
 
-    /// The host as a backend knows it, for a part of a backend that is tested by itself.
+    /// The host in the form that a backend receives, for testing a part of a backend alone.
     pub fn host(&self) -> Host {
         Host::new(HostV1_TO::from_ptr(RArc::new(self.clone()), TD_Opaque))
     }
 }
 
-/// A panic of one test says nothing about what was kept.
+/// Ignores the poisoning of a mutex: a failed assertion elsewhere does not make these records wrong.
 fn lock<T>(kept: &Mutex<T>) -> MutexGuard<'_, T> {
     kept.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -105,7 +109,7 @@ impl HostV1 for TestHost {
         u64::try_from(slept.as_nanos()).unwrap_or(u64::MAX)
     }
 
-    /// Counts up, so that two draws differ and each test sees the same.
+    /// Counts up, so that two draws differ and each run of a test draws the same.
     fn random(&self, mut into: RSliceMut<'_, u8>) {
         for chunk in into.as_mut_slice().chunks_mut(8) {
             let drawn = self.0.drawn.fetch_add(1, Ordering::SeqCst) + 1;
@@ -131,17 +135,17 @@ impl HostV1 for TestHost {
 pub struct SentRequest(RawHttpRequest);
 
 impl SentRequest {
-    /// `POST`, …
+    /// The method, such as `POST`.
     pub fn method(&self) -> &str {
         &self.0.method
     }
 
-    /// The whole address, with its query.
+    /// The URL with its query.
     pub fn url(&self) -> &str {
         &self.0.url
     }
 
-    /// The first header of that name, in any case.
+    /// The first header of this name, compared without regard to case.
     pub fn header(&self, name: &str) -> Option<&str> {
         let header = self
             .0
@@ -156,12 +160,12 @@ impl SentRequest {
         &self.0.body
     }
 
-    /// The body as JSON; `Null` when it is none.
+    /// The body as JSON. `Null` if it is not JSON.
     pub fn json(&self) -> Value {
         serde_json::from_slice(self.body()).unwrap_or_default()
     }
 
-    /// The value of that name in a form-encoded body.
+    /// The value of this name in a form-encoded body.
     pub fn form(&self, name: &str) -> Option<String> {
         form_urlencoded::parse(self.body())
             .find(|(known, _)| known == name)

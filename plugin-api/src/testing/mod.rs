@@ -1,5 +1,5 @@
-//! A host for the unit tests of a backend, in the test's own process: no daemon, no network, no runtime. It needs the
-//! feature `testing`, which belongs into `[dev-dependencies]`.
+//! A host for unit tests of a backend. It runs in the test's process, without daemon, network or async runtime. Enable
+//! the feature `testing` in `[dev-dependencies]`.
 //!
 //! ```
 //! # use phone_verify_plugin_api::{
@@ -39,8 +39,8 @@
 //! assert_eq!(error.kind(), ErrorKind::OutcomeUnknown);
 //! ```
 //!
-//! Invariant: the same test does the same each time; what the host gives (time, randomness, codes) is fixed, and time
-//! passes only where the backend sleeps.
+//! Invariant: a test has the same result in each run. Time, randomness and codes are fixed, and time advances only
+//! while the backend sleeps.
 
 mod answer;
 mod call;

@@ -1,4 +1,4 @@
-//! A constructed backend in a test: its methods, without `async` and with plain arguments.
+//! A constructed backend in a test: its methods as plain functions, without `async` and with simple arguments.
 
 use std::{
     fmt,
@@ -13,10 +13,10 @@ use serde_json::{Map, Value};
 use super::call::{Reports, TestCall};
 use crate::{Backend, Call, Context, Error, ErrorKind, Host, PhoneNumber, Receipt, Report, Verdict};
 
-/// A backend under test. A panic of the backend is a panic of the test.
+/// A backend under test. A panic of the backend fails the test.
 ///
-/// Each method runs to its end at once, since a [`super::TestHost`] answers at once; a backend that waits on anything
-/// else (a socket, a thread, a timer of its own) panics here, as it would hang in the host.
+/// Each method completes in one poll, since a [`super::TestHost`] answers immediately. A backend that waits on anything
+/// else, such as a socket, a thread or its own timer, panics here, because it would hang in the host.
 pub struct Tested<B> {
     backend: B,
     host: Host,
@@ -32,7 +32,7 @@ impl<B: Backend> Tested<B> {
         &self.backend
     }
 
-    /// Sends one SMS; `number` is E.164 with its plus sign.
+    /// Sends one SMS. `number` is in E.164 form with its plus sign.
     pub fn send_sms(&self, number: &str, message: &str) -> Result<Receipt, Error> {
         finished(
             self.backend
@@ -40,7 +40,7 @@ impl<B: Backend> Tested<B> {
         )
     }
 
-    /// Sends to several numbers: what the host would take as the outcome of each.
+    /// Sends to several numbers, and returns the outcome of each as the host would see it.
     pub fn send_bulk_sms(&self, numbers: &[&str], message: &str) -> Vec<Result<Receipt, Error>> {
         let numbers: Vec<_> = numbers.iter().map(|number| phone_number(number)).collect();
         let reports = Reports::new(numbers.len());
@@ -63,12 +63,12 @@ impl<B: Backend> Tested<B> {
             .collect()
     }
 
-    /// Makes a security code; the base's is `424242`.
+    /// Generates a security code. The base's is `424242`.
     pub fn generate_security_code(&self) -> Result<String, Error> {
         finished(self.backend.generate_security_code(&self.call(None)))
     }
 
-    /// Puts a code into words; the base's are `Your security code is 123456.`
+    /// Composes a message. The base's is `Your security code is 123456.`, with the code given.
     pub fn generate_message(
         &self,
         security_code: &str,
@@ -85,7 +85,7 @@ impl<B: Backend> Tested<B> {
         )
     }
 
-    /// Judges a code that came back, where the base would say `base`.
+    /// Judges a submitted code, where the base's verdict would be `base`.
     pub fn validate_security_code(&self, security_code: &str, base: Verdict) -> Result<Verdict, Error> {
         let call = self.call(Some(base));
         finished(self.backend.validate_security_code(
@@ -102,7 +102,7 @@ impl<B: Backend> Tested<B> {
     }
 }
 
-/// The backend's name only: it may hold secrets.
+/// Shows the backend's type only, as its fields may hold secrets.
 impl<B> fmt::Debug for Tested<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Tested<{}>", std::any::type_name::<B>())
@@ -113,6 +113,7 @@ fn phone_number(e164: &str) -> PhoneNumber {
     PhoneNumber::from_raw(RString::from(e164))
 }
 
+/// The output of a future that completes in its first poll.
 fn finished<T>(future: impl Future<Output = T>) -> T {
     match pin!(future).poll(&mut TaskContext::from_waker(Waker::noop())) {
         Poll::Ready(outcome) => outcome,

@@ -1,4 +1,4 @@
-//! Each method, from the host's call to the author's code and back.
+//! Each method of a backend, called as the host calls it, down to the author's code and back.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use phone_verify_plugin_api::{
 
 use crate::host::{Reports, TestHost, call, finished, refusal, send, sms};
 
-/// Overrides nothing that it need not.
+/// Implements only what is required.
 struct Plain(Host);
 
 #[backend]
@@ -44,7 +44,7 @@ impl Backend for Plain {
     }
 }
 
-/// Overrides the bulk send with the base's way.
+/// Overrides the bulk send with the default implementation.
 struct OneByOne(Plain);
 
 #[backend]
@@ -71,7 +71,7 @@ impl Backend for OneByOne {
     }
 }
 
-/// Overrides all, and calls the base from each.
+/// Overrides every method, and uses the default behaviour in each.
 struct Thorough;
 
 #[backend(summary = "for tests", hosts = ["a.example"], sandbox)]

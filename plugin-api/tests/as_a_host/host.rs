@@ -1,4 +1,4 @@
-//! The host's side of the ABI, as far as these tests need one.
+//! The host's side of the ABI, as far as these tests need it.
 
 use std::{
     future::Future,
@@ -20,14 +20,14 @@ use phone_verify_plugin_abi::{
 use phone_verify_plugin_api::{__private as pv, Error};
 
 pub(crate) type Outcome<T> = Result<T, RawError>;
-/// An index, and a message id or an error's code.
+/// A number's index in the bulk send, with its message id or the code of its error.
 type Report = (u64, Result<String, String>);
 
 const NOW_NS: u64 = 5_000_000_000;
 
 type Answer = dyn Fn(RawHttpRequest) -> Outcome<RawHttpResponse> + Send + Sync;
 
-/// A host that keeps what it is told.
+/// A host that records what the backend logs and requests.
 #[derive(Clone, Default)]
 pub(crate) struct TestHost(Arc<State>);
 
@@ -38,7 +38,7 @@ struct State {
 }
 
 impl TestHost {
-    /// With a provider behind its HTTP client.
+    /// A host with a simulated provider.
     pub(crate) fn with_provider(
         answer: impl Fn(RawHttpRequest) -> Outcome<RawHttpResponse> + Send + Sync + 'static,
     ) -> Self {
@@ -48,7 +48,7 @@ impl TestHost {
         }))
     }
 
-    /// What was logged.
+    /// The logged lines.
     pub(crate) fn lines(&self) -> Vec<String> {
         self.0.lines.lock().unwrap().clone()
     }
@@ -135,7 +135,7 @@ impl CallV1 for TestCall {
     }
 }
 
-/// Keeps what is reported for a bulk call.
+/// Records the outcomes of a bulk call.
 #[derive(Clone, Default)]
 pub(crate) struct Reports(Arc<Mutex<Vec<Report>>>);
 
@@ -144,7 +144,7 @@ impl Reports {
         ReportV1_TO::from_value(self.clone(), TD_Opaque)
     }
 
-    /// What was reported, in that order.
+    /// The outcomes in the order of their reports.
     pub(crate) fn all(&self) -> Vec<Report> {
         self.0.lock().unwrap().clone()
     }
@@ -187,7 +187,7 @@ pub(crate) fn send(backend: &BackendObj) -> Outcome<String> {
     Ok(receipt.message_id.into_string())
 }
 
-/// The outcome of a future that waits for nothing.
+/// The output of a future that completes in its first poll.
 pub(crate) fn finished<T>(future: impl Future<Output = T>) -> T {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(outcome) => outcome,
@@ -199,7 +199,7 @@ std::thread_local! {
     static PANICS: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
 }
 
-/// How many panics of this thread went to the hook that was there before the glue's.
+/// How many panics of this thread reached the panic hook that was installed before that of the glue.
 pub(crate) fn panics_that_got_out() -> u32 {
     PANICS.get()
 }
@@ -215,7 +215,7 @@ fn count_panics_that_get_out() {
     });
 }
 
-/// An error of the author's that says no more than its code.
+/// An error with only a code, as an author might return it.
 pub(crate) fn refusal(code: &str) -> Error {
     Error::new(phone_verify_plugin_api::ErrorKind::InvalidNumber, code, "")
 }

@@ -1,4 +1,4 @@
-//! HTTP through the host: what goes out, and what an answer or its absence means for a send.
+//! HTTP through the host: the requests that leave, and what an answer or its absence means for a send.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use phone_verify_plugin_api::{
 
 use crate::host::{Outcome, TestHost, raw_error, send};
 
-/// Posts a form, and takes the message id out of a JSON answer.
+/// Posts a form, and reads the message id from a JSON answer.
 struct Form(Host);
 
 #[backend]
@@ -87,7 +87,7 @@ fn header<'a>(request: &'a RawHttpRequest, name: &str) -> &'a str {
     &header.expect("the header was sent").1
 }
 
-/// How a send ends when the provider answers so.
+/// The outcome of a send when the provider gives this answer.
 fn sent(outcome: Outcome<RawHttpResponse>) -> Outcome<String> {
     let host = TestHost::with_provider(move |_| outcome.clone());
     send(&host.construct::<Form>("{}")?)
@@ -157,7 +157,7 @@ fn the_wait_that_the_provider_asks_for_is_kept() {
     let error = sent(Ok(answer(429, &[("Retry-After", " 7 ")], ""))).unwrap_err();
     assert_eq!((error.kind, error.retry_after_ms), (kind::THROTTLED, 7000));
     assert_eq!(error.code, "acme_http_429");
-    // The other form, by the clock of the provider.
+    // The other form of the header: a date, relative to the provider's own clock.
     let until = [
         ("Date", "Sun, 06 Nov 1994 08:49:37 GMT"),
         ("Retry-After", "Sun, 06 Nov 1994 08:49:44 GMT"),

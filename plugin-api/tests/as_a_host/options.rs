@@ -1,4 +1,4 @@
-//! Options, from the settings' table into the author's struct.
+//! Options, from the table of the settings to the author's struct.
 
 use std::time::Duration;
 

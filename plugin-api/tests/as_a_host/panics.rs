@@ -12,7 +12,7 @@ use crate::host::{TestHost, call, panics_that_got_out, send, sms};
 
 #[derive(Options)]
 struct Fuse {
-    /// Where it goes off.
+    /// The method in which it panics.
     at: String,
 }
 
@@ -125,7 +125,7 @@ fn in_the_drop_of_a_cancelled_call() {
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
     assert!(cancelled.as_mut().poll(&mut context).is_pending());
     drop(cancelled);
-    // Nobody hears of it but the next call.
+    // The cancelled call has no result; the next call reports the panic.
     assert_panic(&send(&backend).unwrap_err(), "boom when cancelled");
 }
 

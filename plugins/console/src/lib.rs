@@ -1,5 +1,5 @@
 //! `console.ConsoleBackend`: prints each SMS to the terminal instead of sending it, for a first try and for
-//! development. It is the one place where a number and a code are shown in full, on purpose.
+//! development. It shows phone numbers and codes in full, on purpose, which nothing else in this project does.
 #![forbid(unsafe_code)]
 
 use std::io::Write;
@@ -24,7 +24,8 @@ impl Backend for ConsoleBackend {
     async fn send_sms(&self, number: &PhoneNumber, message: &str, _call: &Call) -> Result<Receipt, Error> {
         let mut bytes = [0; 8];
         self.host.random(&mut bytes);
-        // One write, so that two messages never mix; to where no result of a command is read from.
+        // A single write, so that two messages never mix. To standard error, because scripts read results from standard
+        // output.
         std::io::stderr()
             .lock()
             .write_all(card(number.e164(), message).as_bytes())
@@ -38,7 +39,8 @@ impl Backend for ConsoleBackend {
 
 export_backends!(ConsoleBackend);
 
-/// The SMS as it is printed. What would move the cursor or recolour the terminal is shown, not obeyed.
+/// The printed form of an SMS. Control characters are escaped, so that a text cannot move the cursor or recolour the
+/// terminal.
 fn card(number: &str, message: &str) -> String {
     let mut card = format!("┌─ SMS to {number}\n");
     for line in message.lines() {

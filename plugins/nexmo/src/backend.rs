@@ -1,5 +1,5 @@
-//! `nexmo.NexmoBackend`: one form-encoded `POST /sms/json` for each SMS. Nothing is taken as sent on the strength of the HTTP
-//! status alone: see [`crate::reply`].
+//! `nexmo.NexmoBackend`: sends each SMS with one form-encoded `POST /sms/json`. The HTTP status alone never counts as a
+//! success: see [`crate::reply`].
 
 use phone_verify_plugin_api::{
     Backend, Call, Error, ErrorKind, Host, Options, PhoneNumber, Receipt, Secret, backend,
@@ -52,7 +52,7 @@ impl NexmoBackend {
             ("text", message),
         ];
         if !gsm::carries(message) {
-            // Without it the provider replaces what its default alphabet lacks.
+            // Without this, the provider replaces characters that its default alphabet lacks.
             form.push(("type", "unicode"));
         }
         let response = self.host.http().post(&self.url).form(&form).send().await?;
@@ -88,13 +88,13 @@ fn send_url(base_url: &str) -> Result<String, Error> {
     }
 }
 
-/// The digits of a number, by E.164.
+/// The most digits of a number (E.164).
 const MAX_DIGITS: usize = 15;
-/// The characters of a name, by GSM 03.40.
+/// The most characters of a sender name (GSM 03.40).
 const MAX_NAME: usize = 11;
 
-/// The provider wants a sender number as it wants every number: without the plus sign. What it would refuse with every SMS
-/// is refused now.
+/// The sender in the provider's form: a number without its plus sign. A sender that the provider would refuse with
+/// every SMS is refused at start instead.
 fn sender(from: &str) -> Result<&str, Error> {
     let from = from.trim();
     let digits = from.strip_prefix('+').unwrap_or(from);

@@ -1,11 +1,13 @@
-//! The alphabet in which an SMS travels unless it is declared as Unicode: 3GPP TS 23.038, tables 6.2.1.1 and 6.2.1.1.4.
+//! The default alphabet of SMS, which carries every message that is not declared as Unicode. Source: 3GPP TS 23.038,
+//! tables 6.2.1.1 and 6.2.1.1.4.
 
+/// The basic table: one septet per character.
 const BASIC: &str = "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?\
                      ¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà";
-/// Each takes the room of two.
+/// The extension table: each character takes two septets.
 const EXTENSION: &str = "\u{c}^{}\\[~]|€";
 
-/// Whether the default alphabet carries the whole text.
+/// Whether the default alphabet can encode the whole text.
 pub(crate) fn carries(text: &str) -> bool {
     text.chars()
         .all(|character| BASIC.contains(character) || EXTENSION.contains(character))
@@ -61,7 +63,7 @@ mod tests {
 
     #[test]
     fn the_tables_are_complete() {
-        // 128 positions less the escape, and the ten signs behind it.
+        // The basic table has 128 positions, of which one is the escape to the extension table with its ten characters.
         assert_eq!(super::BASIC.chars().count(), 127);
         assert_eq!(super::EXTENSION.chars().count(), 10);
     }

@@ -1,7 +1,7 @@
-//! The bundled `nexmo` library: sends through the Nexmo (Vonage) SMS API.
+//! The bundled library `nexmo`: sends SMS through the Nexmo (Vonage) SMS API.
 //!
-//! `nexmo.NexmoBackend` is for real use, `nexmo.NexmoSandboxBackend` for tests and tutorials. Both read the same `OPTIONS`:
-//! `KEY`, `SECRET`, `FROM`, and where wanted `BASE_URL`; `SANDBOX_TOKEN` means something to the sandbox only.
+//! `nexmo.NexmoBackend` is for production, `nexmo.NexmoSandboxBackend` for tests and tutorials. Both read the options
+//! `KEY`, `SECRET`, `FROM`, and optionally `BASE_URL`. Only the sandbox uses `SANDBOX_TOKEN`.
 #![forbid(unsafe_code)]
 
 mod backend;

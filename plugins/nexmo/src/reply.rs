@@ -1,5 +1,5 @@
-//! What the provider's answer means. The HTTP status is 200 for a refusal too; the truth is in the `status` of each part of
-//! the message. An SMS counts as taken only if every part of it was.
+//! Interprets the provider's answers. The HTTP status is 200 for a refusal too, so the decisive value is the `status`
+//! of each part of the message. An SMS counts as accepted only if every part was.
 //!
 //! Source: the provider's description of its SMS API, and its table of SMS API errors.
 
@@ -8,10 +8,13 @@ use std::time::Duration;
 use phone_verify_plugin_api::{Error, ErrorKind, Receipt, serde_json};
 use serde_json::Value;
 
-/// How much of the provider's own words is kept for the operator.
+/// How many characters of the provider's error text go into the message for the operator.
 const MAX_TEXT_CHARS: usize = 160;
 
 /// The outcome of a send.
+///
+/// # Errors
+/// With the kind for the provider's status. A 2xx that cannot be read is [`ErrorKind::OutcomeUnknown`].
 pub(crate) fn read(http_status: u16, retry_after: Option<Duration>, body: &[u8]) -> Result<Receipt, Error> {
     if !(200..300).contains(&http_status) {
         let error = Error::from_http_status("nexmo", http_status);
@@ -20,7 +23,8 @@ pub(crate) fn read(http_status: u16, retry_after: Option<Duration>, body: &[u8])
             None => error,
         });
     }
-    // From here on the provider has dealt with the request: what cannot be read may have been sent.
+    // From here on the provider has processed the request, so an answer that cannot be read means that the SMS may have
+    // been sent.
     let answer: Value = std::str::from_utf8(body)
         .ok()
         .and_then(|text| serde_json::from_str(text).ok())
@@ -52,9 +56,10 @@ fn receipt(part: &Value) -> Receipt {
     }
 }
 
+/// The error for a part that was refused. `taken`: how many parts were accepted.
 fn refused(status: u64, text: &str, taken: usize, parts: usize) -> Error {
     let kind = match kind(status, text) {
-        // Something arrives, and sending it again would send again the parts that were taken.
+        // Some parts arrive, and a retry would send those a second time.
         _ if taken > 0 => ErrorKind::OutcomeUnknown,
         kind => kind,
     };
@@ -74,10 +79,11 @@ fn refused(status: u64, text: &str, taken: usize, parts: usize) -> Error {
     }
 }
 
+/// The kind of a status in the provider's table.
 fn kind(status: u64, text: &str) -> ErrorKind {
     match status {
         1 | 10 => ErrorKind::Throttled,
-        // One of the parameters is invalid; only the text tells which. Besides the number, the sender is what can be.
+        // One of the parameters is invalid, and only the text says which. It can be the number or the sender.
         3 if names_sender(text) => ErrorKind::SenderRejected,
         3 | 6 => ErrorKind::InvalidNumber,
         4 | 8 | 11 | 14 | 32 => ErrorKind::AuthFailed,
@@ -88,17 +94,18 @@ fn kind(status: u64, text: &str) -> ErrorKind {
         15 | 101 => ErrorKind::SenderRejected,
         29 => ErrorKind::DestinationBlocked,
         33 => ErrorKind::UnreachableNumber,
-        // 2, 22 and 23 speak of parameters that this backend always or never sends; others are not documented.
+        // 2, 22 and 23 are about parameters that this backend always or never sends. Others are not documented.
         _ => ErrorKind::Internal,
     }
 }
 
+/// Whether the error text is about the sender.
 fn names_sender(text: &str) -> bool {
     text.split(|character: char| !character.is_ascii_alphanumeric())
         .any(|word| word.eq_ignore_ascii_case("from") || word.eq_ignore_ascii_case("sender"))
 }
 
-/// The milliseconds in `Throughput Rate Exceeded - please wait [ 702 ] and retry`.
+/// The wait in a text such as `Throughput Rate Exceeded - please wait [ 702 ] and retry`, in milliseconds.
 fn wait(text: &str) -> Option<Duration> {
     let (_, rest) = text.split_once('[')?;
     let (milliseconds, _) = rest.split_once(']')?;
@@ -112,7 +119,7 @@ fn text(part: &Value) -> &str {
         .trim()
 }
 
-/// Documented as a text of digits; a number is as good.
+/// A status as a number. Documented as a text of digits; accepts an integer too.
 fn number(value: &Value) -> Option<u64> {
     value.as_u64().or_else(|| value.as_str()?.trim().parse().ok())
 }

@@ -1,8 +1,9 @@
 //! `nexmo.NexmoSandboxBackend`: every security code is `SANDBOX_TOKEN`, so that a flow can be tried without a phone.
 //!
-//! Two things differ from the sandbox of django-phone-verify, both on purpose. It sends nothing to the real provider: a code
-//! that everybody knows is not worth an SMS to somebody's phone; with `BASE_URL` (a proxy, a test) it does send, there. And its
-//! token opens only a session that was registered, within the attempt limit: the host sees to that before it asks.
+//! It differs from the sandbox of django-phone-verify in two ways, both on purpose. It sends nothing to the real
+//! provider, as an SMS with a known code is worthless; with `BASE_URL` (a proxy or a test) it sends to that address.
+//! And its token is accepted only for a registered session within its attempt limit, which the host checks before it
+//! asks the backend.
 
 use phone_verify_plugin_api::{
     Backend, Call, Error, Host, LogLevel, Options, PhoneNumber, Receipt, SandboxToken, Secret, Verdict,
@@ -11,7 +12,8 @@ use phone_verify_plugin_api::{
 
 use crate::{NexmoBackend, NexmoOptions};
 
-/// Stands where `BASE_URL` is not given, so that the options are checked as ever: a name that no network resolves (RFC 2606).
+/// Takes the place of a missing `BASE_URL`, so that the other options are checked as usual. No network resolves this
+/// name (RFC 2606).
 const NOWHERE: &str = "https://sandbox.invalid";
 
 /// The `OPTIONS` of `nexmo.NexmoSandboxBackend`: those of `nexmo.NexmoBackend`, and the token.
@@ -33,7 +35,7 @@ pub struct NexmoSandboxOptions {
     pub sandbox_token: SandboxToken,
 }
 
-/// Uses the same known code for everybody.
+/// Uses the same security code for every verification.
 pub struct NexmoSandboxBackend {
     token: SandboxToken,
     gateway: NexmoBackend,

@@ -1,4 +1,5 @@
-//! `twilio.TwilioBackend`: one form-encoded `POST …/Messages.json` for each SMS, with the account's SID and auth token.
+//! `twilio.TwilioBackend`: sends each SMS with one form-encoded `POST …/Messages.json`, authenticated with the
+//! account's SID and auth token.
 
 use phone_verify_plugin_api::{
     Backend, Call, Error, ErrorKind, Host, Options, PhoneNumber, Receipt, Secret, backend,
@@ -101,15 +102,16 @@ impl Sender {
     }
 }
 
-/// The digits of a number, by E.164.
+/// The most digits of a number (E.164).
 const MAX_DIGITS: usize = 15;
-/// The digits of a short code.
+/// The most digits of a short code.
 const MAX_SHORT_CODE: usize = 8;
-/// The characters of a name, by GSM 03.40.
+/// The most characters of a sender name (GSM 03.40).
 const MAX_NAME: usize = 11;
 
-/// A number is sent as E.164: in a settings file the plus sign is easily left out. Up to eight digits are a short code. What
-/// Twilio would refuse with every SMS is refused now; what has a channel before it, such as `rcs:acme`, is its own affair.
+/// The sender in Twilio's form. A number becomes E.164, because people leave out the plus sign in settings; up to eight
+/// digits are a short code. A sender that Twilio would refuse with every SMS is refused at start instead. One with a
+/// channel, such as `rcs:acme`, is not checked.
 fn sender(from: &str) -> Result<String, Error> {
     let digits = from.strip_prefix('+').unwrap_or(from);
     let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
@@ -141,7 +143,7 @@ fn send_url(base_url: &str, sid: &str) -> Result<String, Error> {
             "option BASE_URL must be an address that begins with https:// (or http://)",
         ));
     }
-    // It becomes a part of the path.
+    // The SID becomes part of the URL's path, so it must hold no character with a meaning there.
     if !sid
         .bytes()
         .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')

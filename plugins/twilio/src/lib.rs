@@ -1,8 +1,8 @@
-//! The bundled `twilio` library: sends through Twilio's Messages API.
+//! The bundled library `twilio`: sends SMS through Twilio's Messages API.
 //!
-//! `twilio.TwilioBackend` is for real use, `twilio.TwilioSandboxBackend` for tests and tutorials. Both read the same `OPTIONS`:
-//! `SID`, `SECRET`, `FROM` or `MESSAGING_SERVICE_SID`, and where wanted `REDACT` and `BASE_URL`; the sandbox also
-//! needs `SANDBOX_TOKEN`, which the other leaves alone.
+//! `twilio.TwilioBackend` is for production, `twilio.TwilioSandboxBackend` for tests and tutorials. Both read the
+//! options `SID`, `SECRET`, `FROM` or `MESSAGING_SERVICE_SID`, and optionally `REDACT` and `BASE_URL`. The sandbox also
+//! needs `SANDBOX_TOKEN`, which the other backend accepts and ignores, so that one table serves both.
 #![forbid(unsafe_code)]
 
 mod backend;

@@ -1,7 +1,7 @@
-//! What Twilio's answer means: 201 with the message, or an HTTP error with `{code, message, more_info, status}`.
+//! Interprets Twilio's answers: 201 with the message, or an HTTP error with `{code, message, more_info, status}`.
 //!
-//! The codes listed here are those whose meaning decides about the next step. Twilio splits codes further over time and advises
-//! against logic on them, so any other code means what its HTTP status means.
+//! Only error codes that change the host's next step are listed. Twilio keeps splitting codes into finer ones and
+//! advises against logic on them, so every other code is classified by its HTTP status.
 //!
 //! Source: the provider's API description (`twilio_api_v2010`) and its error dictionary.
 
@@ -10,24 +10,27 @@ use std::time::Duration;
 use phone_verify_plugin_api::{Error, ErrorKind, Receipt, serde_json};
 use serde_json::Value;
 
-/// How much of the provider's own words is kept for the operator.
+/// How many characters of the provider's error text go into the message for the operator.
 const MAX_TEXT_CHARS: usize = 160;
 
 /// The outcome of a send.
+///
+/// # Errors
+/// With the kind for Twilio's code or status. A 2xx that cannot be read is [`ErrorKind::OutcomeUnknown`].
 pub(crate) fn read(http_status: u16, retry_after: Option<Duration>, body: &[u8]) -> Result<Receipt, Error> {
     let answer: Option<Value> = std::str::from_utf8(body)
         .ok()
         .and_then(|text| serde_json::from_str(text).ok());
     let field = |name: &str| answer.as_ref()?.get(name);
     if (200..300).contains(&http_status) {
-        // A message that failed at once is a 201 too; `error_code` is null unless it failed.
+        // Twilio also answers 201 for a message that failed immediately. `error_code` is null unless it failed.
         if let Some(code) = field("error_code").and_then(number) {
             let text = field("error_message").and_then(Value::as_str);
             return Err(refused(code, http_status, text));
         }
         return match field("sid").and_then(Value::as_str) {
             Some(sid) if !sid.is_empty() => Ok(Receipt::new(sid)),
-            // Twilio has dealt with the request: what cannot be read may have been sent.
+            // Twilio has processed the request, so the SMS may have been sent.
             _ => Err(Error::new(
                 ErrorKind::OutcomeUnknown,
                 "unreadable_answer",
@@ -46,11 +49,12 @@ pub(crate) fn read(http_status: u16, retry_after: Option<Duration>, body: &[u8])
     })
 }
 
+/// The error for a code of Twilio's.
 fn refused(code: u64, http_status: u16, text: Option<&str>) -> Error {
     let kind = kind(code).unwrap_or_else(|| match http_status {
-        // The message exists and has failed.
+        // The message was created and has failed.
         200..=299 => ErrorKind::Internal,
-        // Twilio itself says that it did not take it.
+        // A body with a code comes from Twilio itself: it did not accept the message.
         500..=599 => ErrorKind::Transient,
         _ => Error::from_http_status("twilio", http_status).kind(),
     });
@@ -62,23 +66,24 @@ fn refused(code: u64, http_status: u16, text: Option<&str>) -> Error {
     Error::new(kind, format!("twilio_{code}"), message).with_http_status(http_status)
 }
 
+/// The kind of a code that is listed. `None`: the HTTP status decides.
 fn kind(code: u64) -> Option<ErrorKind> {
     Some(match code {
-        // Credentials, or an account that is suspended, closed or may not send.
+        // Credentials, or an account that is suspended, closed or not allowed to send.
         20003 | 20005 | 20006 | 20008 | 20404 | 30002 | 30037 => ErrorKind::AuthFailed,
-        // Requests, messages in the queue of a sender, segments a day that carriers take.
+        // Limits on requests, on a sender's queue, and on segments per day at carriers.
         14107 | 20429 | 21611 | 30001 | 30022 | 30023 | 30027 | 63038 => ErrorKind::Throttled,
         21211 | 21217 | 21265 | 21266 | 21268 | 21614 => ErrorKind::InvalidNumber,
-        // A country that is switched off, a trial account, the protection against pumping, a price above the bound.
+        // A disabled country, a trial account, Twilio's protection against SMS pumping, a price above the limit.
         21215 | 21216 | 21219 | 21408 | 21608 | 30010 | 30450 | 60605 => ErrorKind::DestinationBlocked,
-        // A sender that is not the account's, is not able to, or is not registered where it must be.
+        // A sender that does not belong to the account, cannot send SMS, or lacks a required registration.
         21210 | 21212 | 21267 | 21601 | 21603 | 21606 | 21607 | 21612 | 21616 | 21659 | 21660 | 21661
         | 21701 | 21703 | 21704 | 21705 | 30018 | 30024 | 30032 | 30033 | 30034 | 30040 => {
             ErrorKind::SenderRejected
         }
         21610 | 30004 => ErrorKind::OptedOut,
         21605 | 21617 | 30007 | 30019 | 30038 | 30044 => ErrorKind::ContentRejected,
-        // A retention was asked for that the account does not have.
+        // The request asks for a retention (REDACT) that is not enabled for the account.
         30029 => ErrorKind::Config,
         30003 | 30008 | 30017 => ErrorKind::Transient,
         21214 | 21635 | 30005 | 30006 => ErrorKind::UnreachableNumber,
@@ -86,7 +91,7 @@ fn kind(code: u64) -> Option<ErrorKind> {
     })
 }
 
-/// Described as an integer; a text of digits is as good.
+/// A code as a number. Documented as an integer; accepts a text of digits too.
 fn number(value: &Value) -> Option<u64> {
     value.as_u64().or_else(|| value.as_str()?.trim().parse().ok())
 }
@@ -214,7 +219,8 @@ mod tests {
             (401, ErrorKind::AuthFailed, ErrorKind::AuthFailed),
             (402, ErrorKind::NoCredit, ErrorKind::NoCredit),
             (429, ErrorKind::Throttled, ErrorKind::Throttled),
-            // Twilio's own body says that nothing was taken; a gateway before it cannot know.
+            // With a code in its body, Twilio itself says that it accepted nothing. A gateway in front of it cannot
+            // know.
             (500, ErrorKind::Transient, ErrorKind::OutcomeUnknown),
             (503, ErrorKind::Transient, ErrorKind::Transient),
             (504, ErrorKind::Transient, ErrorKind::OutcomeUnknown),
