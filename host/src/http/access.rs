@@ -1,5 +1,5 @@
-//! One log line a request, with its route and never its content; the ids by which it is followed; and a last net below
-//! the routes.
+//! The access log: one line per request, with its route and never its content; the ids by which a request can be
+//! traced; and the last place that catches a panic of a route.
 
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
@@ -18,14 +18,16 @@ use crate::{
     telemetry::{REQUEST_ID, TRACEPARENT, Trace},
 };
 
-/// The machine code of an error, for the line.
+/// The machine code of an error: an extension of the answer, for the log line.
 #[derive(Clone, Copy)]
 pub(super) struct ErrorCode(pub(super) &'static str);
 
-/// What a registration began, for the line: the dispatcher and a backend's own log name it too.
+/// The verification that a registration began: an extension of the answer. The log line names it, as the dispatcher and
+/// the backend do in theirs.
 #[derive(Clone, Copy)]
 pub(super) struct Began(pub(super) VerificationId);
 
+/// Middleware around all routes: gives the request its ids, and logs and counts its answer.
 pub(super) async fn log(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let headers = request.headers();
     let trace = Trace::of_request(
@@ -55,7 +57,7 @@ async fn answer(app: &App, request: Request, next: Next) -> Response {
     let fault = request.extensions().get::<HeadFault>().copied();
     let response = match fault {
         Some(fault) => fault.answer(request.uri().path()),
-        // A defect costs its request, not the connection.
+        // A panic in a route fails this request only, and the connection stays open.
         None => AssertUnwindSafe(next.run(request))
             .catch_unwind()
             .await
@@ -78,7 +80,8 @@ async fn answer(app: &App, request: Request, next: Next) -> Response {
     response
 }
 
-/// The whole answer to what could not be read as a request, with the ids, the line and the counts of any other.
+/// The complete answer to bytes that could not be read as a request. It gets ids, a log line and counts like every
+/// other answer.
 pub(super) fn refuse(app: &App, client: ClientAddress, fault: HeadFault) -> Vec<u8> {
     let trace = Trace::of_request(None, None, &app.entropy);
     let answered = Answered {
@@ -95,7 +98,7 @@ pub(super) fn refuse(app: &App, client: ClientAddress, fault: HeadFault) -> Vec<
     fault.bytes(&trace, &app.clock)
 }
 
-/// A request and its answer, as log and metrics have them.
+/// A request and its answer, for the log and the metrics.
 struct Answered<'a> {
     method: &'static str,
     route: &'a str,
@@ -131,12 +134,12 @@ fn tell(app: &App, answered: &Answered<'_>) {
     );
 }
 
-/// Who makes a request, as the settings want it shown.
+/// The client's address in the form that the settings want in the log.
 fn client(app: &App, request: &Request) -> Option<String> {
     routes::address(request, &app.trusted_proxies)?.shown(app.client_addresses)
 }
 
-/// The value of a header that is there once.
+/// The value of a header that is there exactly once.
 fn only<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     let mut values = headers.get_all(name).iter();
     let value = values.next()?.to_str().ok();

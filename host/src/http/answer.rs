@@ -1,6 +1,7 @@
-//! An error on its way to the client, before one of the two APIs puts it into words of its own.
+//! An error on its way to the client, before one of the two APIs writes its body.
 //!
-//! Invariant: what a status promises is in the head: `Retry-After` with 503, `WWW-Authenticate` with 401.
+//! Invariant: the headers that belong to a status are always there: `Retry-After` with 503, `WWW-Authenticate` with
+//! 401.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -12,37 +13,37 @@ use axum::{
 use super::access::ErrorCode;
 use crate::model::Scope;
 
-/// How long to wait where nothing tells when it will be better.
+/// How long a client should wait if nothing says when a retry may succeed.
 pub(super) const USUAL_WAIT: Duration = Duration::from_secs(1);
 
-/// An answer in the making.
+/// An answer without its body.
 pub(super) struct Answer {
     pub(super) status: StatusCode,
     pub(super) code: &'static str,
-    /// About the request as a whole.
+    /// A message about the request as a whole.
     pub(super) detail: Option<String>,
-    /// What is wrong with each field.
+    /// The problems of each field.
     pub(super) fields: Faults,
     pub(super) retry_after: Option<Duration>,
     /// The scope that the API key lacks.
     pub(super) scope: Option<Scope>,
 }
 
-/// Texts by the name of the field that they are about; those about all fields are under [`NON_FIELD`].
+/// Messages by the name of their field. Those about all fields together are under [`NON_FIELD`].
 pub(super) type Faults = BTreeMap<&'static str, Vec<String>>;
 
-/// Django REST framework's name for what is wrong with the fields together.
+/// Django REST framework's name for problems of all fields together.
 pub(super) const NON_FIELD: &str = "non_field_errors";
 
 impl Answer {
-    /// The answer with this body; what is not in the body is in the head.
+    /// Completes the answer with a body. Adds the headers that belong to it.
     pub(super) fn with(&self, body: impl IntoResponse) -> Response {
         let mut response = (self.status, body).into_response();
         response.extensions_mut().insert(ErrorCode(self.code));
         let headers = response.headers_mut();
         let is_passing = self.status == StatusCode::SERVICE_UNAVAILABLE;
         if let Some(wait) = self.retry_after.or(is_passing.then_some(USUAL_WAIT)) {
-            // Rounded up: whoever waits that long is not refused for the rest of a second.
+            // Rounded up: a client that waits this long must not be refused for a fraction of a second.
             let seconds = wait.as_millis().div_ceil(1000).max(1);
             headers.insert(
                 header::RETRY_AFTER,
@@ -55,7 +56,7 @@ impl Answer {
         response
     }
 
-    /// What a client needs to be let in (RFC 6750, section 3).
+    /// What a client needs to be authorized (RFC 6750, section 3).
     fn challenge(&self) -> Option<HeaderValue> {
         match self.scope {
             Some(scope) => {
@@ -67,7 +68,7 @@ impl Answer {
     }
 }
 
-/// With neither words nor fields yet.
+/// An answer with neither message nor fields.
 pub(super) fn answer(status: StatusCode, code: impl Into<&'static str>) -> Answer {
     Answer {
         status,
@@ -79,7 +80,7 @@ pub(super) fn answer(status: StatusCode, code: impl Into<&'static str>) -> Answe
     }
 }
 
-/// About the request as a whole.
+/// An answer about the request as a whole.
 pub(super) fn detail(status: StatusCode, code: impl Into<&'static str>, text: impl Into<String>) -> Answer {
     Answer {
         detail: Some(text.into()),
@@ -87,7 +88,7 @@ pub(super) fn detail(status: StatusCode, code: impl Into<&'static str>, text: im
     }
 }
 
-/// About one field.
+/// An answer about one field.
 pub(super) fn field(code: impl Into<&'static str>, name: &'static str, text: impl Into<String>) -> Answer {
     Answer {
         fields: Faults::from([(name, vec![text.into()])]),

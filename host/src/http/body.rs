@@ -1,6 +1,7 @@
-//! The fields of a request: from JSON, a form or multipart, by the rules of Django REST framework 3.16.
+//! Reads the fields of a request from JSON, a form or multipart, by the rules of Django REST framework 3.16, whose
+//! clients must get the same answers here.
 //!
-//! Invariant: a body is at most [`MAX_BODY_BYTES`], and arrives in time or not at all.
+//! Invariant: a body is at most [`MAX_BODY_BYTES`] long, and arrives within the read timeout or is refused.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -18,15 +19,15 @@ use super::{
     media_type, python_json,
 };
 
-/// The most that is read.
+/// The largest body in bytes.
 pub(super) const MAX_BODY_BYTES: usize = 64 * 1024;
 
-/// The fields that came.
+/// The fields of a request. Each one is taken out when it is read, so that what is left is unknown.
 #[derive(Debug)]
 pub(super) struct Fields(HashMap<String, Value>);
 
 impl Fields {
-    /// Reads the body of a request of the native API: JSON, or nothing.
+    /// Reads the body of a request to the native API: JSON, or nothing.
     pub(super) async fn read_json(request: Request, limit: Duration) -> Result<Self, ApiError> {
         let found = content_type(request.headers());
         if !found.is_empty() && !media_type::fits(found, "application/json") {
@@ -39,7 +40,7 @@ impl Fields {
         Self::from_json(&bytes)
     }
 
-    /// Reads the body of a request, in any of the forms that django-phone-verify takes.
+    /// Reads the body of a request to a drop-in endpoint, in any of the formats that django-phone-verify accepts.
     pub(super) async fn read(request: Request, limit: Duration) -> Result<Self, ApiError> {
         let (parts, bytes) = whole(request, limit).await?;
         if bytes.is_empty() {
@@ -57,6 +58,7 @@ impl Fields {
         }
     }
 
+    /// Parses JSON. The error has the words of Python's parser, which clients of django-phone-verify know.
     fn from_json(bytes: &Bytes) -> Result<Self, ApiError> {
         let value = serde_json::from_slice(bytes).map_err(|error| {
             let reason = python_json::explain(bytes, &error);
@@ -79,7 +81,7 @@ impl Fields {
         Err(ApiError::NonField { message })
     }
 
-    /// Of a field that comes twice, the last counts.
+    /// Parses a form. If a field is there twice, the last value counts.
     fn from_form(bytes: &Bytes) -> Self {
         Self(
             form_urlencoded::parse(bytes)
@@ -88,6 +90,7 @@ impl Fields {
         )
     }
 
+    /// Parses multipart. If a field is there twice, the last value counts.
     async fn from_multipart(request: Request) -> Result<Self, ApiError> {
         let unparsable =
             |reason: &str| ApiError::Unparsable(format!("Multipart form parse error - {reason}"));
@@ -108,7 +111,7 @@ impl Fields {
                 .bytes()
                 .await
                 .map_err(|error| unparsable(&error.body_text()))?;
-            // A file is no text, whatever it holds.
+            // A file is not a text, whatever it contains. An array is refused as such.
             let value = if is_file {
                 Value::Array(Vec::new())
             } else {
@@ -119,7 +122,8 @@ impl Fields {
         Ok(Self(fields))
     }
 
-    /// A text, trimmed. Numbers count as texts; the error goes to `errors`.
+    /// Takes a required text, trimmed. Numbers count as texts, as in Django REST framework. A problem is added to
+    /// `errors`.
     pub(super) fn text(&mut self, name: &'static str, errors: &mut Vec<FieldError>) -> Option<String> {
         let problem = match self.0.remove(name) {
             None => REQUIRED,
@@ -136,7 +140,7 @@ impl Fields {
         None
     }
 
-    /// A text that may be left out, at most so many characters long.
+    /// Takes an optional text of at most `max_characters`.
     pub(super) fn optional_text(
         &mut self,
         name: &'static str,
@@ -155,7 +159,8 @@ impl Fields {
         Some(text)
     }
 
-    /// The same, where no number counts as a text: it must come back as it was said, and a number has many spellings.
+    /// Takes an optional text as [`Fields::optional_text`] does, but refuses numbers. The text is compared with a later
+    /// request, and the same number can be written in several ways.
     pub(super) fn optional_string(
         &mut self,
         name: &'static str,
@@ -170,7 +175,7 @@ impl Fields {
         self.optional_text(name, max_characters, errors)
     }
 
-    /// An object that may be left out.
+    /// Takes an optional object.
     pub(super) fn optional_object(
         &mut self,
         name: &'static str,
@@ -184,8 +189,8 @@ impl Fields {
         None
     }
 
-    /// Refuses unknown fields: a misspelt one must not pass for one that was left out. The refusal says which
-    /// fields there are; what came is not repeated.
+    /// Refuses fields that were not taken: a misspelt one must not be treated as missing. `refusal` lists the known
+    /// fields. It does not repeat what was sent.
     pub(super) fn nothing_else(&self, refusal: &'static str, errors: &mut Vec<FieldError>) {
         if !self.0.is_empty() {
             errors.push(("non_field_errors", refusal));
@@ -193,7 +198,8 @@ impl Fields {
     }
 }
 
-/// The head and the body, which arrives in time or not at all.
+/// Reads the whole body, and returns it with the head. Fails if the body is too large or does not arrive within
+/// `limit`.
 pub(super) async fn whole(request: Request, limit: Duration) -> Result<(Parts, Bytes), ApiError> {
     let (parts, body) = request.into_parts();
     let announced = parts
@@ -215,11 +221,12 @@ fn content_type(headers: &HeaderMap) -> &str {
     value.and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
 
-/// Python counts four separators of ASCII as white space too.
+/// Whether Python counts a character as white space: what Unicode does, and four separators of ASCII.
 fn is_space(character: char) -> bool {
     character.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&character)
 }
 
+/// Why a body could not be read: it was too large, or the connection broke.
 fn not_read(error: &axum::Error) -> ApiError {
     let cause = std::error::Error::source(error);
     if cause.is_some_and(<dyn std::error::Error>::is::<http_body_util::LengthLimitError>) {

@@ -1,4 +1,4 @@
-//! The machine codes of errors: stable, the same on both APIs, and all in the description.
+//! The machine codes of errors. They are stable, the same in both APIs, and all listed in the OpenAPI description.
 
 use strum::{IntoStaticStr, VariantNames};
 use utoipa::{PartialSchema, ToSchema, openapi::RefOr, openapi::Schema};
@@ -6,17 +6,17 @@ use utoipa::{PartialSchema, ToSchema, openapi::RefOr, openapi::Schema};
 use super::schema::one_of;
 use crate::{model::guard::Reason, verifier::RateLimits};
 
-/// A machine code. Limits and reasons of the guard have further ones, which are their names.
+/// A machine code. Limits and the guard's reasons have further codes, which are their names.
 #[derive(Clone, Copy, Debug, IntoStaticStr, VariantNames)]
 #[strum(serialize_all = "snake_case")]
 pub(super) enum Code {
-    /// It is no phone number.
+    /// The text is not a phone number.
     PhoneNumberInvalid,
     /// Fields are missing, blank, of the wrong type or not known.
     FieldsInvalid,
     /// The body is not what its media type says, or did not arrive whole.
     BodyUnparsable,
-    /// The body is of a type that is not read here.
+    /// The body has a media type that the route does not read.
     MediaTypeUnsupported,
     /// The client does not accept JSON.
     NotAcceptable,
@@ -24,7 +24,7 @@ pub(super) enum Code {
     BodyTooLarge,
     /// The body did not arrive in time.
     BodyTooSlow,
-    /// The request names no host, several, or one that is none.
+    /// The request has no `Host` header, several, or an invalid one.
     HostInvalid,
     /// The request line or a header field cannot be read.
     HeadUnparsable,
@@ -32,33 +32,33 @@ pub(super) enum Code {
     HeadTooLarge,
     /// The head did not arrive in time.
     HeadTooSlow,
-    /// The target is too long.
+    /// The request target is too long.
     UriTooLong,
-    /// It is a version of HTTP that is not spoken here.
+    /// The request has a version of HTTP that this server does not support.
     HttpVersionUnsupported,
     /// The body is in a transfer encoding other than chunked.
     TransferEncodingUnsupported,
-    /// The address has too many connections.
+    /// The client's address has too many connections.
     TooManyConnections,
     /// There is nothing at this path.
     NotFound,
     /// The path does not have this method.
     MethodNotAllowed,
-    /// There is no verification of this id.
+    /// There is no verification with this id.
     VerificationNotFound,
     /// An API key is needed.
     Unauthorized,
-    /// The API key does not have the scope that is needed.
+    /// The API key does not have the needed scope.
     InsufficientScope,
-    /// A page of another site asks.
+    /// A page of another site made the request.
     OriginNotAllowed,
-    /// The request was sent to a name that may be somebody else's.
+    /// The request was sent to a name that may belong to another site.
     HostNotAllowed,
-    /// A wrong code, or an unknown session.
+    /// The code is wrong, or the session is not known.
     SecurityCodeInvalid,
-    /// The code was made for another purpose or binding.
+    /// The code was sent for another purpose or binding.
     PurposeMismatch,
-    /// The code came too late.
+    /// The code arrived after it had expired.
     SecurityCodeExpired,
     /// The code was used before.
     SecurityCodeAlreadyVerified,
@@ -66,21 +66,21 @@ pub(super) enum Code {
     TooManyAttempts,
     /// The verification was cancelled.
     VerificationCancelled,
-    /// The pending code of the number takes no more attempts.
+    /// The pending code of the number accepts no more attempts.
     AttemptsUsedUp,
-    /// The pending code of the number has as many sessions as it may.
+    /// The pending code of the number has as many sessions as it may have.
     TooManySessions,
-    /// The same request is being dealt with.
+    /// The same request is still being served.
     RequestUnderWay,
     /// The idempotency key was used for another request.
     IdempotencyKeyReused,
-    /// The provider takes it for no phone number.
+    /// The provider does not accept the number as a phone number.
     PhoneNumberRefused,
     /// The number cannot receive text messages.
     PhoneNumberUnreachable,
-    /// Its owner wants no messages.
+    /// The number's owner refuses messages.
     PhoneNumberOptedOut,
-    /// The provider does not send there.
+    /// The provider does not send to this destination.
     DestinationBlocked,
     /// The SMS could not be sent.
     SmsNotSent,
@@ -88,11 +88,11 @@ pub(super) enum Code {
     SmsOutcomeUnknown,
     /// The backend gave no verdict on the code.
     BackendFailed,
-    /// Too many messages wait to be sent.
+    /// Too many messages are waiting to be sent.
     Busy,
     /// The database cannot be used at the moment.
     Unavailable,
-    /// A defect of this program.
+    /// A bug in this program.
     InternalError,
 }
 

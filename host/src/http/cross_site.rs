@@ -1,15 +1,18 @@
-//! What a page of another site can do: read and cause nothing, unless the settings name its origin.
+//! Keeps web pages of other sites from using the service through a user's browser, unless the settings name their
+//! origin.
 //!
-//! A browser lets any page send forms, and requests that look like forms, to any server, and would send SMS so. It says
-//! where they come from in `Sec-Fetch-Site` and `Origin`; other clients send neither and are not concerned. The order of the
-//! rules is that of Go's `http.CrossOriginProtection`. Reading is kept by the browser (CORS, fetch.spec.whatwg.org): it
-//! hands an answer to a page of another site only if the answer names that site.
+//! A browser lets any page send forms, and requests that look like forms, to any server; a page could send SMS that
+//! way. The browser names the sender in `Sec-Fetch-Site` and `Origin`. Other clients send neither, so these rules do
+//! not affect them. The order of the rules is that of Go's `http.CrossOriginProtection`. Reading answers is prevented
+//! by the browser (CORS, fetch.spec.whatwg.org): it shows an answer to a page of another site only if the answer names
+//! that site.
 //!
-//! A page can have its own name lead to this machine (DNS rebinding): then this server looks like the page's own. So over
-//! plain HTTP only names that nobody else can have are this server's own: `localhost`, addresses, names without a dot, and
-//! the one in `[server] public_url`. With HTTPS the certificate vouches for the name, but only where the request itself came
-//! by HTTPS, to a proxy before this server: a page that came by HTTPS can still send a form to this very name over plain
-//! HTTP. So a request that a form can make must show that it came through a proxy.
+//! A page can also make its own name resolve to this machine (DNS rebinding). Then the browser takes this server for
+//! the page's own. Therefore, over plain HTTP, only names that another site cannot have count as this server's own:
+//! `localhost`, IP addresses, names without a dot, and the host of `[server] public_url`. With HTTPS, the certificate
+//! proves the name, but only if the request itself came over HTTPS, to a proxy in front of this server: a page that was
+//! loaded over HTTPS can still send a form to the same name over plain HTTP. Therefore, a request that a form can make
+//! must show that it came through a proxy.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -27,18 +30,18 @@ const ALLOWED_METHODS: HeaderValue = HeaderValue::from_static("GET, POST, DELETE
 const ALLOWED_HEADERS: HeaderValue =
     HeaderValue::from_static("Authorization, Content-Type, Idempotency-Key, X-Request-Id");
 const EXPOSED_HEADERS: HeaderValue = HeaderValue::from_static("Location, Retry-After, X-Request-Id");
-/// How long a browser need not ask again.
+/// How long a browser may reuse the answer to a preflight request.
 const MAX_AGE_SECONDS: HeaderValue = HeaderValue::from_static("3600");
 
 const SEC_FETCH_SITE: &str = "sec-fetch-site";
 
-/// Those that an HTML form can send.
+/// The media types that an HTML form can send.
 const FORM_MEDIA_TYPES: [&str; 3] = [
     "application/x-www-form-urlencoded",
     "multipart/form-data",
     "text/plain",
 ];
-/// What proxies add to a request, each some of it.
+/// Header fields that proxies add to a request. Each proxy adds some of them.
 const FIELDS_OF_PROXIES: [&str; 6] = [
     "forwarded",
     "via",
@@ -48,6 +51,8 @@ const FIELDS_OF_PROXIES: [&str; 6] = [
     "x-real-ip",
 ];
 
+/// Middleware around all routes: refuses requests of other sites, answers preflight requests, and names allowed origins
+/// in the answer.
 pub(super) async fn guard(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let origin = request.headers().get(header::ORIGIN).cloned();
     let allowed = origin.filter(|origin| {
@@ -71,7 +76,7 @@ pub(super) async fn guard(State(app): State<Arc<App>>, request: Request, next: N
     response
 }
 
-/// A browser asks whether a page may ask.
+/// Whether a browser asks, before the real request, whether a page may make it.
 fn is_preflight(request: &Request) -> bool {
     let headers = request.headers();
     request.method() == Method::OPTIONS && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
@@ -86,8 +91,9 @@ fn preflight() -> Response {
     (StatusCode::NO_CONTENT, headers).into_response()
 }
 
-/// For what only this server's own pages may read, whoever connects: a name that may be another's is refused also from other
-/// machines, and so is a request that a page of another site makes, though the browser would keep the answer from it.
+/// Middleware for routes that only this server's own pages may read, whoever connects. Unlike [`guard`], it also
+/// refuses names that may belong to another site when the client is on another machine, and reading requests of other
+/// sites, although a browser would hide the answer from them.
 pub(super) async fn own_pages_only(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let host = host(&request);
     let refusal = if host.as_deref().is_some_and(|host| !is_own_name(&app, host)) {
@@ -101,7 +107,7 @@ pub(super) async fn own_pages_only(State(app): State<Arc<App>>, request: Request
     }
 }
 
-/// Why a request is not served; `is_allowed`: the settings name its origin.
+/// Why a request is refused; `None`: it is served. `is_allowed`: the settings name its origin.
 fn refusal(app: &App, request: &Request, is_allowed: bool) -> Option<ApiError> {
     let host = host(request);
     if is_rebound(app, request, host.as_deref()) {
@@ -112,15 +118,15 @@ fn refusal(app: &App, request: &Request, is_allowed: bool) -> Option<ApiError> {
     is_foreign.then_some(ApiError::CrossSite)
 }
 
-/// The name, and the port, that a request was sent to.
+/// The host, with its port if there is one, that the request was sent to.
 fn host(request: &Request) -> Option<String> {
     let in_target = request.uri().authority().map(Authority::as_str);
     let in_header = || request.headers().get(header::HOST)?.to_str().ok();
     in_target.or_else(in_header).map(str::to_ascii_lowercase)
 }
 
-/// Whether a browser on this machine may have been led here by a name that is another's. Other clients, and proxies, may ask
-/// under any name.
+/// Whether a browser on this machine may have been led here by a name of another site. Other clients and trusted
+/// proxies may use any name.
 fn is_rebound(app: &App, request: &Request, host: Option<&str>) -> bool {
     // No browser connects to a Unix socket.
     let Some(peer @ Peer::Address(address)) = request.extensions().get() else {
@@ -131,8 +137,8 @@ fn is_rebound(app: &App, request: &Request, host: Option<&str>) -> bool {
     address.to_canonical().is_loopback() && !is_proxy && is_foreign && came_insecurely(request.headers())
 }
 
-/// Whether a browser may have made a request over plain HTTP. Browsers say a language and, to HTTPS and to `localhost` alone,
-/// `Sec-Fetch-Site`, which no page can keep them from or do in their place.
+/// Whether the request may come from a browser over plain HTTP. Browsers send `Accept-Language`, and `Sec-Fetch-Site`
+/// only to HTTPS and `localhost`. A page can neither remove nor set that one.
 fn came_insecurely(headers: &HeaderMap) -> bool {
     let origin = headers.get(header::ORIGIN);
     let is_of_secure_page = || origin.is_some_and(|origin| origin.as_bytes().starts_with(b"https://"));
@@ -142,9 +148,9 @@ fn came_insecurely(headers: &HeaderMap) -> bool {
     is_of_browser && !is_secure
 }
 
-/// Whether a form of a page that came by HTTPS may have sent this over plain HTTP. All else that such a page asks over plain
-/// HTTP browsers block (mixed content, w3c.github.io/webappsec-mixed-content), and a form has no other media types and sets
-/// no header fields, as proxies do.
+/// Whether a form on a page that was loaded over HTTPS may have sent this over plain HTTP. Browsers block every other
+/// request of such a page over plain HTTP (mixed content, w3c.github.io/webappsec-mixed-content). A form has only these
+/// media types, and cannot set header fields, as proxies do.
 fn may_be_insecure_form(headers: &HeaderMap) -> bool {
     let media_type = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
     let media_type = media_type.and_then(|value| value.split(|byte| *byte == b';').next());
@@ -156,6 +162,7 @@ fn may_be_insecure_form(headers: &HeaderMap) -> bool {
     is_of_form && !FIELDS_OF_PROXIES.iter().any(|name| headers.contains_key(*name))
 }
 
+/// Whether a browser sent the request for a page of another site.
 fn is_of_another_site(app: &App, request: &Request, host: Option<&str>) -> bool {
     let headers = request.headers();
     let origin = headers
@@ -166,7 +173,7 @@ fn is_of_another_site(app: &App, request: &Request, host: Option<&str>) -> bool 
         return false;
     }
     if let Some(site) = headers.get(SEC_FETCH_SITE) {
-        // "none": somebody typed the address.
+        // "none": the user entered the address, or opened a bookmark.
         return site != "same-origin" && site != "none";
     }
     let peer = request.extensions().get::<Peer>();
@@ -175,7 +182,8 @@ fn is_of_another_site(app: &App, request: &Request, host: Option<&str>) -> bool 
     origin.is_some_and(|origin| !is_own_origin(app, origin, host, may_be_insecure))
 }
 
-/// `may_be_insecure`: a page that came by HTTPS may have asked over plain HTTP, and has proved nothing by its name.
+/// Whether an origin is this server. `may_be_insecure`: the request may have been sent over plain HTTP by a page that
+/// was loaded over HTTPS, so its name proves nothing.
 fn is_own_origin(app: &App, origin: &str, host: Option<&str>, may_be_insecure: bool) -> bool {
     let Some((scheme, authority)) = origin.split_once("://") else {
         return false;
@@ -196,7 +204,7 @@ fn is_own_origin(app: &App, origin: &str, host: Option<&str>, may_be_insecure: b
     is_host && ((scheme == "https" && !may_be_insecure) || is_own_name(app, &authority))
 }
 
-/// Whether a name, perhaps with a port, cannot be one that somebody else has lead here.
+/// Whether a name, with or without a port, cannot be one that another site lets resolve to this machine.
 fn is_own_name(app: &App, authority: &str) -> bool {
     let name = match authority.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,

@@ -1,6 +1,6 @@
-//! The `Date` header field: the wall clock at the moment of the answer.
+//! The `Date` header field: the time of the answer, from the wall clock.
 //!
-//! Invariant: nothing keeps it. A clock that ran ahead and was put right shows in the next answer.
+//! Invariant: the value is not kept between answers, so a corrected clock shows in the next one.
 
 use std::time::{Duration, SystemTime};
 
@@ -8,16 +8,16 @@ use axum::http::HeaderValue;
 
 use crate::clock::Clock;
 
-/// The last second of the year 9999: the format has no later one.
+/// The last second of the year 9999. The format has no later one.
 const LAST_SECOND: u64 = 253_402_300_799;
 
-/// Now, as HTTP writes it (RFC 9110, section 5.6.7).
+/// The present time as HTTP writes it (RFC 9110, section 5.6.7).
 pub(super) fn text(clock: &Clock) -> String {
     let since_1970 = Duration::from_secs((clock.wall().0 / 1000).min(LAST_SECOND));
     httpdate::fmt_http_date(SystemTime::UNIX_EPOCH + since_1970)
 }
 
-/// The same for a head.
+/// The same as a header value.
 pub(super) fn value(clock: &Clock) -> Option<HeaderValue> {
     HeaderValue::try_from(text(clock)).ok()
 }

@@ -1,5 +1,6 @@
-//! From what went wrong to what the client is told: a status, a stable machine code, and django-phone-verify's words
-//! where it had any. The cause goes to the log, never to the client.
+//! From an error to what the client gets: a status, a stable machine code, and a message. Where django-phone-verify has
+//! a message, it is the same here. The cause goes to the log and never to the client, since it may hold details of the
+//! provider or the database.
 
 use std::time::Duration;
 
@@ -20,53 +21,54 @@ use crate::{
     verifier::{CheckError, RegisterError, ResendError},
 };
 
-/// A field's name and what is wrong with it.
+/// The name of a field, and its problem.
 pub(super) type FieldError = (&'static str, &'static str);
 
-/// What a client did wrong, or what happened to its request.
+/// Why a request is not answered as the client wanted. [`ApiError::into_answer`] is the only place that turns these
+/// into statuses and codes.
 #[derive(Debug)]
 pub(super) enum ApiError {
     /// Every faulty field.
     Fields(Vec<FieldError>),
-    /// Something about the body as a whole.
+    /// A problem of the body as a whole.
     NonField {
         message: String,
     },
     /// The body is not what its media type says.
     Unparsable(String),
     UnsupportedMediaType(String),
-    /// The client takes no JSON.
+    /// The client does not accept JSON.
     NotAcceptable,
-    /// The head of the request is at fault, whatever it asks for.
+    /// The head of the request is faulty, whatever its path.
     Head(HeadFault),
-    /// The connection broke, or what came is not HTTP.
+    /// The connection broke, or the bytes were not HTTP.
     Broken,
     TooLarge,
     TooSlow,
     NotFound,
-    /// The method; those that are allowed are in the head.
+    /// The path does not have this method. The allowed ones are in the head of the answer.
     Method(Method),
-    /// Not [`Verdict::Valid`].
+    /// A refused code, so never [`Verdict::Valid`].
     Verdict(Verdict),
     Register(RegisterError),
     Resend(ResendError),
     Check(CheckError),
     Store(StoreError),
-    /// No verification of that id.
+    /// There is no verification with this id.
     NoVerification,
-    /// The verification is over, in this way.
+    /// The verification has ended with this status.
     Over(Status),
-    /// No API key, or none that is known.
+    /// The request has no API key, or one that is not known.
     Unauthorized,
-    /// The same request is being dealt with.
+    /// The same request is still being served.
     UnderWay,
     /// The API key does not have this scope.
     InsufficientScope(Scope),
-    /// A page of another site asks for what has an effect.
+    /// A page of another site makes a request that has an effect.
     CrossSite,
-    /// A browser was led here by a name that may be somebody else's.
+    /// A browser sent the request to a name that may belong to another site.
     ForeignHost,
-    /// A panic in a route.
+    /// A panic in a route: a bug.
     Defect,
 }
 
@@ -80,6 +82,7 @@ pub(super) const TOO_LONG: &str = "This field is too long.";
 pub(super) const NOT_A_PHONE_NUMBER: &str = "Enter a valid phone number.";
 
 impl ApiError {
+    /// The status, code and message of an error. Exhaustive, so that a new error must be given them.
     pub(super) fn into_answer(self) -> Answer {
         use StatusCode as S;
         match self {
@@ -217,7 +220,8 @@ fn of_verdict(verdict: Verdict) -> Answer {
             Code::TooManyAttempts,
             "Too many failed verification attempts. Please request a new code.",
         ),
-        // An unknown session is not told from a wrong code, so that nobody learns which sessions exist.
+        // An unknown session gets the same answer as a wrong code, so that a client cannot find out which sessions
+        // exist.
         Verdict::Invalid | Verdict::SessionTokenInvalid | Verdict::Valid => {
             (Code::SecurityCodeInvalid, "Security code is not valid")
         }
@@ -259,7 +263,7 @@ fn limit_reached(code: &'static str, retry_after: Duration) -> Answer {
     limited(code, retry_after, text)
 }
 
-/// The pumping guard's reason; without a wait, it is in the number.
+/// A refusal by the guard against SMS pumping. If it has no end, the number itself is the problem.
 fn blocked(reason: Reason, retry_after: Option<Duration>) -> Answer {
     if let Some(wait) = retry_after {
         let text = "Too many text messages were asked for. Please wait before trying again.";
@@ -333,7 +337,7 @@ fn unavailable(error: &dyn std::error::Error) -> Answer {
     }
 }
 
-/// The dispatcher has logged the failure; the provider's words are not for the client.
+/// The answer to a failed SMS. The dispatcher has logged the cause; the provider's message is not for the client.
 fn of_failure(failure: &SendFailure) -> Answer {
     use StatusCode as S;
     let number = |code: Code, text: &str| field(code, "phone_number", text);
@@ -380,7 +384,7 @@ fn of_failure(failure: &SendFailure) -> Answer {
 }
 
 impl ApiError {
-    /// The answer as the API at this path has it.
+    /// The answer in the form of the API that this path belongs to.
     pub(super) fn told_at(self, path: &str) -> Response {
         let is_native = path
             .strip_prefix("/v1")
@@ -393,7 +397,7 @@ impl ApiError {
     }
 }
 
-/// As the drop-in endpoints have it.
+/// The answer in the form of the drop-in endpoints.
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         DropInError::answer(self.into_answer())

@@ -1,8 +1,8 @@
-//! `Idempotency-Key`: a request that does something may be made again under the key that its caller chose, and is done once.
-//! One mechanism for every route of the native API that does something, whatever it does.
+//! `Idempotency-Key`: a client may repeat a request under a key that it chose, and the request is done only once. One
+//! mechanism serves every route of the native API that has an effect.
 //!
-//! The store remembers a request in the transaction that does what it asks for, and the first answer, sealed, once there is
-//! one. A request that did nothing is not remembered, so that it can be put right and made again.
+//! The store records a request in the same transaction that does its work, and later its first answer, encrypted. A
+//! request that had no effect is not recorded, so that the client can correct it and send it again.
 
 use std::{
     collections::HashSet,
@@ -35,21 +35,21 @@ const IDEMPOTENCY_KEY: &str = "idempotency-key";
 /// The most characters of a key.
 const MAX_KEY: usize = 255;
 const NOT_A_KEY: &str = "Must be 1 to 255 characters of ASCII.";
-/// Headers that are part of an answer.
+/// The headers that are stored with an answer.
 const KEPT_HEADERS: [HeaderName; 2] = [header::CONTENT_TYPE, header::LOCATION];
 
-/// The requests with a key that this process is dealing with.
+/// The requests with a key that this process is serving now.
 #[derive(Default)]
 pub(super) struct UnderWay(Mutex<HashSet<String>>);
 
-/// Has a request dealt with by one task at a time.
+/// Reserves a key, so that only one task serves it. Dropping this releases the key.
 struct Turn<'a> {
     under_way: &'a UnderWay,
     key: String,
 }
 
 impl UnderWay {
-    /// `None`: it is being dealt with.
+    /// Reserves the key; `None`: another task is serving it.
     fn begin(&self, key: &str) -> Option<Turn<'_>> {
         let mut keys = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         keys.insert(key.to_owned()).then(|| Turn {
@@ -66,7 +66,7 @@ impl Drop for Turn<'_> {
     }
 }
 
-/// An answer as it is kept.
+/// An answer in the form in which it is stored.
 #[derive(Serialize, Deserialize)]
 struct Kept {
     status: u16,
@@ -74,7 +74,7 @@ struct Kept {
     body: String,
 }
 
-/// Does a request under a key once.
+/// Middleware for the native API: serves a request with a key only once.
 pub(super) async fn once(
     State((app, under_way)): State<(Arc<App>, Arc<UnderWay>)>,
     request: Request,
@@ -93,7 +93,8 @@ pub(super) async fn once(
 async fn answer(app: &App, under_way: &UnderWay, request: Request, next: Next) -> Result<Response, ApiError> {
     let chosen =
         chosen(request.headers()).ok_or_else(|| ApiError::Fields(vec![("Idempotency-Key", NOT_A_KEY)]))?;
-    // Whoever chose the same key is another, and may not have the answer: where callers have no names, by their address.
+    // Two callers that chose the same key must not get each other's answers. So the key belongs to the API key's name,
+    // or without one to the client's address.
     let name = request.extensions().get();
     let name = name.map(|KeyName(name)| name.to_string());
     let address = || client(&request, &app.trusted_proxies).map(|client| client.to_string());
@@ -130,7 +131,7 @@ async fn answer(app: &App, under_way: &UnderWay, request: Request, next: Next) -
     Ok(Response::from_parts(parts, Body::from(body)))
 }
 
-/// Printable ASCII, as a header is.
+/// The key that the client chose, if it is valid: printable ASCII, as header values are.
 fn chosen(headers: &HeaderMap) -> Option<String> {
     let mut keys = headers.get_all(IDEMPOTENCY_KEY).iter();
     let key = keys.next()?.to_str().ok()?.trim();
@@ -138,13 +139,14 @@ fn chosen(headers: &HeaderMap) -> Option<String> {
     is_one.then(|| key.to_owned())
 }
 
-/// Whatever the order of fields in JSON and the space between them.
+/// A form of the body that is the same whatever the order of JSON fields and the white space between them.
 fn same_for_same_fields(body: &[u8]) -> Vec<u8> {
     let fields = serde_json::from_slice::<Value>(body).map(|value| value.to_string());
     fields.map_or_else(|_| body.to_vec(), String::into_bytes)
 }
 
-/// Whether it is what the request came to. That it is under way, cannot be served now or has to wait is not.
+/// Whether a status is the result of the request. Being under way, temporarily unavailable or limited is not: the
+/// client should try again.
 fn is_final(status: StatusCode) -> bool {
     let asks_again = [
         StatusCode::CONFLICT,
@@ -154,6 +156,7 @@ fn is_final(status: StatusCode) -> bool {
     !status.is_server_error() && !asks_again.contains(&status)
 }
 
+/// The form in which an answer is stored; `None`: it is not text, so it is not stored.
 fn kept(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Option<Answer> {
     let header = |name: &HeaderName| {
         let value = headers.get(name)?.to_str().ok()?;
@@ -167,7 +170,7 @@ fn kept(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Option<Answer> 
     Some(Answer(Zeroizing::new(serde_json::to_string(&kept).ok()?)))
 }
 
-/// `None`: it was kept by an earlier version, in another form.
+/// The stored answer; `None`: an earlier version stored it in another form.
 fn answered_before(Answer(kept): &Answer) -> Option<Response> {
     let kept: Kept = serde_json::from_str(kept).ok()?;
     let mut response = kept.body.into_response();

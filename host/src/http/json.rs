@@ -1,7 +1,7 @@
 //! A JSON body of an answer.
 //!
-//! axum has one of its own; with it comes a feature of `serde_json` that makes every backend library of the workspace
-//! 24 KB larger.
+//! axum has such a type, but it needs a feature of `serde_json` that makes every backend library of the workspace 24 KB
+//! larger.
 
 use axum::{
     http::{HeaderValue, header},
@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::error::ApiError;
 
+/// Answers with a value as JSON.
 pub(super) struct Json<T>(pub(super) T);
 
 impl<T: Serialize> IntoResponse for Json<T> {

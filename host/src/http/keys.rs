@@ -1,4 +1,4 @@
-//! Which requests need an API key, and what it must allow.
+//! Which requests need an API key, and which scope the key must have.
 
 use std::sync::Arc;
 
@@ -12,8 +12,8 @@ use axum::{
 use super::{App, error::ApiError};
 use crate::model::Scope;
 
-/// The name of the API key that a request showed, among the extensions of the request and of its answer. It is not
-/// there where none was needed.
+/// The name of the API key that a request presented: an extension of the request and of its answer. Absent if the route
+/// needed no key.
 #[derive(Clone, Debug)]
 pub(super) struct KeyName(pub(super) Arc<str>);
 
@@ -22,11 +22,12 @@ pub(super) struct KeyName(pub(super) Arc<str>);
 pub(super) struct Need {
     pub(super) app: Arc<App>,
     pub(super) scope: Scope,
-    /// A key, also while the settings name none.
+    /// Whether a key is needed even if the settings have no keys.
     pub(super) always: bool,
 }
 
-/// Lets through who has a key that allows this; and everybody, where no keys are set up and none is always needed.
+/// Middleware that lets a request through if its key has the scope. Without any keys in the settings, it lets every
+/// request through, unless a key is always needed.
 pub(super) async fn authorize(State(need): State<Need>, mut request: Request, next: Next) -> Response {
     let live = need.app.live.get();
     if live.keys.is_empty() && !need.always {
@@ -47,6 +48,7 @@ pub(super) async fn authorize(State(need): State<Need>, mut request: Request, ne
     response
 }
 
+/// The key in the `Authorization` header, if its scheme is `Bearer`.
 fn bearer(request: &Request) -> Option<&str> {
     let value = request.headers().get(header::AUTHORIZATION)?.to_str().ok()?;
     let (scheme, key) = value.split_once(' ')?;

@@ -1,8 +1,8 @@
-//! Which media types fit, by the rules of Django REST framework (`rest_framework/utils/mediatypes.py`).
+//! Comparison of media types by the rules of Django REST framework (`rest_framework/utils/mediatypes.py`).
 
 use axum::http::{HeaderMap, header};
 
-/// Whether a media type, perhaps with wildcards and parameters, is this one. Parameters are ignored.
+/// Whether a media type matches a known one. It may have wildcards and parameters; parameters are ignored.
 pub(super) fn fits(given: &str, known: &str) -> bool {
     let essence = given.split(';').next().unwrap_or_default().trim();
     let (main, sub) = essence.split_once('/').unwrap_or((essence, ""));
@@ -11,7 +11,7 @@ pub(super) fn fits(given: &str, known: &str) -> bool {
     fits(main, known_main) && fits(sub, known_sub)
 }
 
-/// Whether an `Accept` lets JSON through. A browser that asks for a page gets JSON too.
+/// Whether an `Accept` header allows JSON. A browser that asks for a page gets JSON too, as there is nothing else.
 pub(super) fn accepts_json(headers: &HeaderMap) -> bool {
     let mut given = headers.get_all(header::ACCEPT).iter().peekable();
     if given.peek().is_none() {

@@ -1,5 +1,5 @@
-//! `GET /openapi.json`: the description of both APIs. The routes say what they take and give, by the types that they take and
-//! give; here is what is the same for many.
+//! `GET /openapi.json`: the OpenAPI description of both APIs. Each route describes itself by the types that it reads
+//! and writes; what many routes share is added here.
 
 use std::sync::Arc;
 
@@ -53,7 +53,7 @@ pub(super) fn begin() -> OpenApi {
     description
 }
 
-/// Answers with the description.
+/// A route that answers with the description.
 pub(super) fn answer(description: &OpenApi) -> MethodRouter<Arc<App>> {
     let json = Bytes::from(serde_json::to_vec(description).unwrap_or_default());
     get(move || {
@@ -62,7 +62,7 @@ pub(super) fn answer(description: &OpenApi) -> MethodRouter<Arc<App>> {
     })
 }
 
-/// Adds the errors of the native API, and that its bodies have no fields that are not known.
+/// Adds the errors of the native API to these routes, and that their bodies must not have unknown fields.
 pub(super) fn with_problems(mut routes: Routes) -> Routes {
     let bodies: Vec<String> = operations(&mut routes)
         .flat_map(|operation| bodies(operation))
@@ -80,7 +80,7 @@ pub(super) fn with_problems(mut routes: Routes) -> Routes {
     with_errors_of::<ProblemBody>(routes, PROBLEM_JSON)
 }
 
-/// The names of the schemas of what an operation reads.
+/// The names of the schemas of an operation's request body.
 fn bodies(operation: &Operation) -> Vec<String> {
     let body = match &operation.request_body {
         Some(RefOr::T(body)) => Some(body),
@@ -98,7 +98,7 @@ fn bodies(operation: &Operation) -> Vec<String> {
     schemas.filter_map(name).collect()
 }
 
-/// A body that may be left out, which is not one that may be null.
+/// Marks a body as optional, which is not the same as a body that may be null.
 pub(super) fn with_optional_body(mut methods: UtoipaMethodRouter<Arc<App>>) -> UtoipaMethodRouter<Arc<App>> {
     let operations = methods.1.paths.values_mut().filter_map(|item| item.post.as_mut());
     for operation in operations {
@@ -109,12 +109,12 @@ pub(super) fn with_optional_body(mut methods: UtoipaMethodRouter<Arc<App>>) -> U
     methods
 }
 
-/// Adds the errors of all else.
+/// Adds the errors of the other routes.
 pub(super) fn with_errors(routes: Routes) -> Routes {
     with_errors_of::<DropInError>(routes, "application/json")
 }
 
-/// Adds that an API key is needed; `always`: also where the settings name none.
+/// Adds that an API key is needed; `always`: even if the settings have no keys.
 pub(super) fn with_key(mut routes: Routes, scope: Scope, always: bool) -> Routes {
     let name = scope.as_str();
     let key = SecurityRequirement::new(API_KEY, [name]);

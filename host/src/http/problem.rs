@@ -1,5 +1,5 @@
-//! The bodies of errors: of the native API by RFC 9457, of the drop-in endpoints as Django REST framework has them.
-//! Both have the same machine codes.
+//! The bodies of errors: for the native API by RFC 9457, for the drop-in endpoints as in Django REST framework. Both
+//! have the same machine codes.
 
 use axum::{
     http::{HeaderValue, header},
@@ -76,7 +76,7 @@ pub(super) struct DropInError {
 }
 
 impl Problem {
-    /// With the attempts that are left.
+    /// An error with the number of attempts that are left.
     pub(super) fn with_attempts(error: ApiError, attempts_remaining: u32) -> Self {
         Self {
             error,
@@ -122,6 +122,7 @@ impl IntoResponse for Problem {
 }
 
 impl DropInError {
+    /// The answer of a drop-in endpoint.
     pub(super) fn answer(mut answer: Answer) -> Response {
         let mut fields = std::mem::take(&mut answer.fields);
         let body = Self {

@@ -1,14 +1,14 @@
-//! Says what is wrong with a broken JSON text in the words of Python's `json` module, which django-phone-verify's
-//! clients see. Only looked at when parsing has failed.
+//! Explains what is wrong with an invalid JSON text, in the words of Python's `json` module. Clients of
+//! django-phone-verify may compare these messages. Used only when parsing has failed.
 //!
 //! Source: Python 3.11, `Modules/_json.c` and `Lib/json/decoder.py`.
 
 use std::fmt::Write as _;
 
-/// How deep arrays and objects may be nested; the parser has the same bound.
+/// The deepest nesting of arrays and objects. The parser has the same bound.
 const MAX_DEPTH: usize = 128;
 
-/// What is wrong with the text. `cause` is used if Python would accept the text.
+/// Explains what is wrong with the text. `cause` is the message if Python would accept the text.
 pub(super) fn explain(bytes: &[u8], cause: &serde_json::Error) -> String {
     match std::str::from_utf8(bytes) {
         Err(error) => not_utf8(bytes, error),
@@ -38,7 +38,7 @@ fn not_utf8(bytes: &[u8], error: std::str::Utf8Error) -> String {
     told
 }
 
-/// What is wrong, and where.
+/// What is wrong, and at which character.
 enum Fault {
     At(&'static str, usize),
     NotANumber(&'static str),
@@ -61,7 +61,7 @@ impl Fault {
     }
 }
 
-/// Walks over the text; each step returns where it ended.
+/// Walks through the text. Each method takes the position where it begins, and returns the position after what it read.
 struct Scanner<'a> {
     text: &'a [char],
 }
@@ -130,7 +130,7 @@ impl Scanner<'_> {
         at
     }
 
-    /// The longest number that begins here.
+    /// The end of the longest number that begins here.
     fn number(&self, at: usize) -> Option<usize> {
         let begin = at + usize::from(self.at(at) == Some('-'));
         let mut end = match self.at(begin)? {
@@ -150,7 +150,7 @@ impl Scanner<'_> {
         Some(end)
     }
 
-    /// `at` is after the opening quote.
+    /// Reads a string. `at` is the position after the opening quote.
     fn string(&self, mut at: usize) -> Step {
         let unterminated = Fault::At("Unterminated string starting at", at - 1);
         loop {
@@ -176,7 +176,7 @@ impl Scanner<'_> {
         }
     }
 
-    /// `at` is after the opening brace.
+    /// Reads an object. `at` is the position after the opening brace.
     fn object(&self, at: usize, depth: usize) -> Step {
         let mut at = self.space(at);
         if self.at(at) == Some('}') {
@@ -199,7 +199,7 @@ impl Scanner<'_> {
         }
     }
 
-    /// `at` is after the opening bracket.
+    /// Reads an array. `at` is the position after the opening bracket.
     fn array(&self, at: usize, depth: usize) -> Step {
         let mut at = self.space(at);
         if self.at(at) == Some(']') {
@@ -242,7 +242,7 @@ mod tests {
     }
 
     proptest! {
-        /// The scanner and the parser agree on what is JSON, but for what Python takes beside.
+        /// The scanner and the parser agree on what is JSON, except for what only Python accepts.
         #[test]
         fn what_the_parser_takes_has_no_fault(text in "[\\[\\]{}:,\"0-9eE+.a\\\\u -]{0,24}|\\PC{0,24}") {
             let characters: Vec<char> = text.chars().collect();

@@ -1,4 +1,4 @@
-//! How what requests and answers carry is described, with the bounds that hold for it.
+//! The OpenAPI schemas of fields that several requests and answers share, with the bounds that the code enforces.
 
 use serde_json::json;
 use utoipa::openapi::{
@@ -10,13 +10,13 @@ use utoipa::openapi::{
 use super::routes::v1::verifications::MAX_CLIENT_REF;
 use crate::model::{Delivery, FailureClass, Purpose, Status, context, guard};
 
-/// What a text must hold to be one: something besides white space, and no null character.
+/// The pattern of a text that is not blank: something other than white space, and no null character.
 const NOT_BLANK: &str = r"^[^\u0000]*[^\u0000\s][^\u0000]*$";
 
 /// The most characters of a locale.
 pub(super) const MAX_LOCALE: usize = 255;
 
-/// A text that is one of these.
+/// A text that is one of these names.
 pub(super) fn one_of<'a>(names: impl IntoIterator<Item = &'a str>, description: &str) -> RefOr<Schema> {
     let names: Vec<&str> = names.into_iter().collect();
     text(description).enum_values(Some(names)).into()
@@ -35,7 +35,7 @@ fn required_text(description: &str, example: &str) -> ObjectBuilder {
         .examples([example])
 }
 
-/// A text that may be left out or null.
+/// A text that may be missing or null.
 fn optional_text(description: &str, example: &str, max_characters: usize) -> ObjectBuilder {
     required_text(description, example)
         .schema_type(SchemaType::from_iter([Type::String, Type::Null]))
@@ -87,7 +87,7 @@ pub(super) fn binding() -> RefOr<Schema> {
 pub(super) fn context() -> RefOr<Schema> {
     let description = "For a backend that words the SMS itself. Control and invisible characters are taken out of texts, \
                        and words that look like an address on the web unless the settings allow them.";
-    // Not by `type`: of a type that is several, openapi-generator makes a class that holds nothing in Kotlin and Swift.
+    // Not as a list in `type`: for such a type, openapi-generator makes a class without content in Kotlin and Swift.
     let neither = json!({ "anyOf": [{ "type": "array" }, { "type": "object" }] });
     let value = ObjectBuilder::new()
         .schema_type(SchemaType::AnyValue)

@@ -1,4 +1,4 @@
-//! What is the same for every request and every answer, whatever the route.
+//! What applies to every request and answer, whatever the route.
 
 use axum::{
     extract::Request,
@@ -10,10 +10,11 @@ use axum::{
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 const NO_SNIFFING: HeaderValue = HeaderValue::from_static("nosniff");
 
-/// Middleware around all routes: takes a trailing slash off before a route is chosen, and adds `OPTIONS` to `Allow` after it.
+/// Middleware around all routes: removes a trailing slash before the route is chosen, and adds `OPTIONS` to `Allow`
+/// afterwards.
 ///
-/// A trailing slash does no harm, on any path: one is taken off. Nothing keeps an answer: there may be a session token in
-/// it, or what holds for a moment. And no browser takes it for something else than it is.
+/// Every path works with and without one trailing slash. No answer may be stored by a cache: it may hold a session
+/// token, or be true for a moment only. No browser may guess another media type than the one it is sent with.
 pub(super) async fn around(mut request: Request, next: Next) -> Response {
     if let Some(uri) = without_trailing_slash(request.uri()) {
         *request.uri_mut() = uri;
@@ -21,7 +22,7 @@ pub(super) async fn around(mut request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
     mark(headers);
-    // The routes know what they allow, but not that OPTIONS is answered for all of them.
+    // The routes list their own methods; OPTIONS is answered for all of them.
     let allow = headers.get(header::ALLOW).and_then(|allow| allow.to_str().ok());
     if let Some(allow) = allow.and_then(with_options) {
         headers.insert(header::ALLOW, allow);
@@ -29,7 +30,7 @@ pub(super) async fn around(mut request: Request, next: Next) -> Response {
     response
 }
 
-/// Marks an answer as what nothing keeps, and no browser takes for something else.
+/// Forbids caches to store an answer, and browsers to guess its media type.
 fn mark(headers: &mut HeaderMap) {
     headers.insert(header::CACHE_CONTROL, NO_STORE);
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, NO_SNIFFING);

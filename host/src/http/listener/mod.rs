@@ -1,7 +1,7 @@
-//! Where requests come in: sockets that are bound before anything is served, over TCP or at a path, by this process or by
-//! the service manager that passes them to it.
+//! The sockets that clients connect to, over TCP or at a path in the file system. They are bound before anything is
+//! served, by this process or by a service manager that passes them.
 //!
-//! Invariant: either every place can be listened at, or each one that cannot is named and none is listened at.
+//! Invariant: either all places can be listened at, or every one that cannot is reported and none is listened at.
 
 #[cfg(target_os = "linux")]
 mod passed;
@@ -31,7 +31,7 @@ pub(super) type Stream = tokio_util::either::Either<TcpStream, tokio::net::UnixS
 #[cfg(not(unix))]
 pub(super) type Stream = TcpStream;
 
-/// A socket that clients can connect to.
+/// A bound socket that clients can connect to.
 pub struct Listener(Socket);
 
 enum Socket {
@@ -46,15 +46,15 @@ enum Socket {
 /// Why a place cannot be listened at.
 #[derive(Clone, Debug)]
 pub struct Unbound {
-    /// Which place, what was found, what to do.
+    /// Which place, what was found, and what to do.
     pub sentence: String,
-    /// Whether it may be otherwise a while later, without a change by anybody.
+    /// Whether it may work later, without a change by the operator.
     pub may_pass: bool,
-    /// Where another process listens: an address or a path.
+    /// The address or path, if another process listens there.
     pub taken: Option<Listen>,
 }
 
-/// Nothing: no service manager of this system passes sockets in a way that is known here.
+/// Sockets from a service manager: never any, since no supported service manager of this system passes them.
 #[cfg(not(target_os = "linux"))]
 #[derive(Default)]
 pub struct Passed;
@@ -76,14 +76,14 @@ impl Passed {
         true
     }
 
-    /// Listens nowhere.
+    /// Returns no listener.
     pub fn listen(self) -> Result<Vec<Listener>, Vec<Unbound>> {
         Ok(Vec::new())
     }
 }
 
-/// Binds them all; `unix_mode`: the permissions of Unix sockets. The error says of each one that cannot be bound why, and
-/// what to do. Call it inside a tokio runtime.
+/// Binds all places; `unix_mode` is the permissions of Unix sockets. The error says for each place that cannot be bound
+/// why, and what to do. Must be called inside a tokio runtime.
 pub async fn bind(places: Places<'_>, unix_mode: u32) -> Result<Vec<Listener>, Vec<Unbound>> {
     let (addresses, mut problems) = addresses(places).await;
     let (bound, unbound) = addresses.bind(places.named_by);
@@ -108,7 +108,8 @@ pub async fn bind(places: Places<'_>, unix_mode: u32) -> Result<Vec<Listener>, V
     }
 }
 
-/// Why [`bind`] would fail; what is bound is let go at once, and no file is made or removed. Call it inside a tokio runtime.
+/// Finds out why [`bind`] would fail, for `phone-verify check`. Whatever is bound for this is released at once; no file
+/// is made or removed. Must be called inside a tokio runtime.
 pub async fn look(places: Places<'_>) -> Vec<Unbound> {
     let (addresses, mut problems) = addresses(places).await;
     problems.extend(addresses.bind(places.named_by).1);
@@ -119,7 +120,7 @@ pub async fn look(places: Places<'_>) -> Vec<Unbound> {
     problems
 }
 
-/// The addresses of all places that have some.
+/// The addresses of all places that are addresses or names, and a problem for each name that does not resolve.
 async fn addresses(places: Places<'_>) -> (tcp::Addresses, Vec<Unbound>) {
     let (mut addresses, mut problems) = (tcp::Addresses::default(), Vec::new());
     for place in places.all {
@@ -132,7 +133,7 @@ async fn addresses(places: Places<'_>) -> (tcp::Addresses, Vec<Unbound>) {
                         "cannot listen on {place}: the address of {name} cannot be found: {cause}; name another address {}",
                         places.named_by.elsewhere()
                     ),
-                    // A name server may answer later.
+                    // The name server may answer later.
                     may_pass: true,
                     taken: None,
                 }),
@@ -164,7 +165,8 @@ fn no_unix_sockets(path: &Path, named_by: NamedBy) -> Unbound {
 }
 
 impl Listener {
-    /// Whether only processes of this machine can connect, or those that the permissions of a file let in.
+    /// Whether only processes on this machine can connect: it listens on a loopback address, or at a path whose
+    /// permissions exclude other users.
     pub fn is_local(&self) -> bool {
         match &self.0 {
             Socket::Tcp { address, .. } => address.ip().to_canonical().is_loopback(),
@@ -173,7 +175,8 @@ impl Listener {
         }
     }
 
-    /// Whether the settings mean this socket when they name that place. Of a name, only the port is compared.
+    /// Whether the settings mean this socket with that place. For a host name, only the port is compared, since the
+    /// name may resolve to other addresses.
     pub fn is_at(&self, place: &Listen) -> bool {
         match (&self.0, place) {
             (Socket::Tcp { address, .. }, Listen::Address(named)) => address == named,
@@ -184,12 +187,12 @@ impl Listener {
         }
     }
 
-    /// The address that a person opens in a browser; `None`: no browser can.
+    /// The URL to open in a browser; `None`: a browser cannot connect to this socket.
     pub fn page(&self) -> Option<String> {
         match &self.0 {
             Socket::Tcp { address, .. } => {
                 let host = match address.ip() {
-                    // All addresses of this machine.
+                    // It listens on all addresses of this machine, so this name works.
                     ip if ip.is_unspecified() => "localhost".to_owned(),
                     IpAddr::V4(ip) => ip.to_string(),
                     IpAddr::V6(ip) => format!("[{ip}]"),
@@ -201,7 +204,7 @@ impl Listener {
         }
     }
 
-    /// What follows `curl` to ask for a path: `http://127.0.0.1:8000/healthz`.
+    /// The arguments with which `curl` requests a path, such as `http://127.0.0.1:8000/healthz`.
     pub fn curl_target(&self, path: &str) -> String {
         match &self.0 {
             Socket::Tcp { address, .. } => format!("http://{address}{path}"),
@@ -213,7 +216,7 @@ impl Listener {
         }
     }
 
-    /// The next connection, and who made it.
+    /// Waits for the next connection, and returns it with the client's address.
     pub(super) async fn accept(&self) -> io::Result<(Stream, Peer)> {
         match &self.0 {
             Socket::Tcp { listener, .. } => {
@@ -229,7 +232,7 @@ impl Listener {
     }
 }
 
-/// As a user would reach it: `http://127.0.0.1:8000` or `unix:/run/phone-verify/http.sock`.
+/// The address for a person: `http://127.0.0.1:8000` or `unix:/run/phone-verify/http.sock`.
 impl std::fmt::Display for Listener {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.0 {

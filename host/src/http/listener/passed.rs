@@ -1,8 +1,9 @@
-//! Sockets that the service manager opened before this process began, and passed to it: systemd's socket activation,
-//! `sd_listen_fds(3)`. A client that connects while the daemon is restarted waits, and is not refused.
+//! Sockets that a service manager opened and passes to this process: systemd's socket activation, `sd_listen_fds(3)`.
+//! While the daemon restarts, clients that connect wait in the socket's queue and are not refused.
 //!
-//! Invariants: they are taken before there is another thread, for that changes the environment; each is a stream socket
-//! that listens, or the daemon does not start; and the file of a Unix socket is never removed, for it is the manager's.
+//! Invariants: the sockets are taken while the process has one thread, since taking them changes the environment. Each
+//! must be a listening stream socket, or the daemon does not start. The file of a Unix socket is never removed: it
+//! belongs to the service manager.
 
 use std::{
     env, io,
@@ -15,16 +16,16 @@ use tokio::net::TcpListener;
 
 use super::{Listener, Socket, Unbound, unix};
 
-/// The number of the first descriptor that is passed.
+/// The number of the first passed descriptor.
 const FIRST: usize = 3;
-/// More are taken for a mistake: each takes an accept loop.
+/// The most sockets. A higher number is probably a mistake, and each socket costs an accept loop.
 const MAX_PASSED: usize = 64;
 
-/// What the service manager passed, perhaps nothing.
+/// The sockets that the service manager passed. Often none.
 #[derive(Default)]
 pub struct Passed {
     sockets: Vec<Taken>,
-    /// What was passed and cannot be listened at.
+    /// What was passed but cannot be listened at.
     problems: Vec<String>,
 }
 
@@ -34,7 +35,7 @@ enum Taken {
 }
 
 impl Passed {
-    /// Takes what was passed to this very process. Called once, while it has one thread.
+    /// Takes the sockets that were passed to this process. Must be called once, while the process has one thread.
     pub fn take() -> Self {
         let is_for_this = env::var("LISTEN_PID").is_ok_and(|id| id.parse() == Ok(std::process::id()));
         let Some(count) = env::var("LISTEN_FDS").ok().filter(|_| is_for_this) else {
@@ -68,17 +69,18 @@ impl Passed {
         passed
     }
 
-    /// How many sockets were passed that can be listened at.
+    /// How many usable sockets were passed.
     pub fn len(&self) -> usize {
         self.sockets.len()
     }
 
-    /// Whether nothing was passed, be it usable or not.
+    /// Whether nothing was passed, usable or unusable.
     pub fn is_empty(&self) -> bool {
         self.sockets.is_empty() && self.problems.is_empty()
     }
 
-    /// Listens at them, or says of each one why that cannot be. Call it inside a tokio runtime.
+    /// Makes listeners of the sockets, or says for each one why that is not possible. Must be called inside a tokio
+    /// runtime.
     pub fn listen(self) -> Result<Vec<Listener>, Vec<Unbound>> {
         let mut problems = self.problems;
         let mut listeners = Vec::new();
@@ -102,7 +104,7 @@ impl Passed {
     }
 }
 
-/// One of the descriptors; the error says what it is instead.
+/// Takes one of the descriptors. The error says what it is instead of a listening stream socket.
 fn take(descriptors: &mut ListenFd, index: usize) -> Result<Taken, &'static str> {
     let tcp = descriptors.take_tcp_listener(index).ok().flatten();
     let taken = match tcp {

@@ -1,4 +1,4 @@
-//! Listening at addresses, and at all addresses of a name.
+//! Listens at IP addresses, and at all addresses of a host name.
 
 use std::{
     io::{self, ErrorKind},
@@ -13,10 +13,10 @@ use crate::{
     model::{Listen, NamedBy},
 };
 
-/// Connections that the system keeps until they are accepted; it may keep fewer.
+/// How many connections the system may hold until they are accepted. The system may hold fewer.
 const BACKLOG: u32 = 1024;
 
-/// The addresses of a name. `localhost` is this machine whatever a resolver says (RFC 6761, section 6.3).
+/// The addresses of a name. `localhost` is always this machine, whatever a resolver answers (RFC 6761, section 6.3).
 pub(super) async fn resolve(name: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     if name.eq_ignore_ascii_case("localhost") {
         let both: [IpAddr; 2] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
@@ -25,18 +25,20 @@ pub(super) async fn resolve(name: &str, port: u16) -> io::Result<Vec<SocketAddr>
     Ok(lookup_host((name, port)).await?.collect())
 }
 
-/// Addresses that are to be listened at, each once.
+/// The addresses to listen at, each once.
 #[derive(Default)]
 pub(super) struct Addresses(Vec<Wanted>);
 
 struct Wanted {
     address: SocketAddr,
-    /// As it was written.
+    /// The place as it was written, for messages.
     place: String,
+    /// Whether the address is one of several that a name has.
     is_of_name: bool,
 }
 
 impl Addresses {
+    /// Adds an address, unless it is already there. Port 0 may be added again, since each gets another free port.
     pub(super) fn add(&mut self, place: &Listen, address: SocketAddr) {
         let is_there = self.0.iter().any(|wanted| wanted.address == address);
         if !is_there || address.port() == 0 {
@@ -48,8 +50,9 @@ impl Addresses {
         }
     }
 
-    /// Those that could be bound, and what is to be said of the others. Of a name some address must be one of this machine;
-    /// where IPv6 is switched off, `localhost` has one all the same.
+    /// Binds the addresses. Returns the listeners, and a problem for each address that could not be bound. Of a name's
+    /// addresses, those that this machine does not have are ignored as long as another one works: where IPv6 is
+    /// disabled, `localhost` still has its IPv4 address.
     pub(super) fn bind(self, named_by: NamedBy) -> (Vec<(TcpListener, SocketAddr)>, Vec<Unbound>) {
         let (mut bound, mut problems, mut missing) = (Vec::new(), Vec::new(), Vec::new());
         let mut reached: Vec<&str> = Vec::new();
@@ -70,7 +73,8 @@ impl Addresses {
         (bound, problems)
     }
 
-    /// Whether IPv4 is listened at with the same port, so that a socket for all of IPv6 must leave IPv4 alone.
+    /// Whether IPv4 gets a listener of its own with the same port. A socket for all IPv6 addresses must then not take
+    /// IPv4 too, or one of the two could not be bound.
     fn has_ipv4_of(&self, address: SocketAddr) -> bool {
         let is_it = |other: &Wanted| other.address.is_ipv4() && other.address.port() == address.port();
         address.ip().is_unspecified() && address.port() != 0 && self.0.iter().any(is_it)
@@ -85,7 +89,7 @@ fn listen(address: SocketAddr, only_ipv6: bool) -> io::Result<(TcpListener, Sock
     }?;
     #[cfg(unix)]
     {
-        // Connections of a daemon that has just ended do not keep the port from the next one.
+        // Without this, connections of a daemon that has just ended would block the port for its successor.
         socket.set_reuseaddr(true)?;
         if address.is_ipv6() && only_ipv6 {
             rustix::net::sockopt::set_ipv6_v6only(&socket, true)?;
@@ -99,7 +103,7 @@ fn listen(address: SocketAddr, only_ipv6: bool) -> io::Result<(TcpListener, Sock
     Ok((listener, address))
 }
 
-/// Whether the system has no such address, or no such family.
+/// Whether this machine has no such address, or does not support its family.
 fn is_not_here(cause: &io::Error) -> bool {
     #[cfg(unix)]
     if cause.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error()) {

@@ -1,7 +1,7 @@
-//! Listening at a path.
+//! Listens at a path in the file system, with a Unix socket.
 //!
-//! Invariants: a file that is no socket is never deleted, nor is a socket that somebody listens at; nobody can connect whom
-//! the permissions do not let in, not even before they are set.
+//! Invariants: a file that is not a socket is never deleted, and neither is a socket at which another process listens.
+//! A user whom the permissions exclude can never connect, not even before they are set.
 
 use std::{
     fs, io,
@@ -30,28 +30,30 @@ use crate::{
     model::{Listen, NamedBy},
 };
 
-/// Connections that the system keeps until they are accepted; it may keep fewer.
+/// How many connections the system may hold until they are accepted. The system may hold fewer.
 const BACKLOG: i32 = 1024;
 
-/// The longest path of a socket, in bytes: what `sockaddr_un` holds, without the zero at its end.
+/// The longest path of a socket in bytes: what `sockaddr_un` holds, without its terminating zero.
 const MAX_PATH_BYTES: usize = if cfg!(any(target_os = "linux", target_os = "android")) {
     107
 } else {
     103
 };
 
-/// A socket at a path. Its file is removed when it is dropped, if it was made here.
+/// A listening socket at a path. Dropping it removes its file, if this process made the file.
 pub(super) struct Socket {
     listener: UnixListener,
-    /// With `@` and a name for one that has no file (Linux's abstract ones).
+    /// The path, or `@` and the name for an abstract socket of Linux, which has no file.
     path: PathBuf,
     mode: u32,
-    /// Device and inode of the file that was made here: another process may have put its own there since.
+    /// Device and inode of the file that this process made. Another process may since have put its own file there,
+    /// which must not be removed.
     file: Option<(u64, u64)>,
 }
 
 impl Socket {
-    /// A socket that was left there is replaced.
+    /// Binds a socket at this path. A socket file without a listener, such as one left by a killed process, is
+    /// replaced.
     pub(super) fn bind(path: &Path, mode: u32, named_by: NamedBy) -> Result<Self, Unbound> {
         has_room(path, named_by)?;
         let _lock = lock_folder(path);
@@ -77,7 +79,7 @@ impl Socket {
         })
     }
 
-    /// One that is bound already, and whose file is another's.
+    /// A socket that a service manager bound, and whose file belongs to it.
     #[cfg(target_os = "linux")]
     pub(super) fn passed(listener: StdListener) -> io::Result<Self> {
         use std::os::linux::net::SocketAddrExt;
@@ -90,7 +92,7 @@ impl Socket {
         Ok(Self {
             listener: UnixListener::from_std(listener)?,
             path: path.unwrap_or_else(|| format!("@{}", String::from_utf8_lossy(name)).into()),
-            // Where no permissions can be seen, none keep anybody out.
+            // If the permissions cannot be read, assume that they exclude no user.
             mode: mode.map_or(0o666, |file| file.permissions().mode()),
             file: None,
         })
@@ -104,6 +106,7 @@ impl Socket {
         &self.path
     }
 
+    /// Whether the permissions let other users connect.
     pub(super) fn is_open_to_all(&self) -> bool {
         self.mode & 0o006 != 0
     }
@@ -124,8 +127,9 @@ impl Drop for Socket {
     }
 }
 
-/// Two daemons that start at once must not take each other's new socket for one that was left. The folder is what they have
-/// in common. Where it cannot be locked, or somebody else keeps it, nothing is lost but that.
+/// Locks the folder of a socket while one is bound, so that two daemons which start at once do not take each other's
+/// new socket for an abandoned one. If the folder cannot be locked, or another process keeps the lock, binding goes on:
+/// only this protection is missing.
 fn lock_folder(path: &Path) -> Option<OwnedFd> {
     let folder = rustix::fs::open(
         folder(path),
@@ -142,7 +146,7 @@ fn lock_folder(path: &Path) -> Option<OwnedFd> {
     Some(folder)
 }
 
-/// Why [`Socket::bind`] would fail, without making or removing anything.
+/// Finds out why [`Socket::bind`] would fail, without making or removing anything.
 pub(super) fn look(path: &Path, named_by: NamedBy) -> Result<(), Unbound> {
     has_room(path, named_by)?;
     was_left(path, named_by)?;
@@ -151,7 +155,7 @@ pub(super) fn look(path: &Path, named_by: NamedBy) -> Result<(), Unbound> {
         .map_err(|cause| explain(path, &cause.into(), named_by))
 }
 
-/// Whether the system takes a path as long as this.
+/// Checks that the path is short enough for the system.
 fn has_room(path: &Path, named_by: NamedBy) -> Result<(), Unbound> {
     let length = path.as_os_str().as_bytes().len();
     if length <= MAX_PATH_BYTES {
@@ -165,10 +169,10 @@ fn has_room(path: &Path, named_by: NamedBy) -> Result<(), Unbound> {
     Err(unbound(path, &problem))
 }
 
-/// Whether there is a socket that a process left when it was killed. Everything else that is there is in the way.
+/// Whether an abandoned socket is at the path. Any other file there is an error.
 fn was_left(path: &Path, named_by: NamedBy) -> Result<bool, Unbound> {
     let Ok(found) = fs::symlink_metadata(path) else {
-        // Nothing is there, or nothing that could be looked at: binding says what is wrong.
+        // Nothing is there, or it cannot be examined. In the second case, binding reports why.
         return Ok(false);
     };
     if !found.file_type().is_socket() {
@@ -180,7 +184,7 @@ fn was_left(path: &Path, named_by: NamedBy) -> Result<bool, Unbound> {
     match connect(path) {
         Err(Errno::CONNREFUSED) => Ok(true),
         Err(Errno::NOENT) => Ok(false),
-        // A queue that is full is somebody's.
+        // A full queue means that a process listens there.
         Ok(()) | Err(Errno::WOULDBLOCK) => Err(in_use(path, named_by)),
         Err(cause) => Err(unbound(
             path,
@@ -191,7 +195,7 @@ fn was_left(path: &Path, named_by: NamedBy) -> Result<bool, Unbound> {
     }
 }
 
-/// Without waiting: who listens there may be stopped.
+/// Connects without waiting, since the process that listens there may be stopped.
 fn connect(path: &Path) -> rustix::io::Result<()> {
     let socket = new_socket()?;
     rustix::io::ioctl_fionbio(&socket, true)?;
@@ -229,10 +233,11 @@ fn folder(path: &Path) -> &Path {
     folder.unwrap_or(Path::new("."))
 }
 
+/// Makes a listening socket with these permissions.
 fn listen(path: &Path, mode: u32) -> io::Result<StdListener> {
     let socket = new_socket()?;
-    // On Linux the file gets no more permissions than the socket has; elsewhere the folder must keep others out until the
-    // permissions are set.
+    // On Linux, the file gets at most the permissions of the socket. On other systems, the folder must keep other users
+    // out until the permissions are set.
     let _ = fchmod(&socket, Mode::from_raw_mode(0o600));
     rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
     let listened = fs::set_permissions(path, fs::Permissions::from_mode(mode))

@@ -1,4 +1,4 @@
-//! `GET /healthz`: whether the process answers at all.
+//! `GET /healthz`: whether the process answers at all. Whether it can send SMS is answered by `/readyz`.
 
 use serde::Serialize;
 use utoipa::ToSchema;

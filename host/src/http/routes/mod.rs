@@ -1,4 +1,4 @@
-//! One file a route, named as its URL.
+//! The routes. One file per route, named as its URL.
 
 pub(super) mod demo;
 pub(super) mod healthz;
@@ -23,21 +23,22 @@ use crate::{
     model::{ClientAddress, Locale, Peer, PhoneNumber, Region, TrustedProxies},
 };
 
-/// The endpoints of django-phone-verify.
+/// The prefix of django-phone-verify's endpoints.
 const DROP_IN: &str = "/api/phone/";
 
-/// The methods of all routes.
+/// The methods that some route has.
 const ALL_METHODS: &str = "GET, HEAD, POST, DELETE, OPTIONS";
 
 pub(super) async fn not_found(method: Method, uri: Uri) -> Response {
-    // What the server can do, rather than one of its resources (RFC 9110, section 9.3.7).
+    // `OPTIONS *` asks about the server, not about one of its resources (RFC 9110, section 9.3.7).
     if method == Method::OPTIONS && uri.path() == "*" {
         return (StatusCode::NO_CONTENT, [(header::ALLOW, ALL_METHODS)]).into_response();
     }
     ApiError::NotFound.told_at(uri.path())
 }
 
-/// `OPTIONS` has every route, with the other methods in the head.
+/// Answers a method that a route does not have. Every route has `OPTIONS`; the router adds the other methods to
+/// `Allow`.
 pub(super) async fn method_not_allowed(request: Request) -> Response {
     let (method, path) = (request.method(), request.uri().path());
     if path.starts_with(DROP_IN)
@@ -51,7 +52,7 @@ pub(super) async fn method_not_allowed(request: Request) -> Response {
     ApiError::Method(method.clone()).told_at(path)
 }
 
-/// Django REST framework looks first at whether the client takes JSON.
+/// Checks first whether the client accepts JSON, as Django REST framework does.
 fn negotiated(headers: &HeaderMap) -> Result<(), ApiError> {
     if accepts_json(headers) {
         Ok(())
@@ -60,7 +61,7 @@ fn negotiated(headers: &HeaderMap) -> Result<(), ApiError> {
     }
 }
 
-/// Describes an endpoint as Django REST framework does. `fields` are a name and a label each.
+/// Describes an endpoint as Django REST framework does. `fields` are pairs of a name and a label.
 fn description(headers: &HeaderMap, name: &str, fields: &[(&str, &str)]) -> Result<Response, ApiError> {
     negotiated(headers)?;
     let fields: Map<String, Value> = fields
@@ -80,13 +81,13 @@ fn description(headers: &HeaderMap, name: &str, fields: &[(&str, &str)]) -> Resu
     Ok(([(header::ALLOW, "POST, OPTIONS")], Json(description)).into_response())
 }
 
-/// What came as a phone number; the error goes to `errors`.
+/// Parses the phone number of a request. A problem is added to `errors`.
 fn phone_number(
     text: Option<String>,
     region: Option<Region>,
     errors: &mut Vec<FieldError>,
 ) -> Option<PhoneNumber> {
-    // django-phone-verify takes whatever is not a text for a number that is not valid.
+    // For django-phone-verify, a value that is not a text is simply an invalid number.
     for (name, what) in errors.iter_mut() {
         if *name == "phone_number" && [NOT_A_STRING, NULL_CHARACTER].contains(what) {
             *what = NOT_A_PHONE_NUMBER;
@@ -98,15 +99,16 @@ fn phone_number(
         .ok()
 }
 
+/// The language that the client prefers, from `Accept-Language`.
 fn locale(headers: &HeaderMap) -> Locale {
-    // Several fields are one list (RFC 9110, section 5.3).
+    // Several header fields are one list (RFC 9110, section 5.3).
     let fields = headers.get_all(header::ACCEPT_LANGUAGE).iter();
     let fields: Vec<&str> = fields.filter_map(|field| field.to_str().ok()).collect();
     Locale(fields.join(","))
 }
 
-/// Who asks, for the limit of an address; `None`: the request came by no connection, or with an API key: that is of a
-/// server that asks for all of its users.
+/// The client that the limit of an address counts for. `None` for a request with an API key, whose caller acts for many
+/// users, and for one without a connection.
 pub(in crate::http) fn client(request: &Request, trusted_proxies: &TrustedProxies) -> Option<ClientAddress> {
     if request.extensions().get::<KeyName>().is_some() {
         return None;
@@ -114,10 +116,10 @@ pub(in crate::http) fn client(request: &Request, trusted_proxies: &TrustedProxie
     address(request, trusted_proxies)
 }
 
-/// Where a request comes from; `None`: by no connection.
+/// The address that a request comes from; `None`: it came over no connection.
 pub(super) fn address(request: &Request, trusted_proxies: &TrustedProxies) -> Option<ClientAddress> {
     let peer: Peer = *request.extensions().get()?;
-    // What is no text is no address either.
+    // A value that is not a text cannot be an address.
     let values = |name: &str| -> Vec<&str> {
         let values = request.headers().get_all(name).iter();
         values.map(|value| value.to_str().unwrap_or_default()).collect()
@@ -125,7 +127,7 @@ pub(super) fn address(request: &Request, trusted_proxies: &TrustedProxies) -> Op
     let (older, standard) = (values("x-forwarded-for"), values("forwarded"));
     let requester = ClientAddress::of_request(peer, &older, &standard, trusted_proxies);
     if requester.is_contradictory {
-        // Once: any client can bring it about where a proxy passes on the field that it does not write.
+        // Logged once: where a proxy passes on the header that it does not write, any client can cause this.
         static TOLD: Once = Once::new();
         TOLD.call_once(|| {
             tracing::warn!(

@@ -1,4 +1,4 @@
-//! `POST /api/phone/register`: sends a security code.
+//! `POST /api/phone/register`: sends a security code, as django-phone-verify does.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::{
     verifier::RegisterRequest,
 };
 
-/// With their labels.
+/// The fields with their labels.
 const FIELDS: [(&str, &str); 1] = [("phone_number", "Phone number")];
 
 /// A number to verify.
@@ -55,7 +55,7 @@ impl RegistrationBody {
     path = "/api/phone/register",
     operation_id = "register_phone_number",
     tag = "drop-in",
-    // In JSON alone: generators of clients make one that does not compile of several kinds of body.
+    // Described in JSON only: for a body of several media types, client generators write code that does not compile.
     request_body = RegistrationBody,
     responses((status = 200, description = "The SMS is sent.", body = RegisteredBody)),
 )]
@@ -81,7 +81,7 @@ pub(in crate::http) async fn register(
     Ok((Extension(Began(registered.id)), Json(body)).into_response())
 }
 
-/// `OPTIONS`.
+/// Answers `OPTIONS` with a description of the endpoint.
 pub(in crate::http) async fn describe(headers: HeaderMap) -> Result<Response, ApiError> {
     description(&headers, "Register", &FIELDS)
 }

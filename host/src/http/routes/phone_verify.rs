@@ -1,4 +1,4 @@
-//! `POST /api/phone/verify`: judges the code that came back.
+//! `POST /api/phone/verify`: checks the code that a user entered, as django-phone-verify does.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use crate::{
     verifier::CheckRequest,
 };
 
-/// With their labels.
+/// The fields with their labels.
 const FIELDS: [(&str, &str); 3] = [
     ("phone_number", "Phone number"),
     ("session_token", "Session token"),
@@ -57,7 +57,7 @@ impl PhoneVerificationBody {
         Ok(Self {
             phone_number,
             session_token: SessionToken::from_client(session_token),
-            // What no code can be is wrong like any wrong code, and costs an attempt.
+            // A text that cannot be a code is treated as any wrong code, and costs an attempt.
             security_code: SecurityCode::from_client(&code),
         })
     }
@@ -71,7 +71,7 @@ impl PhoneVerificationBody {
     path = "/api/phone/verify",
     operation_id = "verify_phone_number",
     tag = "drop-in",
-    // In JSON alone: generators of clients make one that does not compile of several kinds of body.
+    // Described in JSON only: for a body of several media types, client generators write code that does not compile.
     request_body = PhoneVerificationBody,
     responses((status = 200, description = "The code is right.", body = VerifiedBody)),
 )]
@@ -99,7 +99,7 @@ pub(in crate::http) async fn verify(
     }
 }
 
-/// `OPTIONS`.
+/// Answers `OPTIONS` with a description of the endpoint.
 pub(in crate::http) async fn describe(headers: HeaderMap) -> Result<Response, ApiError> {
     description(&headers, "Verify", &FIELDS)
 }

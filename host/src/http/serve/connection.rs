@@ -1,7 +1,8 @@
-//! What a connection is doing: whether it waits for a request, has one under way, or should be closed.
+//! The state of one connection: whether it waits for a request, has one under way, or should be closed.
 //!
-//! Invariant: a connection that is closed for its waiting begins no request, and one that has begun one is not closed for
-//! waiting. Both are one exchange of [`Connection::state`].
+//! Invariant: a connection that is closed because it waits begins no request, and a connection that has begun one is
+//! not closed for waiting. Both changes are a single atomic exchange of `Connection::state`, so only one of them can
+//! happen.
 
 use std::{
     sync::{
@@ -23,18 +24,18 @@ pub(super) enum Phase {
     Fresh,
     /// The head of a further request has begun to arrive.
     Head,
-    /// Its requests are answered, and another one may come. The begin of one may have come already, along with the last
-    /// request.
+    /// Its requests are answered, and it may send another. The beginning of that one may already be in hyper's buffer,
+    /// if it arrived together with the last request.
     KeepAlive,
-    /// The same for so long that it was looked at: nothing of another request has come.
+    /// As [`Phase::KeepAlive`], but the buffer was checked: nothing of another request has arrived.
     Idle,
     /// A request is under way.
     Busy,
-    /// The client does not take the answer.
+    /// The client does not read the answer.
     Sending,
-    /// All is answered, and what the client still sends is read and dropped.
+    /// Everything is answered. What the client still sends is read and dropped.
     Lingering,
-    /// It is to end.
+    /// It is closing. No other phase follows.
     Closing,
 }
 
@@ -51,47 +52,51 @@ impl Phase {
     ];
     const BITS: u32 = 3;
 
+    /// The phase in a packed state.
     fn of(state: u64) -> Self {
         let number = usize::try_from(state & ((1 << Self::BITS) - 1)).unwrap_or_default();
         Self::ALL.get(number).copied().unwrap_or(Self::Closing)
     }
 
+    /// Whether the next thing to arrive is the head of a request.
     pub(super) fn awaits_head(self) -> bool {
         matches!(self, Self::Fresh | Self::Head | Self::KeepAlive | Self::Idle)
     }
 
-    /// Whether it waits for the client to do something that costs nobody a request.
+    /// Whether it waits for the client, so that closing it interrupts no request.
     fn waits(self) -> bool {
         self.awaits_head() || self == Self::Lingering
     }
 }
 
-/// How long a connection may be in a phase.
+/// How long a connection may stay in a phase.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Patience {
-    /// With a request's head, with taking an answer, with sending what nobody reads.
+    /// For the head of a request, for reading an answer, and for sending bytes that are dropped.
     pub(super) read: Duration,
-    /// With nothing, between two requests.
+    /// Between two requests.
     pub(super) idle: Duration,
 }
 
-/// One connection.
+/// The state of one connection, shared by its task, its byte stream and the list of connections.
 pub(super) struct Connection {
     pub(super) id: u64,
-    /// Whose it is.
+    /// The client's address, or the address block that counts as one client.
     pub(super) client: ClientAddress,
     pub(super) clock: Clock,
     patience: Patience,
-    /// A phase and since when it lasts, in milliseconds.
+    /// The phase in the low bits, and above them since when it lasts, in milliseconds. Packed, so that one exchange
+    /// changes both.
     state: AtomicU64,
-    /// How it ended, once it is closing.
+    /// Why it ended; valid once it is closing.
     ended: AtomicU8,
-    /// Whether it is to end after the request that is under way.
+    /// Whether it must end after the request that is under way.
     is_last_request: AtomicBool,
-    /// Whether the answer is all handed over, though not yet sent.
+    /// Whether hyper has taken the whole answer. It may not be sent yet.
     is_answered: AtomicBool,
-    /// Whether there is more of the request's body than was read.
+    /// Whether part of the request's body has not been read.
     has_unread_body: AtomicBool,
+    /// Wakes the connection's task when it must end, or must check its buffer.
     changed: Notify,
 }
 
@@ -121,7 +126,7 @@ impl Connection {
         Phase::of(self.state.load(Ordering::Acquire))
     }
 
-    /// Returns whether it is in that phase now; it is not if it is to end.
+    /// Changes the phase. Returns whether it did: a closing connection stays closing.
     pub(super) fn enter(&self, phase: Phase) -> bool {
         let since = if phase == Phase::Busy { 0 } else { self.now() };
         let next = (since << Phase::BITS) | phase as u64;
@@ -133,24 +138,24 @@ impl Connection {
         entered.is_ok()
     }
 
-    /// What it waits for, and since when; `None`: it does not wait.
+    /// What it waits for, and since when; `None`: it does not wait for the client.
     pub(super) fn waiting(&self) -> Option<(Phase, u64)> {
         let state = self.state.load(Ordering::Acquire);
         let phase = Phase::of(state);
         phase.waits().then_some((phase, state >> Phase::BITS))
     }
 
-    /// Closes it, if it waits for something other than the end of a request.
+    /// Closes it if it waits for the client, so that no request is interrupted. Returns whether it was closed.
     pub(super) fn close_if_waiting(&self, ended: Ended) -> bool {
         self.close_if(ended, |phase, _| phase.waits())
     }
 
-    /// Closes it, if it waits for a request.
+    /// Closes it if it waits for a request. Returns whether it was closed.
     pub(super) fn close_if_idle(&self, ended: Ended) -> bool {
         self.close_if(ended, |phase, _| phase.awaits_head())
     }
 
-    /// Closes it, if it has been in its phase for too long.
+    /// Closes it if it has been in its phase for too long. Returns whether it was closed.
     pub(super) fn close_if_late(&self) -> bool {
         let Patience { read, idle } = self.patience;
         for (of, patience, ended) in [
@@ -177,14 +182,15 @@ impl Connection {
         u128::from(self.now().saturating_sub(since)) >= patience.as_millis()
     }
 
-    /// Whether it waits for a further request for as long as a head may take: if the begin of one came along with the last
-    /// request, it is late, and otherwise the connection may wait on.
+    /// Whether it has waited for a further request for as long as a head may take, without a check of hyper's buffer.
+    /// If the beginning of a head is in there, the head is late; otherwise the connection may go on waiting.
     pub(super) fn is_in_doubt(&self) -> bool {
         let state = self.state.load(Ordering::Acquire);
         Phase::of(state) == Phase::KeepAlive && self.has_passed(self.patience.read, state >> Phase::BITS)
     }
 
-    /// Ends the doubt. `has_part_of_head`: the begin of a further request is there, and the connection ends.
+    /// Records the result of that check. `has_part_of_head`: the beginning of a further request is there, so the
+    /// connection is closed as late.
     pub(super) fn end_doubt(&self, has_part_of_head: bool) {
         if has_part_of_head {
             self.close_if(Ended::HeadTooSlow, |phase, _| phase == Phase::KeepAlive);
@@ -198,6 +204,7 @@ impl Connection {
         }
     }
 
+    /// Closes it if the condition holds for its phase, in one exchange.
     fn close_if(&self, ended: Ended, is_to_end: impl Fn(Phase, u64) -> bool) -> bool {
         let closed = self
             .state
@@ -211,12 +218,12 @@ impl Connection {
         closed.is_ok()
     }
 
-    /// How it ended. To be asked when it has.
+    /// Why it ended. Only meaningful once it has ended.
     pub(super) fn ended(&self) -> Ended {
         Ended::of(self.ended.load(Ordering::Acquire))
     }
 
-    /// Lets it end after the request that is under way.
+    /// Makes it end after the request that is under way.
     pub(super) fn make_last_request(&self) {
         self.is_last_request.store(true, Ordering::Release);
         self.changed.notify_one();
@@ -226,17 +233,17 @@ impl Connection {
         self.is_last_request.load(Ordering::Acquire)
     }
 
-    /// Until it is to end, at once or after a request.
+    /// Waits until something must be checked: it is closing, must end after a request, or must check its buffer.
     pub(super) fn changed(&self) -> Notified<'_> {
         self.changed.notified()
     }
 
-    /// The answer is all handed over.
+    /// Notes that hyper has taken the whole answer.
     pub(super) fn set_answered(&self) {
         self.is_answered.store(true, Ordering::Release);
     }
 
-    /// Everything that was handed over is sent. Returns whether that was the end of an answer.
+    /// Notes that everything which hyper wrote is sent. Returns whether that completed an answer.
     pub(super) fn sent_all(&self) -> bool {
         let is_answered = self.is_answered.swap(false, Ordering::AcqRel);
         if is_answered {

@@ -1,7 +1,8 @@
-//! All connections: how many there may be, which one makes room for another, and what became of them.
+//! All connections of the server: how many there may be, which one makes room for another, and how many ended why.
 //!
-//! Invariants: there are never more connections than places; none with a request under way makes room; no address takes all
-//! places, but that of a trusted proxy, which has the clients of many.
+//! Invariants: there are never more connections than permits. A connection with a request under way is never closed to
+//! make room. No client address takes more than its share, except a trusted proxy, which carries the connections of
+//! many clients.
 
 use std::{
     sync::{
@@ -23,19 +24,19 @@ use crate::{
     model::{ClientAddress, Peer, TrustedProxies},
 };
 
-/// How long to wait for a connection to end before it is looked again whether one could make room.
+/// How long to wait for a connection to end, before looking again for one that can make room.
 const ROOM_INTERVAL: Duration = Duration::from_millis(20);
 
-/// What a client may take of the server.
+/// Bounds on what clients may use of the server.
 #[derive(Clone, Debug)]
 pub struct Bounds {
-    /// Connections at once.
+    /// The most connections at once.
     pub max_connections: usize,
-    /// Connections at once of one client address.
+    /// The most connections of one client address at once.
     pub max_connections_per_address: usize,
-    /// Whom the bound of an address does not hold for.
+    /// Proxies, for which the bound of an address does not hold.
     pub trusted_proxies: TrustedProxies,
-    /// How long a request's head may take to arrive, and an answer to be taken.
+    /// How long a request's head may take to arrive, and how long a client may take to read an answer.
     pub read_timeout: Duration,
     /// How long a connection may wait for its next request.
     pub idle_timeout: Duration,
@@ -45,13 +46,15 @@ pub struct Bounds {
 pub struct Connections {
     bounds: Bounds,
     clock: Clock,
+    /// One permit for each connection that may be open.
     places: Arc<Semaphore>,
+    /// The connections that are not closing.
     living: Mutex<Living>,
     accepted: AtomicU64,
     ended: [AtomicU64; Ended::ALL.len()],
 }
 
-/// A connection among all; when it is dropped, its place is free.
+/// An accepted connection. Dropping it removes it from the list and gives its permit back.
 pub(super) struct Admitted {
     pub(super) connection: Arc<Connection>,
     connections: Arc<Connections>,
@@ -59,7 +62,7 @@ pub(super) struct Admitted {
 }
 
 impl Connections {
-    /// None yet.
+    /// No connections yet.
     pub fn new(bounds: Bounds, clock: Clock) -> Arc<Self> {
         Arc::new(Self {
             places: Arc::new(Semaphore::new(bounds.max_connections)),
@@ -71,7 +74,7 @@ impl Connections {
         })
     }
 
-    /// What became of them.
+    /// The counts for metrics.
     pub fn counts(&self) -> ConnectionCounts {
         let places = self.places.available_permits();
         ConnectionCounts {
@@ -101,14 +104,14 @@ impl Connections {
         self.living.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A place for one more, which another one makes room for if need be. Where all have a request under way, it waits for
-    /// the first to end.
+    /// Waits for a permit for a new connection, and closes others to make room if needed. If all have a request under
+    /// way, waits until the first one ends.
     pub(super) async fn place(&self) -> OwnedSemaphorePermit {
         loop {
             if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
                 return place;
             }
-            // Otherwise some are about to end, and others need not.
+            // If fewer connections are alive, some are already closing: waiting is enough.
             if self.living().count() >= self.bounds.max_connections {
                 self.make_room();
             }
@@ -119,8 +122,8 @@ impl Connections {
         }
     }
 
-    /// Closes those that have waited the longest: of many, several at once, so that a flood does not have all looked
-    /// through for each one that comes.
+    /// Closes the connections that have waited longest. With many connections, several at once: otherwise a flood would
+    /// make the server search the whole list for each new connection.
     pub(super) fn make_room(&self) {
         let mut living = self.living();
         let few = 1 + self.bounds.max_connections / 128;
@@ -131,7 +134,7 @@ impl Connections {
         }
     }
 
-    /// A new connection in this place; `None`: its address has as many already, and each has a request under way.
+    /// Adds a new connection; `None`: its address has as many as it may have, and each of them has a request under way.
     pub(super) fn admit(self: &Arc<Self>, peer: Peer, place: OwnedSemaphorePermit) -> Option<Admitted> {
         let id = self.accepted.fetch_add(1, Ordering::Relaxed);
         let client = ClientAddress::from(peer);
@@ -141,7 +144,7 @@ impl Connections {
             && of_client.len() >= bound
             && !self.bounds.trusted_proxies.contain(peer)
         {
-            // A request of the first may have begun this instant: then the next one is tried.
+            // The chosen connection may have begun a request just now. Then the next one is tried.
             let closed = oldest(of_client.values(), 8)
                 .into_iter()
                 .find(|connection| connection.close_if_waiting(Ended::RoomOfAddress));
@@ -164,7 +167,7 @@ impl Connections {
         })
     }
 
-    /// Closes all that have been too long in what they do.
+    /// Closes all connections that have been too long in their phase.
     pub(super) fn close_late(&self) {
         let mut living = self.living();
         let late = |connection: &&Arc<Connection>| connection.close_if_late();
@@ -174,7 +177,7 @@ impl Connections {
         }
     }
 
-    /// Closes all that wait for a request, and has the others end after theirs.
+    /// Closes all connections that wait for a request. The others end after their request.
     pub(super) fn stop(&self) {
         for connection in self.living().all() {
             if !connection.close_if_idle(Ended::Stopped) {
@@ -183,7 +186,7 @@ impl Connections {
         }
     }
 
-    /// Until there are none. Nothing must be admitted meanwhile.
+    /// Waits until no connection is left. Nothing may be admitted meanwhile.
     pub(super) async fn all_ended(&self) {
         let all = u32::try_from(self.bounds.max_connections).unwrap_or(u32::MAX);
         let _ = self.places.acquire_many(all).await;
@@ -330,7 +333,7 @@ mod tests {
         let other = connect(&connections, OTHER).await.unwrap();
         let ending = connect(&connections, ONE).await.unwrap();
         let kept = connect(&connections, ONE).await.unwrap();
-        // It makes room, and its task has not come to see that yet.
+        // This one makes room, and its task has not noticed that yet.
         ending.connection.close_if_waiting(Ended::RoomOfAddress);
         connections.living().remove(&ending.connection);
         tokio::spawn(async move {

@@ -1,24 +1,24 @@
-//! How connections end, and how many ended so.
+//! The reasons why connections end, and the counts by reason.
 
-/// How a connection ended.
+/// Why a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Ended {
-    /// The client ended it, or it was over with its last answer.
+    /// The client closed it, or it ended after its last answer.
     Finished,
-    /// No further request came.
+    /// No further request arrived within the idle timeout.
     Idle,
-    /// A request's head did not come in time.
+    /// The head of a request did not arrive within the read timeout.
     HeadTooSlow,
-    /// The client did not take the answer.
+    /// The client did not read the answer within the read timeout.
     AnswerNotTaken,
-    /// It made room, for there were as many as there may be.
+    /// It was closed to make room, because the server had as many connections as it may have.
     Room,
-    /// It made room for another one of its address.
+    /// It was closed to make room for another connection of its address.
     RoomOfAddress,
-    /// It was refused: its address has as many with a request under way.
+    /// It was refused: its address has as many connections as it may have, and all have a request under way.
     Refused,
-    /// The server stops.
+    /// The server is shutting down.
     Stopped,
 }
 
@@ -41,7 +41,7 @@ impl Ended {
             .unwrap_or(Self::Finished)
     }
 
-    /// As metrics and log name it.
+    /// The name of the reason in metrics and logs.
     pub(super) fn reason(self) -> &'static str {
         match self {
             Self::Finished => "finished",
@@ -56,19 +56,19 @@ impl Ended {
     }
 }
 
-/// What became of connections, since the start.
+/// How many connections there are, and how many ended, since the start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConnectionCounts {
-    /// Those there are.
+    /// Connections that are open now.
     pub open: u64,
-    /// Those that were accepted.
+    /// Connections that were accepted.
     pub accepted: u64,
-    /// Those that ended, by reason: `finished` in order, or by the client; `idle_timeout`, `head_timeout`,
-    /// `answer_timeout`; to make room under `max_connections` or `max_connections_per_address`; `refused`; `stopped`.
+    /// Connections that ended, by reason: `finished`, normally or by the client; `idle_timeout`, `head_timeout` and
+    /// `answer_timeout`; `max_connections` and `max_connections_per_address`, to make room; `refused`; `stopped`.
     pub closed: Vec<(&'static str, u64)>,
 }
 
-/// Connections that had to go because there are as many as there may be, since the start.
+/// Connections that were closed or refused because a bound on connections was reached, since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Pressure {
     pub(super) of_all: u64,

@@ -1,4 +1,4 @@
-//! From a request on a connection to its answer: what HTTP/1.1 demands of every request is looked at here, before any route
+//! One request on a connection and its answer. What HTTP/1.1 demands of every request is checked here, before a route
 //! sees it.
 
 use std::{
@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{http::date, model::Peer};
 
-/// The requests of one connection.
+/// The service that hyper calls for every request of one connection.
 pub(super) struct Exchange {
     routes: TowerToHyperService<Router>,
     connection: Arc<Connection>,
@@ -52,13 +52,15 @@ impl Service<Request<Incoming>> for Exchange {
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         if !self.connection.enter(Phase::Busy) {
-            // It is being closed to make room, and the request must not begin.
+            // The connection is being closed to make room for another. The request must not begin, or it would be cut
+            // off.
             return Box::pin(pending());
         }
         let connection = Arc::clone(&self.connection);
         connection.set_unread_body(!hyper::body::Body::is_end_stream(request.body()));
         if let Err(fault) = head::check(&request) {
-            // The routes answer it, so that its answer lacks nothing that others have.
+            // The routes answer the fault, so that the answer has the request id, the log line and the headers of every
+            // other answer.
             request.extensions_mut().insert(fault);
         }
         request.extensions_mut().insert(self.peer);
@@ -81,7 +83,8 @@ impl Service<Request<Incoming>> for Exchange {
     }
 }
 
-/// The body of a request. What is left of it unread ends the connection.
+/// The body of a request, which notes when it was read completely. A connection with unread body bytes cannot be used
+/// for another request.
 struct Arriving {
     body: Incoming,
     connection: Arc<Connection>,
@@ -115,7 +118,7 @@ impl hyper::body::Body for Arriving {
     }
 }
 
-/// The body of an answer. When it is dropped, all of it was handed over.
+/// The body of an answer. Hyper drops it when it has taken all of it.
 pub(super) struct Answering {
     body: Body,
     connection: Arc<Connection>,

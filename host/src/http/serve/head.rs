@@ -1,6 +1,6 @@
-//! What is wrong with the head of a request, as a whole: it names no host, or cannot be read at all.
+//! Faults of the head of a request that do not depend on the route: it names no host, or cannot be read at all.
 //!
-//! Invariant: every refusal has a machine code, also where the request never reaches a route.
+//! Invariant: every refusal has a machine code, even if the request never reaches a route.
 
 use axum::{
     http::{HeaderValue, Request, StatusCode, Version, header},
@@ -14,7 +14,7 @@ use crate::{
     telemetry::{REQUEST_ID, TRACEPARENT, Trace},
 };
 
-/// What is wrong, and how it is answered.
+/// A fault, with its answer.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::http) struct HeadFault {
     pub(in crate::http) status: StatusCode,
@@ -51,9 +51,9 @@ const NOT_HTTP: HeadFault = fault(
     Code::HeadUnparsable,
     "The request line or a header field is not valid HTTP/1.1.",
 );
-/// A head of so many bytes is read, request line and the empty line after it among them. The text says so.
+/// The largest head in bytes, with the request line and the empty line at the end. The text of the answer names it.
 pub(super) const MAX_HEAD_BYTES: usize = 64 * 1024;
-/// So many header fields are read. The text says so.
+/// The most header fields. The text of the answer names it.
 pub(super) const MAX_FIELDS: usize = 100;
 
 const TOO_LARGE: HeadFault = fault(
@@ -66,19 +66,20 @@ const URI_TOO_LONG: HeadFault = fault(
     Code::UriTooLong,
     "The request line is longer than 64 KiB.",
 );
-/// A `Content-Length` that only just can be counted in. Smaller ones are refused where the body is read, in the same words.
+/// A `Content-Length` so large that hyper refuses it. A smaller one that is still too large is refused when the body is
+/// read, with the same text.
 const BODY_TOO_LARGE: HeadFault = fault(
     StatusCode::PAYLOAD_TOO_LARGE,
     Code::BodyTooLarge,
     "The request body is larger than 65536 bytes.",
 );
-/// Such as HTTP/2 without asking for it (RFC 9110, section 15.6.6).
+/// Another version, such as HTTP/2 without negotiation (RFC 9110, section 15.6.6).
 pub(super) const OTHER_VERSION: HeadFault = fault(
     StatusCode::HTTP_VERSION_NOT_SUPPORTED,
     Code::HttpVersionUnsupported,
     "This server speaks HTTP/1.1 and HTTP/1.0.",
 );
-/// The client ended its side within a head.
+/// The client closed its sending side in the middle of a head.
 pub(super) const BROKEN_OFF: HeadFault = fault(
     StatusCode::BAD_REQUEST,
     Code::HeadUnparsable,
@@ -95,7 +96,7 @@ pub(super) const TOO_MANY: HeadFault = fault(
     "There are too many connections from this address. Please use those that there are.",
 );
 
-/// What every request must have, whatever it asks for (RFC 9112, sections 3.2 and 6.1).
+/// Checks what every request must have, whatever its path (RFC 9112, sections 3.2 and 6.1).
 pub(super) fn check<B>(request: &Request<B>) -> Result<(), HeadFault> {
     let headers = request.headers();
     let mut hosts = headers.get_all(header::HOST).iter();
@@ -114,7 +115,7 @@ pub(super) fn check<B>(request: &Request<B>) -> Result<(), HeadFault> {
     }
 }
 
-/// `uri-host [ ":" port ]` of RFC 3986; the host may be empty.
+/// Whether this is `uri-host [ ":" port ]` of RFC 3986; the host may be empty.
 fn is_host(value: &[u8]) -> bool {
     let (host, port) = match value {
         [b'[', rest @ ..] => {
@@ -139,12 +140,12 @@ fn is_host(value: &[u8]) -> bool {
     has_port && host.iter().all(is_inside)
 }
 
-/// Whether some of a head is there. Empty lines before one are no part of it (RFC 9112, section 2.2).
+/// Whether part of a head has arrived. Empty lines before a head do not belong to it (RFC 9112, section 2.2).
 pub(super) fn has_begun(unread: &[u8]) -> bool {
     !unread.trim_ascii_start().is_empty()
 }
 
-/// Whether a request line names a version of HTTP that is not spoken here.
+/// Whether a request line names a version of HTTP that this server does not support.
 fn names_other_version(unread: &[u8]) -> bool {
     let line = unread.split(|byte| *byte == b'\n').next().unwrap_or_default();
     let last = line.trim_ascii_end().rsplit(|byte| *byte == b' ').next();
@@ -159,8 +160,9 @@ fn names_other_version(unread: &[u8]) -> bool {
 }
 
 impl HeadFault {
-    /// What hyper would answer, with a body, and where it has one answer for several faults, about the right one. `unread`
-    /// is what it had not taken for a request yet, of the bytes that have come since the last answer.
+    /// The fault for a status that hyper would have answered without a body. Hyper has one status for several faults,
+    /// which are told apart here. `unread`: the bytes that hyper had not accepted as a request; `unanswered_bytes`: how
+    /// many arrived since the last answer.
     pub(super) fn of(status: StatusCode, unread: &[u8], unanswered_bytes: usize) -> Self {
         match status {
             StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => {
@@ -169,7 +171,7 @@ impl HeadFault {
                 if unread.len() >= MAX_HEAD_BYTES && lines == 0 && unread.contains(&b' ') {
                     URI_TOO_LONG
                 } else if unread.len().max(unanswered_bytes) < MAX_HEAD_BYTES && lines <= MAX_FIELDS {
-                    // The head was read as a whole, so it was not the head that was too large.
+                    // The head was read completely, so the announced body was too large.
                     BODY_TOO_LARGE
                 } else {
                     TOO_LARGE
@@ -181,7 +183,7 @@ impl HeadFault {
         }
     }
 
-    /// The answer to a request that was read, in the form of the API that it asked at this path.
+    /// The answer to a request that was read, in the form of the API that this path belongs to.
     pub(in crate::http) fn answer(self, path: &str) -> Response {
         let mut response = ApiError::Head(self).told_at(path);
         response
@@ -190,7 +192,8 @@ impl HeadFault {
         response
     }
 
-    /// The whole answer to what could not be read as a request.
+    /// The complete answer, head and body, to bytes that could not be read as a request. No route and no hyper is
+    /// involved, so all headers are written here.
     pub(in crate::http) fn bytes(self, trace: &Trace, clock: &Clock) -> Vec<u8> {
         let code: &str = self.code.into();
         let body = json!({ "code": code, "detail": self.text }).to_string();

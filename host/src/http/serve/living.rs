@@ -1,11 +1,11 @@
-//! The connections that are not to end, by whose they are, and which of them make room first.
+//! The connections that are not closing, by client, and the choice of those that are closed to make room.
 
 use std::{collections::HashMap, sync::Arc};
 
 use super::connection::{Connection, Phase};
 use crate::model::ClientAddress;
 
-/// Those that are not to end: one that is takes no place among those of its address any more.
+/// The connections that are not closing. A closing one no longer counts against the bound of its address.
 #[derive(Default)]
 pub(super) struct Living {
     by_client: HashMap<ClientAddress, HashMap<u64, Arc<Connection>>>,
@@ -44,11 +44,13 @@ impl Living {
     }
 }
 
-/// The few of these that are to make room, the first one first: of those that wait, the ones that have waited longest.
+/// Chooses at most `few` connections to close, in that order. Among those that wait for the client, those go first that
+/// have waited longest.
 ///
-/// Silent ones, which have yet to send a whole request, go before those that are kept for a next request, so that a flood
-/// takes nothing from regular clients; but not where they are few among kept ones, or a new client would be closed before
-/// its request comes.
+/// Silent connections, which have not sent a whole request yet, go before those that are kept open for a next request,
+/// so that a flood of them does not close connections of regular clients. The exception is when silent ones are less
+/// than a quarter: then a new client would be closed before its request could arrive. Connections whose requests are
+/// all answered, and which only linger, go first of all.
 pub(super) fn oldest<'a>(
     connections: impl Iterator<Item = &'a Arc<Connection>>,
     few: usize,

@@ -1,7 +1,9 @@
-//! The accept loops: HTTP/1.1 with bounds on connections and on how long a client may take, and an orderly end.
+//! Accepts connections and serves HTTP/1.1 on them, with bounds on their number and on how slow a client may be, and
+//! with an orderly shutdown.
 //!
-//! [`connections`] holds all connections and says which one makes room; [`connection`] is the state of one, and [`run`] its
-//! life; [`watched`] and [`exchange`] tell the state what hyper does.
+//! [`connections`] holds all connections and chooses which one makes room. [`connection`] is the state of one, and
+//! [`run`] its course. [`watched`] and [`exchange`] report to that state what hyper does. Hyper alone has no bound on
+//! connections, and answers bad requests without a machine code.
 
 mod connection;
 mod connections;
@@ -35,13 +37,13 @@ use super::{
 };
 use crate::{clock::Clock, model::Peer};
 
-/// How often it is looked which connections have been too long in what they do.
+/// How often connections are checked for being too slow.
 const LATE_INTERVAL: Duration = Duration::from_millis(250);
-/// How often it is logged that connections make room for others.
+/// The shortest time between two log lines about connections that made room.
 const REPORT_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Serves until `stop` is cancelled; then finishes what is under way, for at most `shutdown_timeout`.
-/// Returns whether all of it was finished.
+/// Serves until `stop` is cancelled, then waits at most `shutdown_timeout` for requests that are under way. Returns
+/// whether all of them were finished.
 pub async fn serve(
     listeners: Vec<Listener>,
     app: Arc<App>,
@@ -50,11 +52,11 @@ pub async fn serve(
 ) -> bool {
     let mut builder = http1::Builder::new();
     builder
-        // The connections have their own times, for a kept connection as for a head.
+        // `connection` has its own time limits, also for the time between two requests.
         .header_read_timeout(None)
-        // A client that ends its side after its request waits for the answer.
+        // A client may close its sending side after its request, and still waits for the answer.
         .half_close(true)
-        // A date that is kept between two answers shows a clock that was put right late.
+        // Hyper keeps the date for a while, and would show a wrong one after the clock was corrected.
         .auto_date_header(false)
         .max_headers(head::MAX_FIELDS)
         .max_header_size(head::MAX_HEAD_BYTES)
@@ -84,7 +86,7 @@ pub async fn serve(
     finished
 }
 
-/// Takes in the connections of one listener.
+/// Accepts the connections of one listener.
 struct Acceptor {
     serving: Arc<Serving>,
     connections: Arc<Connections>,
@@ -104,7 +106,8 @@ impl Acceptor {
                 Ok((stream, peer)) => self.admit(stream, peer).await,
                 Err(error) if is_of_client(&error) => {}
                 Err(error) => {
-                    // Out of descriptors or memory, mostly.
+                    // Mostly because the process has no descriptors or the system no memory left. Closing idle
+                    // connections helps.
                     if let Some(failed) = unaccepted.add(self.serving.app.clock.coarse()) {
                         tracing::warn!(
                             %error,
@@ -120,6 +123,8 @@ impl Acceptor {
         }
     }
 
+    /// Waits for room, and starts the connection's task. If its address has too many connections, it is refused with an
+    /// answer.
     async fn admit(&self, stream: Stream, peer: Peer) {
         let place = tokio::select! {
             biased;
@@ -134,7 +139,7 @@ impl Acceptor {
     }
 }
 
-/// Whether a connection ended before it was accepted.
+/// Whether the client ended a connection before it was accepted, which is no fault of the server.
 fn is_of_client(error: &io::Error) -> bool {
     use io::ErrorKind as E;
     matches!(
@@ -143,7 +148,8 @@ fn is_of_client(error: &io::Error) -> bool {
     )
 }
 
-/// Closes connections that are late, and tells when some had to make room for others: at once, and then now and again.
+/// Closes connections that are too slow. Logs when connections had to make room for others: the first time at once,
+/// then at most once per interval.
 async fn watch(connections: Arc<Connections>, clock: Clock) {
     let mut ticks = interval(LATE_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

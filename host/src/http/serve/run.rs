@@ -1,8 +1,8 @@
-//! One connection from its first byte to its orderly end.
+//! The course of one connection, from its first byte to its orderly end.
 //!
-//! Invariant: a client that is still sending when it is answered can read the answer. To close a socket with bytes unread
-//! resets the connection, which takes the answer from the client; so what comes is read and dropped for a while
-//! (RFC 9112, section 9.6).
+//! Invariant: a client that is still sending when it is answered can read the answer. If the server closed a socket
+//! with unread bytes, the system would reset the connection, and the client could lose the answer. Therefore the server
+//! goes on reading for a while and drops what arrives (RFC 9112, section 9.6).
 
 use std::{io, pin::Pin, sync::Arc, time::Duration};
 
@@ -25,19 +25,20 @@ use crate::{
     model::{ClientAddress, Peer},
 };
 
-/// The most that is read and dropped.
+/// The most bytes that are read and dropped.
 const MAX_DROPPED_BYTES: usize = 16 * 1024 * 1024;
 
-/// How long nothing may come before it is taken for the end.
+/// If nothing arrives for this long, the client counts as finished.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// What every connection needs.
+/// What all connections share.
 pub(super) struct Serving {
     pub(super) builder: http1::Builder,
     pub(super) router: Router,
     pub(super) app: Arc<App>,
 }
 
+/// Serves one connection until it ends. If it ended because of an unreadable head, answers that.
 pub(super) async fn run(serving: &Serving, stream: Stream, peer: Peer, admitted: Admitted) {
     let connection = &admitted.connection;
     let (app, client) = (&*serving.app, connection.client);
@@ -67,14 +68,14 @@ pub(super) async fn run(serving: &Serving, stream: Stream, peer: Peer, admitted:
         {
             head::BROKEN_OFF
         }
-        // How else a connection ends is the client's business.
+        // The client broke the connection in another way. There is nothing to answer.
         (Some(Err(_)), None) => return,
     };
     refuse(connection, stream, &access::refuse(app, client, fault)).await;
 }
 
-/// All requests and their answers, until the connection is to end. Returns how hyper ended, unless the connection was closed
-/// before, and what is left of it.
+/// Serves requests until the connection is to end. Returns how hyper ended, or `None` if the connection was closed
+/// first, and what is left of hyper's state.
 async fn exchange_all(
     builder: &http1::Builder,
     watched: TokioIo<Watched<Stream>>,
@@ -100,8 +101,8 @@ async fn exchange_all(
             }
             Pin::new(&mut http).graceful_shutdown();
         } else if connection.is_in_doubt() {
-            // Only the end of hyper's connection shows what is in its buffer. All is answered, so that one that begins anew
-            // goes on where it was.
+            // Hyper shows its buffer only when its connection is taken apart. Everything is answered at this point, so
+            // a new one can continue on the same stream.
             let parts = http.into_parts();
             let has_part_of_head = head::has_begun(&parts.read_buf);
             connection.end_doubt(has_part_of_head);
@@ -113,7 +114,7 @@ async fn exchange_all(
     }
 }
 
-/// Answers what is no request.
+/// Answers bytes that could not be read as a request, then ends the connection.
 async fn refuse(connection: &Connection, mut stream: Stream, answer: &[u8]) {
     connection.enter(Phase::Sending);
     let written = tokio::select! {
@@ -125,14 +126,15 @@ async fn refuse(connection: &Connection, mut stream: Stream, answer: &[u8]) {
     }
 }
 
-/// Answers as far as that can be done without waiting, and closes.
+/// Writes as much of an answer as the socket takes without waiting, and closes. Used where a connection must not hold
+/// resources.
 pub(super) fn answer_at_once(mut stream: Stream, client: ClientAddress, fault: HeadFault, app: &App) {
     let answer = access::refuse(app, client, fault);
     let _ = stream.write(&answer).now_or_never();
     let _ = stream.shutdown().now_or_never();
 }
 
-/// Says that nothing more will be sent, and drops what still comes, until the client ends its side too.
+/// Closes the sending side, then reads and drops what still arrives until the client closes its side too.
 async fn linger(connection: &Connection, mut stream: Stream) {
     if !connection.enter(Phase::Lingering) {
         return;

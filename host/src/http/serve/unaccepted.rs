@@ -1,14 +1,14 @@
-//! Connections that the system did not hand over, as the log has them. What keeps it from that mostly lasts, and it is tried
-//! many times a second.
+//! Limits the log lines about connections that the system could not hand over. The cause, such as missing descriptors,
+//! usually lasts, and accepting is tried many times per second.
 //!
-//! Invariant: the log gets at most one line in [`INTERVAL`], and the first one at once.
+//! Invariant: at most one line per [`INTERVAL`]. The first failure is logged at once.
 
 use std::time::Duration;
 
-/// How often it is told.
+/// The shortest time between two log lines.
 const INTERVAL: Duration = Duration::from_secs(10);
 
-/// Those of one listener.
+/// The failed connections of one listener.
 #[derive(Debug, Default)]
 pub(super) struct Unaccepted {
     told_at: Option<Duration>,
@@ -16,7 +16,8 @@ pub(super) struct Unaccepted {
 }
 
 impl Unaccepted {
-    /// One more, at this time since the start. Returns how many there were since they were told of last, if it is time to.
+    /// Counts one more failure, at this time since the start. If a line is due, returns how many there were since the
+    /// last line.
     pub(super) fn add(&mut self, now: Duration) -> Option<u64> {
         self.since_then += 1;
         let waits = |told_at: Duration| now.saturating_sub(told_at) < INTERVAL;

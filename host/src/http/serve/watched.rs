@@ -1,5 +1,8 @@
-//! A connection's bytes, and what they say of its state: a head begins to arrive, an answer is sent, or the client does not
-//! take it. And what hyper would answer by itself, without a body, is taken out, so that it can be answered with one.
+//! The byte stream of a connection, between the socket and hyper. It notes what the bytes say about the connection's
+//! phase: a head begins to arrive, an answer is sent, or the client does not read the answer.
+//!
+//! Hyper answers an unreadable head by itself, without a body. This stream intercepts that answer, so that one with a
+//! machine code can be sent in its place.
 
 use std::{
     io::{self, IoSlice},
@@ -13,13 +16,15 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::connection::{Connection, Phase};
 
+/// A stream that hyper reads and writes.
 pub(super) struct Watched<S> {
     pub(super) stream: S,
     connection: Arc<Connection>,
+    /// Whether the last write had to wait for the client.
     is_blocked: bool,
-    /// How many bytes have come since the last answer.
+    /// How many bytes have arrived since the last answer.
     pub(super) unanswered_bytes: usize,
-    /// What hyper would have answered to a head that is none.
+    /// The status that hyper would have answered to an unreadable head.
     pub(super) own_answer: Option<StatusCode>,
 }
 
@@ -34,7 +39,8 @@ impl<S> Watched<S> {
         }
     }
 
-    /// Whether this is an answer to no request: hyper makes one when it cannot read a head.
+    /// Intercepts an answer that belongs to no request. Hyper writes one when it cannot read a head; its status is
+    /// kept.
     fn takes_out(&mut self, answer: &[u8]) -> bool {
         if !self.connection.phase().awaits_head() {
             return false;
@@ -48,6 +54,7 @@ impl<S> Watched<S> {
         true
     }
 
+    /// Notes when a write has to wait for the client. From then on, the time limit for reading an answer runs.
     fn note(&mut self, wrote: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if wrote.is_pending() && !self.is_blocked {
             self.is_blocked = true;
@@ -108,7 +115,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         Poll::Ready(Ok(()))
     }
 
-    /// The end is the connection's to make: the client may still be sending.
+    /// Does nothing. The connection is closed elsewhere, after unread bytes were taken: the client may still be
+    /// sending.
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }

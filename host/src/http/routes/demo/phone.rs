@@ -1,6 +1,7 @@
-//! The phone of the demo: the SMS that the daemon sent, in the order in which they were sent.
+//! The phone of the demo: the SMS that the daemon sent, in the order in which it sent them.
 //!
-//! Invariant: it holds at most [`MAX_MESSAGES`], and prints none of them: they have codes and whole numbers in them.
+//! Invariant: the phone holds at most [`MAX_MESSAGES`], and prints none of them, since they contain codes and full
+//! numbers.
 
 use std::{
     collections::VecDeque,
@@ -14,21 +15,22 @@ use tokio_util::sync::CancellationToken;
 
 use crate::model::PhoneNumber;
 
-/// Older ones leave for newer ones.
+/// The most SMS that are kept. A newer one replaces the oldest.
 const MAX_MESSAGES: usize = 20;
 
-/// What was sent to any number since the start.
+/// The SMS to all numbers since the start, except those that were replaced.
 pub struct DemoPhone {
     messages: Mutex<VecDeque<Arc<Sms>>>,
-    /// How many arrived.
+    /// How many SMS arrived.
     arrived: watch::Sender<u64>,
-    /// When it is cancelled, everybody who follows has seen enough.
+    /// Cancelled when the daemon stops. It ends the streams of all open pages, which would otherwise delay the
+    /// shutdown.
     stop: CancellationToken,
 }
 
 /// One SMS.
 pub(super) struct Sms {
-    /// Counted from 1.
+    /// Its number in the order of arrival, counted from 1.
     place: u64,
     number: PhoneNumber,
     text: String,
@@ -42,7 +44,7 @@ impl Sms {
 }
 
 impl DemoPhone {
-    /// Without an SMS. `stop`: ends what `follow` gives, so that the daemon can end.
+    /// A phone without SMS. `stop` ends the streams of `follow`, so that the daemon can end.
     pub fn new(stop: CancellationToken) -> Self {
         Self {
             messages: Mutex::default(),
@@ -51,7 +53,7 @@ impl DemoPhone {
         }
     }
 
-    /// An SMS arrives.
+    /// Adds an SMS.
     pub fn receive(&self, number: &PhoneNumber, text: &str) {
         let mut messages = self.messages.lock().unwrap_or_else(PoisonError::into_inner);
         let place = *self.arrived.borrow() + 1;
@@ -63,11 +65,11 @@ impl DemoPhone {
         if messages.len() > MAX_MESSAGES {
             messages.pop_front();
         }
-        // Under the lock, so that the places are in order.
+        // Sent while the lock is held, so that the numbers rise in the order of the queue.
         self.arrived.send_replace(place);
     }
 
-    /// The SMS that are there, then each one as it arrives, until the daemon is to stop.
+    /// The SMS on the phone, then each new one as it arrives, until the daemon stops.
     pub(super) fn follow(self: Arc<Self>) -> impl Stream<Item = Arc<Sms>> {
         let arrivals = self.arrived.subscribe();
         stream::unfold((self, arrivals, 0), |(phone, mut arrivals, seen)| async move {
@@ -85,7 +87,7 @@ impl DemoPhone {
         })
     }
 
-    /// The first SMS after that place which is still there.
+    /// The first kept SMS that arrived after this one.
     fn after(&self, seen: u64) -> Option<Arc<Sms>> {
         let messages = self.messages.lock().unwrap_or_else(PoisonError::into_inner);
         messages.iter().find(|sms| sms.place > seen).cloned()

@@ -1,4 +1,4 @@
-//! `POST /v1/verifications/{id}/check`: judges the code that came back.
+//! `POST /v1/verifications/{id}/check`: checks the code that a user entered.
 
 use std::sync::Arc;
 
@@ -50,7 +50,7 @@ impl CheckBody {
         match (session_token, code) {
             (Some(session_token), Some(code)) if errors.is_empty() => Ok(Self {
                 session_token: SessionToken::from_client(session_token),
-                // What no code can be is wrong like any wrong code, and costs an attempt.
+                // A text that cannot be a code is treated as any wrong code, and costs an attempt.
                 security_code: SecurityCode::from_client(&code),
                 purpose: name,
                 binding,
@@ -110,7 +110,8 @@ pub(in crate::http) async fn check(
             id: id.to_string(),
             status: Status::Verified.as_str(),
         })),
-        // It takes no attempts, which is not for those that there were.
+        // A cancelled verification takes no attempts. Attempts that were used are not the reason, so it is reported as
+        // cancelled.
         Verdict::TooManyAttempts if judged.status == Status::Cancelled => {
             Err(ApiError::Over(Status::Cancelled).into())
         }

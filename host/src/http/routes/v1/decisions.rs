@@ -1,4 +1,4 @@
-//! `GET /v1/decisions`: what the pumping guard decided, and why.
+//! `GET /v1/decisions`: what the guard against SMS pumping decided, and why.
 
 use std::sync::Arc;
 
@@ -87,9 +87,9 @@ pub(in crate::http) async fn show(
     Ok(Json(DecisionsBody { decisions }))
 }
 
-/// How many are shown unless the request says otherwise.
+/// How many decisions are shown if the request does not say.
 const USUAL: u32 = 100;
-/// The most.
+/// The most that a request may ask for.
 const MAX: u32 = 1000;
 
 /// What is asked for.

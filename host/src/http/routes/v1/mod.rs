@@ -1,4 +1,4 @@
-//! The native API: a folder as its URL, a file a route.
+//! The native API. Folders and files are named as the URLs: one file per route.
 
 pub(in crate::http) mod backends;
 pub(in crate::http) mod check;
@@ -119,7 +119,7 @@ impl TryBody {
 }
 
 impl VerificationBody {
-    /// `serving`: the backend that serves now.
+    /// `serving` is the backend in use now, which will send a message that is still pending.
     fn of(verification: &Verification, client_ref: Option<String>, serving: &str, clock: &Clock) -> Self {
         let shown = |at: UnixMillis| clock.shown(at).rfc3339();
         let message = verification.messages.last();
@@ -132,7 +132,7 @@ impl VerificationBody {
             created_at: shown(verification.created_at),
             expires_at: shown(verification.expires_at),
             verified_at: verification.verified_at.map(shown),
-            // Whoever waits until then must not come too early.
+            // Rounded up: a client that waits until then must not be refused for being too early.
             resend_at: verification
                 .resend_at
                 .map(|at| clock.shown(at).whole_second().rfc3339()),
@@ -153,7 +153,7 @@ impl VerificationBody {
     }
 }
 
-/// What a verification is for: in the body that begins it, and again in the one that ends it.
+/// Reads what a verification is for. The request that begins it names it, and so does the one that checks its code.
 fn purpose(fields: &mut Fields, errors: &mut Vec<FieldError>) -> Purpose {
     Purpose {
         name: fields.optional_string("purpose", Purpose::MAX_NAME, errors),
@@ -161,7 +161,7 @@ fn purpose(fields: &mut Fields, errors: &mut Vec<FieldError>) -> Purpose {
     }
 }
 
-/// The id in a path. What cannot be one names nothing.
+/// The id in a path. A text that cannot be an id is answered as an unknown id.
 pub(in crate::http) struct Id(VerificationId);
 
 impl PartialSchema for Id {

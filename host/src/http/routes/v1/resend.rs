@@ -1,4 +1,4 @@
-//! `POST /v1/verifications/{id}/resend`: sends the code again.
+//! `POST /v1/verifications/{id}/resend`: sends the code of a verification again.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! `GET` and `DELETE /v1/verifications/{id}`: how a verification stands, and its end.
+//! `GET` and `DELETE /v1/verifications/{id}`: shows or cancels a verification.
 
 use std::sync::Arc;
 
@@ -66,7 +66,7 @@ pub(in crate::http) async fn cancel(
         let found = live.verifier.find(id).await.map_err(ApiError::Store)?;
         found.ok_or(ApiError::NoVerification)
     };
-    // What is not there is not cancelled.
+    // Answers 404 before anything is written: a verification that does not exist cannot be cancelled.
     find().await?;
     let name = key.map(|Extension(KeyName(name))| name).unwrap_or_default();
     let actor = format!("api:{name}");

@@ -1,4 +1,4 @@
-//! `POST /v1/verifications`: sends a security code.
+//! `POST /v1/verifications`: begins a verification, and sends its security code.
 
 use std::sync::Arc;
 
