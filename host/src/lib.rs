@@ -3,13 +3,12 @@
 //! What lives where, and who may call whom:
 //!
 //! ```text
-//! main → cli → daemon → { http, dispatch, backends, verifier, store, settings }
-//! http, cli → verifier → store (trait)      dispatch → store (trait)      cli → kit → backends
-//! store::sqlite → store      own_process → nothing of ours      all → phone-verify-domain, which is a crate of its own
+//! main → cli → daemon → { http, dispatch, verifier, store, settings } → phone-verify-domain
+//! http, cli → verifier → store (trait)      dispatch → store (trait)      store::sqlite → store
+//! cli, daemon, kit → phone-verify-plugin-host, which loads libraries and calls them
 //! ```
-#![deny(unsafe_code)]
+#![forbid(unsafe_code)]
 
-pub mod backends;
 pub mod cli;
 pub mod daemon;
 pub mod dispatch;
@@ -17,14 +16,12 @@ pub mod dispatch;
 mod fake_network;
 #[cfg(test)]
 mod fake_service;
-pub mod files;
 pub mod http;
 pub mod kit;
 pub mod metrics;
-pub mod own_process;
 pub mod settings;
 pub mod store;
 pub mod telemetry;
 pub mod verifier;
 
-pub use phone_verify_domain::{clock, entropy, model, rules};
+pub use phone_verify_domain::{clock, entropy, model, rules, trace};

@@ -9,6 +9,6 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    phone_verify::own_process::image::remember();
+    phone_verify_plugin_host::own_process::image::remember();
     phone_verify::cli::main()
 }

@@ -64,6 +64,7 @@ fn every_module_says_what_it_is_for() {
     for folder in [
         "host/src",
         "host/domain/src",
+        "host/plugin-host",
         "plugin-api",
         "plugins",
         "examples/custom-backend/src",
@@ -89,16 +90,22 @@ fn only_the_engine_names_the_database_driver() {
 
 /// Where foreign code is met: that of libraries, and the system's where no safe crate offers what is needed.
 const UNSAFE: [&str; 3] = [
-    "host/src/backends/load/",
-    "host/src/backends/worker/process/windows.rs",
-    "host/src/own_process/windows.rs",
+    "host/plugin-host/src/load/",
+    "host/plugin-host/src/worker/process/windows.rs",
+    "host/plugin-host/src/own_process/windows.rs",
 ];
 
 #[test]
 fn only_the_loader_and_the_glue_are_unsafe() {
+    for root in ["host/src/lib.rs", "host/src/main.rs", "host/domain/src/lib.rs"] {
+        let source = fs::read_to_string(workspace().join(root)).unwrap();
+        assert!(
+            source.contains("#![forbid(unsafe_code)]"),
+            "{root} does not have the compiler refuse unsafe code"
+        );
+    }
     let words = ["unsafe {", "unsafe fn", "unsafe impl", "unsafe extern"];
-    assert_eq!(offenders("host/src", &words, &UNSAFE), [""; 0]);
-    assert_eq!(offenders("host/domain/src", &words, &[]), [""; 0]);
+    assert_eq!(offenders("host/plugin-host", &words, &UNSAFE), [""; 0]);
     assert_eq!(
         offenders("plugin-api/src", &words, &["plugin-api/src/hidden"]),
         [""; 0]
@@ -108,7 +115,7 @@ fn only_the_loader_and_the_glue_are_unsafe() {
 
 #[test]
 fn every_unsafe_block_says_why_it_is_sound() {
-    for (name, source) in sources("host/src").into_iter().chain(sources("plugin-api/src")) {
+    for (name, source) in [sources("host/plugin-host/src"), sources("plugin-api/src")].concat() {
         let lines: Vec<&str> = source.lines().collect();
         for (at, line) in lines
             .iter()
@@ -131,7 +138,11 @@ fn the_domain_knows_no_shell_and_no_engine() {
     for folder in ["host/src/verifier", "host/src/store", "host/src/dispatch"] {
         assert_eq!(offenders(folder, &shells, &[]), [""; 0], "{folder}");
     }
-    let others = ["crate::backends", "crate::dispatch", "crate::store::sqlite"];
+    let others = [
+        "phone_verify_plugin_host",
+        "crate::dispatch",
+        "crate::store::sqlite",
+    ];
     assert_eq!(
         offenders("host/src/verifier", &others, &[]),
         [""; 0],
@@ -140,7 +151,7 @@ fn the_domain_knows_no_shell_and_no_engine() {
     assert_eq!(
         offenders(
             "host/src/dispatch",
-            &["crate::backends", "crate::verifier", "SecurityCode"],
+            &["phone_verify_plugin_host", "crate::verifier", "SecurityCode"],
             &[]
         ),
         [""; 0],
@@ -148,14 +159,23 @@ fn the_domain_knows_no_shell_and_no_engine() {
     );
 }
 
+/// The names of all dependencies in a crate's manifest, but those that only its tests have.
+fn dependencies(folder: &str) -> Vec<String> {
+    let manifest = fs::read_to_string(workspace().join(folder).join("Cargo.toml")).unwrap();
+    let manifest: toml::Table = manifest.parse().unwrap();
+    let of_targets = manifest.get("target").and_then(toml::Value::as_table);
+    let of_targets = of_targets.into_iter().flatten().map(|(_, target)| target);
+    let tables = of_targets.filter_map(|target| target.get("dependencies"));
+    tables
+        .chain(manifest.get("dependencies"))
+        .flat_map(|table| table.as_table().unwrap().keys().cloned())
+        .collect()
+}
+
 /// So the compiler holds the words and the rules to it that they know no database, no HTTP and no runtime.
 #[test]
 fn the_domain_depends_on_no_other_crate_of_ours_and_on_none_that_does_io() {
-    let manifest = fs::read_to_string(workspace().join("host/domain/Cargo.toml")).unwrap();
-    let manifest: toml::Table = manifest.parse().unwrap();
-    let of_linux = manifest["target"]["cfg(target_os = \"linux\")"]["dependencies"].as_table();
-    let everywhere = manifest["dependencies"].as_table();
-    for name in everywhere.into_iter().chain(of_linux).flat_map(toml::Table::keys) {
+    for name in dependencies("host/domain") {
         assert!(!name.starts_with("phone-verify"), "{name}");
         for does_io in [
             "tokio",
@@ -171,17 +191,18 @@ fn the_domain_depends_on_no_other_crate_of_ours_and_on_none_that_does_io() {
     }
 }
 
+/// So that what loads libraries can be read, tested and used without the rest of the program.
+#[test]
+fn the_plugin_host_knows_the_domain_and_the_abi_alone() {
+    let mut ours = dependencies("host/plugin-host");
+    ours.retain(|name| name.starts_with("phone-verify"));
+    assert_eq!(ours, ["phone-verify-domain", "phone-verify-plugin-abi"]);
+}
+
 #[test]
 fn backends_are_written_against_the_authors_crate_alone() {
     for name in ["console", "nexmo", "twilio"] {
-        let manifest = fs::read_to_string(workspace().join(format!("plugins/{name}/Cargo.toml"))).unwrap();
-        let manifest: toml::Table = manifest.parse().unwrap();
-        let dependencies: Vec<_> = manifest["dependencies"]
-            .as_table()
-            .unwrap()
-            .keys()
-            .cloned()
-            .collect();
+        let dependencies = dependencies(&format!("plugins/{name}"));
         assert_eq!(dependencies, ["phone-verify-plugin-api"], "{name}");
     }
 }
@@ -215,7 +236,8 @@ fn what_the_architecture_names_is_there() {
     let named = text.split('`').skip(1).step_by(2);
     for path in named.filter(|word| word.contains('/') && !word.contains(' ') && !word.contains('*')) {
         let path = path.trim_end_matches('/');
-        let places = ["", "host/src", "host/domain/src"].map(|folder| Path::new(folder).join(path));
+        let places = ["", "host/src", "host/domain/src", "host/plugin-host/src"]
+            .map(|folder| Path::new(folder).join(path));
         let exists = |place: &PathBuf| {
             let place = workspace().join(place);
             place.exists() || place.with_extension("rs").exists()

@@ -33,11 +33,31 @@ pub fn program() -> PathBuf {
         .clone()
 }
 
-/// The program and all libraries. They are built together with the whole workspace, because the features of a shared crate are
+/// The example of `phone-verify-plugin-host`, a program that has nothing else of this one.
+///
+/// # Panics
+///
+/// When it does not build.
+pub fn loading_example() -> PathBuf {
+    built()
+        .get("load")
+        .expect("the workspace has the example")
+        .clone()
+}
+
+/// The programs and all libraries. They are built together with the whole workspace, because the features of a shared crate are
 /// those that the chosen packages ask for: so the crates that the tests were built with are used again.
 fn built() -> &'static HashMap<String, PathBuf> {
     static BUILT: OnceLock<HashMap<String, PathBuf>> = OnceLock::new();
-    BUILT.get_or_init(|| build(&workspace(), &["--workspace", "--lib", "--bin", "phone-verify"]))
+    let targets = [
+        "--workspace",
+        "--lib",
+        "--bin",
+        "phone-verify",
+        "--example",
+        "load",
+    ];
+    BUILT.get_or_init(|| build(&workspace(), &targets))
 }
 
 /// Runs `cargo build` in `directory` and returns what it built by the name of the target.

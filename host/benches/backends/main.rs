@@ -21,13 +21,13 @@ use std::{
 
 use criterion::Criterion;
 use phone_verify::{
-    backends::{
-        Backend, BackendName, BaseCalls, Call, Isolation, IsolationRules, Loader, LoaderConfig, Next,
-        Outbound, Running, TrustRules,
-    },
     clock::Clock,
     entropy::Entropy,
     model::{PhoneNumber, Receipt, SecurityCode, SendFailure, Verdict},
+};
+use phone_verify_plugin_host::{
+    Backend, BackendName, BaseCalls, Call, Isolation, IsolationRules, Loader, LoaderConfig, Next, Outbound,
+    Running, TrustRules,
 };
 use tempfile::TempDir;
 use tokio::runtime::Runtime;

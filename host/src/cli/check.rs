@@ -4,11 +4,11 @@
 //! Invariant: every stage is judged, or is said not to be, with the settings that keep it from being judged.
 
 use clap::Args;
+use phone_verify_plugin_host::{Backend, Loader, Refusal};
 use serde_json::json;
 
 use super::{Common, output::Failure, test_number_warnings};
 use crate::{
-    backends::{Backend, Loader, Refusal},
     clock::Clock,
     daemon::{
         self, Problem,
@@ -163,7 +163,7 @@ fn tried_as_root(settings: &Settings) -> Option<String> {
     let warning = format!(
         "this was tried as root, to whom the folder {} belongs, and root can read and write all files; where the daemon runs \
          as another user, give that folder to this user (chown), and run check again",
-        crate::files::folder_of(&settings.store.database).display()
+        phone_verify_plugin_host::files::folder_of(&settings.store.database).display()
     );
     rustix::process::geteuid().is_root().then(|| {
         tracing::warn!("{warning}");

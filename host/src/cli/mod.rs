@@ -24,15 +24,17 @@ mod verify;
 use std::{num::NonZero, path::PathBuf, process::ExitCode, sync::OnceLock, time::Duration};
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
+use phone_verify_plugin_host::{
+    files,
+    own_process::{results, start},
+    worker,
+};
 
 #[cfg(unix)]
-use crate::files;
 use crate::{
-    backends::worker,
     clock::Clock,
     daemon::Service,
     kit,
-    own_process::{results, start},
     settings::{self as read_settings, Draft, Log, Settings},
     telemetry,
 };

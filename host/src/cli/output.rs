@@ -6,10 +6,11 @@ use std::{
     process::ExitCode,
 };
 
+use phone_verify_plugin_host::own_process::results;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use crate::{daemon::Problem, own_process::results, telemetry};
+use crate::{daemon::Problem, telemetry};
 
 /// Prints the result of a command.
 pub(super) struct Output {

@@ -14,6 +14,7 @@ use clap::{
     builder::{PathBufValueParser, TypedValueParser},
 };
 use indicatif::{ProgressBar, ProgressStyle};
+use phone_verify_plugin_host::files::{self, Subject};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
@@ -21,7 +22,6 @@ use super::{Common, output::Failure, register::parse_number};
 use crate::{
     daemon::Service,
     dispatch::bulk::Bulk,
-    files::{self, Subject},
     model::{PhoneNumber, quantity, typed},
     settings::Settings,
     store::{AuditEntry, BulkFailure, BulkProgress, JobId},

@@ -3,14 +3,13 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use clap::Args;
+use phone_verify_plugin_host::{Isolation, LibraryIsolation, clean_printed, files, own_process::image};
 
 use super::{Common, output::Failure, runtime};
 use crate::{
-    backends::{self, Isolation, LibraryIsolation},
-    daemon, files,
+    daemon,
     http::{Listener, Passed},
     model::{Limit, Listen, NamedBy, Places},
-    own_process::image,
     settings::{Keys, Settings, whole},
     telemetry,
     verifier::{Guard, RateLimits},
@@ -101,7 +100,7 @@ impl Serve {
         if let Some(problem) = daemon::shortage_of_descriptors(named.len().max(passed.len())) {
             return Err(Failure::of([problem]));
         }
-        telemetry::follow_prints(backends::clean_printed);
+        telemetry::follow_prints(clean_printed);
         let runtime = runtime()?;
         let ran = runtime.block_on(daemon::run(settings, passed, places, reread, demo, |listeners| {
             announce(listeners, demo);

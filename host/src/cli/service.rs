@@ -14,6 +14,7 @@ use std::{
 };
 
 use clap::{Args, Subcommand};
+use phone_verify_plugin_host::own_process::{self, image};
 use windows_service::{
     define_windows_service,
     service::{ServiceAccess, ServiceErrorControl, ServiceInfo, ServiceStartType, ServiceState, ServiceType},
@@ -26,12 +27,7 @@ use super::{
     output::{Failure, Output},
     serve::Serve,
 };
-use crate::{
-    clock::Clock,
-    daemon::service_manager,
-    own_process::{self, image},
-    settings,
-};
+use crate::{clock::Clock, daemon::service_manager, settings};
 
 const NAME: &str = "phone-verify";
 const ACCOUNT: &str = r"NT SERVICE\phone-verify";

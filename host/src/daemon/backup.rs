@@ -10,6 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use phone_verify_plugin_host::files::{self, Fault, Subject, folder_of};
 use tempfile::{TempDir, TempPath};
 use zeroize::Zeroizing;
 
@@ -17,7 +18,6 @@ use super::{Problem, keyring, missing_folders, must_exist};
 use crate::{
     clock::Clock,
     entropy::Entropy,
-    files::{self, Fault, Subject, folder_of},
     settings::{Keys, Settings},
     store::{
         Keyring,

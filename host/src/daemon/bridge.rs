@@ -6,11 +6,11 @@ use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
+use phone_verify_plugin_host::{Backend, BaseCalls, Call};
 use serde_json::{Map, Value};
 use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
 
 use crate::{
-    backends::{Backend, BaseCalls, Call},
     clock::UnixMillis,
     dispatch::{Sender, Settled},
     entropy::Entropy,
@@ -20,7 +20,7 @@ use crate::{
         TestNumbers, Verdict,
     },
     store::{OutboxMessage, Tried},
-    telemetry::Trace,
+    trace::Trace,
     verifier::{BaseValidate, CheckRequest, Overrides},
 };
 

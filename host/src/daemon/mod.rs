@@ -15,6 +15,9 @@ mod watchdog;
 
 use std::sync::Arc;
 
+use phone_verify_plugin_host::{
+    Backend, BackendName, Choice, IsolationMode, Loader, LoaderConfig, Next, Refusal, Running,
+};
 use tokio::sync::mpsc;
 
 use bridge::{Base, Bridge, InUse};
@@ -27,7 +30,6 @@ pub use problem::Problem;
 pub use run::{Reread, RunError, run};
 
 use crate::{
-    backends::{Backend, BackendName, Choice, IsolationMode, Loader, LoaderConfig, Next, Refusal, Running},
     clock::Clock,
     dispatch::{Breaker, Dispatcher, Limits, Sender},
     entropy::Entropy,

@@ -4,11 +4,12 @@
 
 use std::{path::Path, sync::Arc};
 
+use phone_verify_plugin_host::files::folder_of;
+
 use super::Problem;
 use crate::{
     clock::Clock,
     entropy::Entropy,
-    files::folder_of,
     settings::{Keys, Settings},
     store::{Keyring, Store, key_file, sqlite::Sqlite},
 };

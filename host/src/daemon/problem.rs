@@ -1,8 +1,8 @@
 //! Why the daemon, or a command, cannot start, from whatever part found it.
 
+use phone_verify_plugin_host::{Refusal, files::Fault};
+
 use crate::{
-    backends::Refusal,
-    files::Fault,
     http::Unbound,
     settings,
     store::{key_file::KeyFileError, sqlite::OpenError},

@@ -8,10 +8,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use phone_verify_plugin_host::files::{self, Subject, folder_of};
+
 use super::{Problem, look_at_store};
 use crate::{
     entropy::Entropy,
-    files::{self, Subject, folder_of},
     http::{self, Unbound},
     model::{Listen, NamedBy, Places},
     settings::{Keys, Settings},

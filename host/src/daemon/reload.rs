@@ -6,6 +6,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use phone_verify_plugin_host::{Backend, Choice, Loader, Next, Refusal, Running, Seen};
 use tokio::{
     sync::mpsc,
     task::JoinError,
@@ -18,7 +19,6 @@ use super::{
     service_manager::ServiceManager,
 };
 use crate::{
-    backends::{Backend, Choice, Loader, Next, Refusal, Running, Seen},
     clock::Clock,
     dispatch::Breaker,
     entropy::Entropy,

@@ -29,7 +29,7 @@ use crate::{
     metrics::MessageMetrics,
     model::{FailureClass, MessageId, Origin, Outcome, PhoneNumber, Receipt, SendFailure, Try},
     store::{Dispatched, Order, OutboxMessage, Store, Tried},
-    telemetry::Trace,
+    trace::Trace,
 };
 
 /// Who sends. The daemon puts the loaded backend behind this.

@@ -15,7 +15,7 @@ use super::{App, error::ApiError, keys::KeyName, routes, serve::HeadFault};
 use crate::{
     metrics::known_method,
     model::{ClientAddress, VerificationId},
-    telemetry::{REQUEST_ID, TRACEPARENT, Trace},
+    trace::{REQUEST_ID, TRACEPARENT, Trace},
 };
 
 /// The machine code of an error: an extension of the answer, for the log line.

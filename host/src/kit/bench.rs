@@ -16,6 +16,10 @@ use std::{
     time::Duration,
 };
 
+use phone_verify_plugin_host::{
+    Backend, BackendName, BackendReport, BaseCalls, Call, Isolation, IsolationRules, LibraryAbout,
+    LibraryReport, Loader, LoaderConfig, OptionInfo, Outbound, Played, Refusal, SentRequest, TrustRules,
+};
 use serde_json::{Map, Value};
 
 use super::{
@@ -28,10 +32,6 @@ use super::{
     tape::Success,
 };
 use crate::{
-    backends::{
-        Backend, BackendName, BackendReport, BaseCalls, Call, Isolation, IsolationRules, LibraryAbout,
-        LibraryReport, Loader, LoaderConfig, OptionInfo, Outbound, Played, Refusal, SentRequest, TrustRules,
-    },
     clock::{Clock, UnixMillis},
     entropy::Entropy,
     model::{self, FailureClass, PhoneNumber, Receipt, SecurityCode, SendFailure},

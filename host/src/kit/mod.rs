@@ -27,6 +27,7 @@ use std::{
     time::Duration,
 };
 
+use phone_verify_plugin_host::{LibraryReport, files};
 use serde_json::{Map, Value};
 
 pub use self::{
@@ -40,7 +41,6 @@ use self::{
     job::Job,
     process::Supervisor,
 };
-use crate::{backends::LibraryReport, files};
 
 /// The arguments of one run of the kit.
 pub struct Plan {

@@ -11,14 +11,13 @@ use std::{
     time::Duration,
 };
 
+use phone_verify_plugin_host::{Played, SentRequest, StandIn};
+
 use super::{
     tape::{Aside, Bulk as BulkAnswer},
     wire,
 };
-use crate::{
-    backends::{Played, SentRequest, StandIn},
-    model::PhoneNumber,
-};
+use crate::model::PhoneNumber;
 
 /// How many times an exchange is pending before it completes.
 const YIELDS: u32 = 3;

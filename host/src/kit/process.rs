@@ -15,6 +15,7 @@ use std::{
     time::Duration,
 };
 
+use phone_verify_plugin_host::own_process::image;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -24,7 +25,7 @@ use super::{
     pace,
     score::{Checked, Verdict},
 };
-use crate::{clock::Clock, own_process::image};
+use crate::clock::Clock;
 
 /// The command that runs one check. Hidden from `--help`: only [`Supervisor`] runs it.
 pub const COMMAND: &str = "__plugin-check";
@@ -328,7 +329,7 @@ fn broke_off(status: ExitStatus, stderr: &str) -> String {
     };
     #[cfg(unix)]
     if let Some(signal) = std::os::unix::process::ExitStatusExt::signal(&status) {
-        let name = crate::backends::worker::signal_name(signal).map_or_else(
+        let name = phone_verify_plugin_host::worker::signal_name(signal).map_or_else(
             || format!("signal {signal}"),
             |(name, meaning)| format!("{name} ({meaning})"),
         );

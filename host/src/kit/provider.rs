@@ -18,13 +18,13 @@ use axum::{
     extract::{DefaultBodyLimit, State},
     http::{HeaderMap, Method, Response, StatusCode, Uri},
 };
+use phone_verify_plugin_host::{LibraryReport, Played, SentRequest};
 use tokio::net::TcpListener;
 
 use super::{
     tape::{self, Tape},
     wire,
 };
-use crate::backends::{LibraryReport, Played, SentRequest};
 
 /// The largest request body, in bytes: the same as the host's bound for a provider's answer.
 const MAX_REQUEST_BYTES: usize = 1 << 20;

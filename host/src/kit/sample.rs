@@ -1,9 +1,8 @@
 //! Options for constructing a backend: those that the author gave, and made-up ones for the rest. Made-up secrets are
 //! canaries: unusual values that checks search for in URLs, errors and logs.
 
+use phone_verify_plugin_host::OptionInfo;
 use serde_json::{Map, Value, json};
-
-use crate::backends::OptionInfo;
 
 /// Minimum length of a secret to search for, in bytes. A shorter one would be found by chance.
 const MIN_CANARY_LENGTH: usize = 6;

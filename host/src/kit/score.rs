@@ -2,9 +2,10 @@
 
 use std::{fmt, path::PathBuf};
 
+use phone_verify_plugin_host::LibraryReport;
 use serde::{Deserialize, Serialize};
 
-use crate::{backends::LibraryReport, model::quantity};
+use crate::model::quantity;
 
 /// The result of one check.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]

@@ -31,13 +31,13 @@
 
 use std::{collections::BTreeMap, path::Path};
 
+use phone_verify_plugin_host::{
+    Played, SentRequest,
+    files::{self, Subject},
+};
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    backends::{Played, SentRequest},
-    files::{self, Subject},
-    model::FailureClass,
-};
+use crate::model::FailureClass;
 
 /// All answers of one provider.
 #[derive(Clone, Debug, Deserialize, Serialize)]

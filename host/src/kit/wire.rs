@@ -1,9 +1,8 @@
 //! Finds the text and the number of an SMS in the HTTP request that sends it, whatever its encoding: the kit does not
 //! know a provider's format.
 
+use phone_verify_plugin_host::SentRequest;
 use serde_json::Value;
-
-use crate::backends::SentRequest;
 
 /// All texts of a request, decoded: header values, path, query and form fields, JSON strings and numbers, and the body
 /// as it is and with XML escapes resolved.

@@ -2,9 +2,8 @@
 //! decided here.
 
 use std::{
-    collections::BTreeMap,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -207,31 +206,5 @@ impl StoreMetrics {
     /// Sets the present length of the write-ahead log.
     pub fn log_is(&self, bytes: u64) {
         self.log_bytes.store(bytes, Ordering::Relaxed);
-    }
-}
-
-/// Counts worker processes by the library that they run.
-#[derive(Debug, Default)]
-pub struct WorkerMetrics {
-    pub(super) started: Series<String, Counter>,
-    /// By library and cause.
-    pub(super) ended: Series<(String, &'static str), Counter>,
-    /// The library of each running process, by process id.
-    pub(super) running: Mutex<BTreeMap<u32, String>>,
-}
-
-impl WorkerMetrics {
-    /// Counts a process that was started.
-    pub fn started(&self, library: &str, process: u32) {
-        self.started.with(library, Counter::inc);
-        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        running.insert(process, library.to_owned());
-    }
-
-    /// Counts a process that ended. `cause` must be one of a few fixed words, since it is a label.
-    pub fn ended(&self, library: &str, process: u32, cause: &'static str) {
-        self.ended.with(&(library.to_owned(), cause), Counter::inc);
-        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        running.remove(&process);
     }
 }

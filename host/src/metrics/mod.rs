@@ -13,9 +13,7 @@ mod series;
 mod told;
 
 pub use exposition::Format;
-pub use handles::{
-    HttpMetrics, MessageMetrics, StoreMetrics, VerificationMetrics, WorkerMetrics, known_method,
-};
+pub use handles::{HttpMetrics, MessageMetrics, StoreMetrics, VerificationMetrics, known_method};
 pub use page::Page;
 pub use series::Counter;
 pub use told::{Facts, Metrics};

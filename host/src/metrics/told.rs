@@ -3,11 +3,13 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, PoisonError, atomic::Ordering},
+    sync::{Arc, atomic::Ordering},
 };
 
+use phone_verify_plugin_host::WorkerMetrics;
+
 use super::{
-    handles::{HttpMetrics, MessageMetrics, StoreMetrics, VerificationMetrics, WorkerMetrics},
+    handles::{HttpMetrics, MessageMetrics, StoreMetrics, VerificationMetrics},
     page::Page,
     process,
 };
@@ -238,30 +240,25 @@ impl Metrics {
     }
 
     fn workers(&self, page: &mut Page) {
-        let workers = &self.workers;
+        let workers = self.workers.counts();
         let started = page.counter(
             "phone_verify_workers_started_total",
             "Worker processes that were started, by library.",
         );
-        for (library, count) in workers.started.all() {
-            started.whole(&[("library", &library)], count.get());
+        for (library, count) in &workers.started {
+            started.whole(&[("library", library)], *count);
         }
         let ended = page.counter(
             "phone_verify_workers_ended_total",
             "Worker processes that ended, by cause.",
         );
-        for ((library, cause), count) in workers.ended.all() {
-            ended.whole(&[("library", &library), ("cause", cause)], count.get());
+        for ((library, cause), count) in &workers.ended {
+            ended.whole(&[("library", library), ("cause", cause)], *count);
         }
-        let running = workers
-            .running
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
         let mut by_library = BTreeMap::<&str, (u64, u64)>::new();
         let ended = process::used("self").map(|used| used.by_ended_children);
         let mut processor = ended.unwrap_or_default();
-        for (process, library) in &running {
+        for (process, library) in &workers.running {
             let (count, bytes) = by_library.entry(library).or_default();
             *count += 1;
             if let Some(used) = process::used(&process.to_string()) {

@@ -4,15 +4,15 @@
 
 use std::path::Path;
 
+use phone_verify_plugin_host::{
+    ClientCertificate, Outbound, Proxies, Proxy,
+    files::{self, Subject},
+};
 use zeroize::Zeroizing;
 
 use super::{
     document::{Entry, Value},
     reader::{Reader, Section, path, text, texts},
-};
-use crate::{
-    backends::{ClientCertificate, Outbound, Proxies, Proxy},
-    files::{self, Subject},
 };
 
 const TABLE: &str = "http.client_certificates";

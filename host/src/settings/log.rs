@@ -2,18 +2,16 @@
 
 use std::path::Path;
 
+use phone_verify_plugin_host::files::{self, Subject};
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 use super::reader::{Reader, text};
-use crate::{
-    files::{self, Subject},
-    model::ClientAddresses,
-};
+use crate::model::ClientAddresses;
 
 /// The settings of logging.
 #[derive(Clone, Debug)]
 pub struct Log {
-    /// A level such as `info`, or a filter by module such as `info,phone_verify::backends=debug`.
+    /// A level such as `info`, or a filter by module such as `info,phone_verify_plugin_host=debug`.
     pub level: String,
     /// The format of log lines.
     pub format: LogFormat,
@@ -30,13 +28,22 @@ pub enum LogFormat {
     Json,
 }
 
+/// The former name of the module that loads libraries, and the crate that it is now: filters by the former name still work.
+const MOVED: [&str; 2] = ["phone_verify::backends", "phone_verify_plugin_host"];
+
+/// Parses a level or a filter, also one that was written for a version before the move.
+pub(crate) fn filter_of(text: &str) -> Option<EnvFilter> {
+    let [before, now] = MOVED;
+    EnvFilter::try_new(text.replace(before, now)).ok()
+}
+
 /// Whether this text is a valid level or filter.
 ///
 /// The filter's parser takes an unknown word as the name of a module: with `warning` in place of `warn`, only a module
 /// named `warning` would be logged, so nothing at all. Such words are refused.
 pub(crate) fn is_filter(text: &str) -> bool {
     let is_level = |word: &str| !word.is_empty() && word.parse::<LevelFilter>().is_ok();
-    EnvFilter::try_new(text).is_ok()
+    filter_of(text).is_some()
         && text
             .split(',')
             .all(|part| part.contains('=') || is_level(part.trim()))
@@ -74,7 +81,7 @@ impl Log {
                 return Ok(level);
             }
             Err(format!(
-                "must be error, warn, info, debug, trace or a filter such as \"info,phone_verify::backends=debug\", not \
+                "must be error, warn, info, debug, trace or a filter such as \"info,phone_verify_plugin_host=debug\", not \
                  {level}"
             ))
         });
@@ -100,7 +107,29 @@ impl Log {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{REQUIRED, parse, problems};
+    use tracing::Level;
+    use tracing_subscriber::{layer::SubscriberExt, registry};
+
+    use super::{
+        super::tests::{REQUIRED, parse, problems},
+        *,
+    };
+
+    #[test]
+    fn a_filter_by_the_name_that_loading_libraries_had_before_still_holds() {
+        for filter in [
+            "warn,phone_verify=debug",
+            "warn,phone_verify::backends=debug",
+            "warn,phone_verify::backends::worker=debug",
+            "warn,phone_verify_plugin_host=debug",
+        ] {
+            tracing::subscriber::with_default(registry().with(filter_of(filter).unwrap()), || {
+                let is_shown = tracing::enabled!(target: "phone_verify_plugin_host::worker", Level::DEBUG);
+                assert!(is_shown, "{filter}");
+                assert!(!tracing::enabled!(target: "hyper", Level::DEBUG), "{filter}");
+            });
+        }
+    }
 
     #[test]
     fn a_level_is_one_of_five_words_or_a_filter() {
@@ -109,7 +138,8 @@ mod tests {
             "warn",
             "INFO",
             "off",
-            "info,phone_verify::backends=debug",
+            "info,phone_verify_plugin_host=debug",
+            "info,phone_verify::backends::worker=debug",
             "hyper=error,info",
         ] {
             assert_eq!(parse(&with(good)).unwrap().log.level, good);
@@ -127,7 +157,7 @@ mod tests {
                 problems(&with(bad)),
                 [format!(
                     "test.toml:12: [log] level must be error, warn, info, debug, trace or a filter such as \
-                     \"info,phone_verify::backends=debug\", not {bad}"
+                     \"info,phone_verify_plugin_host=debug\", not {bad}"
                 )]
             );
         }

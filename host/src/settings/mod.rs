@@ -39,21 +39,21 @@ pub use api::Api;
 pub use changes::need_restart;
 pub use dispatch::Dispatch;
 pub use doubts::{Doubts, WHOLE_SECTION};
-pub(crate) use log::is_filter;
 pub use log::{Log, LogFormat};
+pub(crate) use log::{filter_of, is_filter};
 pub use phone_verification::PhoneVerification;
 pub use plugins::Plugins;
 pub use server::Server;
 pub use store::{Keys, Store};
 
 use document::Document;
+use phone_verify_plugin_host::{
+    Outbound,
+    files::{self, Subject},
+};
 use reader::{Outcome, Reader};
 
-use crate::{
-    backends::Outbound,
-    files::{self, Subject},
-    verifier::{Guard, RateLimits},
-};
+use crate::verifier::{Guard, RateLimits};
 
 /// The documented defaults, as `phone-verify settings --defaults` prints them.
 pub const DEFAULTS: &str = include_str!("../../default.toml");

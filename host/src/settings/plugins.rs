@@ -12,11 +12,10 @@ use super::{
     document::{Entry, Value},
     reader::{Reader, Section, flag, path, text, texts},
 };
-use semver::Version;
-
-use crate::backends::{
+use phone_verify_plugin_host::{
     Isolation, IsolationRules, LibraryIsolation, LibraryTrust, Signer, Signers, Trust, TrustRules,
 };
+use semver::Version;
 
 const SHA256_HEX_DIGITS: usize = 64;
 

@@ -6,7 +6,7 @@
 
 use std::path::Path;
 
-use crate::files::{self, Fault, Subject};
+use phone_verify_plugin_host::files::{self, Fault, Subject};
 
 /// Replaces the references in a text; the flag says whether there were any. The errors name the variable or file that is
 /// missing, never a value.

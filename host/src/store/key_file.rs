@@ -9,13 +9,11 @@ use std::{
 };
 
 use data_encoding::HEXLOWER_PERMISSIVE;
+use phone_verify_plugin_host::files::{self, Fault, Subject};
 use zeroize::Zeroizing;
 
 use super::{Keyring, MasterKey};
-use crate::{
-    entropy::{Entropy, NoEntropy},
-    files::{self, Fault, Subject},
-};
+use crate::entropy::{Entropy, NoEntropy};
 
 /// Why there is no keyring.
 #[derive(Debug, thiserror::Error)]

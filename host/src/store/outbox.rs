@@ -10,7 +10,7 @@ use crate::{
     clock::UnixMillis,
     model::{Locale, MessageId, Outcome, PhoneNumber, Try, VerificationId},
     rules::admission::Charge,
-    telemetry::Trace,
+    trace::Trace,
 };
 
 /// A message that this process alone may send, as long as it lives.

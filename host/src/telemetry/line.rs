@@ -17,8 +17,9 @@ use tracing::{
 };
 use tracing_subscriber::layer::{Context, Layer};
 
-use super::{LOG, trace::Trace};
+use super::LOG;
 use crate::settings::LogFormat;
+use crate::{model::is_harmful, trace::Trace};
 
 /// The most characters of a value. A longer value is cut.
 const MAX_VALUE_CHARACTERS: usize = 4096;
@@ -395,26 +396,6 @@ impl Write for Shown<'_> {
         }
         Ok(())
     }
-}
-
-/// Whether a terminal or a viewer would interpret a character instead of showing it: control characters, separators of
-/// lines and paragraphs, marks that change the direction of text, and invisible characters. Joiners are allowed, since
-/// words of some languages and emoji need them.
-pub(crate) fn is_harmful(character: char) -> bool {
-    character.is_control()
-        || matches!(
-            character,
-            '\u{ad}'
-                | '\u{61c}'
-                | '\u{180e}'
-                | '\u{200b}'
-                | '\u{200e}'..='\u{200f}'
-                | '\u{2028}'..='\u{202e}'
-                | '\u{2060}'..='\u{206f}'
-                | '\u{feff}'
-                | '\u{fff9}'..='\u{fffb}'
-                | '\u{e0000}'..='\u{e0fff}'
-        )
 }
 
 #[cfg(test)]

@@ -6,7 +6,6 @@
 mod line;
 #[cfg(unix)]
 mod printed;
-mod trace;
 mod writer;
 
 use std::{
@@ -25,13 +24,11 @@ use std::{
 
 use tracing_subscriber::{EnvFilter, layer::SubscriberExt, registry, util::SubscriberInitExt};
 
-pub(crate) use self::line::is_harmful;
-pub use self::trace::{REQUEST_ID, TRACEPARENT, Trace};
 use self::{
     line::{Lines, Style},
     writer::Writer,
 };
-use crate::settings::{Log, LogFormat, is_filter};
+use crate::settings::{Log, LogFormat, filter_of, is_filter};
 
 static LOG: Writer = Writer::new();
 /// Set once lines are written.
@@ -152,7 +149,7 @@ fn printed_streams() -> std::sync::MutexGuard<'static, Option<printed::Printed>>
 
 /// What is logged, and what there is to say against the variable.
 fn filter(log: &Log) -> (EnvFilter, Option<String>) {
-    let settings = || EnvFilter::try_new(&log.level).unwrap_or_default();
+    let settings = || filter_of(&log.level).unwrap_or_default();
     let Some(value) = std::env::var_os(LEVEL_VARIABLE) else {
         return (settings(), None);
     };
@@ -160,13 +157,13 @@ fn filter(log: &Log) -> (EnvFilter, Option<String>) {
     if value.trim().is_empty() {
         return (settings(), None);
     }
-    match EnvFilter::try_new(value.trim()) {
-        Ok(filter) if is_filter(value.trim()) => (filter, None),
+    match filter_of(value.trim()) {
+        Some(filter) if is_filter(value.trim()) => (filter, None),
         _ => (
             settings(),
             Some(format!(
                 "{LEVEL_VARIABLE} is {value:?}, which is no level and no filter; [log] level holds. It must be error, \
-                 warn, info, debug, trace or a filter such as \"info,phone_verify::backends=debug\""
+                 warn, info, debug, trace or a filter such as \"info,phone_verify_plugin_host=debug\""
             )),
         ),
     }

@@ -53,7 +53,7 @@ use crate::{
     model::{CodeFormat, Messages, PhoneNumber, SecurityCode, TestNumbers},
     rules::attempt::Terms,
     store::{CheckRules, Keyring, Order, RequestKey, Store},
-    telemetry::Trace,
+    trace::Trace,
 };
 
 /// How many verifications may share a code before the number's next one must wait for its end.

@@ -17,7 +17,7 @@ use crate::{
     store::{
         Answer, Begun, Blocked, NewCode, NewVerification, Order, OutboxMessage, RequestKey, Seen, StoreError,
     },
-    telemetry::Trace,
+    trace::Trace,
 };
 
 /// How often another registration of the same number may come in between.

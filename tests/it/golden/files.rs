@@ -3,7 +3,8 @@
 
 use std::fs;
 
-use phone_verify::{backends::LibraryReport, clock::Clock, daemon, entropy::Entropy, settings::Settings};
+use phone_verify::{clock::Clock, daemon, entropy::Entropy, settings::Settings};
+use phone_verify_plugin_host::LibraryReport;
 use phone_verify_tests::site::Site;
 use serde_json::json;
 

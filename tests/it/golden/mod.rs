@@ -10,7 +10,7 @@ mod workers;
 
 use std::{collections::BTreeSet, fs, path::Path};
 
-use phone_verify::backends::Refusal;
+use phone_verify_plugin_host::Refusal;
 use phone_verify_tests::artifacts::workspace;
 
 /// Refusals, a line each, without what is another on every machine.
@@ -65,7 +65,9 @@ fn codes(text: &str, before: &str) -> BTreeSet<String> {
 /// All codes that the host can tell.
 pub(crate) fn all_codes() -> BTreeSet<String> {
     let mut found = BTreeSet::new();
-    let mut folders = vec![workspace().join("host/src")];
+    let mut folders = ["host/src", "host/plugin-host/src"]
+        .map(|folder| workspace().join(folder))
+        .to_vec();
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();

@@ -2,7 +2,8 @@
 
 use std::{fs, os::unix::fs::PermissionsExt, time::Duration};
 
-use phone_verify::{backends::IsolationRules, model::SendFailure};
+use phone_verify::model::SendFailure;
+use phone_verify_plugin_host::IsolationRules;
 use serde_json::json;
 
 use super::Told;

@@ -3,10 +3,8 @@
 
 use std::time::Duration;
 
-use phone_verify::{
-    backends::code,
-    model::{FailureClass, SendFailure},
-};
+use phone_verify::model::{FailureClass, SendFailure};
+use phone_verify_plugin_host::code;
 use serde_json::json;
 
 use super::{

@@ -4,7 +4,7 @@
 
 use std::process::Command;
 
-use phone_verify::backends::code;
+use phone_verify_plugin_host::code;
 use phone_verify_tests::{
     artifacts,
     daemon::Daemon,

@@ -3,7 +3,7 @@
 
 use std::os::fd::AsRawFd;
 
-use phone_verify::backends::code;
+use phone_verify_plugin_host::code;
 use serde_json::json;
 use tokio::net::TcpListener;
 

@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-use phone_verify::{
-    backends::{Isolation, IsolationMode, IsolationRules, code},
-    model::FailureClass,
-};
+use phone_verify::model::FailureClass;
+use phone_verify_plugin_host::{Isolation, IsolationMode, IsolationRules, code};
 use serde_json::json;
 
 use super::shelf::{Shelf, built, send, workers};

@@ -4,10 +4,8 @@
 use std::time::Duration;
 
 use axum::{Router, routing::post};
-use phone_verify::{
-    backends::{Backend, code},
-    model::{FailureClass, Origin, SendFailure, Sign},
-};
+use phone_verify::model::{FailureClass, Origin, SendFailure, Sign};
+use phone_verify_plugin_host::{Backend, code};
 use serde_json::json;
 use tokio::net::TcpListener;
 

@@ -7,10 +7,8 @@ use std::sync::{
 };
 
 use axum::{Router, routing::post};
-use phone_verify::{
-    backends::{Backend, BaseCalls, Call, code},
-    model::{FailureClass, SecurityCode, SendFailure, Verdict},
-};
+use phone_verify::model::{FailureClass, SecurityCode, SendFailure, Verdict};
+use phone_verify_plugin_host::{Backend, BaseCalls, Call, code};
 use serde_json::json;
 use tokio::net::TcpListener;
 

@@ -1,6 +1,6 @@
 //! The plugin directory of the loading stories, whose libraries run in worker processes here.
 
-use phone_verify::backends::{Backend, Isolation, IsolationRules};
+use phone_verify_plugin_host::{Backend, Isolation, IsolationRules};
 use phone_verify_tests::artifacts;
 use serde_json::Value;
 

@@ -6,10 +6,8 @@ use std::{
     time::Duration,
 };
 
-use phone_verify::{
-    backends::Backend,
-    model::{FailureClass, SendFailure, SessionToken, Verdict},
-};
+use phone_verify::model::{FailureClass, SendFailure, SessionToken, Verdict};
+use phone_verify_plugin_host::Backend;
 use serde_json::{Map, json};
 use tracing_subscriber::fmt::MakeWriter;
 

@@ -8,10 +8,8 @@ use axum::{
     response::Redirect,
     routing::{any, post},
 };
-use phone_verify::{
-    backends::Backend,
-    model::{FailureClass, SendFailure},
-};
+use phone_verify::model::{FailureClass, SendFailure};
+use phone_verify_plugin_host::Backend;
 use serde_json::json;
 use tokio::net::TcpListener;
 

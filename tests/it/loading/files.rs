@@ -1,6 +1,6 @@
 //! A file that is no backend library is refused with one sentence, before any of its code runs.
 
-use phone_verify::backends::code;
+use phone_verify_plugin_host::code;
 use serde_json::json;
 
 use super::shelf::{Shelf, built};

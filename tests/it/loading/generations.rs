@@ -32,7 +32,7 @@ async fn a_library_may_be_overwritten_while_its_old_generation_runs() {
     let shelf = Shelf::with(&["villain"]);
     let options = json!({});
     let old = shelf.load("villain.VillainBackend", &options).unwrap();
-    let sent = async |backend: &phone_verify::backends::Backend| {
+    let sent = async |backend: &phone_verify_plugin_host::Backend| {
         let receipt = backend.send_sms(&alice(), "hello", call()).await.unwrap();
         receipt.message_id.unwrap()
     };

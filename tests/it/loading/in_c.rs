@@ -7,10 +7,8 @@ use std::{
 };
 
 use axum::{Router, http::HeaderMap, routing::post};
-use phone_verify::{
-    backends::{Backend, code},
-    model::{FailureClass, SendFailure, SessionToken, Verdict},
-};
+use phone_verify::model::{FailureClass, SendFailure, SessionToken, Verdict};
+use phone_verify_plugin_host::{Backend, code};
 use phone_verify_tests::artifacts::workspace;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;

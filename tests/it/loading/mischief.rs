@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use phone_verify::backends::code;
+use phone_verify_plugin_host::code;
 use serde_json::json;
 
 use tokio::net::TcpListener;

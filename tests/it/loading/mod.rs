@@ -3,6 +3,7 @@
 mod calls;
 mod compilers;
 mod egress;
+mod example;
 mod files;
 mod generations;
 pub(crate) mod in_c;

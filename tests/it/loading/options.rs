@@ -1,7 +1,7 @@
 //! Options are checked before the backend is constructed, by name and all at once; and its constructor has the last
 //! word.
 
-use phone_verify::backends::code;
+use phone_verify_plugin_host::code;
 use serde_json::json;
 
 use super::shelf::Shelf;

@@ -7,13 +7,13 @@ use std::{
 };
 
 use phone_verify::{
-    backends::{
-        Backend, BackendName, BaseCalls, Call, Isolation, IsolationRules, Loader, LoaderConfig, Outbound,
-        Refusal, TrustRules,
-    },
     clock::Clock,
     entropy::Entropy,
     model::{Outcome, PhoneNumber, SecurityCode, SendFailure, Verdict},
+};
+use phone_verify_plugin_host::{
+    Backend, BackendName, BaseCalls, Call, Isolation, IsolationRules, Loader, LoaderConfig, Outbound,
+    Refusal, TrustRules,
 };
 use phone_verify_tests::{
     artifacts,

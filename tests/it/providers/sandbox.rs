@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-use phone_verify::{
-    backends::Backend,
-    model::{SecurityCode, SessionToken, Verdict},
-};
+use phone_verify::model::{SecurityCode, SessionToken, Verdict};
+use phone_verify_plugin_host::Backend;
 use phone_verify_tests::gateways::{Nexmo, Provider, Twilio};
 
 use super::rig::{ALICE, Rig, call, load, phone};

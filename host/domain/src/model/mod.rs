@@ -9,6 +9,7 @@ pub mod context;
 pub mod delivery;
 mod forwarded;
 pub mod guard;
+mod harmful;
 pub mod language;
 pub mod limits;
 pub mod listen;
@@ -31,6 +32,7 @@ pub use code_format::{Alphabet, CodeFormat};
 pub use delivery::{
     Delivery, FailureClass, Message, MessageId, Origin, Outcome, Receipt, SendFailure, Sign, Try,
 };
+pub use harmful::is_harmful;
 pub use language::Language;
 pub use limits::{Limit, LimitReached};
 pub use listen::{Listen, NamedBy, Places};

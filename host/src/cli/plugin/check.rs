@@ -3,12 +3,12 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, ValueEnum};
+use phone_verify_plugin_host::files::{self, Subject};
 use serde_json::{Map, Value};
 
 use super::inspect;
 use crate::{
     cli::output::{Failure, Output},
-    files::{self, Subject},
     kit::{self, Plan},
 };
 

@@ -3,10 +3,10 @@
 use std::{fs, path::PathBuf};
 
 use clap::Args;
+use phone_verify_plugin_host::{Numbered, crashes};
 use serde_json::json;
 
 use super::{Common, Failure};
-use crate::backends::{Numbered, crashes};
 
 #[derive(Args)]
 pub(super) struct Crashes {

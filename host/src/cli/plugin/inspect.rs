@@ -5,9 +5,9 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use phone_verify_plugin_host::{FileNaming, LibraryReport};
 
 use crate::{
-    backends::{FileNaming, LibraryReport},
     cli::output::{Failure, Output},
     model::quantity,
 };

@@ -10,13 +10,11 @@ use std::{
 
 use clap::Args;
 use minisign::KeyPair;
+use phone_verify_plugin_host::files::{self, Subject};
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use crate::{
-    cli::output::{Failure, Output},
-    files::{self, Subject},
-};
+use crate::cli::output::{Failure, Output};
 
 #[derive(Args)]
 pub(super) struct Keygen {

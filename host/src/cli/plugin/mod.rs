@@ -15,9 +15,9 @@ mod verify;
 use std::{ffi::OsStr, path::Path};
 
 use clap::{Args, Subcommand};
+use phone_verify_plugin_host::{BackendName, FileNaming};
 
 use super::{Common, output::Failure};
-use crate::backends::{BackendName, FileNaming};
 
 #[derive(Args)]
 pub(super) struct Plugin {

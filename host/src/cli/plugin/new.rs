@@ -13,12 +13,10 @@ use std::{
 };
 
 use clap::{Args, ValueEnum};
+use phone_verify_plugin_host::files;
 use serde_json::json;
 
-use crate::{
-    cli::output::{Failure, Output},
-    files,
-};
+use crate::cli::output::{Failure, Output};
 
 /// Names that cargo or the compiler reserves, and the keywords of Rust.
 const RESERVED: [&str; 59] = [

@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use phone_verify_plugin_host::own_process::results;
 use serde_json::json;
 
 use crate::{
@@ -12,7 +13,6 @@ use crate::{
         runtime,
     },
     kit::Provider,
-    own_process::results,
 };
 
 #[derive(Args)]

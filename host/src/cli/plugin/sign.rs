@@ -11,15 +11,18 @@ use std::{
 use clap::Args;
 use data_encoding::BASE64;
 use minisign::{PublicKey, SecretKey, SecretKeyBox};
+use phone_verify_plugin_host::{
+    Signable,
+    files::{self, Subject},
+    path_beside,
+};
 use serde_json::json;
 use zeroize::Zeroizing;
 
 use super::keygen::{ask, little_endian, written_password};
 use crate::{
-    backends::{Signable, path_beside},
     cli::output::{Failure, Output},
     clock::Clock,
-    files::{self, Subject},
 };
 
 #[derive(Args)]

@@ -4,13 +4,14 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use phone_verify_plugin_host::{
+    Signable, Signer, Signers,
+    files::{self, Subject},
+    path_beside,
+};
 use serde_json::json;
 
-use crate::{
-    backends::{Signable, Signer, Signers, path_beside},
-    cli::output::{Failure, Output},
-    files::{self, Subject},
-};
+use crate::cli::output::{Failure, Output};
 
 #[derive(Args)]
 pub(super) struct Verify {

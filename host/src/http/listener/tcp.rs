@@ -5,13 +5,11 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
 };
 
+use phone_verify_plugin_host::files::may_pass;
 use tokio::net::{TcpListener, TcpSocket, lookup_host};
 
 use super::Unbound;
-use crate::{
-    files::may_pass,
-    model::{Listen, NamedBy},
-};
+use crate::model::{Listen, NamedBy};
 
 /// How many connections the system may hold until they are accepted. The system may hold fewer.
 const BACKLOG: u32 = 1024;

@@ -17,6 +17,7 @@ use std::{
     time::Duration,
 };
 
+use phone_verify_plugin_host::files::may_pass;
 use rustix::{
     fs::{Access, FlockOperation, Mode, OFlags, fchmod, flock},
     io::Errno,
@@ -25,10 +26,7 @@ use rustix::{
 use tokio::net::{UnixListener, UnixStream};
 
 use super::Unbound;
-use crate::{
-    files::may_pass,
-    model::{Listen, NamedBy},
-};
+use crate::model::{Listen, NamedBy};
 
 /// How many connections the system may hold until they are accepted. The system may hold fewer.
 const BACKLOG: i32 = 1024;

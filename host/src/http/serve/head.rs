@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::{
     clock::Clock,
     http::{code::Code, date, error::ApiError},
-    telemetry::{REQUEST_ID, TRACEPARENT, Trace},
+    trace::{REQUEST_ID, TRACEPARENT, Trace},
 };
 
 /// A fault, with its answer.

@@ -3,8 +3,9 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use phone_verify_plugin_host::{Backend, Settled};
+
 use crate::{
-    backends::{Backend, Settled},
     kit::{
         bench::{Bench, CALL_LIMIT, Outcome, Stop, TEXT, answer, call, fail, phone_number, polled, skip},
         network::Scene,

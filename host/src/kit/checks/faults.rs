@@ -5,8 +5,9 @@
 
 use std::time::Duration;
 
+use phone_verify_plugin_host::Played;
+
 use crate::{
-    backends::Played,
     entropy::Entropy,
     kit::{
         bench::{ALICE, Bench, Outcome, TEXT, answer, fail, skip},

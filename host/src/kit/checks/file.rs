@@ -2,12 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use crate::{
-    backends::LibraryAbout,
-    kit::{
-        bench::{Bench, Outcome, Stop, fail, sentences, warn},
-        sample::folded,
-    },
+use phone_verify_plugin_host::LibraryAbout;
+
+use crate::kit::{
+    bench::{Bench, Outcome, Stop, fail, sentences, warn},
+    sample::folded,
 };
 
 /// The largest library, in bytes. Larger ones usually carry debug information.
@@ -76,7 +75,7 @@ pub(super) fn is_described(bench: &Bench) -> Outcome {
 pub(super) fn names(bench: &Bench) -> Outcome {
     let mut seen = BTreeSet::new();
     for backend in &about(bench)?.backends {
-        if let Err(why) = crate::backends::BackendName::parse(&backend.name) {
+        if let Err(why) = phone_verify_plugin_host::BackendName::parse(&backend.name) {
             return fail(why.sentence);
         }
         if !seen.insert(backend.name.to_lowercase()) {

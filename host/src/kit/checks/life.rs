@@ -2,8 +2,9 @@
 
 use std::{fs, sync::Arc, time::Duration};
 
+use phone_verify_plugin_host::{Backend, SentRequest};
+
 use crate::{
-    backends::{Backend, SentRequest},
     kit::{
         bench::{
             ALICE, Bench, CALL_LIMIT, Outcome, Stop, TEXT, answer, call, fail, phone_number, polled, skip,

@@ -2,15 +2,13 @@
 
 use std::time::Duration;
 
+use phone_verify_plugin_host::{OptionInfo, Refusal};
 use serde_json::{Map, Value, json};
 
-use crate::{
-    backends::{OptionInfo, Refusal},
-    kit::{
-        bench::{Bench, Outcome, fail, sentences, skip},
-        pace,
-        sample::folded,
-    },
+use crate::kit::{
+    bench::{Bench, Outcome, fail, sentences, skip},
+    pace,
+    sample::folded,
 };
 
 /// Time limit of a constructor: far more than reading options takes, even on a slow machine.

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
+use phone_verify_plugin_host::Backend;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    backends::Backend,
     kit::bench::{
         ALICE, Base, Bench, CALL_LIMIT, Outcome, Stop, call, call_with, fail, phone_number, polled, skip,
     },

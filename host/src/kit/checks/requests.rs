@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use phone_verify_plugin_host::{Played, SentRequest};
+
 use crate::{
-    backends::{Played, SentRequest},
     kit::{
         bench::{ALICE, BOB, Bench, OTHERS, Outcome, TEXT, answer, fail, phone_number, skip},
         network::Scene,

@@ -3,11 +3,11 @@
 //! A library that uses threads, files, sockets, processes or the environment works in the process of a check, but the
 //! sandbox refuses it. So this check makes each call in both places and compares the outcomes.
 
+use phone_verify_plugin_host::{Backend, Isolation, Refusal};
 use serde_json::Map;
 
 use super::{bulk, overrides};
 use crate::{
-    backends::{Backend, Isolation, Refusal},
     kit::bench::{ALICE, Bench, Outcome, TEXT, fail, sentences, skip},
     model::SendFailure,
 };

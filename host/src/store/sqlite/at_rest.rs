@@ -6,8 +6,9 @@
 
 use std::{path::Path, time::Duration};
 
+use phone_verify_plugin_host::files::{Fault, Subject};
+
 use super::open::{beside, header_says_it_has_a_log};
-use crate::files::{Fault, Subject};
 
 const PAUSE: Duration = Duration::from_millis(20);
 /// Between two of the engine's steps it is not locked, for as long as it takes to begin the next.
@@ -52,7 +53,7 @@ fn stays<E>(
 fn is_locked(file: &Path) -> bool {
     use rustix::process::{Flock, FlockOffsetType, FlockType, fcntl_getlk};
 
-    let Ok(file) = crate::files::open(file, Subject::Database) else {
+    let Ok(file) = phone_verify_plugin_host::files::open(file, Subject::Database) else {
         return false;
     };
     let wanted = Flock {

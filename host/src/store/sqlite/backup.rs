@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use phone_verify_plugin_host::files::{self, Fault, Subject};
 use rusqlite::{
     Connection, ErrorCode, OpenFlags,
     backup::{Backup, StepResult},
@@ -18,11 +19,7 @@ use super::{
     Sqlite, key, open, open_error,
     schema::{self, Schema},
 };
-use crate::{
-    clock::UnixMillis,
-    files::{self, Fault, Subject},
-    store::Keyring,
-};
+use crate::{clock::UnixMillis, store::Keyring};
 
 /// How long the copying waits for another process that keeps the database locked.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use phone_verify_plugin_host::files::{self, Fault, Subject};
 use rusqlite::{Connection, OpenFlags, config::DbConfig};
 
 use super::{
@@ -13,10 +14,7 @@ use super::{
     presence::Processes,
     schema::{NEWEST, Schema, WITH_MESSAGES, migrate},
 };
-use crate::{
-    files::{self, Fault, Subject},
-    store::Keyring,
-};
+use crate::store::Keyring;
 
 /// Settings of the connection that writes. Pages are kept in up to 4 MiB. A log that had to become longer than 128 MiB is cut
 /// back to that once it begins anew.

@@ -2,9 +2,8 @@
 
 use std::path::Path;
 
+use phone_verify_plugin_host::files::{self, Fault};
 use rusqlite::{ErrorCode, ffi};
-
-use crate::files::{self, Fault};
 
 const NO_LOCKS: &str = "its file system cannot lock files or share memory, as NFS and others over a network; put it on a \
                         local disk";

@@ -7,10 +7,8 @@ pub(crate) mod generation;
 use std::sync::{Arc, Mutex};
 
 use axum::{Router, http::HeaderMap, routing::post};
-use phone_verify::{
-    backends::{Backend, code},
-    model::{FailureClass, SessionToken, Verdict},
-};
+use phone_verify::model::{FailureClass, SessionToken, Verdict};
+use phone_verify_plugin_host::{Backend, code};
 use serde_json::{Map, json};
 use tokio::net::TcpListener;
 

@@ -1,0 +1,448 @@
+//! A loaded backend: its calls, through the ABI and back.
+//!
+//! Invariant: a backend that panics, hangs or answers nonsense costs that call, never the caller.
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::StreamExt;
+use phone_verify_plugin_abi::{
+    BackendObj, CallObj, Ext, RawBulk, RawCheck, RawError, RawMessageRequest, RawSms,
+    abi_stable::std_types::{RResult, RString, Tuple2},
+    async_ffi::BorrowingFfiFuture,
+    error_flag, overrides,
+};
+use serde_json::{Map, Value};
+
+use super::{
+    BackendName, Call, Settled,
+    bounded::{Ended, bounded},
+    convert,
+    instance::{CONSTRUCTION_LIMIT, Instance, NotConstructed},
+    isolation::IsolationMode,
+    preflight::{BackendInfo, Candidate},
+    services::{
+        Services,
+        call::{ActiveCall, PrivateTexts},
+        report::Reported,
+    },
+};
+use crate::{
+    model::{FailureClass, Origin, PhoneNumber, Receipt, SecurityCode, SendFailure, SessionToken, Verdict},
+    trace::{TRACEPARENT, Trace},
+};
+
+/// The ABI's bound on the numbers of one bulk call.
+const MAX_BULK_NUMBERS: usize = 1000;
+/// How many numbers are sent to at once when the backend does not do it itself.
+const BULK_CONCURRENCY: usize = 8;
+
+/// A loaded, constructed backend.
+pub struct Backend {
+    name: String,
+    version: String,
+    abi: String,
+    sha256: String,
+    signer: Option<String>,
+    newer_abi: Option<String>,
+    place: IsolationMode,
+    info: BackendInfo,
+    instance: Arc<Instance>,
+    services: Arc<Services>,
+}
+
+impl Backend {
+    pub(super) fn new(
+        name: &BackendName,
+        candidate: &Candidate,
+        place: IsolationMode,
+        info: BackendInfo,
+        instance: Instance,
+        services: Arc<Services>,
+    ) -> Self {
+        Self {
+            name: name.to_string(),
+            version: candidate.manifest.version.clone(),
+            abi: candidate.manifest.abi.to_string(),
+            sha256: candidate.sha256.clone(),
+            signer: candidate.signed.as_ref().map(|signed| signed.by.clone()),
+            newer_abi: candidate.manifest.newer_abi(),
+            place,
+            info,
+            instance: Arc::new(instance),
+            services,
+        }
+    }
+
+    /// `nexmo.NexmoBackend`.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The version of its library.
+    pub fn library_version(&self) -> &str {
+        &self.version
+    }
+
+    /// The version of the ABI that its library was built against: `1.0`.
+    pub fn library_abi(&self) -> &str {
+        &self.abi
+    }
+
+    /// What it means that its library was built for a newer version of the ABI, in one sentence; `None`: it was not.
+    pub fn newer_abi(&self) -> Option<&str> {
+        self.newer_abi.as_deref()
+    }
+
+    /// The hash of its library, in lower-case hex.
+    pub fn library_sha256(&self) -> &str {
+        &self.sha256
+    }
+
+    /// Who signed its library, by the name in the settings, where signatures count.
+    pub fn library_signer(&self) -> Option<&str> {
+        self.signer.as_deref()
+    }
+
+    /// Whether its code runs in this process or in one of its own.
+    pub fn isolation(&self) -> IsolationMode {
+        self.place
+    }
+
+    /// Why no call can reach it now, in one sentence: its worker process crashes too often, or cannot be started.
+    pub fn trouble(&self) -> Option<String> {
+        let trouble = self.instance.trouble()?;
+        Some(
+            self.services
+                .scrubber
+                .clean(&trouble, &[], convert::MAX_MESSAGE_CHARACTERS),
+        )
+    }
+
+    /// What the sandbox of its worker process cannot keep its library from on this system, in one sentence.
+    pub fn weakness(&self) -> Option<String> {
+        self.instance.weakness()
+    }
+
+    /// Whether it is for tests and tutorials, by its manifest.
+    pub fn is_sandbox(&self) -> bool {
+        self.info.sandbox
+    }
+
+    /// Whether it makes the security codes itself.
+    pub fn overrides_generate_security_code(&self) -> bool {
+        self.overrides(overrides::GENERATE_SECURITY_CODE)
+    }
+
+    /// Whether it may write the message itself.
+    pub fn overrides_generate_message(&self) -> bool {
+        self.overrides(overrides::GENERATE_MESSAGE)
+    }
+
+    /// Whether it judges the codes that come back.
+    pub fn overrides_validate_security_code(&self) -> bool {
+        self.overrides(overrides::VALIDATE_SECURITY_CODE)
+    }
+
+    /// Whether it sends to several numbers in a way of its own.
+    pub fn overrides_send_bulk_sms(&self) -> bool {
+        self.overrides(overrides::SEND_BULK_SMS)
+    }
+
+    /// Whose silence it is when a call ends without an answer and without a request: in a worker process the library has
+    /// no other way to a provider.
+    fn silent(&self) -> Origin {
+        match self.place {
+            IsolationMode::Worker => Origin::Library,
+            IsolationMode::Inline => Origin::Provider,
+        }
+    }
+
+    fn overrides(&self, bit: u64) -> bool {
+        self.info.overrides & bit != 0
+    }
+
+    /// Sends one SMS. `Ok` means that the provider took it.
+    pub fn send_sms<'a>(
+        &'a self,
+        number: &'a PhoneNumber,
+        message: &'a str,
+        call: Call,
+    ) -> impl Future<Output = Result<Receipt, SendFailure>> + Send {
+        let private = PrivateTexts {
+            text: message,
+            number: number.e164(),
+            ..PrivateTexts::default()
+        };
+        let call = self.running(call, private);
+        async move {
+            let receipt = self
+                .run(call, FailureClass::OutcomeUnknown, |backend, call| {
+                    let sms = RawSms {
+                        number: RString::from(number.e164()),
+                        message: RString::from(message),
+                        flags: 0,
+                        ext: traced(),
+                    };
+                    backend.send_sms(sms, call)
+                })
+                .await?;
+            convert::receipt(&receipt, &self.services.scrubber, &private.all())
+        }
+    }
+
+    /// Sends one text to several numbers. `settled` hears the outcome of each exactly once, by its index, before
+    /// this returns; it must not block. What the backend did not report fails with the error of the call, or as
+    /// `not_reported`, since it may have been sent.
+    pub async fn send_bulk_sms(&self, numbers: &[PhoneNumber], message: &str, call: Call, settled: Settled) {
+        if !self.overrides_send_bulk_sms() {
+            return self.send_to_each(numbers, message, &call, &settled).await;
+        }
+        for (at, numbers) in numbers.chunks(MAX_BULK_NUMBERS).enumerate() {
+            let offset = at * MAX_BULK_NUMBERS;
+            self.send_bulk(numbers, message, call.clone(), offset, Arc::clone(&settled))
+                .await;
+        }
+    }
+
+    async fn send_bulk(
+        &self,
+        numbers: &[PhoneNumber],
+        message: &str,
+        call: Call,
+        offset: usize,
+        settled: Settled,
+    ) {
+        let call = self.running(
+            call,
+            PrivateTexts {
+                text: message,
+                ..PrivateTexts::default()
+            },
+        );
+        let scrubber = Arc::clone(&self.services.scrubber);
+        let reported = Reported::new(numbers.len(), offset, settled, scrubber, call.kept());
+        // A caller that gives up drops this future, and must hear of what is open all the same.
+        let mut rest = CloseOnDrop {
+            reported: Arc::clone(&reported),
+            failure: not_reported(),
+        };
+        let sent = self.run(call, FailureClass::OutcomeUnknown, |backend, call| {
+            let bulk = RawBulk {
+                numbers: numbers
+                    .iter()
+                    .map(|number| RString::from(number.e164()))
+                    .collect(),
+                message: RString::from(message),
+                flags: 0,
+                ext: traced(),
+            };
+            backend.send_bulk_sms(bulk, reported.object(), call)
+        });
+        if let Err(failure) = sent.await {
+            rest.failure = failure;
+        }
+    }
+
+    async fn send_to_each(&self, numbers: &[PhoneNumber], message: &str, call: &Call, settled: &Settled) {
+        futures_util::stream::iter(numbers.iter().enumerate())
+            .for_each_concurrent(BULK_CONCURRENCY, |(index, number)| async move {
+                let mut call = call.clone();
+                if !call.idempotency_key.is_empty() {
+                    call.idempotency_key = format!("{}-{index}", call.idempotency_key);
+                }
+                settled(index, self.send_sms(number, message, call).await);
+            })
+            .await;
+    }
+
+    /// Asks for a security code; only where it is overridden.
+    pub async fn generate_security_code(&self, call: Call) -> Result<SecurityCode, SendFailure> {
+        let call = self.running(call, PrivateTexts::default());
+        let code = self
+            .run(call, FailureClass::Internal, |backend, call| {
+                backend.generate_security_code(call)
+            })
+            .await?;
+        convert::security_code(code)
+    }
+
+    /// Asks for the message with this code; only where it is overridden. `None`: the `MESSAGE` template is used.
+    pub async fn generate_message(
+        &self,
+        code: &SecurityCode,
+        context: &Map<String, Value>,
+        call: Call,
+    ) -> Result<Option<String>, SendFailure> {
+        let call = self.running(
+            call,
+            PrivateTexts {
+                text: code.expose(),
+                ..PrivateTexts::default()
+            },
+        );
+        let message = self
+            .run(call, FailureClass::Internal, |backend, call| {
+                let request = RawMessageRequest {
+                    security_code: RString::from(code.expose()),
+                    context_json: RString::from(serde_json::to_string(context).unwrap_or_default()),
+                    flags: 0,
+                    ext: traced(),
+                };
+                backend.generate_message(request, call)
+            })
+            .await?;
+        message.into_option().map(convert::message).transpose()
+    }
+
+    /// Asks for a verdict on a code that came back; only where it is overridden.
+    pub async fn validate_security_code(
+        &self,
+        code: &SecurityCode,
+        number: &PhoneNumber,
+        token: &SessionToken,
+        call: Call,
+    ) -> Result<Verdict, SendFailure> {
+        let call = self.running(
+            call,
+            PrivateTexts {
+                text: code.expose(),
+                session_token: token.expose(),
+                number: number.e164(),
+            },
+        );
+        let verdict = self
+            .run(call, FailureClass::Internal, |backend, call| {
+                let check = RawCheck {
+                    security_code: RString::from(code.expose()),
+                    phone_number: RString::from(number.e164()),
+                    session_token: RString::from(token.expose()),
+                    flags: 0,
+                    ext: traced(),
+                };
+                backend.validate_security_code(check, call)
+            })
+            .await?;
+        Ok(convert::verdict(verdict))
+    }
+
+    fn running<'a>(&self, call: Call, private: PrivateTexts<'a>) -> ActiveCall<'a> {
+        ActiveCall::new(call, &self.services.clock, private)
+    }
+
+    /// Runs one call in the library; `start` begins it on an instance. `when_unfinished` is what it means that the
+    /// library was still at it when the call ended. After a panic there is a fresh instance
+    /// when this returns; a call that met a broken one, in which nothing of the backend ran, is begun again there.
+    async fn run<T>(
+        &self,
+        call: ActiveCall<'_>,
+        when_unfinished: FailureClass,
+        start: impl for<'b> Fn(&'b BackendObj, CallObj) -> BorrowingFfiFuture<'b, RResult<T, RawError>>,
+    ) -> Result<T, SendFailure> {
+        let mut is_again = false;
+        loop {
+            let backend = self.instance.current();
+            let future = start(&backend, call.object());
+            let error = match bounded(future, &call, &self.name).await {
+                Ended::Answered(RResult::ROk(answer)) => return Ok(answer),
+                Ended::Answered(RResult::RErr(error)) => error,
+                Ended::TimedOut => {
+                    let limit = call.time_limit().as_millis();
+                    let message = format!("{} did not answer within {limit} ms", self.name);
+                    let origin = call.origin().unwrap_or(self.silent());
+                    return Err(SendFailure::new(when_unfinished, "deadline", message).arisen_in(origin));
+                }
+                Ended::Panicked => {
+                    self.replace(&backend).await;
+                    let message = format!("{} panicked", self.name);
+                    return Err(
+                        SendFailure::new(when_unfinished, "plugin_panic", message).arisen_in(Origin::Library)
+                    );
+                }
+            };
+            let mut failure = convert::failure(&error, &self.services.scrubber, &call.private().all());
+            if error.flags & error_flag::PANIC == 0 {
+                return Err(failure.arisen_in(call.origin().unwrap_or_default()));
+            }
+            failure.origin = Origin::Library;
+            tracing::error!(
+                backend = self.name,
+                request_id = call.request_id(),
+                reason = failure.message,
+                "the backend panicked and is constructed anew"
+            );
+            self.replace(&backend).await;
+            if error.flags & error_flag::NOT_RUN == 0 {
+                // Who knows how far it got.
+                failure.class = when_unfinished;
+                return Err(failure);
+            }
+            if is_again {
+                return Err(failure);
+            }
+            is_again = true;
+        }
+    }
+
+    /// Puts a newly constructed instance in the place of the present one, as after a panic. Blocks while the library
+    /// constructs it.
+    pub fn renew(&self) -> Result<(), SendFailure> {
+        let renewed = self.instance.replace(&self.instance.current());
+        renewed.map_err(|why| self.not_renewed(why))
+    }
+
+    fn not_renewed(&self, why: NotConstructed) -> SendFailure {
+        convert::failure(&why.raw(), &self.services.scrubber, &[])
+    }
+
+    /// Constructs the backend anew, off the runtime's threads and within a bound, since it is foreign code.
+    async fn replace(&self, broken: &Arc<BackendObj>) {
+        let instance = Arc::clone(&self.instance);
+        let broken = Arc::clone(broken);
+        let replaced = tokio::task::spawn_blocking(move || instance.replace(&broken));
+        let problem = match tokio::time::timeout(CONSTRUCTION_LIMIT, replaced).await {
+            Ok(Ok(Ok(()))) => return,
+            Ok(Ok(Err(why))) => self.not_renewed(why).to_string(),
+            Ok(Err(_)) => "it panicked".to_owned(),
+            Err(_) => format!("it took longer than {} s", Duration::as_secs(&CONSTRUCTION_LIMIT)),
+        };
+        tracing::error!(
+            backend = self.name,
+            reason = problem,
+            "the backend could not be constructed anew"
+        );
+    }
+}
+
+/// What travels with a call's arguments: the trace of the request that it is made for.
+fn traced() -> Ext {
+    let trace = Trace::current();
+    let traceparent = trace.map(|trace| Tuple2(TRACEPARENT.into(), trace.traceparent().into()));
+    traceparent.into_iter().collect()
+}
+
+/// The name only: options are secret.
+impl std::fmt::Debug for Backend {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Backend").field(&self.name).finish()
+    }
+}
+
+fn not_reported() -> SendFailure {
+    SendFailure::new(
+        FailureClass::OutcomeUnknown,
+        "not_reported",
+        "the backend did not say what became of this number",
+    )
+    .arisen_in(Origin::Library)
+}
+
+struct CloseOnDrop {
+    reported: Arc<Reported>,
+    failure: SendFailure,
+}
+
+impl Drop for CloseOnDrop {
+    fn drop(&mut self) {
+        self.reported.close(&self.failure);
+    }
+}

@@ -1,0 +1,261 @@
+//! The host's table of the C door: what a library calls.
+//!
+//! Invariant: nothing panics into a library, and any number for a call is met with an answer, never with a crash.
+
+use std::ffi::c_void;
+
+use phone_verify_plugin_abi::{
+    HostObj, RawReceipt,
+    abi_stable::std_types::{RResult, RSliceMut, RStr, RString, RVec},
+    c, kind, level,
+};
+
+use super::{
+    call::{OpenCall, Question, User, What, over, tell, tell_http_error},
+    instance::Context,
+    values,
+};
+use crate::{convert::raw_error, services::guarded};
+
+/// What every library in C is given.
+pub(super) const TABLE: c::Host = c::Host {
+    #[expect(clippy::cast_possible_truncation, reason = "a hundred bytes")]
+    size: size_of::<c::Host>() as u32,
+    log: Some(log),
+    now_unix_ms: Some(now_unix_ms),
+    monotonic_ns: Some(monotonic_ns),
+    random: Some(random),
+    http: Some(http),
+    sleep: Some(sleep),
+    base_security_code: Some(base_security_code),
+    base_message: Some(base_message),
+    base_validate: Some(base_validate),
+    settle: Some(settle),
+    complete: Some(complete),
+    refuse: Some(refuse),
+};
+
+/// What lies behind the pointer that the library gives back.
+fn context(host: *const c::Host) -> Option<&'static Context> {
+    // SAFETY: a library has no other such pointer than that of `Context::as_host`, and no context is ever freed.
+    unsafe { host.cast::<Context>().as_ref() }
+}
+
+/// Uses the host's services, as long as there are some.
+fn with_host<T>(host: *const c::Host, otherwise: T, code: impl FnOnce(&HostObj) -> T) -> T {
+    match context(host).and_then(Context::host) {
+        Some(host) => guarded(otherwise, || code(&host)),
+        None => otherwise,
+    }
+}
+
+fn open_call(host: *const c::Host, call: u64) -> Option<std::sync::Arc<OpenCall>> {
+    context(host)?.calls.find(call)
+}
+
+unsafe extern "C" fn log(
+    host: *const c::Host,
+    level: u16,
+    message: c::Text,
+    fields: *const c::Pair,
+    count: usize,
+) {
+    with_host(host, (), |host| {
+        // SAFETY: the header asks for a text and that many pairs.
+        let (message, fields) = unsafe { (values::text(message), values::pairs(fields, count)) };
+        host.log(level, RStr::from(message.as_str()), fields);
+    });
+}
+
+unsafe extern "C" fn now_unix_ms(host: *const c::Host) -> u64 {
+    with_host(host, 0, HostObj::now_unix_ms)
+}
+
+unsafe extern "C" fn monotonic_ns(host: *const c::Host) -> u64 {
+    with_host(host, 0, HostObj::monotonic_ns)
+}
+
+unsafe extern "C" fn random(host: *const c::Host, into: *mut c_void, length: usize) {
+    if into.is_null() || isize::try_from(length).is_err() {
+        return;
+    }
+    with_host(host, (), |host| {
+        // SAFETY: the header asks for that many bytes to write to, which need not have a value before.
+        let into = unsafe {
+            into.cast::<u8>().write_bytes(0, length);
+            std::slice::from_raw_parts_mut(into.cast::<u8>(), length)
+        };
+        host.random(RSliceMut::from(into));
+    });
+}
+
+unsafe extern "C" fn http(
+    host: *const c::Host,
+    call: u64,
+    request: *const c::HttpRequest,
+    user: *mut c_void,
+    done: Option<c::HttpDone>,
+) {
+    let (Some(done), user) = (done, User(user)) else {
+        return;
+    };
+    // SAFETY: the header asks for a request.
+    let Some(request) = (unsafe { values::request(request) }) else {
+        let error = raw_error(kind::INTERNAL, "bad_request", "the request has the wrong size");
+        return tell_http_error(done, user, &error);
+    };
+    ask(
+        host,
+        call,
+        Question {
+            what: What::Http(request, done),
+            user,
+        },
+    );
+}
+
+unsafe extern "C" fn sleep(
+    host: *const c::Host,
+    call: u64,
+    duration_ms: u64,
+    user: *mut c_void,
+    done: Option<c::Done>,
+) {
+    if let Some(done) = done {
+        let what = What::Sleep(duration_ms, done);
+        ask(
+            host,
+            call,
+            Question {
+                what,
+                user: User(user),
+            },
+        );
+    }
+}
+
+fn ask(host: *const c::Host, call: u64, question: Question) {
+    match open_call(host, call) {
+        Some(call) => call.ask(question),
+        None => question.call_is_over(),
+    }
+}
+
+unsafe extern "C" fn base_security_code(
+    host: *const c::Host,
+    call: u64,
+    user: *mut c_void,
+    done: Option<c::Done>,
+) {
+    let (Some(done), user) = (done, User(user)) else {
+        return;
+    };
+    let Some(call) = open_call(host, call) else {
+        return tell(done, user, Err(&over(kind::TRANSIENT)));
+    };
+    let code = call.call.base_security_code();
+    if code.is_empty() {
+        let error = raw_error(
+            kind::TRANSIENT,
+            "no_security_code",
+            "the base could not make a security code",
+        );
+        return tell(done, user, Err(&error));
+    }
+    tell(done, user, Ok((0, Some(&code))));
+}
+
+unsafe extern "C" fn base_message(
+    host: *const c::Host,
+    call: u64,
+    security_code: c::Text,
+    user: *mut c_void,
+    done: Option<c::Done>,
+) {
+    let (Some(done), user) = (done, User(user)) else {
+        return;
+    };
+    let Some(call) = open_call(host, call) else {
+        return tell(done, user, Err(&over(kind::TRANSIENT)));
+    };
+    // SAFETY: the header asks for a text.
+    let code = unsafe { values::text(security_code) };
+    let message = call.call.base_message(RStr::from(code.as_str())).into_result();
+    tell(
+        done,
+        user,
+        message.as_ref().map(|message| (0, Some(message.as_str()))),
+    );
+}
+
+unsafe extern "C" fn base_validate(
+    host: *const c::Host,
+    call: u64,
+    security_code: c::Text,
+    user: *mut c_void,
+    done: Option<c::Done>,
+) {
+    if let Some(done) = done {
+        // SAFETY: the header asks for a text.
+        let what = What::Validate(unsafe { values::text(security_code) }, done);
+        ask(
+            host,
+            call,
+            Question {
+                what,
+                user: User(user),
+            },
+        );
+    }
+}
+
+unsafe extern "C" fn settle(host: *const c::Host, call: u64, index: usize, outcome: *const c::Outcome) {
+    let call = open_call(host, call);
+    let Some(report) = call.as_ref().and_then(|call| call.report.as_ref()) else {
+        return breach(
+            host,
+            "the backend settled a number of a call that is no bulk call, or over",
+        );
+    };
+    // SAFETY: the header asks for an outcome.
+    let outcome = unsafe { values::outcome(outcome) };
+    let outcome = outcome.map(|answer| receipt(answer.text));
+    report.settle(index as u64, RResult::from(outcome));
+}
+
+unsafe extern "C" fn complete(host: *const c::Host, call: u64, outcome: *const c::Outcome) {
+    let Some(context) = context(host) else {
+        return;
+    };
+    // SAFETY: the header asks for an outcome.
+    let outcome = unsafe { values::outcome(outcome) };
+    if let Err(why) = context.calls.complete(call, outcome) {
+        breach(host, why);
+    }
+}
+
+unsafe extern "C" fn refuse(host: *const c::Host, error: *const c::Error) {
+    if let Some(context) = context(host) {
+        // SAFETY: the header asks for an error.
+        let error = unsafe { values::error(error) };
+        *context
+            .refusal
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner) = Some(error);
+    }
+}
+
+/// The library broke a rule of the header.
+fn breach(host: *const c::Host, why: &str) {
+    with_host(host, (), |host| {
+        host.log(level::WARN, RStr::from(why), RVec::new());
+    });
+}
+
+pub(super) fn receipt(message_id: Option<String>) -> RawReceipt {
+    RawReceipt {
+        message_id: RString::from(message_id.unwrap_or_default()),
+        flags: 0,
+        ext: RVec::new(),
+    }
+}

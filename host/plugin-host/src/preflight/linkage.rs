@@ -1,0 +1,228 @@
+//! How a library is linked: what it needs besides itself, where it looks for that, and what opening it would do to the
+//! whole process. All of it is read before any of its code runs.
+//!
+//! Invariant: a dependency is called missing only where it is; one that is there, and is not found from a private copy or
+//! within the sandbox, is called that.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    Candidate,
+    dlls::{self, Folders},
+    format::{Format, Platform},
+};
+use crate::refusal::{Refusal, code};
+
+/// Where the system's loader remembers what lies in its folders.
+const CACHE: &str = "/etc/ld.so.cache";
+
+/// More of them no library has, and a file may say that it needs millions.
+pub(super) const MAX_DEPENDENCIES: usize = 1024;
+
+/// A name or a path of the headers, which ends with a zero or with the bytes; `None` where it is longer than any path.
+pub(super) fn dependency(bytes: &[u8]) -> Option<String> {
+    const MAX_LENGTH: usize = 4096;
+    let mut bytes = bytes.iter().copied();
+    let text: Vec<u8> = bytes
+        .by_ref()
+        .take(MAX_LENGTH)
+        .take_while(|byte| *byte != 0)
+        .collect();
+    (text.len() < MAX_LENGTH).then(|| String::from_utf8_lossy(&text).into_owned())
+}
+
+/// What its headers say.
+#[derive(Debug, Default)]
+pub(crate) struct Linkage {
+    /// The libraries that it needs, by name.
+    pub(super) needed: Vec<String>,
+    /// Where it looks for them before the system's folders: `DT_RPATH` and `DT_RUNPATH`.
+    pub(super) run_paths: Vec<String>,
+    /// Whether opening it makes the stacks of the whole process executable.
+    pub(super) has_executable_stack: bool,
+    /// A variable of which the system keeps one for all versions of the library (`STB_GNU_UNIQUE`).
+    pub(super) unique: Option<String>,
+    /// The compiler's instrumentation that it was built with.
+    pub(super) sanitizer: Option<&'static str>,
+}
+
+/// What a library that was built with a sanitizer asks its runtime for.
+const OF_SANITIZERS: [(&str, &str); 5] = [
+    ("__asan_init", "AddressSanitizer"),
+    ("__hwasan_init", "HWAddressSanitizer"),
+    ("__tsan_init", "ThreadSanitizer"),
+    ("__msan_init", "MemorySanitizer"),
+    ("__ubsan_handle_", "UndefinedBehaviorSanitizer"),
+];
+
+/// The sanitizer whose runtime has this symbol.
+pub(super) fn sanitizer_of(symbol: &[u8]) -> Option<&'static str> {
+    let of_it = OF_SANITIZERS
+        .iter()
+        .find(|(begin, _)| symbol.starts_with(begin.as_bytes()));
+    of_it.map(|(_, sanitizer)| *sanitizer)
+}
+
+impl Linkage {
+    /// The sanitizer that it was built with.
+    pub(crate) fn sanitizer(&self) -> Option<&'static str> {
+        self.sanitizer
+    }
+
+    /// Whether it can be opened in this process; `is_exchanged`: after another version of it.
+    pub(crate) fn check_inline(&self, file: &str, is_exchanged: bool) -> Result<(), Refusal> {
+        if self.has_executable_stack {
+            return Err(Refusal::new(
+                code::EXECUTABLE_STACK,
+                format!(
+                    "{file} asks for an executable stack, which the system would give to the whole daemon; link it with \
+                     -Wl,-z,noexecstack, or set isolation = \"worker\" for it"
+                ),
+            ));
+        }
+        match &self.unique {
+            Some(variable) if is_exchanged => Err(Refusal::new(
+                code::SHARED_STATICS,
+                format!(
+                    "{file} would go on with the variables of the version before it, such as {variable}, of which the \
+                     system keeps one for all versions in a process; compile it with -fno-gnu-unique, set isolation = \
+                     \"worker\" for it, or restart phone-verify"
+                ),
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The same refusal, or the true cause of it: a dependency that was not found although it is there, or the name of the one
+/// that is missing. `is_confined`: it was opened in a worker process.
+pub(crate) fn explained(refusal: Refusal, candidate: &Candidate, is_confined: bool) -> Refusal {
+    let needed = &candidate.linkage.needed;
+    let here = Platform::here();
+    if here.format == Format::Pe && [code::MISSING_DEPENDENCY, code::NOT_OPENED].contains(&refusal.code) {
+        let library = Path::new(&candidate.file);
+        return match dlls::lacking(library, needed, &here.architecture, &Folders::here()) {
+            Some(lacking) => Refusal::new(code::MISSING_DEPENDENCY, format!("{} {lacking}", candidate.file)),
+            None => refusal,
+        };
+    }
+    if refusal.code != code::MISSING_DEPENDENCY {
+        return refusal;
+    }
+    let is_meant = |name: &&String| refusal.sentence.contains(&format!(" needs {name},"));
+    let Some(name) = needed.iter().find(is_meant) else {
+        return refusal;
+    };
+    match candidate.linkage.true_cause(&candidate.file, name, is_confined) {
+        Some(cause) => Refusal::new(refusal.code, format!("{} needs {name}, {cause}", candidate.file)),
+        None => refusal,
+    }
+}
+
+impl Linkage {
+    fn true_cause(&self, file: &str, name: &str, is_confined: bool) -> Option<String> {
+        let folder = Path::new(file).parent().unwrap_or(Path::new("/"));
+        let run_paths: Vec<&str> = self.run_paths.iter().flat_map(|paths| paths.split(':')).collect();
+        if let Some((dependency, from)) = beside(folder, &run_paths, name) {
+            let install = if from == LOADER_PATH {
+                "install it where the system looks, such as in /usr/local/lib"
+            } else {
+                "install it where the system looks, such as in /usr/local/lib, and run ldconfig"
+            };
+            return Some(format!(
+                "which is {} and is looked for from where the library lies ({from}); but what is opened is a private copy \
+                 in another folder: link it statically into the library, or {install}",
+                dependency.display()
+            ));
+        }
+        if !is_confined {
+            return None;
+        }
+        let named = run_paths.into_iter().map(PathBuf::from);
+        let of_environment = env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
+        let there = named
+            .chain(env::split_paths(&of_environment))
+            .filter(|folder| folder.is_absolute())
+            .map(|folder| folder.join(name))
+            .chain(in_cache(&fs::read(CACHE).unwrap_or_default(), name))
+            .find(|path| path.exists())?;
+        Some(format!(
+            "which is {}, where a worker process may not read; install it into a folder of the system, such as \
+             /usr/local/lib, and run ldconfig, link it statically into the library, or set isolation = \"inline\" for a library \
+             that you trust",
+            there.canonicalize().unwrap_or(there).display()
+        ))
+    }
+}
+
+/// What macOS calls the folder of the library.
+const LOADER_PATH: &str = "@loader_path";
+
+/// A dependency that is there, seen from where the library lies, and by which name of that folder it is looked for.
+fn beside(folder: &Path, run_paths: &[&str], name: &str) -> Option<(PathBuf, &'static str)> {
+    // Of macOS: in one of the run paths, or without them.
+    let in_run_paths = name.strip_prefix("@rpath/").unwrap_or(name);
+    let places = run_paths
+        .iter()
+        .map(|path| format!("{path}/{in_run_paths}"))
+        .chain([name.to_owned()]);
+    let origin = folder.display().to_string();
+    for place in places {
+        for (from, told) in [
+            ("$ORIGIN", "$ORIGIN"),
+            ("${ORIGIN}", "$ORIGIN"),
+            (LOADER_PATH, LOADER_PATH),
+        ] {
+            let dependency = PathBuf::from(place.replace(from, &origin));
+            if place.starts_with(from) && dependency.exists() {
+                return Some((dependency, told));
+            }
+        }
+    }
+    None
+}
+
+/// Where the system's loader would find it: the cache holds whole paths, each ended by a zero.
+fn in_cache(cache: &[u8], name: &str) -> Option<PathBuf> {
+    let ending = format!("/{name}");
+    cache
+        .split(|byte| *byte == 0)
+        .filter_map(|path| std::str::from_utf8(path).ok())
+        .find(|path| path.starts_with('/') && path.ends_with(&ending))
+        .map(PathBuf::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dependency_beside_the_library_is_found_as_each_system_writes_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let beside_it = directory.path().join("libxyz.dylib");
+        fs::write(&beside_it, "").unwrap();
+        for (run_paths, name, from) in [
+            (&["$ORIGIN"][..], "libxyz.dylib", Some("$ORIGIN")),
+            (&["/nowhere", "${ORIGIN}/."], "libxyz.dylib", Some("$ORIGIN")),
+            (&["@loader_path"], "@rpath/libxyz.dylib", Some("@loader_path")),
+            (&["@loader_path/"], "@rpath/libxyz.dylib", Some("@loader_path")),
+            (&[], "@loader_path/libxyz.dylib", Some("@loader_path")),
+            (&[], "libxyz.dylib", None),
+            (&["@loader_path"], "@rpath/libother.dylib", None),
+            (&[directory.path().to_str().unwrap()], "libxyz.dylib", None),
+        ] {
+            let found = beside(directory.path(), run_paths, name);
+            assert_eq!(
+                found.as_ref().map(|(_, from)| *from),
+                from,
+                "{run_paths:?} {name}"
+            );
+            if let Some((path, _)) = found {
+                assert_eq!(path.canonicalize().unwrap(), beside_it.canonicalize().unwrap());
+            }
+        }
+    }
+}

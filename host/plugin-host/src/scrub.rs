@@ -1,0 +1,349 @@
+//! Makes a text from a library fit to be shown: secrets, codes and phone numbers are masked, control
+//! and invisible characters replaced, the length bounded.
+//!
+//! Invariant: what leaves [`Scrubber::clean`] holds no secret option's value, none of the texts that the call
+//! is about, and no full phone number.
+
+use std::borrow::Cow;
+
+use crate::model::{Alphabet, is_harmful};
+
+/// A text from a library is cut here before anything else is done with it.
+pub(super) const MAX_INPUT_BYTES: usize = 16 * 1024;
+/// Shorter values are not secrets, and masking them would make every sentence unreadable.
+const MIN_SECRET_LENGTH: usize = 4;
+/// A word after "Basic" that is shorter is a word.
+const MIN_CREDENTIALS: usize = 8;
+/// A phone number is not shorter, with its country code or without.
+const MIN_DIGITS: usize = 7;
+const MASK: &str = "***";
+
+/// Masks the secrets of one backend.
+#[derive(Default)]
+pub(super) struct Scrubber {
+    /// Longest first, so that a secret that holds another is masked whole.
+    secrets: Vec<String>,
+}
+
+impl Scrubber {
+    pub(super) fn new(secrets: &[String]) -> Self {
+        let mut secrets: Vec<String> = secrets
+            .iter()
+            .filter(|secret| secret.len() >= MIN_SECRET_LENGTH)
+            .flat_map(|secret| {
+                let escaped = form_urlencoded::byte_serialize(secret.as_bytes()).collect();
+                [secret.clone(), escaped]
+            })
+            .collect();
+        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+        secrets.dedup();
+        Self { secrets }
+    }
+
+    /// The text as it may be shown, at most `max_characters` long. `private` is what the call is about: a
+    /// message with its code, a code, a token, the number in E.164.
+    pub(super) fn clean(&self, text: &str, private: &[&str], max_characters: usize) -> String {
+        let mut clean: Vec<char> = mask_each(&self.mask(text, private), number_length)
+            .chars()
+            .map(|character| if is_harmful(character) { ' ' } else { character })
+            .collect();
+        if clean.len() > max_characters {
+            clean.truncate(max_characters.saturating_sub(1));
+            clean.push('…');
+        }
+        clean.into_iter().collect()
+    }
+
+    /// A provider's id for a message. It may well look like a phone number, so only the number of the call is masked.
+    pub(super) fn clean_id(&self, id: &str, private: &[&str]) -> String {
+        self.mask(id, private)
+    }
+
+    fn mask(&self, text: &str, private: &[&str]) -> String {
+        let mut clean = Cow::Borrowed(cut(text, MAX_INPUT_BYTES));
+        for secret in &self.secrets {
+            mask(&mut clean, secret);
+        }
+        mask_credentials(&mut clean);
+        let number = private.iter().find_map(|text| e164_digits(text));
+        for text in private.iter().filter(|text| e164_digits(text).is_none()) {
+            if text.chars().count() >= MIN_SECRET_LENGTH {
+                mask(&mut clean, text);
+            }
+            for word in code_words(text) {
+                mask(&mut clean, word);
+            }
+        }
+        match number {
+            Some(number) => mask_each(&clean, |text, _| length_of(number, text)),
+            None => clean.into_owned(),
+        }
+    }
+}
+
+/// Masks every word that may be a security code, in a text of which nobody knows what it is about.
+pub(super) fn mask_any_code(text: &str) -> String {
+    let mut clean = String::with_capacity(text.len());
+    for piece in text.split_inclusive(is_between_words) {
+        let word = piece.trim_end_matches(is_between_words);
+        clean.push_str(if may_be_code(word) { MASK } else { word });
+        clean.push_str(&piece[word.len()..]);
+    }
+    clean
+}
+
+fn mask(text: &mut Cow<'_, str>, secret: &str) {
+    if text.contains(secret) {
+        *text = Cow::Owned(text.replace(secret, MASK));
+    }
+}
+
+/// The words of a private text that may be its code: a library could quote them alone.
+pub(super) fn code_words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(is_between_words).filter(|word| may_be_code(word))
+}
+
+fn is_between_words(character: char) -> bool {
+    !character.is_alphanumeric()
+}
+
+/// Whether a word has a digit, or is of the letters that codes are made of.
+fn may_be_code(word: &str) -> bool {
+    let has_digit = word.bytes().any(|byte| byte.is_ascii_digit());
+    let is_of_letters = || {
+        word.bytes()
+            .all(|byte| Alphabet::Letters.characters().contains(&byte))
+    };
+    word.len() >= MIN_SECRET_LENGTH && (has_digit || is_of_letters())
+}
+
+/// Masks what follows the name of an HTTP authentication scheme: the value of an `Authorization` field is made
+/// of secrets, and is none of them.
+fn mask_credentials(text: &mut Cow<'_, str>) {
+    for scheme in ["basic ", "bearer "] {
+        let mut from = 0;
+        // ASCII lower case keeps every byte in its place.
+        while let Some(at) = text[from..].to_ascii_lowercase().find(scheme) {
+            from += at + scheme.len();
+            let length = text[from..]
+                .bytes()
+                .take_while(|byte| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(byte))
+                .count();
+            let value = &text[from..from + length];
+            // "Basic authentication" is told as it is.
+            if length >= MIN_CREDENTIALS && !value.bytes().all(|byte| byte.is_ascii_lowercase()) {
+                text.to_mut().replace_range(from..from + length, MASK);
+            }
+        }
+    }
+}
+
+/// The digits of a number in E.164; `None`: the text is another one.
+fn e164_digits(text: &str) -> Option<&str> {
+    let digits = text.strip_prefix('+')?;
+    let is_number =
+        (MIN_DIGITS..=15).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then_some(digits)
+}
+
+/// Masks phone numbers, as `+13****34`. `length` says how many bytes at the start of a text are one; it is told
+/// whether that start is inside of a word.
+fn mask_each(text: &str, length: impl Fn(&str, bool) -> usize) -> String {
+    let mut clean = String::with_capacity(text.len());
+    let mut rest = text;
+    let mut inside_word = false;
+    while let Some(first) = rest.chars().next() {
+        let length = length(rest, inside_word);
+        if length > 0 {
+            let number: String = rest[..length].chars().filter(char::is_ascii_digit).collect();
+            let plus = if first == '+' { "+" } else { "" };
+            clean.push_str(&format!(
+                "{plus}{}****{}",
+                &number[..2],
+                &number[number.len() - 2..]
+            ));
+            rest = &rest[length..];
+            inside_word = true;
+        } else {
+            clean.push(first);
+            rest = &rest[first.len_utf8()..];
+            inside_word = first.is_alphanumeric();
+        }
+    }
+    clean
+}
+
+/// How many bytes at the start of `text` may be a phone number: a plus sign and 7 to 15 digits with the usual
+/// punctuation, or 8 to 15 digits that stand alone; 0: none.
+fn number_length(text: &str, inside_word: bool) -> usize {
+    if let Some(rest) = text.strip_prefix('+') {
+        // Punctuation may lead into another number; then only the digits in one piece count.
+        return [punctuated(rest), plain(rest)]
+            .into_iter()
+            .find(|(digits, _)| (MIN_DIGITS..=15).contains(digits))
+            .map_or(0, |(_, length)| length + 1);
+    }
+    if inside_word {
+        return 0;
+    }
+    let (digits, length) = plain(text);
+    // A word that only begins with digits, such as a hash, is no number.
+    let is_word = text[length..].starts_with(char::is_alphabetic);
+    if (8..=15).contains(&digits) && !is_word {
+        length
+    } else {
+        0
+    }
+}
+
+/// How many bytes at the start of `text` are `number`, written in whatever way: with another prefix, without its
+/// country code, or in the middle of a word; 0: none.
+fn length_of(number: &str, text: &str) -> usize {
+    if !text.starts_with(|first: char| first.is_ascii_digit()) {
+        return 0;
+    }
+    let (_, length) = punctuated(text);
+    let digits: String = text[..length].chars().filter(char::is_ascii_digit).collect();
+    let pairs = number.bytes().rev().zip(digits.bytes().rev());
+    let same_at_the_end = pairs.take_while(|(one, other)| one == other).count();
+    if same_at_the_end >= MIN_DIGITS || digits.contains(number) {
+        length
+    } else {
+        0
+    }
+}
+
+/// The digits at the start of `text`: how many, and in how many bytes.
+fn plain(text: &str) -> (usize, usize) {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    (digits, digits)
+}
+
+/// The same across punctuation, of which at most two characters stand between two digits.
+fn punctuated(text: &str) -> (usize, usize) {
+    let (mut digits, mut length, mut gap) = (0, 0, 0);
+    for (at, character) in text.char_indices() {
+        if character.is_ascii_digit() {
+            (digits, length, gap) = (digits + 1, at + 1, 0);
+        } else if gap < 2 && " -.()/\u{a0}".contains(character) {
+            gap += 1;
+        } else {
+            break;
+        }
+    }
+    (digits, length)
+}
+
+pub(super) fn cut(text: &str, max_bytes: usize) -> &str {
+    let mut end = text.len().min(max_bytes);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn clean(text: &str) -> String {
+        Scrubber::new(&["s3cret/key".to_owned(), "ab".to_owned()]).clean(text, &["Your code is 482913."], 200)
+    }
+
+    #[test]
+    fn a_secret_is_masked_as_written_and_as_sent() {
+        assert_eq!(
+            clean("GET /?api_secret=s3cret%2Fkey (s3cret/key)"),
+            "GET /?api_secret=*** (***)"
+        );
+        assert_eq!(
+            clean("ab is too short to be a secret"),
+            "ab is too short to be a secret"
+        );
+    }
+
+    #[test]
+    fn the_message_and_its_code_are_masked() {
+        assert_eq!(
+            clean("cannot send \"Your code is 482913.\""),
+            "cannot send \"***\""
+        );
+        assert_eq!(clean("code 482913 refused"), "code *** refused");
+        let of_letters = |text| Scrubber::default().clean(text, &["Acme: your code is KXWTRM."], 200);
+        assert_eq!(of_letters("KXWTRM is no code of Acme"), "*** is no code of Acme");
+    }
+
+    #[test]
+    fn where_the_code_is_unknown_every_word_that_may_be_one_is_masked() {
+        for (text, expected) in [
+            ("made 482913", "made ***"),
+            ("4829 for KXWTRM, é48TR13é", "*** for ***, ***"),
+            ("HTTP 200 after 12 ms", "*** 200 after 12 ms"),
+            ("no code at all: +13****34", "no code at all: +13****34"),
+            ("", ""),
+        ] {
+            assert_eq!(mask_any_code(text), expected);
+        }
+    }
+
+    #[test]
+    fn a_phone_number_is_masked_however_it_is_written() {
+        for (text, expected) in [
+            ("to=+13478379634!", "to=+13****34!"),
+            ("to 13478379634, or so", "to 13****34, or so"),
+            ("to +1 (347) 837-9634.", "to +13****34."),
+            ("+44 20 7946 0018 and +13478379634", "+44****18 and +13****34"),
+            ("status 21211 after 1500 ms", "status 21211 after 1500 ms"),
+            (
+                "id 0C000000217B7F02 and 12345678ab",
+                "id 0C000000217B7F02 and 12345678ab",
+            ),
+            ("é+13478379634", "é+13****34"),
+            ("+13478379634 12345678", "+13****34 12****78"),
+        ] {
+            assert_eq!(clean(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_number_of_the_call_is_masked_wherever_it_stands() {
+        for (text, expected) in [
+            ("to=%2B13478379634&x", "to=%2B13****34&x"),
+            ("msisdn13478379634x", "msisdn13****34x"),
+            ("347-837-9634 is busy", "34****34 is busy"),
+            ("0013478379634", "00****34"),
+            ("id13478379635", "id13478379635"),
+        ] {
+            let clean = Scrubber::default().clean(text, &["", "+13478379634"], 200);
+            assert_eq!(clean, expected);
+        }
+    }
+
+    #[test]
+    fn credentials_are_masked() {
+        assert_eq!(
+            clean("authorization: Basic QUM6czNjcmV0 and bearer a.b.c-123=, Basic authentication"),
+            "authorization: Basic *** and bearer ***, Basic authentication"
+        );
+    }
+
+    #[test]
+    fn a_text_is_one_line_of_bounded_length() {
+        assert_eq!(clean("two\nlines\u{1b}[31m"), "two lines [31m");
+        let turned = "a\u{2028}b\u{2029}c\u{202e}d\u{2066}e\u{9b}f\u{200b}g";
+        assert_eq!(clean(turned), "a b c d e f g");
+        let long = clean(&"é".repeat(20_000));
+        assert_eq!(long.chars().count(), 200);
+        assert!(long.ends_with('…'));
+    }
+
+    proptest! {
+        #[test]
+        fn a_number_never_comes_through(before in "\\PC{0,12}", number in "\\+[1-9][0-9]{6,14}", after in "[^0-9]{0,12}") {
+            let clean = clean(&format!("{before} {number}{after}"));
+            prop_assert!(!clean.contains(&number), "{clean}");
+        }
+    }
+}

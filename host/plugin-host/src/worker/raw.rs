@@ -1,0 +1,184 @@
+//! How the ABI's structs are written into a frame. The ABI itself knows nothing of frames, so its types are described
+//! here a second time; the compiler holds the two descriptions equal.
+//!
+//! Invariant: nothing here has a `Debug`, for all of it may hold a secret, a code or a number.
+
+use phone_verify_plugin_abi::{
+    Ext, RawBulk, RawCheck, RawError, RawHttpRequest, RawHttpResponse, RawMessageRequest, RawReceipt, RawSms,
+    abi_stable::std_types::{RString, RVec},
+};
+use serde::{Deserialize, Serialize};
+
+macro_rules! framed {
+    ($name:ident is $raw:ident, named $raw_name:literal, described by $described:literal:
+        $fields:ident { $($(#[$attribute:meta])* $field:ident: $type:ty,)* }) => {
+        #[derive(Serialize, Deserialize)]
+        #[serde(remote = $raw_name)]
+        struct $fields { $($(#[$attribute])* $field: $type,)* }
+
+        #[derive(Clone, Serialize, Deserialize)]
+        pub(in crate::worker) struct $name(
+            #[serde(with = $described)] pub(in crate::worker) $raw,
+        );
+    };
+}
+
+framed!(Error is RawError, named "RawError", described by "ErrorFields": ErrorFields {
+    kind: u16,
+    http_status: u16,
+    retry_after_ms: u64,
+    code: RString,
+    message: RString,
+    flags: u64,
+    #[serde(with = "pairs")]
+    ext: Ext,
+});
+
+framed!(Sms is RawSms, named "RawSms", described by "SmsFields": SmsFields {
+    number: RString,
+    message: RString,
+    flags: u64,
+    #[serde(with = "pairs")]
+    ext: Ext,
+});
+
+framed!(Bulk is RawBulk, named "RawBulk", described by "BulkFields": BulkFields {
+    numbers: RVec<RString>,
+    message: RString,
+    flags: u64,
+    #[serde(with = "pairs")]
+    ext: Ext,
+});
+
+framed!(Receipt is RawReceipt, named "RawReceipt", described by "ReceiptFields": ReceiptFields {
+    message_id: RString,
+    flags: u64,
+    #[serde(with = "pairs")]
+    ext: Ext,
+});
+
+framed!(MessageRequest is RawMessageRequest, named "RawMessageRequest", described by "MessageRequestFields":
+MessageRequestFields {
+    security_code: RString,
+    context_json: RString,
+    flags: u64,
+    #[serde(with = "pairs")]
+    ext: Ext,
+});
+
+framed!(Check is RawCheck, named "RawCheck", described by "CheckFields": CheckFields {
+    security_code: RString,
+    phone_number: RString,
+    session_token: RString,
+    flags: u64,
+    #[serde(with = "pairs")]
+    ext: Ext,
+});
+
+framed!(HttpRequest is RawHttpRequest, named "RawHttpRequest", described by "HttpRequestFields": HttpRequestFields {
+    method: RString,
+    url: RString,
+    #[serde(with = "pairs")]
+    headers: Ext,
+    #[serde(with = "bytes")]
+    body: RVec<u8>,
+    timeout_ms: u64,
+    flags: u64,
+    #[serde(with = "pairs")]
+    ext: Ext,
+});
+
+framed!(HttpResponse is RawHttpResponse, named "RawHttpResponse", described by "HttpResponseFields":
+HttpResponseFields {
+    status: u16,
+    #[serde(with = "pairs")]
+    headers: Ext,
+    #[serde(with = "bytes")]
+    body: RVec<u8>,
+    flags: u64,
+    #[serde(with = "pairs")]
+    ext: Ext,
+});
+
+/// The ABI's pairs of texts. Of more than [`MAX_PAIRS`] the rest is not sent, and one who sends more is no worker of
+/// ours: empty ones would take thirty times the memory that they take in a frame.
+pub(super) mod pairs {
+    use std::fmt;
+
+    use phone_verify_plugin_abi::{Ext, abi_stable::std_types::Tuple2};
+    use serde::{
+        Deserializer, Serializer,
+        de::{Error, SeqAccess, Visitor},
+    };
+
+    const MAX_PAIRS: usize = 1024;
+
+    pub(in crate::worker) fn serialize<S: Serializer>(pairs: &Ext, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(
+            pairs
+                .iter()
+                .take(MAX_PAIRS)
+                .map(|Tuple2(name, value)| (name.as_str(), value.as_str())),
+        )
+    }
+
+    pub(in crate::worker) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Ext, D::Error> {
+        struct Pairs;
+
+        impl<'de> Visitor<'de> for Pairs {
+            type Value = Ext;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "at most {MAX_PAIRS} pairs of texts")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Ext, A::Error> {
+                let mut pairs = Ext::new();
+                while let Some((name, value)) = sequence.next_element()? {
+                    if pairs.len() == MAX_PAIRS {
+                        return Err(A::Error::invalid_length(pairs.len() + 1, &self));
+                    }
+                    pairs.push(Tuple2(name, value));
+                }
+                Ok(pairs)
+            }
+        }
+
+        deserializer.deserialize_seq(Pairs)
+    }
+}
+
+/// A body in one piece instead of byte by byte.
+mod bytes {
+    use std::fmt;
+
+    use phone_verify_plugin_abi::abi_stable::std_types::RVec;
+    use serde::{
+        Deserializer, Serializer,
+        de::{Error, Visitor},
+    };
+
+    pub(super) fn serialize<S: Serializer>(bytes: &RVec<u8>, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(bytes)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<RVec<u8>, D::Error> {
+        struct Bytes;
+
+        impl Visitor<'_> for Bytes {
+            type Value = RVec<u8>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("bytes")
+            }
+
+            fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Self::Value, E> {
+                Ok(RVec::from(bytes.to_vec()))
+            }
+        }
+
+        deserializer.deserialize_bytes(Bytes)
+    }
+}

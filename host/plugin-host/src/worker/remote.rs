@@ -1,0 +1,401 @@
+//! A backend whose library runs in a worker process: the ABI's own object, so that nothing that calls a backend knows
+//! where it runs.
+//!
+//! Invariant: a call whose process died is made once more, on a fresh process, only if nothing can have been sent.
+
+use std::{
+    future::Future,
+    pin::pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    task::{Context, Poll, Wake, Waker},
+    thread::{self, Thread},
+    time::Duration,
+};
+
+use phone_verify_plugin_abi::{
+    BackendObj, BackendV1, BackendV1_TO, CallObj, RawBulk, RawCheck, RawError, RawMessageRequest, RawReceipt,
+    RawSms, ReportObj,
+    abi_stable::{
+        sabi_trait::TD_Opaque,
+        std_types::{ROption, RResult, RString},
+    },
+    async_ffi::BorrowingFfiFuture,
+    kind,
+};
+use zeroize::Zeroizing;
+
+use super::{
+    death::Killed,
+    exchange::{Lost, exchange},
+    link::{Instance, Link, Pending},
+    message::{About, Method, Outcome, Times, ToWorker},
+    raw,
+    refused::explained,
+    supervisor::{NotReady, Supervisor},
+};
+use crate::{
+    clock::Clock,
+    convert::raw_error,
+    instance::{CONSTRUCTION_LIMIT, NotConstructed},
+    model::Origin,
+    refusal::{Refusal, code},
+    services::{Services, call, call::CallInfo},
+};
+
+/// Constructs a backend in the library's worker. Blocks while it is constructed, at most for [`CONSTRUCTION_LIMIT`].
+pub(crate) fn create(
+    supervisor: &Arc<Supervisor>,
+    export: &str,
+    options_json: &str,
+    services: &Arc<Services>,
+) -> Result<BackendObj, NotConstructed> {
+    let remote = Arc::new(Remote {
+        supervisor: Arc::clone(supervisor),
+        export: export.to_owned(),
+        options_json: Zeroizing::new(options_json.to_owned()),
+        instance: Arc::new(Instance {
+            host: services.object(),
+            services: Arc::clone(services),
+        }),
+        place: Mutex::default(),
+        moving: Arc::default(),
+    });
+    remote.settle().map_err(|problem| match problem {
+        NotSettled::NotReady(why) => NotConstructed::Ended(why.told(supervisor.library())),
+        NotSettled::NotConstructed(why) => why,
+    })?;
+    Ok(BackendV1_TO::from_value(RemoteBackend(remote), TD_Opaque))
+}
+
+struct RemoteBackend(Arc<Remote>);
+
+struct Remote {
+    supervisor: Arc<Supervisor>,
+    export: String,
+    options_json: Zeroizing<String>,
+    instance: Arc<Instance>,
+    /// The process where it is constructed, and its number there.
+    place: Mutex<Option<(Weak<Link>, u64)>>,
+    /// Whoever constructs it anew has this; others wait for it without a thread.
+    moving: Arc<tokio::sync::Mutex<()>>,
+}
+
+enum NotSettled {
+    NotReady(NotReady),
+    NotConstructed(NotConstructed),
+}
+
+impl Remote {
+    fn place(&self) -> Option<(Arc<Link>, u64)> {
+        let place = lock(&self.place);
+        let (link, number) = place.as_ref()?;
+        let link = link.upgrade().filter(|link| link.is_open())?;
+        Some((link, *number))
+    }
+
+    /// Constructs it in the library's process; one at a time.
+    fn settle(&self) -> Result<(Arc<Link>, u64), NotSettled> {
+        for _ in 0..TRIES {
+            if let Some(place) = self.settle_once()? {
+                return Ok(place);
+            }
+        }
+        let why = "its worker process ended just then; it is started again at the next try";
+        let refusal = Refusal::new(code::WORKER_UNRESPONSIVE, why);
+        Err(NotSettled::NotConstructed(NotConstructed::Ended(refusal)))
+    }
+
+    /// `None`: the process ended in order at this very moment, for it was idle.
+    fn settle_once(&self) -> Result<Option<(Arc<Link>, u64)>, NotSettled> {
+        let link = self.supervisor.link().map_err(NotSettled::NotReady)?;
+        let number = link.next_id();
+        link.state().instances.insert(number, Arc::clone(&self.instance));
+        let message = ToWorker::Create {
+            instance: number,
+            export: self.export.clone(),
+            options_json: self.options_json.to_string(),
+            times: self.times(),
+        };
+        let (pending, events) = Pending::new(Arc::clone(&self.instance), None, None, None);
+        let created = block_on(
+            exchange(&link, message, pending, events),
+            self.supervisor.clock(),
+            CONSTRUCTION_LIMIT,
+        );
+        let ended = |code, why: &str| NotConstructed::Ended(Refusal::new(code, why));
+        let why = match created {
+            Some(Ok(Ok(Outcome::Nothing))) => {
+                *lock(&self.place) = Some((Arc::downgrade(&link), number));
+                return Ok(Some((link, number)));
+            }
+            Some(Ok(Ok(_))) => {
+                link.kill(Killed::Breach(WRONG_ANSWER));
+                ended(code::WORKER_CONTRACT, WRONG_ANSWER)
+            }
+            Some(Ok(Err(error))) => NotConstructed::Refused(self.explained(error)),
+            Some(Err(Lost::Died { death, .. })) => return Err(NotSettled::NotReady(NotReady::Died(death))),
+            Some(Err(Lost::TooLarge)) => ended(
+                code::NOT_CONSTRUCTED,
+                "its options are longer than 2 MiB, which a worker process does not take; shorten them",
+            ),
+            Some(Err(Lost::Closed)) => return Ok(None),
+            None => {
+                link.kill(Killed::TooSlow("construct a backend"));
+                NotConstructed::too_slow()
+            }
+        };
+        link.state().instances.remove(&number);
+        Err(NotSettled::NotConstructed(why))
+    }
+
+    fn times(&self) -> Times {
+        Times {
+            unix_ms: self.instance.host.now_unix_ms(),
+            monotonic_ns: self.instance.host.monotonic_ns(),
+        }
+    }
+
+    /// A process that takes the call.
+    async fn ready(self: &Arc<Self>, time_left: Duration) -> Result<(Arc<Link>, u64), RawError> {
+        let mut waited = Duration::ZERO;
+        loop {
+            if let Some(place) = self.place() {
+                return Ok(place);
+            }
+            let moving = Arc::clone(&self.moving).lock_owned().await;
+            if let Some(place) = self.place() {
+                return Ok(place);
+            }
+            // Starting a process blocks for some milliseconds; seconds, if the library's constructors never end.
+            let this = Arc::clone(self);
+            let settled = tokio::task::spawn_blocking(move || {
+                let _until_it_is_there = moving;
+                this.settle()
+            })
+            .await;
+            let why = match settled {
+                Ok(Ok(place)) => return Ok(place),
+                Ok(Err(NotSettled::NotReady(why))) => why,
+                Ok(Err(NotSettled::NotConstructed(why))) => return Err(why.raw()),
+                Err(_) => return Err(internal("the worker could not be started")),
+            };
+            match why {
+                NotReady::Wait(wait) if waited + wait < time_left => {
+                    waited += wait;
+                    tokio::time::sleep(wait).await;
+                }
+                why => return Err(NotConstructed::Ended(why.told(self.supervisor.library())).raw()),
+            }
+        }
+    }
+
+    async fn run(
+        self: &Arc<Self>,
+        method: Method,
+        call: CallObj,
+        report: Option<ReportObj>,
+    ) -> Result<Outcome, RawError> {
+        let info = call::entered();
+        let time_left = info.as_ref().map_or(Duration::ZERO, |info| info.time_left());
+        let about = About {
+            deadline_monotonic_ns: call.deadline_monotonic_ns(),
+            request_id: call.request_id(),
+            idempotency_key: call.idempotency_key(),
+            locale: call.locale(),
+        };
+        let (call, report) = (Arc::new(call), report.map(Arc::new));
+        let arises_in = |origin| {
+            if let Some(info) = &info {
+                info.arises_in(origin);
+            }
+        };
+        let mut is_again = false;
+        loop {
+            let (link, instance) = self
+                .ready(time_left)
+                .await
+                .inspect_err(|_| arises_in(Origin::Host))?;
+            let message = ToWorker::Call {
+                instance,
+                method: method.clone(),
+                about: about.clone(),
+                times: self.times(),
+            };
+            let (pending, events) = Pending::new(
+                Arc::clone(&self.instance),
+                Some(Arc::clone(&call)),
+                report.clone(),
+                info.clone(),
+            );
+            let (death, is_touched) = match exchange(&link, message, pending, events).await {
+                Ok(outcome) => return outcome.map_err(|error| self.explained(error)),
+                // The process ended in order at this very moment.
+                Err(Lost::Closed) => continue,
+                Err(Lost::TooLarge) => {
+                    arises_in(Origin::Library);
+                    return Err(internal("the call has more than 2 MiB"));
+                }
+                Err(Lost::Died { death, is_touched }) => (death, is_touched),
+            };
+            if !is_touched && !is_again {
+                is_again = true;
+                self.say_again(info.as_deref());
+                continue;
+            }
+            let kind = if is_touched {
+                kind::OUTCOME_UNKNOWN
+            } else {
+                kind::INTERNAL
+            };
+            // Whatever had it end, it was not the provider, even if that was being asked.
+            arises_in(if death.is_of_the_library() {
+                Origin::Library
+            } else {
+                Origin::Host
+            });
+            let message = format!("{}'s worker process {}", self.supervisor.library(), death.what);
+            return Err(raw_error(kind, death.code, &message));
+        }
+    }
+
+    fn explained(&self, error: RawError) -> RawError {
+        if self.supervisor.is_confined() {
+            explained(error)
+        } else {
+            error
+        }
+    }
+
+    fn say_again(&self, info: Option<&CallInfo>) {
+        tracing::warn!(
+            library = self.supervisor.library(),
+            request_id = info.map(CallInfo::request_id),
+            "a call whose worker process died before it had asked for anything is made again"
+        );
+    }
+
+    fn wrong(&self) -> RawError {
+        if let Some((link, _)) = self.place() {
+            link.kill(Killed::Breach(WRONG_ANSWER));
+        }
+        if let Some(call) = call::entered() {
+            call.arises_in(Origin::Library);
+        }
+        raw_error(kind::OUTCOME_UNKNOWN, code::WORKER_CONTRACT, WRONG_ANSWER)
+    }
+}
+
+/// Processes in which it is constructed until one of them does not end just then.
+const TRIES: usize = 3;
+const WRONG_ANSWER: &str = "its answer does not fit the question";
+
+fn internal(why: &str) -> RawError {
+    raw_error(kind::INTERNAL, code::WORKER_DIED, why)
+}
+
+impl Drop for Remote {
+    fn drop(&mut self) {
+        if let Some((link, instance)) = self.place() {
+            // Its services stay until it is dropped there: what its destructors log is heard, and masked.
+            link.discard(instance);
+        }
+    }
+}
+
+impl BackendV1 for RemoteBackend {
+    fn send_sms(&self, sms: RawSms, call: CallObj) -> BorrowingFfiFuture<'_, RResult<RawReceipt, RawError>> {
+        BorrowingFfiFuture::new(async move {
+            match self.0.run(Method::SendSms(raw::Sms(sms)), call, None).await {
+                Ok(Outcome::Receipt(receipt)) => RResult::ROk(receipt.0),
+                Ok(_) => RResult::RErr(self.0.wrong()),
+                Err(error) => RResult::RErr(error),
+            }
+        })
+    }
+
+    fn send_bulk_sms(
+        &self,
+        bulk: RawBulk,
+        report: ReportObj,
+        call: CallObj,
+    ) -> BorrowingFfiFuture<'_, RResult<(), RawError>> {
+        BorrowingFfiFuture::new(async move {
+            let method = Method::SendBulkSms(raw::Bulk(bulk));
+            match self.0.run(method, call, Some(report)).await {
+                Ok(Outcome::Nothing) => RResult::ROk(()),
+                Ok(_) => RResult::RErr(self.0.wrong()),
+                Err(error) => RResult::RErr(error),
+            }
+        })
+    }
+
+    fn generate_security_code(&self, call: CallObj) -> BorrowingFfiFuture<'_, RResult<RString, RawError>> {
+        BorrowingFfiFuture::new(async move {
+            match self.0.run(Method::GenerateSecurityCode, call, None).await {
+                Ok(Outcome::Text(code)) => RResult::ROk(code),
+                Ok(_) => RResult::RErr(self.0.wrong()),
+                Err(error) => RResult::RErr(error),
+            }
+        })
+    }
+
+    fn generate_message(
+        &self,
+        request: RawMessageRequest,
+        call: CallObj,
+    ) -> BorrowingFfiFuture<'_, RResult<ROption<RString>, RawError>> {
+        BorrowingFfiFuture::new(async move {
+            let method = Method::GenerateMessage(raw::MessageRequest(request));
+            match self.0.run(method, call, None).await {
+                Ok(Outcome::MaybeText(message)) => RResult::ROk(message),
+                Ok(_) => RResult::RErr(self.0.wrong()),
+                Err(error) => RResult::RErr(error),
+            }
+        })
+    }
+
+    fn validate_security_code(
+        &self,
+        check: RawCheck,
+        call: CallObj,
+    ) -> BorrowingFfiFuture<'_, RResult<u16, RawError>> {
+        BorrowingFfiFuture::new(async move {
+            let method = Method::ValidateSecurityCode(raw::Check(check));
+            match self.0.run(method, call, None).await {
+                Ok(Outcome::Verdict(verdict)) => RResult::ROk(verdict),
+                Ok(_) => RResult::RErr(self.0.wrong()),
+                Err(error) => RResult::RErr(error),
+            }
+        })
+    }
+}
+
+/// Waits for a future on this thread, outside of any runtime; `None` when it takes longer than `limit`.
+fn block_on<F: Future>(future: F, clock: &Clock, limit: Duration) -> Option<F::Output> {
+    struct Unpark(Thread);
+
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut context = Context::from_waker(&waker);
+    let mut future = pin!(future);
+    let end = clock.elapsed() + limit;
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
+            return Some(output);
+        }
+        let left = end.saturating_sub(clock.elapsed());
+        if left.is_zero() {
+            return None;
+        }
+        thread::park_timeout(left);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
