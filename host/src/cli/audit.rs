@@ -1,4 +1,7 @@
 //! `phone-verify audit`: shows which user or process did what, from the audit log.
+//!
+//! Reads the store alone, so it works even if the backend's library is missing. It creates no database: a mistake in
+//! the settings would otherwise look like an empty one.
 
 use clap::Args;
 use serde_json::{Value, json};
@@ -24,6 +27,7 @@ impl Audit {
         let entries = super::runtime()?
             .block_on(store.latest_audit_entries(self.last))
             .map_err(|error| Failure::failed(error.to_string()))?;
+        // The store keeps service time, which never goes back. A person expects the wall clock.
         let time = |entry: &crate::store::AuditEntry| clock.shown(entry.at).rfc3339();
         let result: Vec<Value> = entries
             .iter()

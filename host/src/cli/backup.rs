@@ -1,4 +1,7 @@
 //! `phone-verify backup` and `restore`: makes a consistent copy of the database with its keys, and puts one back.
+//!
+//! The work is done in `daemon::backup`; this file prints and records it. Each of the two is an entry of the audit log,
+//! since a copy contains personal data, and a restore loses what happened after the backup.
 
 use std::path::PathBuf;
 
@@ -31,6 +34,7 @@ pub(super) struct Restore {
     pub(super) common: Common,
 }
 
+/// How many verifications a copy has, for a person who checks that it is the right one.
 fn verifications(contents: &Contents) -> String {
     quantity(contents.verifications, "verification", "verifications")
 }

@@ -1,4 +1,5 @@
-//! `phone-verify cleanup`: deletes old records now, with the age of the settings or another one.
+//! `phone-verify cleanup`: deletes old records now, with the age of the settings or another one. The daemon does the
+//! same regularly, so this is for a daemon that does not run, and for another age.
 
 use std::time::Duration;
 
@@ -48,6 +49,7 @@ impl Cleanup {
         };
         let records = super::runtime()?
             .block_on(async {
+                // Count first: a run that deletes nothing is not recorded in the audit log.
                 let found = store.delete_before(before, true).await?;
                 if self.dry_run || found == 0 {
                     return Ok(found);

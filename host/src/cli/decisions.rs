@@ -1,4 +1,7 @@
 //! `phone-verify decisions`: shows what the guard against SMS pumping decided, and why.
+//!
+//! Reads the store alone, so it works even if the backend's library is missing. It creates no database: a mistake in
+//! the settings would otherwise look like an empty one.
 
 use clap::Args;
 use serde_json::{Value, json};
@@ -29,6 +32,7 @@ impl Decisions {
         let mut decisions = super::runtime()?
             .block_on(store.decisions(self.last))
             .map_err(|error| Failure::failed(error.to_string()))?;
+        // The store keeps service time, which never goes back. A person expects the wall clock.
         for decision in &mut decisions {
             decision.at = clock.shown(decision.at);
         }
@@ -43,6 +47,7 @@ impl Decisions {
     }
 }
 
+/// A decision as JSON. `phone-verify export` prints the same.
 pub(super) fn shown(decision: &Decision) -> Value {
     json!({
         "at": decision.at.rfc3339(),
@@ -54,6 +59,7 @@ pub(super) fn shown(decision: &Decision) -> Value {
     })
 }
 
+/// A decision as one line of text.
 fn line(decision: &Decision) -> String {
     let action = match decision.action {
         Action::Allowed if decision.verified_before => "allowed, for it was verified before",

@@ -67,6 +67,7 @@ impl About {
     }
 }
 
+/// The entry for the audit log. It names the number masked: after `forget`, it must not be readable there either.
 fn entry(action: &str, number: &PhoneNumber, rules: CheckRules) -> AuditEntry {
     AuditEntry {
         at: rules.terms.now,
@@ -94,6 +95,7 @@ impl Export {
     }
 }
 
+/// Everything that is stored about a number, as JSON. Times are shown by the wall clock.
 fn exported(number: &PhoneNumber, records: &Records, clock: &Clock) -> Value {
     let verifications = records.verifications.iter();
     let verifications: Vec<Value> = verifications.map(|found| verification(found, clock)).collect();
@@ -122,6 +124,7 @@ fn exported(number: &PhoneNumber, records: &Records, clock: &Clock) -> Value {
     })
 }
 
+/// A verification with the messages that were sent for it.
 fn verification(found: &Found, clock: &Clock) -> Value {
     let verification = &found.verification;
     let last = verification.messages.last();
@@ -140,6 +143,7 @@ fn verification(found: &Found, clock: &Clock) -> Value {
     })
 }
 
+/// One SMS, with every try to send it.
 fn message(message: &Message) -> Value {
     json!({
         "id": message.id.to_string(),
@@ -158,6 +162,7 @@ impl Forget {
 
     pub(super) fn run(&self) -> Result<(), Failure> {
         let (number, records) = self.about.with_store(async |store, number, rules, _| {
+            // Without an entry, the store only counts.
             let entry = (!self.dry_run).then(|| entry("forget", number, rules));
             store.forget(number, entry).await
         })?;

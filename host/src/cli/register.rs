@@ -1,4 +1,4 @@
-//! `phone-verify register`: one registration from the terminal, with the same rules as the daemon.
+//! `phone-verify register`: one registration from the terminal, with the same rules and limits as the daemon.
 
 use clap::Args;
 use serde_json::json;

@@ -1,4 +1,5 @@
-//! `phone-verify verify`: checks one code from the terminal, with the same rules as the daemon.
+//! `phone-verify verify`: checks one code from the terminal, with the same rules as the daemon. Attempts are counted,
+//! so a wrong code here costs an attempt.
 
 use clap::Args;
 use serde_json::json;
@@ -27,6 +28,7 @@ pub(super) struct Verify {
 impl Verify {
     pub(super) fn run(&self) -> Result<(), Failure> {
         let settings = self.common.load()?;
+        // Starting the service would create a missing database, and the code would then be called invalid.
         daemon::must_exist(&settings).map_err(|problem| Failure::of([problem]))?;
         let verdict = super::with_service_of(&settings, async |service, settings| {
             let number = parse_number(&self.number, settings)?;
@@ -52,6 +54,7 @@ impl Verify {
                 "too_many_attempts",
                 "no attempts are left; register again once the code has expired",
             ),
+            // One text for both, as over HTTP: a caller must not find out which sessions exist.
             Verdict::Invalid | Verdict::SessionTokenInvalid => ("invalid", "the code is not valid"),
         };
         let is_verified = verdict == Verdict::Valid;

@@ -49,6 +49,7 @@ pub(super) async fn log(State(app): State<Arc<App>>, request: Request, next: Nex
     response
 }
 
+/// Answers the request, unless its head is faulty or its route panics, and logs and counts the answer.
 async fn answer(app: &App, request: Request, next: Next) -> Response {
     let begin = app.clock.elapsed();
     let method = request.method().clone();
@@ -110,6 +111,7 @@ struct Answered<'a> {
     took: Duration,
 }
 
+/// Writes the log line, and counts the answer in the metrics. Both use the same values.
 fn tell(app: &App, answered: &Answered<'_>) {
     let Answered {
         method,

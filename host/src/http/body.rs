@@ -202,6 +202,7 @@ impl Fields {
 /// `limit`.
 pub(super) async fn whole(request: Request, limit: Duration) -> Result<(Parts, Bytes), ApiError> {
     let (parts, body) = request.into_parts();
+    // Refused by its announced length, before any of it is read.
     let announced = parts
         .headers
         .get(header::CONTENT_LENGTH)

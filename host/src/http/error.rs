@@ -182,6 +182,7 @@ impl ApiError {
     }
 }
 
+/// The answer to a key that is valid but may not do this.
 fn no_scope(scope: Scope) -> Answer {
     let name = scope.as_str();
     let text = format!("The API key does not have the scope {name:?}, which this needs.");
@@ -209,6 +210,7 @@ fn foreign_host() -> Answer {
     )
 }
 
+/// The answer to a code that is not accepted, in the words of django-phone-verify where it has them.
 fn of_verdict(verdict: Verdict) -> Answer {
     let (code, text) = match verdict {
         Verdict::Expired => (Code::SecurityCodeExpired, "Security code has expired"),
@@ -251,6 +253,7 @@ fn of_register(error: RegisterError) -> Answer {
     }
 }
 
+/// The answer 429, with the time to wait.
 fn limited(code: impl Into<&'static str>, retry_after: Duration, text: &str) -> Answer {
     Answer {
         retry_after: Some(retry_after),
@@ -258,6 +261,7 @@ fn limited(code: impl Into<&'static str>, retry_after: Duration, text: &str) -> 
     }
 }
 
+/// The answer when a limit is reached. The code is the name of the limit in the settings.
 fn limit_reached(code: &'static str, retry_after: Duration) -> Answer {
     let text = "A limit has been reached. Please wait before trying again.";
     limited(code, retry_after, text)
@@ -287,6 +291,7 @@ fn of_resend(error: ResendError) -> Answer {
     }
 }
 
+/// The answer when a verification has ended already.
 fn of_status(status: Status) -> Answer {
     let (code, text) = match status {
         Status::Verified => (
@@ -301,6 +306,7 @@ fn of_status(status: Status) -> Answer {
     detail(StatusCode::CONFLICT, code, text)
 }
 
+/// The answer when the queue of messages is full.
 fn busy() -> Answer {
     let text = "Too many messages are waiting to be sent. Please try again.";
     Answer {
@@ -309,6 +315,7 @@ fn busy() -> Answer {
     }
 }
 
+/// The answer while the same request is still being served. The client should ask again for its result.
 fn under_way() -> Answer {
     let text = "The same request is being dealt with. Please ask again for its outcome.";
     Answer {
@@ -328,6 +335,7 @@ fn of_store(error: &StoreError) -> Answer {
     }
 }
 
+/// The answer when the database or the system's randomness failed. The cause is logged here, once, and not sent.
 fn unavailable(error: &dyn std::error::Error) -> Answer {
     tracing::error!(%error, "a request could not be served");
     let text = "The service cannot do this at the moment. Please try again.";

@@ -90,6 +90,7 @@ pub(super) async fn once(
     }
 }
 
+/// Answers from the store if the request was answered before; otherwise serves it, and stores its answer.
 async fn answer(app: &App, under_way: &UnderWay, request: Request, next: Next) -> Result<Response, ApiError> {
     let chosen =
         chosen(request.headers()).ok_or_else(|| ApiError::Fields(vec![("Idempotency-Key", NOT_A_KEY)]))?;

@@ -27,6 +27,7 @@ use super::{
 };
 use crate::model::Scope;
 
+/// The name of the security scheme in the description.
 const API_KEY: &str = "api_key";
 
 type Routes = OpenApiRouter<Arc<App>>;
@@ -134,6 +135,8 @@ pub(super) fn with_key(mut routes: Routes, scope: Scope, always: bool) -> Routes
     routes
 }
 
+/// Adds the error answers to every operation, with `T` as their body. They are the same for all routes, so that routes
+/// need not list them.
 fn with_errors_of<T: ToSchema>(mut routes: Routes, media_type: &str) -> Routes {
     for operation in operations(&mut routes) {
         for (status, description, header) in [
@@ -185,6 +188,7 @@ fn text_header(description: &str) -> Header {
         .build()
 }
 
+/// All operations of these routes. The API uses no other methods.
 fn operations(routes: &mut Routes) -> impl Iterator<Item = &mut Operation> {
     let items = routes.get_openapi_mut().paths.paths.values_mut();
     items

@@ -99,6 +99,7 @@ impl IntoResponse for Problem {
         const MEDIA_TYPE: HeaderValue = HeaderValue::from_static(PROBLEM_JSON);
         let mut answer = self.error.into_answer();
         let mut errors = std::mem::take(&mut answer.fields);
+        // RFC 9457 has no place for problems of all fields together, so the first of them becomes the detail.
         let general = errors
             .remove(NON_FIELD)
             .and_then(|texts| texts.into_iter().next());

@@ -22,6 +22,7 @@ pub(super) fn explain(bytes: &[u8], cause: &serde_json::Error) -> String {
     }
 }
 
+/// Explains invalid UTF-8 as Python's decoder does.
 fn not_utf8(bytes: &[u8], error: std::str::Utf8Error) -> String {
     let at = error.valid_up_to();
     let (length, reason) = match error.error_len() {

@@ -1,4 +1,7 @@
 //! The OpenAPI schemas of fields that several requests and answers share, with the bounds that the code enforces.
+//!
+//! They are functions, used by `#[schema(schema_with = …)]` on the structs of bodies. A schema made from the same
+//! constants as the code cannot promise other bounds than those that are checked.
 
 use serde_json::json;
 use utoipa::openapi::{
@@ -28,6 +31,7 @@ fn text(description: &str) -> ObjectBuilder {
         .description(Some(description))
 }
 
+/// A text that must not be blank.
 fn required_text(description: &str, example: &str) -> ObjectBuilder {
     text(description)
         .min_length(Some(1))
@@ -84,6 +88,7 @@ pub(super) fn binding() -> RefOr<Schema> {
     optional_text(description, "account 4711, EUR 250.00", Purpose::MAX_BINDING).into()
 }
 
+/// An object of single values: no lists and no objects inside.
 pub(super) fn context() -> RefOr<Schema> {
     let description = "For a backend that words the SMS itself. Control and invisible characters are taken out of texts, \
                        and words that look like an address on the web unless the settings allow them.";

@@ -105,6 +105,7 @@ impl Metrics {
         }
     }
 
+    /// How verifications begin and end, and what limits and the guard refused.
     fn verifications(&self, page: &mut Page) {
         let counted = &self.verifications;
         let begun = page.counter(
@@ -172,6 +173,7 @@ impl Metrics {
         for (backend, duration) in self.messages.tries.all() {
             tries.seen(&[("backend", &backend)], &duration);
         }
+        // The two counters are read one after the other, and may change in between: saturate, or the gauge could wrap.
         let under_way = self
             .messages
             .begun
@@ -239,6 +241,7 @@ impl Metrics {
         .whole(&[], store.log_bytes.load(Ordering::Relaxed));
     }
 
+    /// Worker processes. Memory and processor time are read from the system for each running one.
     fn workers(&self, page: &mut Page) {
         let workers = self.workers.counts();
         let started = page.counter(
@@ -256,6 +259,8 @@ impl Metrics {
             ended.whole(&[("library", library), ("cause", cause)], *count);
         }
         let mut by_library = BTreeMap::<&str, (u64, u64)>::new();
+        // Ended workers are children of this process, so the system has added up their processor time. The running ones
+        // are added below, and the sum only grows.
         let ended = process::used("self").map(|used| used.by_ended_children);
         let mut processor = ended.unwrap_or_default();
         for (process, library) in &workers.running {
@@ -281,16 +286,19 @@ impl Metrics {
             "phone_verify_worker_cpu_seconds_total",
             "Processor time of all worker processes until now.",
         );
+        // No sample rather than a wrong one, where the system does not tell.
         if ended.is_some() {
             seconds.decimal(&[], processor.as_secs_f64());
         }
     }
 }
 
+/// The label for a country; empty if the number belongs to none, or is not known.
 fn code(country: Option<Region>) -> String {
     country.map(Region::code).unwrap_or_default()
 }
 
+/// The program and the backend, whose facts are in labels, as is usual for Prometheus: `…_info` with the value 1.
 fn about(page: &mut Page, backend: &Loaded) {
     page.gauge(
         "phone_verify_build_info",
@@ -336,6 +344,7 @@ fn connections(page: &mut Page, counts: &ConnectionCounts) {
     }
 }
 
+/// How far the limits that all clients share are used, so that an alert can be set before one is reached.
 fn caps(page: &mut Page, caps: &[CapUse]) {
     let used = page.gauge(
         "phone_verify_cap_used_ratio",
@@ -356,6 +365,7 @@ fn caps(page: &mut Page, caps: &[CapUse]) {
     }
 }
 
+/// How many numbers sent their code back. A low share is a sign of SMS pumping.
 fn conversion(page: &mut Page, conversion: Option<Conversion>) {
     let sent = page.gauge(
         "phone_verify_conversion_numbers",
@@ -373,6 +383,7 @@ fn conversion(page: &mut Page, conversion: Option<Conversion>) {
     }
 }
 
+/// This process, under the names that Prometheus has for every program.
 fn own_process(page: &mut Page, started_at: UnixMillis) {
     let used = process::used("self");
     let seconds = page.counter(

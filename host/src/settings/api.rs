@@ -42,6 +42,7 @@ impl Api {
             }
         }
         section.show_table("api.keys", &shown);
+        // The settings of the drop-in endpoints are in [server], but depend on the keys.
         match server.drop_in_endpoints {
             DropIn::Key if section.are_known(&["keys"]) && !keys.iter().any(|key| key.may(Scope::Verify)) => section.problem(
                 "keys",

@@ -33,6 +33,7 @@ pub(super) fn read(reader: &mut Reader) -> Guard {
         ("allowed_countries", allowed_line, &allowed_countries),
         ("blocked_countries", blocked_line, &blocked_countries),
     ] {
+        // An operator who lists countries expects them to be refused.
         if mode != GuardMode::Enforce && !listed.is_empty() {
             section.warning(
                 line,

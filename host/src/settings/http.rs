@@ -24,6 +24,7 @@ pub(super) fn read(reader: &mut Reader) -> Outbound {
         address => Proxy::parse(&address, "[http] proxy").map(Some),
     });
     let no_proxy = section.get("no_proxy", texts).join(",");
+    // A proxy in the settings replaces all those of the environment.
     let proxies = match proxy {
         Some(proxy) => Proxies {
             http: Some(proxy.clone()),
@@ -43,6 +44,8 @@ pub(super) fn read(reader: &mut Reader) -> Outbound {
     } else {
         proxies
     };
+    // Files of certificates are read here, so that a missing or unreadable one is a problem of the settings like any
+    // other.
     let (mut certificates, mut shown) = (Vec::new(), Vec::new());
     for row in section.table("client_certificates", false, TABLE) {
         match certificate(&section, &row) {
@@ -125,6 +128,7 @@ fn certificate(section: &Section<'_>, row: &Entry) -> Result<ClientCertificate, 
         let read = files::read(file, subject).map(Zeroizing::new);
         read.map_err(|fault| fault.to_string())
     };
+    // The file that holds the private key must not be readable for others, whichever of the two it is.
     let pem = match file("key_file")? {
         None => read(&certificates, Subject::ClientKey)?,
         Some(key) => {

@@ -48,6 +48,8 @@ pub(super) fn read(reader: &mut Reader, lifetime: Duration) -> RateLimits {
         &[("failed_checks_per_hour", HOUR), ("failed_checks_per_day", DAY)],
     );
     let address = counts(&mut section, &[("address_per_hour", HOUR)]);
+    // Only limits that all clients share have a reserve. Without it, requests for new numbers could use up the limit,
+    // and known users could no longer get a code.
     let reserving = |limits: Vec<Limit>| -> Arc<[Limit]> {
         let reserved_percent = u8::try_from(reserved_percent).unwrap_or(0);
         let reserving = limits.into_iter().map(|limit| Limit {

@@ -37,6 +37,7 @@ pub(super) fn read(section: &mut Section<'_>, code_format: CodeFormat) -> Texts 
         optional(&text(value)?, AppHash::parse)
     });
     let has_app = app.is_some();
+    // Reading goes on with a valid text, so that the problems of other languages are reported too.
     let made = Messages::new(&message, language.clone(), &app_name).or_else(|bad| {
         section.problem("MESSAGE", line, &format!("MESSAGE cannot be used: {bad}"));
         Messages::new("{security_code}", language, &app_name)
@@ -68,6 +69,7 @@ pub(super) fn read(section: &mut Section<'_>, code_format: CodeFormat) -> Texts 
             }
         }
     }
+    // With an example code of the right length, each text has the size that will be paid for.
     for ((language, text), line) in messages.all(&code_format.example()).into_iter().zip(lines) {
         let name = language.map_or_else(|| "MESSAGE".to_owned(), |language| format!("MESSAGES {language}"));
         for warning in warnings(&text, has_app) {

@@ -1,4 +1,7 @@
 //! `phone-verify plugin crashes`: lists or prints the reports of crashed libraries, for the libraries' authors.
+//!
+//! The daemon writes a report when a worker process dies. Operators send it to the author, so the reports hold no
+//! number, code, secret or text of an SMS.
 
 use std::{fs, path::PathBuf};
 
@@ -20,6 +23,8 @@ pub(super) struct Crashes {
     pub(super) common: Common,
 }
 
+/// Parses the number of a report. A user who gives something else, such as the name of a library, is told how to list
+/// them.
 fn number(text: &str) -> Result<u64, String> {
     text.parse()
         .map_err(|_| "a crash has a number; list them with: phone-verify plugin crashes".to_owned())
@@ -37,6 +42,7 @@ impl Crashes {
                 .output()
                 .result(&json!({ "crashes": kept }), || list(&kept));
         }
+        // `crashes` returns the latest report first.
         let one = match self.number {
             Some(number) => kept.iter().find(|bundle| bundle.number == number),
             None => kept.first(),
@@ -66,10 +72,12 @@ impl Crashes {
     }
 }
 
+/// A report as JSON, the form in which authors get it.
 fn shown(one: &Numbered) -> String {
     serde_json::to_string_pretty(one).unwrap_or_default()
 }
 
+/// One line per report.
 fn list(kept: &[Numbered]) -> String {
     if kept.is_empty() {
         return "no crash of a library is kept".to_owned();

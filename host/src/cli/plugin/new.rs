@@ -117,6 +117,7 @@ impl New {
         let naming = Naming::new(name);
         let plugin_api = self.plugin_api()?;
         let mut backends = vec![format!("{name}.{}Backend", naming.type_name())];
+        // The options for the author's crate mean nothing in C, so they are refused rather than ignored.
         let files = match self.lang {
             Language::C if self.vendor || plugin_api.is_some() => {
                 let problem = "a backend in C needs the header alone, which is put beside it: leave out --vendor and --plugin-api";

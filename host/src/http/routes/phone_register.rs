@@ -38,6 +38,7 @@ pub(in crate::http) struct RegisteredBody {
 }
 
 impl RegistrationBody {
+    /// Reads the field. Unknown fields are ignored, as Django REST framework does.
     fn read(mut fields: Fields, live: &Generation) -> Result<Self, ApiError> {
         let mut errors = Vec::new();
         let text = fields.text("phone_number", &mut errors);

@@ -45,6 +45,8 @@ pub(in crate::http) struct VerifiedBody {
 }
 
 impl PhoneVerificationBody {
+    /// Reads all fields, and reports every faulty one at once. Unknown fields are ignored, as Django REST framework
+    /// does.
     fn read(mut fields: Fields, live: &Generation) -> Result<Self, ApiError> {
         let mut errors = Vec::new();
         let number = fields.text("phone_number", &mut errors);

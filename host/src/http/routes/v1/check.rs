@@ -41,6 +41,7 @@ pub(in crate::http) struct CheckedBody {
 }
 
 impl CheckBody {
+    /// Reads all fields, and reports every faulty one at once. Unknown fields are refused.
     fn read(mut fields: Fields) -> Result<Self, ApiError> {
         let mut errors = Vec::new();
         let session_token = fields.text("session_token", &mut errors);

@@ -102,6 +102,7 @@ pub(in crate::http) struct Latest {
 }
 
 impl Latest {
+    /// Reads the query. An unknown or repeated parameter is refused, since a misspelt one would otherwise be ignored.
     fn read(query: &str) -> Result<Self, Vec<FieldError>> {
         let mut last = None;
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {

@@ -31,6 +31,7 @@ pub(in crate::http) struct ResendBody {
 }
 
 impl ResendBody {
+    /// Reads the only field. Unknown fields are refused.
     fn read(mut fields: Fields) -> Result<Self, ApiError> {
         let mut errors = Vec::new();
         let locale = fields.optional_text("locale", MAX_LOCALE, &mut errors);

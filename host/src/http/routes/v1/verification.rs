@@ -76,6 +76,7 @@ pub(in crate::http) async fn cancel(
     Ok(shown(&app, &live, &verification, client_ref))
 }
 
+/// The verification as both this route and a resend answer it.
 pub(super) fn shown(
     app: &App,
     live: &Generation,

@@ -53,6 +53,7 @@ pub(in crate::http) struct NewVerificationBody {
 }
 
 impl NewVerificationBody {
+    /// Reads all fields, and reports every faulty one at once. Unknown fields are refused.
     fn read(mut fields: Fields, live: &Generation) -> Result<Self, ApiError> {
         let mut errors = Vec::new();
         let number = fields.text("phone_number", &mut errors);
@@ -138,6 +139,7 @@ pub(in crate::http) async fn create(
     };
     let registered = live.verifier.once(key).register(request).await;
     let registered = registered.map_err(ApiError::Register)?;
+    // Read again, since the answer shows the delivery, which the registration does not return.
     let found = live.verifier.find(registered.id).await.map_err(ApiError::Store)?;
     let (verification, client_ref) = found.ok_or(ApiError::NoVerification)?;
     let serving = &live.backend.name;
@@ -149,6 +151,7 @@ pub(in crate::http) async fn create(
     Ok(created(registered.id, body))
 }
 
+/// The answer 201. The verification's id also goes to the access log.
 fn created(id: VerificationId, body: String) -> Response {
     let headers = [
         (header::CONTENT_TYPE, "application/json".to_owned()),
