@@ -1,5 +1,5 @@
-//! API keys and what each may do. A key is known by its digest alone: it has 256 random bits, so that a plain digest
-//! cannot be turned back.
+//! API keys and their scopes. The settings hold only a key's digest. An unsalted SHA-256 suffices, because a key has
+//! 256 random bits and cannot be found by trying.
 
 use std::{fmt, sync::Arc};
 
@@ -9,28 +9,28 @@ use subtle::ConstantTimeEq;
 
 use crate::entropy::{Entropy, NoEntropy};
 
-/// What every key begins with, so that it is recognised where it must not be.
+/// The beginning of every key, so that scanners recognise one in a repository or a log.
 const PREFIX: &str = "pv_";
-/// What a digest in the settings begins with.
+/// The beginning of a digest in the settings.
 const ALGORITHM: &str = "sha256:";
 
-/// What a request must be allowed to do. Each route needs one of them.
+/// A permission. Each route requires one of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// To begin, check, resend and cancel verifications.
+    /// Register, check, resend and cancel verifications.
     Verify,
-    /// To read how verifications and backends fare, and what the guard decided.
+    /// Read the state of verifications and backends, and the guard's decisions.
     Read,
-    /// To send texts that are no verifications.
+    /// Send texts that are not verifications.
     Messages,
-    /// To read the metrics.
+    /// Read the metrics.
     Metrics,
-    /// To change how the service works.
+    /// Change how the service works.
     Admin,
 }
 
 impl Scope {
-    /// All of them.
+    /// All scopes.
     pub const ALL: [Self; 5] = [
         Self::Verify,
         Self::Read,
@@ -55,7 +55,7 @@ impl Scope {
         Self::ALL.into_iter().find(|scope| scope.as_str() == name)
     }
 
-    /// The names of all, for a person: `verify, read, messages, metrics and admin`.
+    /// All names as a phrase: `verify, read, messages, metrics and admin`.
     pub fn names() -> String {
         let names = Self::ALL.map(Self::as_str);
         let [first @ .., last] = &names;
@@ -63,38 +63,39 @@ impl Scope {
     }
 }
 
-/// A key that the settings name.
+/// A key in the settings.
 #[derive(Clone, Debug)]
 pub struct ApiKey {
-    /// Who uses it: what the log shows in its place.
+    /// The name of its user, which the log shows in place of the key.
     pub name: Arc<str>,
-    /// How it is recognised.
+    /// The digest of the key itself.
     pub digest: KeyDigest,
-    /// What it may do.
+    /// What the key permits.
     pub scopes: Vec<Scope>,
 }
 
 impl ApiKey {
-    /// Whether a key can have this name: 1 to 64 letters, digits, dashes and underscores, so that it fits a log line.
+    /// Whether a key can have this name: 1 to 64 ASCII letters, digits, dashes and underscores, so that it is safe in a
+    /// log line.
     pub fn is_name(text: &str) -> bool {
         let is_of_name = |character: char| character.is_ascii_alphanumeric() || "-_".contains(character);
         (1..=64).contains(&text.len()) && text.chars().all(is_of_name)
     }
 
-    /// Whether it may do what needs this scope.
+    /// Whether the key has this scope.
     pub fn may(&self, scope: Scope) -> bool {
         self.scopes.contains(&scope)
     }
 }
 
-/// Who may use the endpoints of django-phone-verify, `/api/phone/*`.
+/// Access to the endpoints of django-phone-verify, `/api/phone/*`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DropIn {
-    /// Everybody who reaches them.
+    /// Every client may use them.
     Open,
-    /// Who has an API key with the scope `verify`.
+    /// Clients need an API key with the scope `verify`.
     Key,
-    /// Nobody: they are not there.
+    /// They do not exist: requests get 404.
     Closed,
 }
 
@@ -108,7 +109,7 @@ impl DropIn {
         }
     }
 
-    /// For an operator.
+    /// A phrase for the operator.
     pub fn description(self) -> &'static str {
         match self {
             Self::Open => "open to everybody who reaches them",
@@ -118,19 +119,19 @@ impl DropIn {
     }
 }
 
-/// The digest of a key.
+/// The SHA-256 digest of a key.
 #[derive(Clone, PartialEq, Eq)]
 pub struct KeyDigest([u8; 32]);
 
 impl KeyDigest {
-    /// Reads it as it stands in the settings: `sha256:` and 64 hexadecimal digits.
+    /// Reads the form that the settings use: `sha256:` and 64 hexadecimal digits.
     pub fn parse(text: &str) -> Option<Self> {
         let digits = text.strip_prefix(ALGORITHM)?.to_ascii_lowercase();
         let bytes = HEXLOWER.decode(digits.as_bytes()).ok()?;
         bytes.try_into().ok().map(Self)
     }
 
-    /// A new key and its digest. The key is shown once and kept nowhere.
+    /// Generates a key and its digest. The key is shown once and stored nowhere.
     pub fn new_key(entropy: &Entropy) -> Result<(String, Self), NoEntropy> {
         let key = format!("{PREFIX}{}", BASE64URL_NOPAD.encode(&entropy.array::<32>()?));
         let digest = Self::of(&key);
@@ -141,13 +142,13 @@ impl KeyDigest {
         Self(Sha256::digest(key.as_bytes()).into())
     }
 
-    /// Whether this is its key.
+    /// Whether this is the digest of `key`. Compares in constant time.
     pub fn is_of(&self, key: &str) -> bool {
         self.0.ct_eq(&Self::of(key).0).into()
     }
 }
 
-/// As it stands in the settings.
+/// The form that the settings use.
 impl fmt::Display for KeyDigest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{ALGORITHM}{}", HEXLOWER.encode(&self.0))

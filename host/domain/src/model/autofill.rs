@@ -1,26 +1,26 @@
-//! The last line of an SMS, by which browsers and apps know the code for theirs and fill it in.
+//! The last line of an SMS, which lets browsers and apps recognise their code and fill it in.
 //!
-//! Browsers look for `@host #code` on the last line, and offer the code on that host alone; what follows on the line
-//! they ignore (WICG, Origin-bound one-time codes delivered via SMS, <https://wicg.github.io/sms-one-time-codes/>,
-//! section 3). An Android app gets the SMS that ends in its hash, if it has at most 140 bytes (Google, SMS Retriever,
-//! <https://developers.google.com/identity/sms-retriever/verify>). So the two share one line, the hash last.
+//! Browsers look for `@host #code` on the last line, and offer the code on that host only. They ignore the rest of the
+//! line (WICG, Origin-bound one-time codes delivered via SMS, <https://wicg.github.io/sms-one-time-codes/>, section 3).
+//! An Android app receives an SMS that ends with its hash and has at most 140 bytes (Google, SMS Retriever,
+//! <https://developers.google.com/identity/sms-retriever/verify>). So both share one line, with the hash last.
 
 use super::SecurityCode;
 
-/// The longest SMS that an Android app gets by its hash, in bytes.
+/// The longest SMS that Android passes to an app by its hash, in bytes.
 pub const MAX_BYTES_FOR_AN_APP: usize = 140;
 
-/// Whose code it is.
+/// The site and the app that codes are for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Autofill {
-    /// The site.
+    /// The host of the site.
     pub host: Option<OriginHost>,
-    /// The Android app.
+    /// The hash of the Android app.
     pub app: Option<AppHash>,
 }
 
 impl Autofill {
-    /// The last line with its line break; empty: there is none.
+    /// The last line with the line break before it. Empty: there is none.
     pub fn last_line(&self, code: &SecurityCode) -> String {
         let host = self
             .host
@@ -36,12 +36,15 @@ impl Autofill {
     }
 }
 
-/// A host as browsers know it: ASCII labels, in lower case.
+/// A host in the form that browsers compare: ASCII labels in lower case.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OriginHost(String);
 
 impl OriginHost {
-    /// Reads a host; the error is what was needed.
+    /// Reads a host.
+    ///
+    /// # Errors
+    /// A phrase for the operator that states what is needed.
     pub fn parse(text: &str) -> Result<Self, String> {
         let is_label = |label: &str| {
             (1..=63).contains(&label.len())
@@ -51,7 +54,7 @@ impl OriginHost {
                 && !label.starts_with('-')
                 && !label.ends_with('-')
         };
-        // The last label has a letter, else it is an address.
+        // A last label without a letter makes it an IP address, which browsers do not accept here.
         let is_name = text
             .rsplit('.')
             .next()
@@ -70,12 +73,15 @@ impl OriginHost {
     }
 }
 
-/// The hash that Google Play services know an app by.
+/// The hash by which Google Play services identify an app.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AppHash(String);
 
 impl AppHash {
-    /// Reads a hash; the error is what was needed.
+    /// Reads a hash.
+    ///
+    /// # Errors
+    /// A phrase for the operator that states what is needed.
     pub fn parse(text: &str) -> Result<Self, String> {
         let is_base64 = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'+' || byte == b'/';
         if text.len() == 11 && text.bytes().all(is_base64) {

@@ -1,6 +1,7 @@
-//! The address that a request came from, as far as limits go.
+//! The address of a client, as limits count it.
 //!
-//! Invariant: what a client can write by itself is believed only as far as a trusted proxy vouches for it.
+//! Invariant: the service believes nothing that a client can write itself. It believes a forwarding header only as far
+//! as trusted proxies wrote it.
 
 use std::{
     hash::{Hash, Hasher},
@@ -14,23 +15,23 @@ use super::forwarded;
 /// The other end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Peer {
-    /// Reached over TCP.
+    /// Connected over TCP.
     Address(IpAddr),
-    /// A process of this machine, through a Unix socket: it has no address.
+    /// A process on this machine, connected through a Unix socket. It has no address.
     UnixSocket,
 }
 
-/// Whose word about where a request came from is believed.
+/// The proxies whose forwarding headers are believed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TrustedProxies {
-    /// The addresses of proxies.
+    /// The networks of proxies.
     pub networks: Vec<IpNet>,
-    /// Whether whoever connects through a Unix socket is a proxy.
+    /// Whether every process that connects through a Unix socket counts as a proxy.
     pub unix_socket: bool,
 }
 
 impl TrustedProxies {
-    /// Whether this is one of them.
+    /// Whether this peer is a trusted proxy.
     pub fn contain(&self, peer: Peer) -> bool {
         match peer {
             Peer::Address(address) => {
@@ -42,18 +43,17 @@ impl TrustedProxies {
     }
 }
 
-/// An address whose requests are counted together. An IPv6 host has a whole /64 to choose from, so that is one; and an
-/// IPv4 host that reaches us through a transition mechanism is counted under its IPv4 address, or it would have as many
-/// networks as it likes.
+/// An address whose requests are counted together; two values are equal if they are.
 ///
-/// Two of them are equal if they are counted together.
+/// An IPv6 host can use any address of its /64, so the /64 is counted. An IPv4 host that connects through a transition
+/// mechanism is counted under its IPv4 address: otherwise it could use as many IPv6 networks as it likes.
 #[derive(Clone, Copy, Debug)]
 pub struct ClientAddress(Client);
 
 #[derive(Clone, Copy, Debug)]
 enum Client {
-    /// `exact` is where the packets come from, `own` the network that a host has to choose from; `counted` is what limits
-    /// count.
+    /// `exact`: the source address of the packets. `own`: the network whose addresses one host can use. `counted`: what
+    /// limits count.
     Network {
         exact: IpAddr,
         own: IpNet,
@@ -62,23 +62,23 @@ enum Client {
     UnixSocket,
 }
 
-/// Where a request came from.
+/// The origin of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Requester {
-    /// Who asks.
+    /// The client.
     pub client: ClientAddress,
     /// Whether `Forwarded` and `X-Forwarded-For` named different clients, so that neither was believed.
     pub is_contradictory: bool,
 }
 
-/// How the log shows who made a request.
+/// The form in which the log shows client addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClientAddresses {
-    /// The network around the address, with too many in it to know who it was: `203.0.113.0/24`, `2001:db8:7::/48`.
+    /// A network large enough to hide the person: `203.0.113.0/24`, `2001:db8:7::/48`.
     Masked,
-    /// As it is: `203.0.113.7`, `2001:db8:7:1::9`.
+    /// The full address: `203.0.113.7`, `2001:db8:7:1::9`.
     Full,
-    /// Not at all.
+    /// No address.
     None,
 }
 
@@ -108,7 +108,8 @@ impl From<Peer> for ClientAddress {
 }
 
 impl ClientAddress {
-    /// As the log shows it. The network around what limits count: the IPv4 address of a host may be within its IPv6 address.
+    /// The address as the log shows it. When masked, it is the network around the counted address, because an IPv6
+    /// address of a transition mechanism contains an IPv4 address.
     pub fn shown(self, how: ClientAddresses) -> Option<String> {
         let around = |net: IpNet, length| IpNet::new_assert(net.addr(), length).trunc().to_string();
         match (how, self.0) {
@@ -121,11 +122,12 @@ impl ClientAddress {
         }
     }
 
-    /// Who asks: the other end of the connection, unless that is a trusted proxy. Then `x_forwarded_for` and `forwarded`,
-    /// all values of these header fields in their order, are read from their end: each trusted proxy names who came to it.
+    /// Determines the client of a request: the peer, unless the peer is a trusted proxy. Then the headers are read from
+    /// their end, as long as the reported addresses are trusted proxies. `x_forwarded_for` and `forwarded` are all
+    /// values of these headers, in order.
     ///
-    /// Most proxies write one of the two fields and pass the other one on as the client wrote it. So if both are there and
-    /// name different clients, neither is believed, and the proxy stands for the client.
+    /// Most proxies write one of the two headers and pass the other one on as the client wrote it. So if both exist and
+    /// name different clients, neither is believed and the proxy counts as the client.
     pub fn of_request(
         peer: Peer,
         x_forwarded_for: &[&str],
@@ -151,10 +153,11 @@ impl ClientAddress {
         }
     }
 
-    /// Whether it is all within one of these networks.
+    /// Whether the client's whole network is within one of these.
     pub fn is_within(self, networks: &[IpNet]) -> bool {
         match self.0 {
-            // Not the IPv4 address that it claims: a network that is spared must be reached from within.
+            // Uses `own` and not the IPv4 address that a transition mechanism claims: an exempt network must be the
+            // real origin of the packets.
             Client::Network { own, .. } => networks.iter().any(|network| network.contains(&own)),
             Client::UnixSocket => false,
         }
@@ -191,21 +194,22 @@ impl std::fmt::Display for ClientAddress {
     }
 }
 
-/// Goes back from the peer as far as trusted proxies say who came to them.
+/// Goes back from the peer, one hop for each trusted proxy.
 fn follow(peer: Peer, hops: impl Iterator<Item = Option<IpAddr>>, trusted: &TrustedProxies) -> ClientAddress {
     let mut client = peer;
     for hop in hops {
         if !trusted.contain(client) {
             break;
         }
-        // What a trusted proxy did not write as an address hides whoever came to it; the proxy stands for them.
+        // A trusted proxy that reports something other than an address hides its client, so the proxy counts as the
+        // client.
         let Some(address) = hop else { break };
         client = Peer::Address(address);
     }
     client.into()
 }
 
-/// What an IPv6 address is counted under, if not under its /64.
+/// What an IPv6 address is counted under. `None`: its /64.
 fn counted(address: Ipv6Addr) -> Option<IpNet> {
     let segments = address.segments();
     let ipv4 = |high: u16, low: u16| {
@@ -213,14 +217,15 @@ fn counted(address: Ipv6Addr) -> Option<IpNet> {
         Some(IpNet::from(IpAddr::V4(address)))
     };
     match segments {
-        // 6to4 (RFC 3056): an IPv4 host has a whole /48. NAT64 (RFC 6052) and IPv4-translated (RFC 2765): all of IPv4 is in
-        // one /64.
+        // 6to4 (RFC 3056) gives each IPv4 host a whole /48. NAT64 (RFC 6052) and IPv4-translated addresses (RFC 2765)
+        // put all of IPv4 into one /64.
         [0x2002, high, low, ..]
         | [0x64, 0xff9b, 0, 0, 0, 0, high, low]
         | [0, 0, 0, 0, 0xffff, 0, high, low] => ipv4(high, low),
-        // Teredo (RFC 4380): the client's address is inverted at the end; what stands before it, it can choose.
+        // Teredo (RFC 4380) has the client's address, inverted, at the end. The client can choose the bits before it.
         [0x2001, 0, .., high, low] => ipv4(!high, !low),
-        // NAT64 within a site (RFC 8215): where the IPv4 address is, the site knows; each is one host.
+        // NAT64 within a site (RFC 8215): only the site knows the position of the IPv4 address, so each IPv6 address is
+        // one host.
         [0x64, 0xff9b, 1, ..] => Some(IpNet::from(IpAddr::V6(address))),
         _ => None,
     }
@@ -256,7 +261,7 @@ mod tests {
     fn forwarded_addresses_are_read_from_the_right_as_far_as_they_are_vouched_for() {
         for (peer, forwarded, expected) in [
             ("192.0.2.1", &[][..], "192.0.2.1/32"),
-            // Not a proxy of ours: what it says is its own invention.
+            // Not a trusted proxy, so its header is ignored.
             ("192.0.2.1", &["198.51.100.7"], "192.0.2.1/32"),
             ("10.0.0.1", &[], "10.0.0.1/32"),
             ("10.0.0.1", &["198.51.100.7"], "198.51.100.7/32"),
@@ -282,7 +287,7 @@ mod tests {
             ("10.0.0.1", &["[2001:db8::7]:4711"], "2001:db8::/64"),
             ("10.0.0.1", &["[2001:db8::7]"], "2001:db8::/64"),
             ("2001:db8:ffff::1", &["2001:db8:1:2:3:4:5:6"], "2001:db8:1:2::/64"),
-            // IPv4 as a socket of both families shows it.
+            // An IPv4-mapped address, as dual-stack sockets report it.
             ("::ffff:10.0.0.1", &["::ffff:198.51.100.7"], "198.51.100.7/32"),
             ("::ffff:192.0.2.1", &["198.51.100.7"], "192.0.2.1/32"),
             // A proxy on this machine.
@@ -333,7 +338,7 @@ mod tests {
                 &["for=203.0.113.9, for=198.51.100.7;host=\"x\\\", for=192.0.2.9\""],
                 "198.51.100.7/32",
             ),
-            // Which of the two it means, nobody knows.
+            // It is unknown which of the two is meant.
             ("10.0.0.1", &["for=198.51.100.7;for=203.0.113.9"], "10.0.0.1/32"),
             ("10.0.0.1", &[""], "10.0.0.1/32"),
         ] {
@@ -357,12 +362,12 @@ mod tests {
             ),
             ("10.0.0.1/32", true)
         );
-        // Whoever is no proxy contradicts nothing: it is not listened to.
+        // The headers of a peer that is not a trusted proxy are ignored, so they cannot contradict each other.
         assert!(!origin("192.0.2.1", &["198.51.100.7"], &["for=203.0.113.9"]).is_contradictory);
     }
 
     proptest! {
-        /// What a client writes by itself stands before what the proxies wrote, and changes nothing.
+        /// A client's own entries come before those of the proxies, and change nothing.
         #[test]
         fn nobody_invents_an_address(invented in "\\PC{0,40}|([0-9a-f.:]{1,20}[, ]{0,2}){0,5}", lines in any::<bool>()) {
             for honest in ["198.51.100.7", "198.51.100.7, 10.0.0.2", "2001:db8::7, 10.1.2.3, 10.0.0.2"] {
@@ -386,7 +391,7 @@ mod tests {
             }
         }
 
-        /// A client that adds the field which its proxy does not write gains no address by it.
+        /// A client that adds the header which its proxy does not write cannot choose its address that way.
         #[test]
         fn the_field_that_the_proxy_does_not_write_gains_nothing(invented in "[0-9]{1,3}(\\.[0-9]{1,3}){3}") {
             let standard = format!("for={invented}");

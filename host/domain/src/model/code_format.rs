@@ -1,23 +1,26 @@
-//! What security codes look like: the alphabet, and how many characters of it.
+//! The format of security codes: alphabet and length.
 //!
-//! Letters are for people who read them off a phone and type them. So there are no vowels, which would make words of
-//! them, as RFC 8628, section 6.1, advises; and where letters and digits are mixed, none that looks like another.
+//! People read letters off a phone and type them. So there are no vowels, which could form words (RFC 8628, section
+//! 6.1, advises this), and the mixed alphabet has no two characters that look alike.
 
 use super::SecurityCode;
 
-/// What codes are made of.
+/// The characters of codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Alphabet {
     /// 0 to 9.
     Digits,
     /// The twenty consonants in upper case.
     Letters,
-    /// Consonants in upper case and digits, without 0, 1, and the letters that look like a digit: B, G, S, Z.
+    /// Upper-case consonants and digits, without 0, 1 and the letters that look like a digit: B, G, S, Z.
     LettersAndDigits,
 }
 
 impl Alphabet {
-    /// Reads its name in the settings; the error is what was needed.
+    /// Reads the name in the settings.
+    ///
+    /// # Errors
+    /// A phrase for the operator that states what is needed.
     pub fn parse(name: &str) -> Result<Self, String> {
         match name {
             "digits" => Ok(Self::Digits),
@@ -39,17 +42,17 @@ impl Alphabet {
     }
 }
 
-/// How codes are made unless a backend makes its own.
+/// The format of generated codes. A backend that generates its own codes does not use it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CodeFormat {
-    /// What they are made of.
+    /// The characters.
     pub alphabet: Alphabet,
-    /// How many characters of it, 4 to 10.
+    /// The number of characters, 4 to 10.
     pub length: usize,
 }
 
 impl CodeFormat {
-    /// So many digits.
+    /// The format with this many digits.
     pub const fn digits(length: usize) -> Self {
         Self {
             alphabet: Alphabet::Digits,
@@ -57,20 +60,21 @@ impl CodeFormat {
         }
     }
 
-    /// One that takes as much room in an SMS as any other.
+    /// A code of this format. All codes of a format take the same space in an SMS, so any one shows the length of the
+    /// text.
     pub fn example(self) -> SecurityCode {
         let first = char::from(self.alphabet.characters()[0]);
         SecurityCode::from_client(&first.to_string().repeat(self.length))
     }
 
-    /// Whether a code is one of these, however it is written.
+    /// Whether a code has this format, after normalisation.
     pub fn fits(self, code: &SecurityCode) -> bool {
         let code = code.folded();
         let code = code.as_bytes();
         code.len() == self.length && code.iter().all(|one| self.alphabet.characters().contains(one))
     }
 
-    /// How many codes there are.
+    /// The number of possible codes.
     pub fn possibilities(self) -> u64 {
         let length = u32::try_from(self.length).unwrap_or(u32::MAX);
         (self.alphabet.characters().len() as u64).saturating_pow(length)

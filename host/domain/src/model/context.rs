@@ -1,21 +1,23 @@
-//! What a caller says besides the number, for a backend that words the SMS itself. It comes from whoever uses the
-//! caller's application, and must not become a text of theirs in an SMS of ours.
+//! The values that a caller passes with the number, for a backend that composes the SMS itself. They often come from
+//! users of the caller's application, who must not be able to put a text or link of their own into the SMS.
 //!
-//! Invariant: cleaned values have no control or invisible characters, unless they are allowed no addresses on the web,
-//! and are short.
+//! Invariant: cleaned values are short and hold no control or invisible characters and, unless allowed, no web
+//! addresses.
 
 use serde_json::{Map, Value};
 
-/// The most values.
+/// The most values of a context.
 pub const MAX_VALUES: usize = 16;
-/// The most characters of a name, and of a text.
+/// The most characters of a name, and of a text value.
 pub const MAX_CHARACTERS: usize = 64;
 
-/// The schemes that phones make a link of although no slash follows.
+/// Schemes that phones turn into links without a slash after them.
 const PLAIN_SCHEMES: [&str; 5] = ["tel:", "sms:", "smsto:", "mailto:", "geo:"];
 
-/// The context with control characters taken out, and unless they are allowed web addresses; an error says what cannot
-/// be used.
+/// The context without control characters and, unless allowed, without web addresses.
+///
+/// # Errors
+/// A sentence for the client that states which bound is exceeded.
 pub fn cleaned(context: Map<String, Value>, allows_urls: bool) -> Result<Map<String, Value>, &'static str> {
     if context.len() > MAX_VALUES {
         return Err("At most 16 values are taken.");
@@ -43,7 +45,7 @@ pub fn cleaned(context: Map<String, Value>, allows_urls: bool) -> Result<Map<Str
 }
 
 fn cleaned_text(text: &str, allows_urls: bool) -> String {
-    // First, for what is hidden in an address does not keep a phone from making a link of it.
+    // Removed first: phones turn an address into a link even if it contains invisible characters.
     let visible = text.replace(is_invisible, "").replace(char::is_control, " ");
     let words: Vec<&str> = visible
         .split_whitespace()
@@ -52,7 +54,8 @@ fn cleaned_text(text: &str, allows_urls: bool) -> String {
     words.join(" ")
 }
 
-/// Characters that show nothing, or turn the direction of what follows. The joiners of words and emoji are none of them.
+/// Whether a character shows nothing, or changes the direction of the following text. Joiners are excluded, because
+/// words and emoji need them.
 fn is_invisible(character: char) -> bool {
     matches!(
         character,
@@ -74,8 +77,9 @@ fn is_invisible(character: char) -> bool {
     )
 }
 
-/// Whether phones would make a link of it: a scheme, a dot in front of a letter, as in `evil.example/x`, or four numbers
-/// with dots between them. It is better to lose a name such as `Dr.Who` than to send somebody's link.
+/// Whether phones would turn the word into a link: it has a scheme, a dot before a letter as in `evil.example/x`, or
+/// four numbers with dots between them. This also removes a name such as `Dr.Who`, which is less harmful than sending
+/// an attacker's link.
 fn is_address(word: &str) -> bool {
     let is_joiner = |character: &char| matches!(character, '\u{200c}' | '\u{200d}');
     let characters: Vec<char> = word.chars().filter(|character| !is_joiner(character)).collect();
@@ -97,7 +101,7 @@ fn is_address(word: &str) -> bool {
         || PLAIN_SCHEMES.iter().any(|scheme| plain.starts_with(scheme))
 }
 
-/// A full stop, also as browsers take it for one in a host name (UTS #46) or fonts show it.
+/// Whether a character is a full stop, or is treated as one in host names (UTS #46) or by fonts.
 fn is_dot(character: char) -> bool {
     matches!(character, '.' | '。' | '．' | '｡' | '\u{2024}' | '﹒')
 }

@@ -1,4 +1,5 @@
-//! A message on its way, and what became of it, in classes that the host can act on whatever the provider.
+//! Messages and their delivery. Failures are classified by what the host can do about them, independent of the
+//! provider.
 
 use std::{fmt, time::Duration};
 
@@ -10,24 +11,24 @@ use crate::{
     entropy::{Entropy, NoEntropy},
 };
 
-/// Names a message, also to a provider that drops duplicates: as the id of a verification, made of the time and randomness.
-/// The first message of a verification has that one's id.
+/// Identifies a message, also to a provider that drops duplicates. It has the form of a [`VerificationId`]: time and
+/// random bits. The first message of a verification has the same id as the verification.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct MessageId(pub [u8; 16]);
 
 impl MessageId {
-    /// A new one.
+    /// A new id.
     pub fn generate(clock: &Clock, entropy: &Entropy) -> Result<Self, NoEntropy> {
         VerificationId::generate(clock, entropy).map(Self::of_first)
     }
 
-    /// That of the first message of a verification.
+    /// The id of the first message of this verification.
     pub fn of_first(VerificationId(id): VerificationId) -> Self {
         Self(id)
     }
 }
 
-/// As it appears in a log and in the API: 32 hexadecimal digits.
+/// The form in logs and in the API: 32 hexadecimal digits.
 impl fmt::Display for MessageId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&data_encoding::HEXLOWER.encode(&self.0))
@@ -40,37 +41,37 @@ impl fmt::Debug for MessageId {
     }
 }
 
-/// What is known of a message. Neither its number nor its text.
+/// What is known about a message. It has neither the number nor the text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
-    /// Names it.
+    /// Its id.
     pub id: MessageId,
-    /// What became of it.
+    /// Its delivery state.
     pub delivery: Delivery,
-    /// The backend that was asked last; `None`: none was asked yet, or it is not known.
+    /// The backend that was asked last. `None`: none was asked yet, or it is unknown.
     pub backend: Option<String>,
-    /// The provider's id of it, as it may be shown.
+    /// The provider's message id, in a form that may be shown.
     pub provider_id: Option<String>,
-    /// Each time that a backend was asked to send it, by the process that settled it.
+    /// Every attempt to send it, recorded by the process that settled it.
     pub tries: Vec<Try>,
 }
 
-/// What became of an SMS, as far as it is known.
+/// The delivery state of an SMS, as far as it is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Delivery {
-    /// It is on its way to the provider.
+    /// It waits for the answer of the provider.
     Pending,
-    /// The provider took it.
+    /// The provider accepted it.
     Sent,
-    /// It was not sent, or perhaps not.
+    /// It was not sent, or it is unknown whether it was.
     Failed(FailureClass),
 }
 
 impl Delivery {
-    /// The states that users see. Each class of failure is one of the last two.
+    /// The states that users see. Every failure is one of the last two.
     pub const STATES: [&str; 4] = ["queued", "sent", "failed", "unknown"];
 
-    /// Its state as users see it, one of [`Self::STATES`].
+    /// The state that users see, one of [`Self::STATES`].
     pub fn state(self) -> &'static str {
         let [queued, sent, failed, unknown] = Self::STATES;
         match self {
@@ -81,7 +82,7 @@ impl Delivery {
         }
     }
 
-    /// Why it was not sent, or perhaps not; `None`: it was sent, or will be.
+    /// The reason of a failure. `None`: it was sent, or is pending.
     pub fn class(self) -> Option<FailureClass> {
         match self {
             Self::Pending | Self::Sent => None,
@@ -89,7 +90,7 @@ impl Delivery {
         }
     }
 
-    /// Its name in a store: `pending`, `sent`, or the failure's class.
+    /// The name that a store uses: `pending`, `sent`, or the failure's class.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Pending => "pending",
@@ -98,7 +99,8 @@ impl Delivery {
         }
     }
 
-    /// That of the name in a store. A class that is not known, as of a later version, is [`FailureClass::Internal`].
+    /// Reads the name in a store. An unknown class, which a later version may have written, becomes
+    /// [`FailureClass::Internal`].
     pub fn of_name(name: &str) -> Self {
         match name {
             "pending" => Self::Pending,
@@ -108,26 +110,26 @@ impl Delivery {
     }
 }
 
-/// One time that a backend was asked to send a message.
+/// One attempt to send a message through a backend.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Try {
     /// The backend: `nexmo.NexmoBackend`.
     pub backend: String,
-    /// The class of the failure, [`FailureClass::as_str`]; `None`: it took the message.
+    /// The class of the failure, [`FailureClass::as_str`]. `None`: the provider accepted the message.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub class: Option<String>,
-    /// The provider's code for the failure, or the host's own; at most [`Self::MAX_CODE`] characters.
+    /// The provider's code for the failure, or the host's own, cut to [`Self::MAX_CODE`] characters.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
-    /// How long it took.
+    /// How long it took, in milliseconds.
     pub duration_ms: u64,
 }
 
 impl Try {
-    /// The most characters of a code. A library chooses it.
+    /// The most characters of a code. The bound is needed because a library chooses the code.
     pub const MAX_CODE: usize = 64;
 
-    /// One with this outcome.
+    /// The record of an attempt with this outcome.
     pub fn of(backend: &str, outcome: &Outcome, took: Duration) -> Self {
         let failure = outcome.as_ref().err();
         Self {
@@ -139,12 +141,12 @@ impl Try {
     }
 }
 
-/// The provider took the SMS.
+/// The result of an accepted SMS.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Receipt {
-    /// The provider's message id, as it may be shown.
+    /// The provider's message id, in a form that may be shown.
     pub message_id: Option<String>,
-    /// The same as the provider gave it, by which its delivery receipt will name it; `None`: that may be shown.
+    /// The provider's message id as given, which delivery receipts refer to. `None`: it equals `message_id`.
     pub exact_id: Option<String>,
 }
 
@@ -156,41 +158,41 @@ impl fmt::Debug for Receipt {
     }
 }
 
-/// What kind of failure it was: the next step depends on it.
+/// The class of a failure, which decides the next step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FailureClass {
     /// An option of the backend is wrong.
     Config,
-    /// Not a number that can be texted.
+    /// Not a valid number for SMS.
     InvalidNumber,
-    /// A real number that cannot be reached.
+    /// A valid number that cannot receive SMS.
     UnreachableNumber,
-    /// The owner opted out, or the number is barred: never tried another way.
+    /// The owner opted out, or the number is blocked. No other backend is tried.
     OptedOut,
-    /// The account may not text this destination.
+    /// The account is not allowed to send to this destination.
     DestinationBlocked,
-    /// The text was refused.
+    /// The provider refused the text.
     ContentRejected,
-    /// The sender id was refused.
+    /// The provider refused the sender id.
     SenderRejected,
-    /// The credentials were refused.
+    /// The provider refused the credentials.
     AuthFailed,
     /// The account has no credit.
     NoCredit,
-    /// Too fast.
+    /// Too many requests.
     Throttled,
-    /// A passing fault, and nothing was sent.
+    /// A temporary failure, and nothing was sent.
     Transient,
-    /// It may or may not have been sent: never sent again blindly.
+    /// The SMS may or may not have been sent. It is not sent again.
     OutcomeUnknown,
-    /// A fault of the backend.
+    /// A bug in the backend.
     Internal,
     /// The backend does not offer this.
     Unsupported,
 }
 
 impl FailureClass {
-    /// All of them, with their stable names.
+    /// All classes with their stable names.
     pub const ALL: [(Self, &'static str); 14] = [
         (Self::Config, "config"),
         (Self::InvalidNumber, "invalid_number"),
@@ -224,12 +226,12 @@ impl FailureClass {
             .map(|(class, _)| *class)
     }
 
-    /// Whether the same SMS may be tried again: certainly nothing was sent, and it may go better.
+    /// Whether the same SMS may be tried again: certainly nothing was sent, and another attempt may succeed.
     pub fn may_be_retried(self) -> bool {
         matches!(self, Self::Throttled | Self::Transient)
     }
 
-    /// Whether it is about the number, so that another try would fare no better.
+    /// Whether the reason is the number, so that another attempt would fail too.
     pub fn blames_number(self) -> bool {
         matches!(
             self,
@@ -237,9 +239,9 @@ impl FailureClass {
         )
     }
 
-    /// Whether the provider as a whole is at fault, or the account there, and not this message: what a breaker counts, if
-    /// the failure arose there. A refusal that the backend does not know is not: whoever may choose the number could bring
-    /// it about.
+    /// Whether the reason is the provider as a whole or the account there, rather than this message. A circuit breaker
+    /// counts these, if the failure arose at the provider. An unclassified refusal is not one of them: a client that
+    /// chooses the number could provoke it, and so switch off the service for all.
     pub fn blames_provider(self) -> bool {
         matches!(
             self,
@@ -248,17 +250,17 @@ impl FailureClass {
     }
 }
 
-/// Where a failure arose, as far as this process can know: what a breaker may hold against the provider depends on it.
-/// No library says it; the host does, of what it saw.
+/// Where a failure arose, as far as this process knows. Circuit breakers count only failures of the provider. The host
+/// determines it; libraries cannot report it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Origin {
-    /// At the provider: it answered so, or did not answer. Also what nothing else is known of.
+    /// At the provider: it answered with a failure, or did not answer. Also the default for unknown origins.
     #[default]
     Provider,
-    /// In the library: it panicked, crashed its process, hung without a request under way, or answered nonsense.
+    /// In the library: it panicked, crashed its process, hung without an open request, or returned an invalid answer.
     Library,
-    /// In this process or on its machine: the queue was too slow, no worker process could be had, the system ended one, or the
-    /// request of the library was not made.
+    /// In this process or on its machine: the message waited too long in the queue, no worker process could be started,
+    /// the system ended one, or the host did not send the library's request.
     Host,
 }
 
@@ -276,34 +278,35 @@ impl Origin {
 /// What an outcome says about the provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sign {
-    /// It answered, be it with a refusal of this one message.
+    /// The provider works: it answered, possibly with a refusal of this message.
     Up,
-    /// It is down, or refuses everything.
+    /// The provider is down, or refuses everything.
     Down,
-    /// Nothing: the message never came so far, or the library lost it.
+    /// Nothing: the message did not reach the provider, or the library lost it.
     Nothing,
 }
 
-/// Why an SMS was not (or perhaps not) sent. The message is for the operator's log, never for the client.
+/// The reason why an SMS was not sent, or perhaps not sent. Its message is for the operator's log and never for the
+/// client.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{code}: {message}")]
 pub struct SendFailure {
-    /// What to do about it.
+    /// The class, which decides the next step.
     pub class: FailureClass,
     /// The provider's code or the host's own: `nexmo_9`, `plugin_panic`, `deadline`.
     pub code: String,
-    /// One sentence without secrets and numbers.
+    /// One sentence, without secrets and numbers.
     pub message: String,
     /// The provider's HTTP status.
     pub http_status: Option<u16>,
-    /// How long the provider asks to wait.
+    /// The wait that the provider asks for.
     pub retry_after: Option<Duration>,
     /// Where it arose.
     pub origin: Origin,
 }
 
 impl SendFailure {
-    /// A failure of the provider, unless [`Self::arisen_in`] says otherwise.
+    /// A failure of the provider. [`Self::arisen_in`] changes the origin.
     pub fn new(class: FailureClass, code: &str, message: impl Into<String>) -> Self {
         Self {
             class,
@@ -315,13 +318,13 @@ impl SendFailure {
         }
     }
 
-    /// The same failure, which arose there.
+    /// The same failure with this origin.
     #[must_use]
     pub fn arisen_in(self, origin: Origin) -> Self {
         Self { origin, ..self }
     }
 
-    /// What it says about the provider.
+    /// What the failure says about the provider.
     pub fn sign(&self) -> Sign {
         match self.origin {
             Origin::Library | Origin::Host => Sign::Nothing,
@@ -330,14 +333,13 @@ impl SendFailure {
         }
     }
 
-    /// Whether it was not sent for a reason of this process or its machine, so that the same message can be sent when that is
-    /// over.
+    /// Whether the SMS was not sent for a reason on this machine, so that the same message can be sent later.
     pub fn is_untried(&self) -> bool {
         self.origin == Origin::Host && self.class != FailureClass::OutcomeUnknown
     }
 }
 
-/// What became of one message.
+/// The outcome of one attempt to send a message.
 pub type Outcome = Result<Receipt, SendFailure>;
 
 #[cfg(test)]

@@ -1,18 +1,18 @@
-//! Who came to each proxy, as the proxies wrote it: `X-Forwarded-For`, and `Forwarded` (RFC 7239).
+//! Reads the chain of clients that proxies report, in `X-Forwarded-For` and `Forwarded` (RFC 7239).
 //!
-//! Invariant: both are read from their end, where the nearest proxy wrote. What a client wrote stands before that and
-//! changes nothing of how it is read, also if it opens a quotation and does not close it.
+//! Invariant: both headers are read from their end, where the nearest proxy appends its entry. What a client wrote
+//! comes before that, and cannot change how the proxies' entries are read, not even with an unclosed quotation.
 
 use std::net::{IpAddr, SocketAddr};
 
-/// The addresses in `X-Forwarded-For`, the nearest first; `None` for what is no address.
+/// The addresses in `X-Forwarded-For`, nearest first. `None`: an entry that is not an address.
 pub(super) fn by_x_forwarded_for<'a>(values: &'a [&'a str]) -> impl Iterator<Item = Option<IpAddr>> + 'a {
     let hops = values.iter().rev().flat_map(|value| value.rsplit(','));
     hops.map(|hop| address(hop.trim()))
 }
 
-/// The addresses in `Forwarded`, the nearest first; `None` for what is no address: `unknown`, a name such as `_hidden`, or
-/// an element that does not say `for`.
+/// The addresses in `Forwarded`, nearest first. `None`: an entry without an address, such as `unknown`, a name such as
+/// `_hidden`, or an element without `for`.
 pub(super) fn by_forwarded<'a>(values: &'a [&'a str]) -> impl Iterator<Item = Option<IpAddr>> + 'a {
     let elements = values.iter().rev().flat_map(|value| from_end(value, b','));
     elements.map(|element| {
@@ -27,7 +27,7 @@ pub(super) fn by_forwarded<'a>(values: &'a [&'a str]) -> impl Iterator<Item = Op
     })
 }
 
-/// The parts of a list, the last first; a separator within a quotation is none.
+/// The parts of a list, last first. A separator inside a quotation does not count.
 fn from_end(list: &str, separator: u8) -> impl Iterator<Item = &str> {
     let mut rest = Some(list);
     std::iter::from_fn(move || {
@@ -47,7 +47,7 @@ fn from_end(list: &str, separator: u8) -> impl Iterator<Item = &str> {
     })
 }
 
-/// Whether it is after an odd number of backslashes.
+/// Whether the character comes after an odd number of backslashes.
 fn is_escaped(bytes: &[u8], at: usize) -> bool {
     let backslashes = bytes[..at]
         .iter()
@@ -57,7 +57,7 @@ fn is_escaped(bytes: &[u8], at: usize) -> bool {
     backslashes % 2 == 1
 }
 
-/// A node of RFC 7239, section 6: an address, and a port that may be a name, in quotation marks or not.
+/// The address of a node (RFC 7239, section 6): an address with an optional port, which may be a name, quoted or not.
 fn node_address(node: &str) -> Option<IpAddr> {
     let node = node
         .strip_prefix('"')
@@ -67,7 +67,7 @@ fn node_address(node: &str) -> Option<IpAddr> {
     address(without_named_port)
 }
 
-/// An address, in brackets or not, with a port or not: proxies write all of these.
+/// An address with or without brackets and port. Proxies write all of these forms.
 fn address(hop: &str) -> Option<IpAddr> {
     if let Ok(address) = hop.parse() {
         return Some(address);

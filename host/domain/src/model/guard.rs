@@ -1,7 +1,7 @@
-//! What speaks against an SMS: signs that somebody has codes sent for what the SMS earn them, and never uses one.
-//! (Pumping, or artificially inflated traffic.) Most of all: many codes that are never sent back.
+//! Signs of SMS pumping (artificially inflated traffic): fraudsters request codes to numbers that earn them money, and
+//! never enter the codes. The main sign is many codes that are never entered.
 //!
-//! Invariant: everything here has a bound, whatever a stranger does.
+//! Invariant: everything recorded here has a bound, whatever clients do.
 
 use std::{fmt, time::Duration};
 
@@ -14,31 +14,31 @@ const HOUR: Duration = Duration::from_secs(60 * 60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const DAY_MILLIS: u64 = 24 * 60 * 60 * 1000;
 
-/// Days before today that a [`History`] holds.
+/// How many days before today a [`History`] holds.
 const DAYS: u64 = 14;
-/// Countries that are remembered of an address; more than may be allowed, so that forgetting the oldest one lets
-/// nothing through.
+/// How many countries are recorded per address. This is more than the settings can allow (20), so that dropping the
+/// oldest one never admits a request.
 const MAX_COUNTRIES: usize = 32;
 
 /// Why an SMS should not be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// Its country is not among those that are allowed.
+    /// Its country is not in the list of allowed ones.
     CountryNotAllowed,
     /// Its country is blocked.
     CountryBlocked,
     /// Numbers of its type are blocked.
     NumberTypeBlocked,
-    /// Too many codes for the numbers around it were not sent back.
+    /// Too many codes for neighbouring numbers were not entered.
     PrefixUnverified,
-    /// Too many codes for its country were not sent back.
+    /// Too many codes for its country were not entered.
     CountryUnverified,
-    /// The client's address asked for too many countries.
+    /// The client's address requested codes for too many countries.
     AddressCountries,
 }
 
 impl Reason {
-    /// All of them.
+    /// All reasons.
     pub const ALL: [Self; 6] = [
         Self::CountryNotAllowed,
         Self::CountryBlocked,
@@ -61,30 +61,31 @@ impl Reason {
     }
 }
 
-/// How many codes that were never sent back are too many; 0 is no bound.
+/// How many codes may remain unentered before a message is refused. 0: no bound.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Budgets {
-    /// For the numbers that differ in their last four digits only.
+    /// For the numbers that differ only in their last four digits, within an hour.
     pub prefix_per_hour: u64,
-    /// The same in a day.
+    /// The same within a day.
     pub prefix_per_day: u64,
-    /// For a country, however few of its codes came back so far.
+    /// For a country within an hour. A country with many verifications is allowed more.
     pub country_per_hour: u64,
-    /// The same in a day.
+    /// The same within a day.
     pub country_per_day: u64,
-    /// Countries that an address may ask for in a day, besides those where a code came back; at most 20.
+    /// Countries that an address may request codes for within a day, not counting those where it entered one. At most
+    /// 20.
     pub countries_per_address: usize,
 }
 
 impl Budgets {
-    /// Those of a prefix.
+    /// The limits of a prefix.
     pub fn of_prefix(&self) -> Vec<Limit> {
         let code = Reason::PrefixUnverified.code();
         limits(code, self.prefix_per_hour, self.prefix_per_day)
     }
 
-    /// Those of a country where so many numbers were verified on its best day: three tenths of that in a day, and
-    /// a fifth of a sixth of it in an hour, where that is more than the settings' bounds.
+    /// The limits of a country, where `best_day` numbers were verified on the best of the last days: 3/10 of that in a
+    /// day and 1/30 in an hour, but not less than the bounds of the settings.
     pub fn of_country(&self, best_day: u64) -> Vec<Limit> {
         let code = Reason::CountryUnverified.code();
         let least = |bound: u64, share: u64| if bound == 0 { 0 } else { bound.max(share) };
@@ -95,8 +96,9 @@ impl Budgets {
         )
     }
 
-    /// The same shares, for a country to count as one whose codes come back: whatever the settings allow, three codes that
-    /// are not back yet, or as many as came back on its best day. `None`: none ever did.
+    /// The limits within which a country counts as trusted. They use the same shares, but not the settings' bounds: at
+    /// least three unentered codes, or `best_day` if that is less. `None`: no number there was verified lately, so the
+    /// country is not trusted.
     pub fn of_trusted_country(best_day: u64) -> Option<Vec<Limit>> {
         let least = best_day.min(MIN_OUTSTANDING);
         let (per_hour, per_day) = (least.max(best_day / 30), least.max(best_day * 3 / 10));
@@ -104,9 +106,10 @@ impl Budgets {
     }
 }
 
-/// Codes that a country may have out at once and still be one whose codes come back.
+/// How many unentered codes a trusted country may have, unless its best day was lower.
 const MIN_OUTSTANDING: u64 = 3;
 
+/// The limits for an hour and a day. A bound of 0 gives none.
 fn limits(code: &'static str, per_hour: u64, per_day: u64) -> Vec<Limit> {
     [(per_hour, HOUR), (per_day, DAY)]
         .into_iter()
@@ -115,42 +118,43 @@ fn limits(code: &'static str, per_hour: u64, per_day: u64) -> Vec<Limit> {
         .collect()
 }
 
-/// The day of an instant in UTC, by its number since 1970.
+/// The UTC day of an instant, counted from 1970-01-01.
 pub fn day_of(time: UnixMillis) -> u64 {
     time.0 / DAY_MILLIS
 }
 
-/// How many numbers were verified, by day. A number that is verified several times on a day is to be added once.
+/// Verified numbers per day. The caller must add a number only once per day: otherwise one person could raise the
+/// limits of a country.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct History(Vec<(u64, u64)>);
 
 impl History {
-    /// One more was verified.
+    /// Counts another verified number.
     pub fn add(&mut self, now: UnixMillis) {
         let today = day_of(now);
         self.0.retain(|(day, _)| day + DAYS >= today);
-        // The clocks of two nodes may differ a little about midnight.
+        // `>=`: around midnight, the clock of another node may be on the next day already.
         match self.0.last_mut() {
             Some((day, verified)) if *day >= today => *verified = verified.saturating_add(1),
             _ => self.0.push((today, 1)),
         }
     }
 
-    /// The most of one day, of today and the 14 days before it.
+    /// The highest count of a single day, of today and the 14 days before.
     pub fn best_day(&self, now: UnixMillis) -> u64 {
         let today = day_of(now);
         let days = self.0.iter().filter(|(day, _)| day + DAYS >= today);
         days.map(|(_, verified)| *verified).max().unwrap_or(0)
     }
 
-    /// When it holds nothing any more.
+    /// When all its days are too old to count. `None`: it is empty.
     pub fn ends(&self) -> Option<UnixMillis> {
         let (day, _) = self.0.last()?;
         Some(UnixMillis((day + DAYS + 1) * DAY_MILLIS))
     }
 }
 
-/// The countries that an address asked for, each for a day from the first time, the oldest first.
+/// The countries that an address requested codes for, oldest first. Each stays for a day after its first request.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Countries(Vec<Country>);
 
@@ -158,18 +162,20 @@ pub struct Countries(Vec<Country>);
 struct Country {
     code: [u8; 3],
     first_at_ms: u64,
-    /// A code came back: it is no sign of anything.
+    /// A code was entered, so this country is no sign of pumping.
     verified: bool,
 }
 
 impl Country {
+    /// When this entry stops counting.
     fn leaves(&self) -> UnixMillis {
         UnixMillis(self.first_at_ms).plus(HORIZON)
     }
 }
 
 impl Countries {
-    /// When there is room for this country again, if there is none now among `max`.
+    /// `Some`: the address may not request this country now, and this is when it may. `max`: countries without a
+    /// verification; 0: no bound.
     pub fn refusal(&self, country: [u8; 3], max: usize, now: UnixMillis) -> Option<UnixMillis> {
         let here = || self.0.iter().filter(|known| known.leaves() > now);
         if max == 0 || here().any(|known| known.code == country) {
@@ -178,18 +184,18 @@ impl Countries {
         let unverified: Vec<_> = here().filter(|known| !known.verified).collect();
         let too_many = (unverified.len() + 1).checked_sub(max)?;
         let last_to_leave = unverified.get(too_many.checked_sub(1)?)?;
-        // A clock that ran ahead keeps nobody waiting for longer than a day.
+        // An entry from the future, left by a clock that ran ahead, must not extend the wait beyond a day.
         Some(last_to_leave.leaves().min(now.plus(HORIZON)))
     }
 
-    /// Whether the country is one of them.
+    /// Whether the address has requested this country within a day.
     pub fn has(&self, country: [u8; 3], now: UnixMillis) -> bool {
         self.0
             .iter()
             .any(|known| known.code == country && known.leaves() > now)
     }
 
-    /// Another registration.
+    /// Records a request.
     pub fn add(&mut self, country: [u8; 3], now: UnixMillis) {
         if self.has(country, now) {
             return;
@@ -206,49 +212,49 @@ impl Countries {
         });
     }
 
-    /// Whether the country is one of them, and no code for it came back so far.
+    /// Whether the country is recorded and none of its codes was entered.
     pub fn has_unverified(&self, country: [u8; 3]) -> bool {
         self.0
             .iter()
             .any(|known| known.code == country && !known.verified)
     }
 
-    /// A code for that country came back.
+    /// Records that a code for this country was entered.
     pub fn verify(&mut self, country: [u8; 3]) {
         for known in self.0.iter_mut().filter(|known| known.code == country) {
             known.verified = true;
         }
     }
 
-    /// When it holds nothing any more.
+    /// When all entries are too old to count. `None`: it is empty.
     pub fn ends(&self) -> Option<UnixMillis> {
         self.0.last().map(Country::leaves)
     }
 }
 
-/// What was decided about a message that something spoke against.
+/// The guard's decision on a message that it had a reason against, for the operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decision {
-    /// When.
+    /// The time of the decision.
     pub at: UnixMillis,
     /// The number, masked.
     pub number: String,
-    /// Its country, an ISO 3166 code; empty: today's rules know none.
+    /// Its country as an ISO 3166 code. Empty: unknown by current numbering rules.
     pub country: String,
-    /// Whether it was sent.
+    /// What was done.
     pub action: Action,
-    /// Whether the number had been verified before, which lets it through.
+    /// Whether the number had been verified before, which lets the message pass.
     pub verified_before: bool,
-    /// What spoke against it: the codes of [`Reason`].
+    /// The codes of [`Reason`].
     pub reasons: Vec<String>,
 }
 
-/// What was done about it.
+/// What the guard did with a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// It was sent, unless a limit or the provider had something against it.
+    /// It let the message pass. A limit or the provider may still have stopped it.
     Allowed,
-    /// It was not sent.
+    /// It stopped the message.
     Blocked,
 }
 
@@ -262,22 +268,22 @@ impl Action {
     }
 }
 
-/// How many of the numbers that codes were sent to sent one back. A number counts once, however many codes it was sent: else
-/// the owner of one could set the alarm off, or keep it from going off.
+/// How many of the numbers that received codes entered one. Each number counts once: otherwise the owner of one number
+/// could trigger the alarm, or suppress it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Conversion {
-    /// Numbers that codes were sent to.
+    /// Numbers that received codes.
     pub sent: u64,
-    /// Those of them that sent one back.
+    /// How many of them entered one.
     pub verified: u64,
 }
 
-/// The conversion is low.
+/// The alarm for a low conversion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConversionAlarm {
-    /// How many of a hundred numbers sent a code back.
+    /// Percentage of the numbers that entered a code, rounded down.
     pub percent: u64,
-    /// Of how many.
+    /// Number of all numbers.
     pub sent: u64,
 }
 
@@ -293,7 +299,7 @@ impl fmt::Display for ConversionAlarm {
 }
 
 impl Conversion {
-    /// Whether fewer than `percent` of a hundred numbers sent one back, of at least `least`.
+    /// The alarm, if less than `percent` of the numbers entered a code, and there are at least `least` numbers.
     pub fn alarm(self, percent: u64, least: u64) -> Option<ConversionAlarm> {
         let low = self.sent >= least.max(1) && self.verified * 100 < self.sent * percent;
         low.then(|| ConversionAlarm {
@@ -348,7 +354,7 @@ mod tests {
         assert_eq!(countries.refusal(*b"DE\0", 3, at(10)), Some(at(DAY_MILLIS)));
         assert_eq!(countries.refusal(*b"DE\0", 2, at(10)), Some(at(DAY_MILLIS + 5)));
         assert_eq!(countries.refusal(*b"DE\0", 0, at(10)), None);
-        // One of them again is nothing new.
+        // A country that is recorded already does not count again.
         assert_eq!(countries.refusal(*b"GB\0", 3, at(10)), None);
         assert!(countries.has(*b"GB\0", at(10)));
         countries.add(*b"GB\0", at(10));
@@ -357,7 +363,7 @@ mod tests {
             Some(at(DAY_MILLIS))
         );
         assert_eq!(countries.refusal(*b"DE\0", 3, at(DAY_MILLIS)), None);
-        // Where a code came back, the country does not count.
+        // A country with a verification does not count.
         assert!(countries.has_unverified(*b"FR\0"));
         countries.verify(*b"FR\0");
         assert!(!countries.has_unverified(*b"FR\0"));

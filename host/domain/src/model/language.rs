@@ -1,41 +1,42 @@
-//! Languages, and which of several fits what a person would like, by the data of Unicode's CLDR: `zh-TW` is written as
-//! `zh-Hant` is, `iw` is an older name of `he`, and Spanish of Mexico inherits from that of Latin America.
+//! Languages, and the choice of the one that fits a person's preferences, with the data of Unicode's CLDR. Examples:
+//! `zh-TW` is written like `zh-Hant`, `iw` is an old name of `he`, and Mexican Spanish inherits from Latin American
+//! Spanish.
 //!
-//! What is chosen is what RFC 4647 (section 3.4, lookup) chooses, with CLDR's parents of a language in place of its cut
-//! tag: from the most wanted language on, the language itself or the closest of its parents. Where there is none, the
-//! same language as it is written elsewhere in the same script, then whatever else the cut tag names.
+//! The choice follows RFC 4647 (section 3.4, lookup), but uses CLDR's parents of a language instead of shortened tags.
+//! For each preferred language in order, the language itself or its closest parent is taken. If there is none, the same
+//! language in the same script from elsewhere, then any language that the shortened tag names.
 
 use icu_locale::{
     LanguageIdentifier, Locale as Tag, LocaleCanonicalizer, LocaleExpander, LocaleFallbacker,
     fallback::LocaleFallbackConfig,
 };
 
-/// The most languages of one list that are looked at.
+/// How many languages of a list are considered.
 const MAX_WANTED: usize = 64;
-/// How much of a list is looked at. Lists that browsers send are far shorter.
+/// How many bytes of a list are considered. Browsers send far shorter lists.
 pub const MAX_LIST_BYTES: usize = 2048;
-/// A parent has a parent at most so often.
+/// Bound of the chain of parents.
 const MAX_PARENTS: usize = 8;
 
-/// A language, perhaps of a region, in a script: `pt-BR`.
+/// A language with an optional region and script, such as `pt-BR`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Language {
-    /// With today's names, and without extensions.
+    /// With current names and without extensions.
     id: LanguageIdentifier,
-    /// With the script and the region that it most likely has.
+    /// With the most likely script and region filled in.
     likely: LanguageIdentifier,
-    /// Itself and its parents, the closest first.
+    /// The language itself and its parents, closest first.
     line: Vec<LanguageIdentifier>,
 }
 
 impl Language {
-    /// Reads what has the form of a language tag as a whole.
+    /// Reads a text that is a language tag as a whole.
     pub fn of_tag(tag: &str) -> Option<Self> {
         Self::parse(tag).filter(|_| is_tag(tag))
     }
 
-    /// Reads a language tag (RFC 5646) in any case, also with `_` as programs write it. Of one that CLDR cannot read to
-    /// its end, the beginning counts.
+    /// Reads a language tag (RFC 5646) in any case, also with `_` as programs write it. If CLDR cannot read the whole
+    /// tag, the longest readable beginning counts.
     pub fn parse(tag: &str) -> Option<Self> {
         let tag = tag.replace('_', "-");
         let mut known = tag.as_str();
@@ -56,11 +57,12 @@ impl Language {
         Some(Self { id, likely, line })
     }
 
+    /// Whether both most likely have the same script and region.
     fn is_written_alike(&self, other: &Self) -> bool {
         (self.likely.script, self.likely.region) == (other.likely.script, other.likely.region)
     }
 
-    /// How well this one serves who wants `wanted`, the least the best; `None`: not at all.
+    /// How well this language serves a person who wants `wanted`; smaller is better. `None`: it does not.
     fn distance(&self, wanted: &Self) -> Option<Distance> {
         let meets = |theirs: usize| {
             let ours = self.line.iter().position(|ours| *ours == wanted.line[theirs])?;
@@ -69,7 +71,7 @@ impl Language {
         let met = (0..wanted.line.len()).find_map(meets);
         let (kind, theirs, ours) = match met {
             Some((theirs, 0)) => (Kind::Parent, theirs, 0),
-            // Another language of one parent, as Bokmål and Nynorsk are Norwegian, must be the same region's.
+            // Two languages with the same parent, such as Bokmål and Nynorsk, fit only within the same region.
             Some((theirs, ours))
                 if self.id.language == wanted.id.language || self.is_written_alike(wanted) =>
             {
@@ -87,7 +89,7 @@ impl Language {
         })
     }
 
-    /// Whether the range, such as `es` or `zh-Hant`, covers this language; and how precisely.
+    /// Whether a range such as `es` or `zh-Hant` covers this language, and how precisely.
     fn covered_by(&self, range: &Self) -> Option<usize> {
         let same = |wanted: bool, same: bool| if wanted { same.then_some(1) } else { Some(0) };
         let script = range.id.script;
@@ -102,28 +104,32 @@ impl Language {
     }
 }
 
-/// Ordered: what is named first counts most.
+/// Compared field by field, so the first field counts most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Distance {
     kind: Kind,
-    /// How far up the parents of the one that is wanted.
+    /// How many steps up the parents of the wanted language.
     theirs: usize,
+    /// How many steps up the parents of the offered language.
     ours: usize,
-    /// `pt` is rather `pt-BR` than `pt-PT`.
+    /// Prefers the likely region: `pt` means `pt-BR` rather than `pt-PT`.
     is_unlikely: bool,
+    /// Prefers the identical tag.
     differs: bool,
 }
 
+/// How two languages are related, best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
-    /// The language that is wanted, or one that it inherits from.
+    /// The wanted language itself, or one that it inherits from.
     Parent,
-    /// Both inherit from one language.
+    /// Both inherit from the same language.
     Sibling,
-    /// The language alone, where one of its scripts is wanted.
+    /// The language without a script, for a person who wants it in a particular one.
     OtherScript,
 }
 
+/// The language and its parents by CLDR, closest first.
 fn line(id: &LanguageIdentifier) -> Vec<LanguageIdentifier> {
     let mut parents = LocaleFallbacker::new()
         .for_config(LocaleFallbackConfig::default())
@@ -136,29 +142,29 @@ fn line(id: &LanguageIdentifier) -> Vec<LanguageIdentifier> {
     line
 }
 
-/// One of the languages that somebody wants.
+/// One entry of a list of preferences.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Wanted<'a> {
-    /// In any case; `*` is any other.
+    /// In any case. `*` means any other language.
     pub(super) tag: &'a str,
-    /// From 0, which is not wanted, to 1.
+    /// From 0 (not acceptable) to 1.
     quality: f32,
 }
 
-/// The parts of a list such as `Accept-Language` (RFC 9110, section 12.5.4), the most wanted first, and those that are
-/// not wanted last. What is no language range is left out; a quality that is none is the full one.
+/// The entries of a list such as `Accept-Language` (RFC 9110, section 12.5.4): most wanted first, unacceptable ones
+/// last. Entries that are not language ranges are left out, and an invalid quality counts as 1.
 pub(super) fn wanted(list: &str) -> Vec<Wanted<'_>> {
     let mut wanted: Vec<_> = bounded(list)
         .split(',')
         .filter_map(range)
         .take(MAX_WANTED)
         .collect();
-    // Those that are wanted as much stay in their order.
+    // The sort is stable: entries of equal quality keep their order.
     wanted.sort_by(|one, other| other.quality.total_cmp(&one.quality));
     wanted
 }
 
-/// Its beginning, without half a part at the end.
+/// The beginning of an overlong list, without a partial entry at its end.
 fn bounded(list: &str) -> &str {
     if list.len() <= MAX_LIST_BYTES {
         return list;
@@ -166,14 +172,15 @@ fn bounded(list: &str) -> &str {
     let end = list.as_bytes()[..MAX_LIST_BYTES]
         .iter()
         .rposition(|byte| *byte == b',');
-    // A comma is a character of its own.
+    // A comma is one byte in UTF-8, so this is a character boundary.
     &list[..end.unwrap_or(0)]
 }
 
+/// One entry of a list.
 fn range(part: &str) -> Option<Wanted<'_>> {
     let mut parts = part.split(';').map(str::trim);
     let tag = parts.next().unwrap_or_default();
-    // A backend and the outbox may rely on it that a tag holds nothing else.
+    // Backends and the outbox rely on this check: a tag holds only letters, digits and separators.
     let is_tag = tag == "*" || is_tag(tag);
     let weight = |part: &str| {
         let (name, value) = part.split_once('=')?;
@@ -190,7 +197,7 @@ fn range(part: &str) -> Option<Wanted<'_>> {
     })
 }
 
-/// Whether it has the form of a language tag (RFC 5646, section 2.1): a language, and subtags.
+/// Whether a text has the form of a language tag (RFC 5646, section 2.1): a language and subtags.
 pub(super) fn is_tag(text: &str) -> bool {
     let mut subtags = text.split(['-', '_']);
     let language = subtags.next().unwrap_or_default();
@@ -202,12 +209,13 @@ pub(super) fn is_tag(text: &str) -> bool {
 }
 
 impl Wanted<'_> {
+    /// Whether the entry is acceptable at all.
     pub(super) fn is_wanted(&self) -> bool {
         self.quality > 0.0
     }
 }
 
-/// The one that fits best, of `offered` in the order of preference among equals; `None`: none fits.
+/// The offer that fits the list best. Of equally good offers, the first. `None`: none fits.
 pub(super) fn choose<'a, T>(list: &str, offered: &'a [(Language, T)]) -> Option<&'a T> {
     let wanted = wanted(list);
     let excludes = wanted.iter().any(|wanted| !wanted.is_wanted());
@@ -217,7 +225,7 @@ pub(super) fn choose<'a, T>(list: &str, offered: &'a [(Language, T)]) -> Option<
     } else {
         Vec::new()
     };
-    // The most precise range that covers it says whether a language is wanted; `*` is the least precise.
+    // The most precise range that covers a language decides whether it is acceptable. `*` is the least precise.
     let is_excluded = |language: &Language| {
         let says = ranges.iter().filter_map(|(range, is_wanted)| {
             let precision = range
@@ -241,12 +249,12 @@ pub(super) fn choose<'a, T>(list: &str, offered: &'a [(Language, T)]) -> Option<
         let distances = offered
             .iter()
             .filter_map(|(offer, value)| Some((offer.distance(&language)?, value)));
-        // The first of those that are as near.
+        // `min_by_key` returns the first of equally close offers.
         if let Some((_, value)) = distances.min_by_key(|(distance, _)| *distance) {
             return Some(value);
         }
     }
-    // Any other, of which the last offer is the one that is sent unless something else is wanted.
+    // `*` accepts any language. The last offer is the default text, so that one is taken.
     let takes_any = wanted
         .iter()
         .any(|wanted| wanted.tag == "*" && wanted.is_wanted());
@@ -258,7 +266,7 @@ pub(super) fn choose<'a, T>(list: &str, offered: &'a [(Language, T)]) -> Option<
 mod tests {
     use super::*;
 
-    /// The tag of the offer that is chosen; the last one is the text that is sent where nothing fits.
+    /// The tag of the chosen offer. The last offer is the text that is sent when none fits.
     fn chosen(list: &str, offered: &[&'static str]) -> &'static str {
         let offered: Vec<_> = offered
             .iter()
@@ -305,7 +313,7 @@ mod tests {
             ("de;q=0, *", "en"),
             ("en;q=0, *", "zh-Hant"),
             ("zh-TW, zh-Hant;q=0", "none"),
-            // Parts that are none are left out.
+            // Invalid entries are left out.
             ("?, de nada, ;q=1, fr", "fr"),
             ("fr;q=x", "fr"),
             ("x-klingon, i-default, fr;q=0.1", "fr"),
@@ -333,7 +341,7 @@ mod tests {
             ("sr-RS", &["sr-Latn", "sr"], "sr"),
             ("sr", &["sr-Latn", "en"], "none"),
             ("uz-Cyrl", &["uz", "uz-Cyrl"], "uz-Cyrl"),
-            // Where there is nothing else, the cut tag (RFC 4647).
+            // As the last resort, the shortened tag (RFC 4647).
             ("zh-TW", &["zh", "en"], "zh"),
             ("sr-Latn-RS", &["sr", "en"], "sr"),
             // Likely regions and siblings.
@@ -363,7 +371,7 @@ mod tests {
             ("deu", &["en", "de"], "de"),
             ("cmn-TW", &["zh", "zh-Hant"], "zh-Hant"),
             ("zh-cmn-Hans-CN", &["zh-Hant", "zh"], "zh"),
-            // Others stay others.
+            // Unrelated languages never fit.
             ("pt", &["es", "en"], "none"),
             ("en", &["hi-Latn", "de"], "none"),
             ("gsw", &["fr", "it"], "none"),

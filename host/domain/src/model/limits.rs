@@ -1,14 +1,14 @@
-//! How much of something may happen within a time. Every limit of this program is a [`Limit`] over a [`Log`]; what
-//! differs is whose log it is and what an entry of it weighs.
+//! Rate limits: how much of something may happen within a time window. Every limit of this program is a [`Limit`] over
+//! a [`Log`]. They differ in whose log it is and in what the amounts count.
 //!
-//! The log slides: in no window, wherever it begins, is there more than the limit allows, and the moment when there
-//! is room again is known to the millisecond. Fixed windows would let twice as much through around their ends, and
-//! so would a rate with a burst (GCRA); for a cap on spending either is too much. The price of a log is its length,
-//! so it has a bound.
+//! The log is a sliding window: no window, wherever it begins, holds more than the limit allows, and the time when
+//! there is room again is known to the millisecond. Fixed windows would admit up to twice the limit around their
+//! boundaries, and so would a rate with a burst (GCRA). For a cap on spending both are too much. The cost of a log is
+//! its length, which therefore has a bound.
 //!
-//! Invariants: nothing is ever forgotten early: what must be joined to keep the bound counts until its younger part
-//! would have left, so that a long log errs to the strict side only. And nobody is told to wait for longer than a window:
-//! an entry from later than now, which a clock left that ran ahead, counts as one of now.
+//! Invariants: no entry is forgotten early. When entries are joined to keep the bound, they count until the later one
+//! expires, so a long log errs on the strict side only. And no client waits longer than a window: an entry from the
+//! future, left by a clock that ran ahead, counts as one of now.
 
 use std::time::Duration;
 
@@ -16,45 +16,46 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use crate::clock::UnixMillis;
 
-/// How long a log remembers. No window and no life of a code is longer, so that no counter ends before the code
+/// How long a log remembers. No window and no lifetime of a code is longer, so that no counter ends before the code
 /// that it protects.
 pub const HORIZON: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Entries in a log. Logs of numbers and addresses stay below it and are exact; that of a busy service is exact
-/// to some 6 % of an entry's age.
+/// The most entries of a log. Logs of single numbers and addresses stay below it and are exact. The log of a busy
+/// service is exact to about 6 % of an entry's age.
 const MAX_ENTRIES: usize = 128;
 
-/// Entries that are closer than this may be joined as if they were of the same age; and the clocks of two processes do not
-/// differ by more.
+/// One minute. Entries closer than this are joined as if they had the same age, and the clocks of two processes differ
+/// by no more.
 const MINUTE_MILLIS: u64 = 60_000;
 
-/// At most so much within a time.
+/// At most `max` within `window`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limit {
-    /// Names it to clients, and is the setting's name.
+    /// The name of the setting, which clients see too.
     pub code: &'static str,
     /// The most that a window may hold, at least 1.
     pub max: u64,
     /// How long an entry counts, at most [`HORIZON`].
     pub window: Duration,
-    /// How much of `max` is kept for numbers of which something good is known, in percent: see [`Share`].
+    /// The percentage of `max` that is reserved for trusted numbers: see [`Share`].
     pub reserved_percent: u8,
 }
 
-/// Which part of a cap on the whole service or on a country a message may use. Strangers who ask for new numbers could
-/// else use all of it, and switch everybody off.
+/// How much of a cap on the service or on a country a message may use. Without a reserve, an attacker who requests
+/// codes for new numbers could use up the whole cap and so lock out all users.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Share {
-    /// Nothing is known of the number: what is not reserved.
+    /// A number without history: everything except the reserve.
     Open,
-    /// The codes of its country come back: half of the reserve, too. Not all, since strangers may choose the country.
+    /// A number of a country whose codes are entered: also half of the reserve. Not all of it, since an attacker can
+    /// choose the country.
     Country,
-    /// The number was verified before: all there is.
+    /// A number that was verified before: everything.
     Whole,
 }
 
 impl Limit {
-    /// Without a reserve.
+    /// A limit without a reserve.
     pub const fn new(code: &'static str, max: u64, window: Duration) -> Self {
         Self {
             code,
@@ -64,7 +65,7 @@ impl Limit {
         }
     }
 
-    /// The most that a window may hold for another message of that share to be added.
+    /// The most that a window may hold after a message with this share is added.
     pub fn max_for(&self, share: Share) -> u64 {
         let reserved = self.max.saturating_mul(u64::from(self.reserved_percent)) / 100;
         let out_of_reach = match share {
@@ -75,9 +76,9 @@ impl Limit {
         self.max.saturating_sub(out_of_reach)
     }
 
-    /// The waits between one SMS and the next: `first`, then twice as long each time, for as long as a code of that
-    /// lifetime is good. Said as limits: one within `first`, two within three times as long, three within seven
-    /// times, and so on.
+    /// The waits between SMS to one number: `first`, then doubling each time, for as long as a code of this lifetime is
+    /// valid. Expressed as limits: one within `first`, two within three times `first`, three within seven times, and so
+    /// on.
     pub fn cooldown(code: &'static str, first: Duration, lifetime: Duration) -> Vec<Self> {
         let mut limits = Vec::new();
         let mut window = first;
@@ -93,43 +94,44 @@ impl Limit {
     }
 }
 
-/// A limit that has no room.
+/// A limit without room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LimitReached {
     /// [`Limit::code`].
     pub code: &'static str,
-    /// When there is room again, if nothing else is counted until then.
+    /// When there is room again, if nothing else is added before.
     pub until: UnixMillis,
 }
 
-/// What happened lately, the oldest first.
+/// Recent events with their amounts, oldest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(from = "Vec<Step>")]
 pub struct Log(Vec<Entry>);
 
-/// An entry as it is stored: how much later it is than the one before, its span and its amount. So a long log stays
-/// short enough for one page of a database.
+/// The stored form of an entry: the time since the entry before, its span and its amount, in milliseconds. The
+/// differences keep a long log small enough for one page of a database.
 type Step = (u64, u64, u64);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Entry {
     at_ms: u64,
-    /// How much earlier the first of those is that are joined in it.
+    /// The age difference between this entry and the oldest one joined into it.
     span_ms: u64,
     amount: u64,
 }
 
 impl Entry {
-    /// Whether it still counts: from its moment on for the length of the window, without the last millisecond.
+    /// Whether the entry is in a window that ends now.
     fn counts(&self, window: Duration, now: UnixMillis) -> bool {
         self.leaves(window) > now
     }
 
+    /// When the entry leaves the window.
     fn leaves(&self, window: Duration) -> UnixMillis {
         UnixMillis(self.at_ms).plus(window)
     }
 
-    /// When it leaves, as is told now: never later than if it were of now.
+    /// When the entry leaves the window, as reported to clients: an entry from the future counts as one of now.
     fn told_to_leave(&self, window: Duration, now: UnixMillis) -> UnixMillis {
         UnixMillis(self.at_ms.min(now.0)).plus(window)
     }
@@ -162,12 +164,12 @@ impl From<Vec<Step>> for Log {
 }
 
 impl Log {
-    /// The limit that keeps `amount` from being added for longest, if any does.
+    /// The limit that blocks this amount for longest. `None`: there is room in all of them.
     pub fn refusal(&self, limits: &[Limit], amount: u64, now: UnixMillis) -> Option<LimitReached> {
         self.refusal_within(Share::Whole, limits, amount, now)
     }
 
-    /// The same, for a message that may use that share of each.
+    /// The same for a message that may use this share of each limit.
     pub fn refusal_within(
         &self,
         share: Share,
@@ -175,7 +177,7 @@ impl Log {
         amount: u64,
         now: UnixMillis,
     ) -> Option<LimitReached> {
-        // Mostly all that there is has room in each window, whatever of it is in one.
+        // Fast path: usually the whole log fits into each limit, so its windows need no computation.
         let all = self
             .0
             .iter()
@@ -194,6 +196,7 @@ impl Log {
             .max_by_key(|reached| reached.until)
     }
 
+    /// When the window has room for `amount`. `None`: now.
     fn full_until(&self, max: u64, window: Duration, amount: u64, now: UnixMillis) -> Option<UnixMillis> {
         let began = self.0.partition_point(|entry| !entry.counts(window, now));
         let counting = &self.0[began..];
@@ -208,20 +211,20 @@ impl Log {
             sum = sum.saturating_sub(entry.amount);
             until = Some(entry.told_to_leave(window, now));
         }
-        // What is more than the limit by itself never fits; whoever comes again after a window learns it again.
+        // An amount above the limit never fits. The client gets a wait of one window each time.
         if sum > max {
             until = Some(now.plus(window));
         }
         until
     }
 
-    /// How much of it is in a window that ends now.
+    /// The sum of a window that ends now.
     pub fn within(&self, window: Duration, now: UnixMillis) -> u64 {
         let counting = self.0.iter().filter(|entry| entry.counts(window, now));
         counting.fold(0, |sum, entry| sum.saturating_add(entry.amount))
     }
 
-    /// Adds to it, and forgets what no window holds any more.
+    /// Adds an amount, and drops entries older than [`HORIZON`].
     pub fn add(&mut self, amount: u64, now: UnixMillis) {
         let over = self.0.partition_point(|entry| !entry.counts(HORIZON, now));
         self.0.drain(..over);
@@ -230,7 +233,7 @@ impl Log {
                 entry.at_ms = now.0;
             }
         }
-        // The clocks of two nodes may differ a little: the order stays, and the later time is the strict one.
+        // The clocks of two nodes may differ a little. Taking the later time keeps the order and is the strict choice.
         let at_ms = self.0.last().map_or(now.0, |last| last.at_ms.max(now.0));
         match self.0.last_mut() {
             Some(last) if last.at_ms == at_ms => last.amount = last.amount.saturating_add(amount),
@@ -245,7 +248,8 @@ impl Log {
         }
     }
 
-    /// Joins the two neighbours that together span the least for their age.
+    /// Joins the two neighbours with the smallest span relative to their age, where the loss of precision matters
+    /// least.
     fn join_closest(&mut self, now_ms: u64) {
         let span = |older: &Entry, younger: &Entry| younger.at_ms - older.at_ms + older.span_ms;
         let per_age = |at: usize| {
@@ -260,7 +264,7 @@ impl Log {
         }
     }
 
-    /// Takes back what was added from a moment on and came to nothing.
+    /// Removes an amount that was added at or after `added_from`, such as that of a message that was not sent.
     pub fn take_back(&mut self, amount: u64, added_from: UnixMillis) {
         let from = self.0.partition_point(|entry| entry.at_ms < added_from.0);
         let mut left = amount;
@@ -272,7 +276,7 @@ impl Log {
         self.0.retain(|entry| entry.amount > 0);
     }
 
-    /// When it holds nothing any more.
+    /// When all entries are older than [`HORIZON`]. `None`: it is empty.
     pub fn ends(&self) -> Option<UnixMillis> {
         self.0.last().map(|entry| entry.leaves(HORIZON))
     }
@@ -308,7 +312,7 @@ mod tests {
         assert_eq!(reached(21), Some(at(3_600_000)));
         assert_eq!(reached(3_599_999), Some(at(3_600_000)));
         assert_eq!(reached(3_600_000), None);
-        // Two at once have room when the second has gone, and four never.
+        // Two fit when the second entry has left. Four exceed the limit and never fit.
         let two = log.refusal(&limits, 2, at(21)).unwrap();
         assert_eq!(two.until, at(3_600_010));
         let four = log.refusal(&limits, 4, at(21)).unwrap();
@@ -388,8 +392,8 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(32))]
 
-        /// However many come, and however they are joined, no window holds more than its limit; and at the moment
-        /// that a refusal names there is room.
+        /// For any arrivals and any joins, no window holds more than its limit, and there is room at the time that a
+        /// refusal names.
         #[test]
         fn no_window_ever_holds_more(
             gaps in prop::collection::vec((0_u64..400_000, 1_u64..4), 200..600),
@@ -412,7 +416,7 @@ mod tests {
             }
         }
 
-        /// Joining costs a busy service little: an hour's limit lets at least nine tenths through.
+        /// Joining costs a busy service little: a limit per hour admits at least nine tenths of it.
         #[test]
         fn a_long_log_is_nearly_exact(gap in 20_u64..2_000) {
             let max = 2 * 3_600_000 / gap;

@@ -1,4 +1,5 @@
-//! Where a server listens, as it is written: `127.0.0.1:8000`, `localhost:8000`, `unix:/run/phone-verify/http.sock`.
+//! The addresses that a server listens on, as they are written: `127.0.0.1:8000`, `localhost:8000`,
+//! `unix:/run/phone-verify/http.sock`.
 
 use std::{
     net::SocketAddr,
@@ -6,37 +7,37 @@ use std::{
     str::FromStr,
 };
 
-/// One place to listen at.
+/// One address to listen on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Listen {
-    /// An address and a port; port 0 takes a free one.
+    /// An IP address and a port. Port 0 takes a free one.
     Address(SocketAddr),
-    /// A name and a port: every address that the name has.
+    /// A host name and a port: all addresses of the name.
     Name(String, u16),
     /// The path of a Unix socket.
     Unix(PathBuf),
 }
 
-/// All places to listen at, and what names them.
+/// All addresses to listen on, and the source that names them.
 #[derive(Clone, Copy, Debug)]
 pub struct Places<'a> {
     /// At least one.
     pub all: &'a [Listen],
-    /// For a sentence about one that cannot be had.
+    /// The source, for error messages about an address that is not available.
     pub named_by: NamedBy,
 }
 
-/// What names the places to listen at.
+/// The source of the addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NamedBy {
     /// The settings, or their defaults.
     Settings,
-    /// The arguments of a command, instead of what the settings name.
+    /// Command-line arguments, which replace the settings.
     Arguments,
 }
 
 impl NamedBy {
-    /// Where another place is to be named: `in [server] listen`, `with --listen`.
+    /// Where the operator can name another address: `in [server] listen` or `with --listen`.
     pub fn elsewhere(self) -> &'static str {
         match self {
             Self::Settings => "in [server] listen",
@@ -45,12 +46,12 @@ impl NamedBy {
     }
 }
 
-/// What such a place must be.
+/// What an address must be, for error messages.
 pub const NEEDED: &str = "must be an address and a port such as 127.0.0.1:8000, a name and a port such as \
                           localhost:8000, or the path of a Unix socket such as unix:/run/phone-verify/http.sock";
 
 impl Listen {
-    /// The same, with the path of a Unix socket taken from this folder.
+    /// The same address, with a relative path of a Unix socket resolved against this folder.
     #[must_use]
     pub fn within(self, folder: &Path) -> Self {
         match self {
@@ -84,7 +85,7 @@ impl FromStr for Listen {
     }
 }
 
-/// A host name (RFC 1123, section 2.1). One whose last part is a number is a mistyped address.
+/// Whether this is a host name (RFC 1123, section 2.1). A name whose last label is a number is a mistyped IP address.
 fn is_name(name: &str) -> bool {
     let is_label = |label: &str| {
         let is_inside = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';

@@ -1,7 +1,7 @@
-//! The text of the SMS: one template, and others by language.
+//! The text of the SMS: a default template, and others by language.
 //!
-//! The syntax is that of django-phone-verify, Python's `str.format` with names: `{app}`, `{security_code}`, and `{{`, `}}`
-//! for braces. Invariant: templates are checked when they are read, so rendering cannot fail.
+//! The syntax is that of django-phone-verify, which is Python's `str.format` with names: `{app}` and `{security_code}`,
+//! and `{{`, `}}` for braces. Invariant: templates are validated when they are read, so rendering cannot fail.
 
 use std::{
     collections::HashMap,
@@ -13,16 +13,17 @@ use super::{
     language::{self, Language},
 };
 
-/// Lists whose choice is remembered, and how long they are at most: browsers send few, and short ones.
+/// How many lists of languages are cached with their choice. Browsers send few different ones.
 const MAX_REMEMBERED: usize = 256;
+/// The longest list that is cached, in bytes, so that clients cannot fill the cache with large ones.
 const MAX_REMEMBERED_BYTES: usize = 128;
 
-/// The languages that a caller would like, as in `Accept-Language`; a single tag is one too.
+/// A caller's preferred languages, in the form of `Accept-Language`. A single tag is a list too.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Locale(pub String);
 
 impl Locale {
-    /// The tags, the most wanted first, in lower case (RFC 9110, section 12.5.4). `pt_BR`, as programs write it, is
+    /// The tags in lower case, most wanted first (RFC 9110, section 12.5.4). `pt_BR`, as programs write it, becomes
     /// `pt-br`.
     fn tags(&self) -> impl Iterator<Item = String> {
         language::wanted(&self.0)
@@ -31,7 +32,7 @@ impl Locale {
             .map(|wanted| normalized(wanted.tag))
     }
 
-    /// The most wanted tag; empty if there is none.
+    /// The most wanted tag. Empty: there is none.
     pub fn first_tag(&self) -> String {
         self.tags().next().unwrap_or_default()
     }
@@ -41,19 +42,19 @@ fn normalized(tag: &str) -> String {
     tag.to_lowercase().replace('_', "-")
 }
 
-/// A template that cannot be used.
+/// Why a template cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadTemplate {
     /// An unknown placeholder.
     #[error("it has the placeholder {{{0}}}, but only {{app}} and {{security_code}} are filled in")]
     UnknownPlaceholder(String),
-    /// Nothing to verify with.
+    /// The placeholder of the code is missing, so the SMS would be useless.
     #[error("it has no {{security_code}}, so the SMS would carry no code")]
     NoSecurityCode,
-    /// A brace without its partner.
+    /// An unpaired brace.
     #[error("it has a brace without its partner; write {{{{ or }}}} for a brace")]
     LoneBrace,
-    /// Nobody asks for it.
+    /// The key of a row in `MESSAGES` is not a language tag, so no request would match it.
     #[error("its name is no language tag such as es or pt-BR")]
     NoLanguage,
 }
@@ -116,22 +117,22 @@ impl Template {
     }
 }
 
-/// All templates.
+/// All templates of the settings.
 #[derive(Clone, Debug)]
 pub struct Messages {
     app: String,
     default: Template,
-    /// By language tag in lower case.
+    /// The rows of `MESSAGES`, by language tag in lower case.
     by_language: Vec<(String, Template)>,
-    /// The languages that there are: those of `by_language` by their place, and at the end that of `default`.
+    /// The languages to choose from: those of `by_language` with their indexes, then that of `default`.
     offered: Vec<(Language, Option<usize>)>,
-    /// The row for each list that came lately: to choose takes some microseconds.
+    /// Cached choices, as index into `by_language`. A choice takes some microseconds.
     chosen: Arc<Mutex<HashMap<String, Option<usize>>>>,
     autofill: Autofill,
 }
 
 impl Messages {
-    /// With `MESSAGE`, the language that it is in, and `APP_NAME`.
+    /// The templates with `MESSAGE`, its language, and `APP_NAME`.
     pub fn new(default: &str, language: Language, app: &str) -> Result<Self, BadTemplate> {
         Ok(Self {
             app: app.to_owned(),
@@ -143,14 +144,14 @@ impl Messages {
         })
     }
 
-    /// With a last line for browsers and apps below each text.
+    /// Adds a last line for browsers and apps to each text.
     #[must_use]
     pub fn with_autofill(self, autofill: Autofill) -> Self {
         Self { autofill, ..self }
     }
 
-    /// Adds a row of `MESSAGES`. Returns the tag of a row before it that is in the same language, and so is sent in its
-    /// place; `Some(None)`: `MESSAGE` is in that language too, and gives way to the row.
+    /// Adds a row of `MESSAGES`. Returns the tag of an earlier row in the same language, which then has precedence over
+    /// the new one. `Some(None)`: `MESSAGE` is in that language, and the new row has precedence over it.
     pub fn add_language(&mut self, tag: &str, template: &str) -> Result<Option<Option<&str>>, BadTemplate> {
         let tag = normalized(tag);
         let language = Some(&tag)
@@ -161,18 +162,18 @@ impl Messages {
         self.by_language.push((tag, Template::parse(template)?));
         let twin = self.offered.iter().find(|(other, _)| *other == language);
         let twin = twin.map(|(_, row)| row.map(|row| self.by_language[row].0.as_str()));
-        // Before MESSAGE, which is what is sent when no row fits.
+        // Before the entry of MESSAGE, which must stay last: it is the text that is sent when no row fits.
         self.offered.insert(row, (language, Some(row)));
         self.chosen = Arc::default();
         Ok(twin)
     }
 
-    /// The text in the language that fits best; `MESSAGE` where none does.
+    /// The text in the language that fits best, or else `MESSAGE`.
     pub fn render(&self, locale: &Locale, code: &SecurityCode) -> String {
         self.text(self.template(locale), code)
     }
 
-    /// Every text with this code, `MESSAGE` first, then the others by their language.
+    /// All texts with this code: `MESSAGE` first, then the rows of `MESSAGES`.
     pub fn all(&self, code: &SecurityCode) -> Vec<(Option<&str>, String)> {
         let others = self.by_language.iter();
         let others = others.map(|(language, template)| (Some(language.as_str()), template));
@@ -196,7 +197,7 @@ impl Messages {
         }
     }
 
-    /// The row of `by_language` for who sends this list; `None`: `MESSAGE`.
+    /// The index into `by_language` for this list. `None`: `MESSAGE`.
     fn row(&self, list: &str) -> Option<usize> {
         let remembered = || self.chosen.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(row) = remembered().get(list) {
@@ -205,7 +206,7 @@ impl Messages {
         let row = language::choose(list, &self.offered).copied().flatten();
         if list.len() <= MAX_REMEMBERED_BYTES {
             let mut remembered = remembered();
-            // Whoever sends ever new lists takes time, not memory.
+            // Clients that send ever new lists cost computing time, but no memory.
             if remembered.len() == MAX_REMEMBERED {
                 remembered.clear();
             }
@@ -255,7 +256,7 @@ mod tests {
         }
     }
 
-    /// RFC 4647, section 3.4: a range is shortened to its end before the next one has its turn.
+    /// RFC 4647, section 3.4: all shortenings of a range are tried before the next range.
     #[test]
     fn a_language_that_is_wanted_more_goes_before_a_closer_fit() {
         assert_eq!(
@@ -263,7 +264,7 @@ mod tests {
             "Acme {x}, su código: 123456"
         );
         assert_eq!(rendered("zh-Hant-HK, es"), "{123456}");
-        // What is chosen is never more special than what is wanted.
+        // The choice is never more specific than the range.
         assert_eq!(rendered("zh-Hans, zh, es"), "Acme {x}, su código: 123456");
     }
 
@@ -350,7 +351,7 @@ mod tests {
 
     #[test]
     fn what_is_no_tag_is_not_taken_for_one() {
-        // A line break would begin the next part of a sealed message, which is the text of the SMS.
+        // In a sealed message, a line break would begin the next part, which is the text of the SMS.
         for locale in [
             "en\nhttps://evil.example",
             "en\0",

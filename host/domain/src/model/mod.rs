@@ -1,5 +1,5 @@
-//! The words of the domain, as values that cannot be wrong. No async, no I/O, nothing else of ours but the
-//! clock and the randomness that are passed in.
+//! The vocabulary of the domain: types whose values are valid by construction. No async and no I/O. The clock and the
+//! randomness are passed in, so tests can fix both.
 
 pub mod api_key;
 pub mod autofill;

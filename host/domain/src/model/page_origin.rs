@@ -1,20 +1,20 @@
-//! Where a page comes from, and how this server is reached from outside.
+//! The origins of web pages, and the public URL of this server.
 
 use std::fmt;
 
 use url::{Position, Url};
 
-/// The origin of a page (RFC 6454): scheme, host and port, as browsers write it in `Origin`.
+/// The origin of a page (RFC 6454): scheme, host and port, as browsers write them in `Origin`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PageOrigin(String);
 
-/// How providers and browsers see this server: where its paths begin.
+/// The URL under which providers and browsers reach this server. Its paths begin there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublicUrl(Url);
 
 impl PageOrigin {
-    /// Reads it in any spelling, such as `HTTPS://App.Example:443/`. `None`: it is no origin, or `null`, which every page
-    /// can have that wants to.
+    /// Reads an origin in any spelling, such as `HTTPS://App.Example:443/`. `None`: not an origin, or `null`, which any
+    /// page can obtain.
     pub fn parse(text: &str) -> Option<Self> {
         let url = Url::parse(text).ok()?;
         let is_bare = matches!(&url[Position::BeforePath..], "" | "/") && url.username().is_empty();
@@ -29,7 +29,7 @@ impl PageOrigin {
         Some(Self(format!("{}://{host}{port}", url.scheme())))
     }
 
-    /// As browsers write it.
+    /// The form that browsers send.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -43,12 +43,12 @@ impl PublicUrl {
         (is_plain && matches!(url.scheme(), "http" | "https")).then_some(Self(url))
     }
 
-    /// The origin of pages that this server is reached by.
+    /// The origin of pages that this server serves.
     pub fn origin(&self) -> Option<PageOrigin> {
         PageOrigin::of(&self.0)
     }
 
-    /// Its name, without the port.
+    /// The host name, without the port.
     pub fn host(&self) -> &str {
         self.0.host_str().unwrap_or_default()
     }

@@ -1,6 +1,6 @@
-//! A phone number in E.164, by libphonenumber's rules.
+//! Phone numbers in E.164, by the rules of libphonenumber.
 //!
-//! Invariant: a [`PhoneNumber`] is valid, and prints masked; the full number is had only by asking for it.
+//! Invariant: a [`PhoneNumber`] is valid and prints masked. Only [`PhoneNumber::e164`] returns the full number.
 
 use std::{
     fmt,
@@ -15,18 +15,18 @@ use rlibphonenumber::{PHONE_NUMBER_UTIL, PhoneNumberFormat, PhoneNumberType};
 
 use super::typed;
 
-/// The longest text that is looked at, in bytes, as libphonenumber does. E.164 has at most 15 digits; the rest is room
-/// for punctuation, marks that cannot be seen, and digits that take four bytes each.
+/// The longest text that is parsed, in bytes; libphonenumber has the same bound. E.164 has at most 15 digits. The rest
+/// is room for punctuation, invisible marks, and digits that take four bytes each.
 const MAX_TEXT_LENGTH: usize = 250;
-/// A national number with the longest prefix that its country dials before it.
+/// The most digits: a national number with the longest trunk prefix.
 const MAX_DIGITS: usize = 20;
 const BELARUS: i32 = 375;
-/// E.164, 6.2.1.
+/// The most digits of a calling code (E.164, section 6.2.1).
 const MAX_CALLING_CODE_DIGITS: usize = 3;
-/// Shorter ones are for use inside one country or one network.
+/// The fewest digits. Shorter numbers are for use within one country or network.
 const MIN_DIGITS: usize = 4;
 
-/// Types of numbers that seldom belong to somebody who waits for a code, by the names that the settings use.
+/// Types of numbers that rarely belong to a person who waits for a code, with their names in the settings.
 pub const NUMBER_TYPES: [(PhoneNumberType, &str); 8] = [
     (PhoneNumberType::PremiumRate, "premium_rate"),
     (PhoneNumberType::SharedCost, "shared_cost"),
@@ -45,7 +45,7 @@ pub struct PhoneNumber {
     origin: Origin,
 }
 
-/// What the numbering plan tells of a number; nothing, if it was valid only when it was stored.
+/// What the numbering plan says about a number. Empty for a stored number that is no longer valid.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 struct Origin {
     country: Option<Region>,
@@ -58,7 +58,7 @@ struct Origin {
 #[error("not a valid phone number")]
 pub struct NotAPhoneNumber;
 
-/// A country, or `001` for numbers of no country: an ISO 3166 code such as `US`.
+/// A country as an ISO 3166 code such as `US`, or `001` for numbers of no country.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Region(rlibphonenumber::Region);
 
@@ -71,17 +71,17 @@ impl Region {
             .map(|_| Self(region))
     }
 
-    /// Its ISO 3166 code in upper case.
+    /// The ISO 3166 code in upper case.
     pub fn code(self) -> String {
         self.0.as_region_str().as_str().to_owned()
     }
 }
 
 impl PhoneNumber {
-    /// Reads a number as people write it: with spaces, dashes, dots and brackets. Without a leading plus
-    /// sign it is a national number, and needs a default region.
+    /// Reads a number as people write it: with spaces, dashes, dots and brackets. A number without a leading plus sign
+    /// is a national one and needs a default region.
     pub fn parse(text: &str, default_region: Option<Region>) -> Result<Self, NotAPhoneNumber> {
-        // Cheap refusals first; the metadata is loaded at the first number that could be one.
+        // Cheap checks first: the metadata is loaded only for a text that could be a number.
         let digits = digits(text).ok_or(NotAPhoneNumber)?;
         let international = digits.starts_with('+');
         if international && let Some(origin) = RECENT.find(&digits).or_else(|| origin_as_it_stands(&digits)) {
@@ -104,14 +104,14 @@ impl PhoneNumber {
         Ok(Self { e164, origin })
     }
 
-    /// Reads how numbers begin, as people write it: `+44770090`, of 1 to 15 digits.
+    /// Reads the beginning of a range of numbers, as people write it: `+44770090`, 1 to 15 digits.
     pub fn parse_beginning(text: &str) -> Option<String> {
         let beginning = typed::number(text, MAX_DIGITS)?;
         let digits = beginning.strip_prefix('+')?;
         (1..=15).contains(&digits.len()).then_some(beginning)
     }
 
-    /// A number that was valid when it was stored, whatever the rules are today.
+    /// Restores a number that was valid when it was stored. The numbering rules may have changed since.
     pub fn stored(e164: &str) -> Option<Self> {
         let digits = e164.strip_prefix('+')?;
         let shaped = digits.len() >= MIN_DIGITS && digits.bytes().all(|byte| byte.is_ascii_digit());
@@ -126,28 +126,28 @@ impl PhoneNumber {
         })
     }
 
-    /// `+13478379634`: for the backend and the digest, never for a log.
+    /// `+13478379634`. For backends and digests, never for a log.
     pub fn e164(&self) -> &str {
         &self.e164
     }
 
-    /// The country that it belongs to; `None` if today's rules know none.
+    /// The country of the number. `None`: unknown by current rules.
     pub fn country(&self) -> Option<Region> {
         self.origin.country
     }
 
-    /// Its type, one of [`NUMBER_TYPES`]; `None`: today's rules know none, or it is an ordinary one.
+    /// The type, one of [`NUMBER_TYPES`]. `None`: an ordinary one, or unknown by current rules.
     pub fn number_type(&self) -> Option<&'static str> {
         self.origin.number_type
     }
 
-    /// The number without its last four digits: ten thousand numbers that are mostly one operator's.
+    /// The number without its last four digits: a block of ten thousand numbers, which mostly belong to one operator.
     pub fn prefix(&self) -> &str {
         // A valid number has at least 7 characters after its plus sign.
         &self.e164[..self.e164.len() - 4]
     }
 
-    /// `+13****34`: for everybody else.
+    /// `+13****34`. For logs and all other output.
     pub fn masked(&self) -> String {
         // A valid number is ASCII and has at least 7 characters after its plus sign.
         format!("{}****{}", &self.e164[..3], &self.e164[self.e164.len() - 2..])
@@ -160,8 +160,8 @@ impl fmt::Debug for PhoneNumber {
     }
 }
 
-/// The digits as they are meant, after a plus sign if the text begins with one; `None` if there is anything but
-/// punctuation around them, or too few or too many of them.
+/// The ASCII digits of a text, after a plus sign if it begins with one. `None`: it holds other characters than
+/// punctuation, or has too few or too many digits.
 fn digits(text: &str) -> Option<String> {
     if text.len() > MAX_TEXT_LENGTH {
         return None;
@@ -172,15 +172,15 @@ fn digits(text: &str) -> Option<String> {
         .then_some(digits)
 }
 
-/// Where libphonenumber puts an international number that is valid as it stands, and so is what it makes of it. Nearly all
-/// are, and three quarters of the time that one takes are spent on looking for extensions and letters, which
-/// [`digits`] lets nobody write. What may begin with a prefix that is to be stripped is left to it: a leading
-/// zero, and all of Belarus, where an 8 is a prefix and begins numbers too.
+/// Fast path for an international number that needs no change, which nearly all are. libphonenumber's parser would
+/// spend three quarters of the time on a search for extensions and letters, which [`digits`] does not admit. `None`:
+/// use the parser. That includes numbers that may begin with a prefix to be removed: a leading zero, and all numbers of
+/// Belarus, where 8 is a prefix and also a first digit.
 fn origin_as_it_stands(digits: &str) -> Option<Origin> {
     let digits = digits
         .strip_prefix('+')
         .filter(|digits| !digits.starts_with('0'))?;
-    // No calling code is the start of another (E.164).
+    // The first match is right, as no calling code is the beginning of another one (E.164).
     let (country_code, national) = (1..=MAX_CALLING_CODE_DIGITS.min(digits.len())).find_map(|at| {
         let (calling_code, national) = digits.split_at(at);
         let country_code = calling_code.parse().ok()?;
@@ -197,7 +197,8 @@ fn origin_as_it_stands(digits: &str) -> Option<Origin> {
     })
 }
 
-/// `None`: it is not valid. That is what libphonenumber means by it, that a number is of some type.
+/// What the numbering plan says about a number. `None`: it is not valid, which libphonenumber defines as having no
+/// known type.
 fn origin(number: &rlibphonenumber::PhoneNumber) -> Option<Origin> {
     let found = PHONE_NUMBER_UTIL.get_number_type(number);
     if found == PhoneNumberType::Unknown {
@@ -210,9 +211,9 @@ fn origin(number: &rlibphonenumber::PhoneNumber) -> Option<Origin> {
     })
 }
 
-/// Numbers found valid lately, and their origins: a number comes back within minutes, to be verified. Holds no numbers,
-/// but fingerprints under a key of this process; that a wrong one passes for a right one is as likely as guessing
-/// 60 bits.
+/// A cache of recently seen valid numbers: most numbers return within minutes, to be verified. It holds no numbers,
+/// only fingerprints under a key of this process. That a number is mistaken for another is as likely as guessing 60
+/// bits.
 struct Recent {
     key: RandomState,
     places: [AtomicU64; Self::SIZE],
@@ -225,10 +226,10 @@ static RECENT: LazyLock<Recent> = LazyLock::new(|| Recent {
 
 impl Recent {
     const SIZE: usize = 4096;
-    /// The lower bits of a place are the origin, the others the fingerprint.
+    /// The lower bits of a slot hold the origin, the others the fingerprint.
     const ORIGIN: u64 = 0xffff;
 
-    /// A number has one place, which the last one there keeps.
+    /// The slot of a number and its fingerprint. A slot holds the last number that was stored there.
     fn place(&self, number: &str) -> (&AtomicU64, u64) {
         let hash = self.key.hash_one(number);
         let place = usize::try_from(hash % Self::SIZE as u64).unwrap_or(0);
@@ -249,7 +250,7 @@ impl Recent {
 }
 
 impl Origin {
-    /// Never 0, which is an empty place.
+    /// The origin in 16 bits. Never 0, which marks an empty slot.
     fn pack(self) -> u64 {
         let letter = |byte: &u8| u64::from(byte.to_ascii_lowercase().saturating_sub(b'a'));
         let country = match self.country.map(Region::code).as_deref().map(str::as_bytes) {
@@ -307,7 +308,7 @@ mod tests {
             "＋１３４７８３７９６３４",
             "+١٣٤٧٨٣٧٩٦٣٤",
             "+१३४७८३७९६३४",
-            // As the contacts of phones, chats and web pages give it away.
+            // Copied from contacts, chats and web pages.
             "\u{202a}+1 (347) 837-9634\u{202c}",
             "\u{202d}+13478379634\u{202c}",
             "\u{2068}+1 347 837 9634\u{2069}",
@@ -319,7 +320,7 @@ mod tests {
         }
     }
 
-    /// Judged by Google's own libphonenumber.
+    /// The expected results come from Google's own libphonenumber.
     #[test]
     fn every_countrys_rules_are_kept() {
         for (text, valid) in [
@@ -388,8 +389,8 @@ mod tests {
         })
     }
 
-    /// A number of every country, and what becomes of it when a digit is added, taken away, put in where a
-    /// prefix would be, or changed there.
+    /// A number of every country, and variants of it with a digit added, removed, inserted where a prefix would be, or
+    /// changed there.
     #[test]
     fn the_short_way_judges_as_the_long_way_does() {
         let mut examples = 0;

@@ -1,15 +1,15 @@
-//! What a code is good for. A code that lets somebody log in must not confirm a payment as well.
+//! What a code may be used for. A code for logging in must not confirm a payment.
 
 use std::fmt;
 
-/// What a verification is for, in its caller's words. A code is shared with, and good for, a verification of the same
-/// purpose and binding alone.
+/// The caller's purpose of a verification. A code is shared between, and accepted for, verifications with the same
+/// purpose and binding only.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Purpose {
-    /// What is done with it, such as `login` or `payout`: 1 to [`Self::MAX_NAME`] characters. Stored as it is, and shown.
+    /// The kind of action, such as `login` or `payout`: 1 to [`Self::MAX_NAME`] characters. Stored as it is, and shown.
     pub name: Option<String>,
-    /// What in particular, such as an account and a sum: 1 to [`Self::MAX_BINDING`] characters. Stored as a digest, and
-    /// never shown.
+    /// The particular action, such as an account and an amount: 1 to [`Self::MAX_BINDING`] characters. Stored as a
+    /// digest, and never shown.
     pub binding: Option<String>,
 }
 
@@ -20,7 +20,7 @@ impl Purpose {
     pub const MAX_BINDING: usize = 1024;
 }
 
-/// The binding is the caller's.
+/// Without the binding, which may be confidential.
 impl fmt::Debug for Purpose {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Purpose")
@@ -29,6 +29,6 @@ impl fmt::Debug for Purpose {
     }
 }
 
-/// A purpose as it is stored and compared: a keyed digest.
+/// A purpose in the form in which it is stored and compared: a keyed digest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bound(pub [u8; 32]);

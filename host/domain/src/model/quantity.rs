@@ -1,8 +1,8 @@
-//! A count with what is counted, as a sentence has it: `1 record`, `2 records`.
+//! A count with its noun, for messages: `1 record`, `2 records`.
 
 use std::fmt::Display;
 
-/// The count, and the word that fits it.
+/// The count with the singular or plural form.
 pub fn quantity<N: Copy + Display + PartialEq + From<u8>>(count: N, of_one: &str, of_many: &str) -> String {
     let word = if count == N::from(1) { of_one } else { of_many };
     format!("{count} {word}")

@@ -1,6 +1,6 @@
-//! A security code, and how the base behaviour makes one.
+//! Security codes, and how the default behaviour generates them.
 //!
-//! Invariant: a [`SecurityCode`] never prints.
+//! Invariant: the `Debug` form of a [`SecurityCode`] shows nothing of it.
 
 use std::fmt;
 
@@ -9,33 +9,34 @@ use zeroize::Zeroizing;
 use super::{CodeFormat, typed};
 use crate::entropy::{Entropy, NoEntropy};
 
-/// A security code. One that was made has 1 to 64 characters, none of them a control character, and at least one that
-/// counts when it is compared; one that a client sent back has any.
+/// A security code. A generated one has 1 to 64 characters, no control characters, and at least one character that
+/// counts when codes are compared. One that a client submitted may be any text.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SecurityCode(Zeroizing<String>);
 
 impl SecurityCode {
-    /// Takes a code that a backend made.
+    /// Accepts a code that a backend generated. `None`: it breaks the rules above.
     pub fn new(text: impl Into<String>) -> Option<Self> {
         let text = Zeroizing::new(text.into());
         let fits = (1..=64).contains(&text.chars().count()) && !text.chars().any(char::is_control);
-        // Else whatever is as empty would be right.
+        // A code without such a character would equal every submission that normalises to nothing.
         let counts = typed::code(&text).next().is_some();
         (fits && counts).then_some(Self(text))
     }
 
-    /// What somebody typed, read as it was meant: with ASCII digits, and without spaces, dashes, punctuation and marks
-    /// that cannot be seen. Upper and lower case stay, and it is not necessarily a code that could be right.
+    /// Normalises a code that a person typed: ASCII digits, and no spaces, dashes, punctuation or invisible marks.
+    /// Keeps upper and lower case. The result need not be a possible code.
     pub fn from_client(text: &str) -> Self {
         let mut code = Zeroizing::new(String::with_capacity(text.len()));
         code.extend(typed::code(text));
         Self(code)
     }
 
-    /// One of this format, each as likely as any other, leading zeros kept.
+    /// Generates a code of this format. All codes are equally likely, those with leading zeros included.
     pub fn generate(format: CodeFormat, entropy: &Entropy) -> Result<Self, NoEntropy> {
         let characters = format.alphabet.characters();
-        // The largest multiple of their number in a byte: what lies above would favour the first of them.
+        // The largest multiple of the alphabet's length that fits into a byte. Using higher bytes would make the first
+        // characters more likely.
         let fair = 256 - 256 % characters.len();
         let mut code = Zeroizing::new(String::with_capacity(format.length));
         while code.len() < format.length {
@@ -49,8 +50,8 @@ impl SecurityCode {
         Ok(Self(code))
     }
 
-    /// What is compared, of a code that was made as of one that was typed: as [`SecurityCode::from_client`] reads it,
-    /// in upper case.
+    /// The form in which codes are compared, generated and submitted ones alike: normalised as by
+    /// [`SecurityCode::from_client`], in upper case.
     pub fn folded(&self) -> Zeroizing<String> {
         if self.0.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
             return Zeroizing::new(self.0.to_ascii_uppercase());
@@ -60,7 +61,7 @@ impl SecurityCode {
         folded
     }
 
-    /// The readable code: for the message, never for a log.
+    /// The code in clear, for the message. Never for a log.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -79,7 +80,7 @@ mod tests {
 
     const CODES: u32 = 1_000_000;
 
-    /// Pearson's statistic of how often each of `counts` came, where each should as often.
+    /// Pearson's chi-squared statistic of `counts`, all of which should be equal.
     fn chi_squared(counts: &[u32]) -> f64 {
         let expected = f64::from(CODES) / f64::from(u32::try_from(counts.len()).unwrap());
         counts

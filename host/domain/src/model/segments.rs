@@ -1,34 +1,35 @@
-//! How many parts an SMS is sent in, which is how many are paid for.
+//! The number of segments that an SMS is sent in, which providers charge for.
 //!
-//! A text that the GSM 7-bit alphabet holds (3GPP TS 23.038, section 6.2.1) has 160 characters in one part or 153 in
-//! each of several; characters of the extension table take two, and are not split. Any other text goes as UCS-2, with
-//! 70 or 67 units of UTF-16; a pair of surrogates is not split either.
+//! A text in the GSM 7-bit alphabet (3GPP TS 23.038, section 6.2.1) has 160 characters in a single segment, or 153 in
+//! each of several. Characters of the extension table take two and are not split across segments. Any other text is
+//! sent as UCS-2, with 70 or 67 units of UTF-16; a surrogate pair is not split either.
 
-/// The basic table, without its escape.
+/// The basic table, without its escape character.
 const BASIC: &str = "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?¡ABCDEFGHIJKLMNOPQRSTUVWXYZ\
                      ÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà";
-/// Written as the escape and one more.
+/// The extension table: each is sent as the escape character and another one.
 const EXTENSION: &str = "\u{c}^{}\\[~]|€";
 
-/// The most characters in one part, and in each of several.
+/// The most characters in a single segment, and in each of several.
 const GSM: (usize, usize) = (160, 153);
+/// The same for UCS-2.
 const UCS2: (usize, usize) = (70, 67);
 
-/// How a text is sent.
+/// The size of a text as an SMS.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Size {
-    /// In how many parts.
+    /// The number of segments.
     pub segments: u64,
-    /// How many characters it takes, as they are counted in its encoding.
+    /// The number of characters, counted in its encoding.
     pub characters: usize,
-    /// How many of them one part has.
+    /// How many characters fit into a single segment.
     pub room: usize,
-    /// The characters that the GSM alphabet lacks, each once, in their order; empty: it is sent in that.
+    /// The characters that the GSM alphabet lacks, each once, in order. Empty: it is sent in the GSM alphabet.
     pub beyond: Vec<char>,
 }
 
 impl Size {
-    /// Of a text.
+    /// The size of this text.
     pub fn of(text: &str) -> Self {
         let mut beyond = Vec::new();
         for character in text.chars().filter(|character| septets(*character).is_none()) {
@@ -49,13 +50,13 @@ impl Size {
         }
     }
 
-    /// The name of its encoding.
+    /// The name of the encoding.
     pub fn encoding(&self) -> &'static str {
         if self.beyond.is_empty() { "GSM-7" } else { "UCS-2" }
     }
 }
 
-/// The parts that a text is sent in, at least 1.
+/// The number of segments of a text, at least 1.
 pub fn segments(text: &str) -> u64 {
     let septets: Option<Vec<usize>> = text.chars().map(septets).collect();
     match septets {
@@ -64,6 +65,7 @@ pub fn segments(text: &str) -> u64 {
     }
 }
 
+/// The length of a character in septets. `None`: the GSM alphabet lacks it.
 fn septets(character: char) -> Option<usize> {
     if character.is_ascii_alphanumeric() || character == ' ' || BASIC.contains(character) {
         Some(1)
@@ -72,7 +74,8 @@ fn septets(character: char) -> Option<usize> {
     }
 }
 
-/// How many parts of `each` hold characters of these lengths, unless one of `single` does.
+/// How many segments characters of these lengths need: one if all fit into `single`, otherwise as many of `each` as
+/// needed.
 fn parts(lengths: impl Iterator<Item = usize> + Clone, (single, each): (usize, usize)) -> u64 {
     if lengths.clone().sum::<usize>() <= single {
         return 1;
@@ -102,7 +105,8 @@ mod tests {
             ("a".repeat(307), 3),
             ("€".repeat(80), 1),
             ("€".repeat(81), 2),
-            // 152 septets and two that do not fit into the one that is left: the third part is for the last.
+            // After 152 septets, a character of two does not fit into the last septet, so the last one needs a third
+            // segment.
             (format!("{}€{}", "a".repeat(152), "a".repeat(151)), 2),
             (format!("{}€{}", "a".repeat(152), "a".repeat(152)), 3),
             ("é".repeat(160), 1),
@@ -112,7 +116,7 @@ mod tests {
             ("ê".repeat(135), 3),
             ("😀".repeat(35), 1),
             ("😀".repeat(36), 2),
-            // 33 pairs in a part of 67.
+            // 33 surrogate pairs fit into a segment of 67 units.
             ("😀".repeat(66), 2),
             ("😀".repeat(67), 3),
             (format!("{}ê", "a".repeat(70)), 2),

@@ -1,19 +1,19 @@
-//! What ties a check to the registration before it. Its inside is the keyring's business
-//! (the host's keyring); here it is a text that must not be seen.
+//! The token that connects a check to its registration. Its content is encoded by the keyring of the host; here it is
+//! an opaque text that must not be shown.
 
 use std::fmt;
 
-/// The token that the client got when it registered.
+/// The token that a client received when it registered.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SessionToken(String);
 
 impl SessionToken {
-    /// As the client sent it: not necessarily one of ours.
+    /// Wraps the text that a client sent. It need not be a token that this service issued.
     pub fn from_client(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
-    /// The readable token: for the client that registered.
+    /// The token in clear, for the client that registered.
     pub fn expose(&self) -> &str {
         &self.0
     }

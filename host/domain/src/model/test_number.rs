@@ -1,18 +1,18 @@
-//! Numbers for tests: each has a fixed code until a date, and nothing is sent to it.
+//! Test numbers: each has a fixed code until a date, and receives no SMS.
 //!
-//! Invariant: from its date on, a number is like any other.
+//! Invariant: after its date, a test number is an ordinary number.
 
 use super::{PhoneNumber, SecurityCode};
 use crate::clock::UnixMillis;
 
-/// One of them.
+/// One test number of the settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TestNumber {
     /// The number.
     pub number: PhoneNumber,
-    /// The code that it has.
+    /// Its fixed code.
     pub code: SecurityCode,
-    /// When it becomes a number like any other: as its last day ends, in UTC.
+    /// When it becomes an ordinary number: at the end of its last day, in UTC.
     pub ends_at: UnixMillis,
 }
 
@@ -21,7 +21,7 @@ impl TestNumber {
         now < self.ends_at
     }
 
-    /// As people write it: 2027-01-31.
+    /// The last day in the form 2027-01-31.
     fn last_day(&self) -> String {
         let mut time = UnixMillis(self.ends_at.0.saturating_sub(1)).rfc3339();
         time.truncate(time.find('T').unwrap_or(time.len()));
@@ -29,12 +29,12 @@ impl TestNumber {
     }
 }
 
-/// All that the settings name.
+/// All test numbers of the settings.
 #[derive(Clone, Debug, Default)]
 pub struct TestNumbers(pub Vec<TestNumber>);
 
 impl TestNumbers {
-    /// The code of a number, if it is for tests now.
+    /// The fixed code of a number, if it is a test number now.
     pub fn code_of(&self, number: &PhoneNumber, now: UnixMillis) -> Option<&SecurityCode> {
         let mut in_effect = self.0.iter().filter(|test| test.is_in_effect(now));
         in_effect
@@ -42,12 +42,12 @@ impl TestNumbers {
             .map(|test| &test.code)
     }
 
-    /// Whether a number is named, also after its last day.
+    /// Whether the settings name a number, even after its last day.
     pub fn names(&self, number: &PhoneNumber) -> bool {
         self.0.iter().any(|test| test.number == *number)
     }
 
-    /// What should be known while any are in effect.
+    /// A warning for the operator while test numbers are in effect.
     pub fn warning(&self, now: UnixMillis) -> Option<String> {
         let in_effect = || self.0.iter().filter(|test| test.is_in_effect(now));
         let last = in_effect().max_by_key(|test| test.ends_at)?;
@@ -58,7 +58,7 @@ impl TestNumbers {
         ))
     }
 
-    /// The same, and which are over.
+    /// That warning, and one for each test number that has ended.
     pub fn warnings(&self, now: UnixMillis) -> Vec<String> {
         let over = self.0.iter().filter(|test| !test.is_in_effect(now)).map(|test| {
             format!(

@@ -1,10 +1,8 @@
-//! What people type and paste, as the characters that they mean: the one place that numbers and security codes are read
-//! through.
+//! Normalises what people type and paste. All phone numbers and security codes are read through this module.
 //!
-//! People have keyboards of other scripts, with their own digits and full-width letters; they write digits in groups;
-//! and what they copy from a contact or a chat carries marks that nobody sees, such as U+202A around a number in the
-//! contacts of a phone. None of that changes what was meant. Invariant: what a character stands for depends on the
-//! character alone, by the properties that Unicode gives it.
+//! People use keyboards of other scripts, with their own digits and full-width letters. They write digits in groups,
+//! and copy invisible marks with a number, such as U+202A from the contacts of a phone. None of that changes the
+//! meaning. Invariant: how a character is read depends on that character alone, by its Unicode properties.
 
 use icu_normalizer::ComposingNormalizerBorrowed;
 use icu_properties::{
@@ -12,22 +10,22 @@ use icu_properties::{
     props::{Dash, DefaultIgnorableCodePoint, GeneralCategory, GeneralCategoryGroup, WhiteSpace},
 };
 
-/// What a character stands for.
+/// How a character is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Typed {
-    /// Nothing: a format mark, a zero-width or a bidirectional one, a selector of a glyph.
+    /// As nothing: a format mark, a zero-width or bidirectional mark, a variation selector.
     Invisible,
-    /// A space of any width.
+    /// As a space, of any width.
     Space,
-    /// A tab or the end of a line, which ends a field of a table as well.
+    /// As a tab or a line end, which separates fields when people paste from a table.
     Break,
-    /// A hyphen, a dash, a minus sign; and the long mark of Japanese, which lies on the key of the dash.
+    /// As a dash: a hyphen, a dash, a minus sign, or the Japanese long vowel mark, which shares a key with the dash.
     Dash,
-    /// This character: ASCII where it has an equal there.
+    /// As this character, in ASCII where an equivalent exists.
     Character(char),
 }
 
-/// What the character stands for.
+/// How the character is read.
 pub(super) fn typed(character: char) -> Typed {
     match character {
         '-' => Typed::Dash,
@@ -53,7 +51,8 @@ fn beyond_ascii(character: char) -> Typed {
     if CodePointSetData::new::<Dash>().contains(character) || matches!(character, 'ー' | 'ｰ') {
         return Typed::Dash;
     }
-    // A circled digit, a fraction or a Roman numeral is not how anybody writes a digit or a letter.
+    // The other categories have equivalents too, such as circled digits, fractions and Roman numerals. People do not
+    // use these to write a digit or a letter.
     let may_equal_ascii = GeneralCategoryGroup::CasedLetter
         .union(GeneralCategoryGroup::Punctuation)
         .union(GeneralCategoryGroup::Symbol);
@@ -73,8 +72,8 @@ fn category(character: char) -> GeneralCategory {
     CodePointMapData::<GeneralCategory>::new().get(character)
 }
 
-/// The decimal digits of every script are ten neighbours in the order of their values (The Unicode Standard, section
-/// 4.6), so what is before one tells its value.
+/// The ASCII digit of a decimal digit. The digits of every script are ten consecutive code points in order of value
+/// (The Unicode Standard, section 4.6), so the number of digits before it gives its value.
 fn digit(character: char) -> char {
     let before = (0..u32::from(character))
         .rev()
@@ -85,7 +84,7 @@ fn digit(character: char) -> char {
     char::from(b"0123456789"[before % 10])
 }
 
-/// `K` for its full-width form (Unicode's compatibility equivalence).
+/// The ASCII equivalent of a character by Unicode's compatibility equivalence, such as `K` for its full-width form.
 fn equal_in_ascii(character: char) -> Option<char> {
     let nfkc = ComposingNormalizerBorrowed::new_nfkc();
     let mut equals = nfkc.normalize_iter(std::iter::once(character));
@@ -93,13 +92,13 @@ fn equal_in_ascii(character: char) -> Option<char> {
     equals.next().is_none().then_some(equal)
 }
 
-/// Whether the character is invisible.
+/// Whether the character is invisible or white space.
 pub fn is_blank(character: char) -> bool {
     matches!(typed(character), Typed::Invisible | Typed::Space | Typed::Break)
 }
 
-/// A security code as it is meant: without what groups it, surrounds it or cannot be seen, with digits and letters of
-/// ASCII where they have an equal there. Upper and lower case stay as they are.
+/// Normalises a security code: drops what groups or surrounds it and invisible characters, and converts digits and
+/// letters to ASCII where possible. Keeps upper and lower case.
 pub(super) fn code(text: &str) -> impl Iterator<Item = char> {
     text.chars().filter_map(|character| match typed(character) {
         Typed::Character(character) if !is_punctuation(character) => Some(character),
@@ -111,14 +110,14 @@ fn is_punctuation(character: char) -> bool {
     !character.is_ascii_alphanumeric() && GeneralCategoryGroup::Punctuation.contains(category(character))
 }
 
-/// The digits of a phone number in ASCII, after a plus sign if the text begins with one, without the punctuation that
-/// libphonenumber lets people put between digits. `None`: there is something else in it, such as a letter or a second line.
+/// The ASCII digits of a phone number, after a plus sign if the text begins with one. Skips the punctuation that
+/// libphonenumber accepts between digits. `None`: the text holds anything else, such as a letter or a second line.
 pub(super) fn number(text: &str, max_digits: usize) -> Option<String> {
     let mut digits = String::with_capacity(1 + max_digits);
     for character in text.trim_matches(is_blank).chars() {
         match typed(character) {
             Typed::Character('+') if digits.is_empty() => digits.push('+'),
-            // More than there can be need not be kept to be refused.
+            // Too many digits already. Stops here, so that a long text costs no memory.
             Typed::Character('0'..='9') if digits.len() > 1 + max_digits => return None,
             Typed::Character(digit @ '0'..='9') => digits.push(digit),
             Typed::Invisible
@@ -151,7 +150,7 @@ mod tests {
             let Typed::Character(digit) = typed(*character) else {
                 panic!("{character}");
             };
-            // They come in tens.
+            // The digits of each script are ten consecutive code points.
             assert_eq!(digit, char::from(b"0123456789"[at % 10]), "{character}");
             let theirs = by_libphonenumber.normalize_digits_only(character.to_string());
             if !theirs.is_empty() {
@@ -180,7 +179,7 @@ mod tests {
                 assert_eq!(typed(character), meant, "{:?}", character.escape_unicode());
             }
         }
-        // A circled digit, a fraction, a letter of another script that looks like one of ours.
+        // A circled digit, a fraction, and a letter of another script that looks like a Latin one.
         for itself in "④½²ⅣКΚ字é".chars() {
             assert_eq!(typed(itself), Typed::Character(itself));
         }

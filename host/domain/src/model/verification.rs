@@ -1,7 +1,8 @@
 //! The life cycle of a verification.
 //!
-//! A verification is pending from its registration; a check verifies it, or time or too many wrong codes end
-//! it. Where it stands is computed from what is stored ([`Standing`]), so that it cannot contradict itself.
+//! A verification is pending from its registration. A check verifies it, or it ends by expiry, cancellation, too many
+//! wrong codes, or an SMS that was not sent. The status is computed from stored facts ([`Standing`]), so the two cannot
+//! contradict each other.
 
 use std::{fmt, str::FromStr};
 
@@ -11,13 +12,13 @@ use crate::{
     entropy::{Entropy, NoEntropy},
 };
 
-/// Names a verification. 48 bits of milliseconds come first, so that new ones are stored side by side; 80
-/// random bits follow.
+/// Identifies a verification: 48 bits of milliseconds, then 80 random bits. With the time first, new rows are stored
+/// next to each other.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct VerificationId(pub [u8; 16]);
 
 impl VerificationId {
-    /// A new one.
+    /// A new id.
     pub fn generate(clock: &Clock, entropy: &Entropy) -> Result<Self, NoEntropy> {
         let mut id = [0; 16];
         id[..6].copy_from_slice(&clock.now().0.to_be_bytes()[2..]);
@@ -26,7 +27,7 @@ impl VerificationId {
     }
 }
 
-/// Reads it as it is displayed.
+/// Reads the form in which it is displayed.
 impl FromStr for VerificationId {
     type Err = NotAnId;
 
@@ -40,12 +41,12 @@ impl FromStr for VerificationId {
     }
 }
 
-/// The text names no verification.
+/// The text is not the id of a verification.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not the id of a verification")]
 pub struct NotAnId;
 
-/// As it appears in a log and in the API: 32 hexadecimal digits.
+/// The form in logs and in the API: 32 hexadecimal digits.
 impl fmt::Display for VerificationId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&data_encoding::HEXLOWER.encode(&self.0))
@@ -58,20 +59,20 @@ impl fmt::Debug for VerificationId {
     }
 }
 
-/// What a check of a security code came to.
+/// The result of a check of a security code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Verdict {
     /// The right code.
     Valid,
     /// A wrong code.
     Invalid,
-    /// The right code, too late.
+    /// The right code, after its expiry.
     Expired,
-    /// The right code, used before, and codes are good for one use.
+    /// The right code, used before, where codes are valid for one use.
     AlreadyVerified,
-    /// No such session for this number.
+    /// There is no such session for this number.
     SessionTokenInvalid,
-    /// No attempts left; nothing was compared.
+    /// No attempts left. Nothing was compared.
     TooManyAttempts,
 }
 
@@ -98,38 +99,38 @@ impl Verdict {
     }
 }
 
-/// What is known about a verification. Neither its number nor its code.
+/// What is known about a verification. It has neither the number nor the code.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verification {
-    /// Names it.
+    /// Its id.
     pub id: VerificationId,
-    /// Where it stands.
+    /// Its status.
     pub status: Status,
     /// When it was registered.
     pub created_at: UnixMillis,
-    /// When its code stops being good.
+    /// When its code expires.
     pub expires_at: UnixMillis,
-    /// When the code came back.
+    /// When the right code was entered.
     pub verified_at: Option<UnixMillis>,
-    /// From when on the limits of its number have room for another SMS; `None`: it is over.
+    /// When the limits of its number admit another SMS. `None`: the verification has ended.
     pub resend_at: Option<UnixMillis>,
-    /// How many wrong codes it survives.
+    /// How many more wrong codes are accepted before it fails.
     pub attempts_remaining: u32,
-    /// What it is for, as its caller named it.
+    /// The name of its purpose, as the caller gave it.
     pub purpose: Option<String>,
-    /// Its messages, the first one first.
+    /// Its messages, oldest first.
     pub messages: Vec<Message>,
 }
 
 impl Verification {
-    /// What became of its first message, which the answer to the registration spoke of.
+    /// The delivery of its first message, which the answer to the registration reports.
     pub fn first_delivery(&self) -> Delivery {
         self.messages
             .first()
             .map_or(Delivery::Pending, |message| message.delivery)
     }
 
-    /// What became of its last message.
+    /// The delivery of its last message.
     pub fn delivery(&self) -> Delivery {
         self.messages
             .last()
@@ -137,16 +138,16 @@ impl Verification {
     }
 }
 
-/// Where a verification stands.
+/// The status of a verification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
-    /// The code is awaited.
+    /// It waits for the code.
     Pending,
-    /// The code came back.
+    /// The right code was entered.
     Verified,
-    /// The code came too late, or never.
+    /// The code expired before it was entered.
     Expired,
-    /// It was given up by whoever began it.
+    /// The caller cancelled it.
     Cancelled,
     /// All attempts are used up.
     Failed,
@@ -155,7 +156,7 @@ pub enum Status {
 }
 
 impl Status {
-    /// All of them.
+    /// All statuses.
     pub const ALL: [Self; 6] = [
         Self::Pending,
         Self::Verified,
@@ -178,18 +179,18 @@ impl Status {
     }
 }
 
-/// What of a verification decides a check.
+/// The stored facts that decide a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Standing {
-    /// When its code stops being good.
+    /// When the code expires.
     pub expires_at: UnixMillis,
-    /// Whether its code was used.
+    /// Whether the code was used.
     pub verified: bool,
 }
 
 impl Standing {
-    /// The verdict on an attempt that was counted already. The order is django-phone-verify's: a wrong code is
-    /// wrong before it is late.
+    /// The verdict on an attempt that was already counted. The order is that of django-phone-verify: a wrong code is
+    /// reported as wrong even after its expiry.
     pub fn judge(self, matches: bool, now: UnixMillis, only_once: bool) -> Verdict {
         if !matches {
             Verdict::Invalid
