@@ -28,7 +28,7 @@ use phone_verify::{
     settings::Settings,
     store::{
         Begun, CheckRules, Dispatched, Keyring, NewCode, NewVerification, OutboxMessage, Store,
-        sqlite::Sqlite,
+        sqlite::{self, Sqlite},
     },
     verifier::{Guard, RateLimits},
 };
@@ -52,7 +52,7 @@ impl Bench {
         let entropy = Entropy::system();
         let keyring = Arc::new(Keyring::ephemeral(entropy.clone()).expect("randomness"));
         Arc::new(Self {
-            store: Sqlite::open(path, Arc::clone(&keyring)).expect("the database opens"),
+            store: sqlite::open(path, Arc::clone(&keyring), Arc::new(())).expect("the database opens"),
             keyring,
             limits: wide(Settings::defaults().limits),
             guard: wide_guard(Settings::defaults().guard),

@@ -14,7 +14,10 @@ use crate::{
         ClientAddress, CodeFormat, Language, Locale, Messages, PhoneNumber, SecurityCode, SessionToken,
         Verdict,
     },
-    store::{AuditEntry, Keyring, MasterKey, Store, StoreError, sqlite::Sqlite},
+    store::{
+        AuditEntry, Keyring, MasterKey, Store, StoreError,
+        sqlite::{self, Sqlite},
+    },
     verifier::{
         CheckError, CheckRequest, Guard, Policy, RateLimits, RegisterError, RegisterRequest, Registered,
         ResendPolicy, Verifier,
@@ -99,7 +102,7 @@ impl Service {
         guard: Guard,
     ) -> Self {
         let database = folder.path().join("service.db");
-        let sqlite = Arc::new(Sqlite::open(&database, Arc::clone(&keyring)).unwrap());
+        let sqlite = Arc::new(sqlite::open(&database, Arc::clone(&keyring), Arc::new(())).unwrap());
         sqlite.join_time(&clock).unwrap();
         let store = Arc::clone(&sqlite) as Arc<dyn Store>;
         let network = network.into();

@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! main → cli → daemon → { http, dispatch, verifier, store, settings } → phone-verify-domain
-//! http, cli → verifier → store (trait)      dispatch → store (trait)      store::sqlite → store
+//! http, cli → verifier → store (trait)      dispatch → store (trait)      daemon, cli → store → phone-verify-store-sqlite
 //! cli, daemon, kit → phone-verify-plugin-host, which loads libraries and calls them
 //! ```
 #![forbid(unsafe_code)]

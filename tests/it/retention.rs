@@ -6,7 +6,7 @@ use phone_verify::{
     clock::{Clock, UnixMillis},
     entropy::Entropy,
     model::PhoneNumber,
-    store::{Store, key_file, sqlite::Sqlite},
+    store::{Store, key_file, sqlite},
 };
 use phone_verify_tests::site::Site;
 
@@ -18,7 +18,7 @@ async fn installation_with_a_record_from(days_ago: u32) -> Site {
     let site = Site::new();
     assert_eq!(site.run(&["register", NUMBER]).code, Some(0));
     let keyring = Arc::new(key_file::open(&site.path("phone-verify.db.key"), Entropy::system()).unwrap());
-    let store = Sqlite::open(&site.path("phone-verify.db"), Arc::clone(&keyring)).unwrap();
+    let store = sqlite::open(&site.path("phone-verify.db"), Arc::clone(&keyring), Arc::new(())).unwrap();
     let numbers = vec![PhoneNumber::parse("+13478379635", None).unwrap()];
     let job = keyring.job_id(&numbers, "text", "");
     let now = Clock::system().now().0;

@@ -22,7 +22,7 @@ use phone_verify::{
         ClientAddresses, CodeFormat, DropIn, Language, Locale, Messages, Outcome, PhoneNumber, Receipt,
         SecurityCode, SendFailure, TrustedProxies, Verdict,
     },
-    store::{Keyring, OutboxMessage, Store, Tried, sqlite::Sqlite},
+    store::{Keyring, OutboxMessage, Store, Tried, sqlite},
     verifier::{BaseValidate, CheckRequest, Guard, Overrides, Policy, RateLimits, ResendPolicy, Verifier},
 };
 use serde_json::{Map, Value};
@@ -85,7 +85,8 @@ impl Service {
         let (clock, entropy) = (Clock::manual(BEGIN), Entropy::system());
         let keyring = Arc::new(Keyring::ephemeral(entropy.clone()).expect("randomness"));
         let database = folder.path().join("phone-verify.db");
-        let store = Sqlite::open(&database, Arc::clone(&keyring)).expect("a new database opens");
+        let store =
+            sqlite::open(&database, Arc::clone(&keyring), Arc::new(())).expect("a new database opens");
         let store: Arc<dyn Store> = Arc::new(store);
         let backend = Arc::new(ScriptedBackend {
             code: rules.code.clone(),

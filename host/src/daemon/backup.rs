@@ -22,7 +22,7 @@ use crate::{
     store::{
         Keyring,
         key_file::{self, KeyFileError},
-        sqlite::{BackupError, Contents, Sqlite, Taken},
+        sqlite::{BackupError, Contents, JudgedFiles, Sqlite, Taken},
     },
 };
 
@@ -68,7 +68,7 @@ pub fn back_up(
 ) -> Result<BackedUp, Problem> {
     let database = &settings.store.database;
     must_exist(settings)?;
-    Sqlite::judge(database)?;
+    Sqlite::judge(database, &JudgedFiles)?;
     let target = Target::of(file, Subject::Backup)?;
     let keys_target = match &settings.store.keys {
         Keys::File(keys) => Some((keys, Target::of(&keys_of(file), Subject::KeyFile)?)),
@@ -137,8 +137,8 @@ pub fn restore(
         }
         given @ Keys::Given(_) => (keyring(given, entropy)?, None),
     };
-    let contents = Sqlite::check_backup(file, &backed_up, clock.now())?;
-    Sqlite::judge(database)?;
+    let contents = Sqlite::check_backup(file, &backed_up, clock.now(), &JudgedFiles)?;
+    Sqlite::judge(database, &JudgedFiles)?;
     let taken = Sqlite::take(database)?;
     let before = keep_what_is_there(database, taken.as_ref(), keys.as_ref(), clock)?;
     let taken = match taken {

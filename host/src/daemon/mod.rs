@@ -34,7 +34,7 @@ use crate::{
     dispatch::{Breaker, Dispatcher, Limits, Sender},
     entropy::Entropy,
     http::{DemoPhone, Loaded},
-    metrics::Metrics,
+    metrics::{Metrics, StoreMetrics},
     settings::Settings,
     store::{Keyring, Store},
     telemetry,
@@ -64,6 +64,7 @@ pub struct Service {
     pub clock: Clock,
     /// The randomness.
     pub entropy: Entropy,
+    store_metrics: Arc<StoreMetrics>,
     loader: Arc<Loader>,
     bridge: Arc<Bridge>,
     dispatcher: Dispatcher,
@@ -275,7 +276,9 @@ impl Service {
         let loader = loader(settings, &clock, &entropy);
         let chosen = choose_backend(settings, &loader, None)
             .map_err(|refusals| refusals.into_iter().map(Problem::from).collect::<Vec<_>>());
-        let stored = open_store(settings, &clock, &entropy).map_err(|problem| vec![problem]);
+        let store_metrics = Arc::<StoreMetrics>::default();
+        let observer = Arc::clone(&store_metrics) as Arc<_>;
+        let stored = open_store(settings, &clock, &entropy, observer).map_err(|problem| vec![problem]);
         let (chosen, (store, keyring)) = match (chosen, stored) {
             (Ok(chosen), Ok(stored)) => (chosen, stored),
             (chosen, stored) => {
@@ -319,6 +322,7 @@ impl Service {
             limits,
             clock,
             entropy,
+            store_metrics,
             loader: Arc::new(loader),
             bridge,
             dispatcher,
@@ -331,7 +335,7 @@ impl Service {
             http: Arc::default(),
             messages: self.dispatcher.metrics(),
             verifications: self.verifier.metrics(),
-            store: self.store.metrics(),
+            store: Arc::clone(&self.store_metrics),
             workers: self.loader.metrics(),
         }
     }

@@ -11,7 +11,10 @@ use crate::{
     clock::Clock,
     entropy::Entropy,
     settings::{Keys, Settings},
-    store::{Keyring, Store, key_file, sqlite::Sqlite},
+    store::{
+        Keyring, Store, StoreObserver, key_file,
+        sqlite::{self, JudgedFiles, Sqlite},
+    },
 };
 
 /// Folders of the database and its keys that are not there. None is made: perhaps a disk is not mounted yet.
@@ -60,11 +63,11 @@ pub(super) fn look_at_store(settings: &Settings, entropy: &Entropy) -> Vec<Probl
     match &settings.store.keys {
         Keys::File(file) if matches!(file.try_exists(), Ok(false)) => {
             problems.extend(lost_key_file(database, file));
-            problems.extend(Sqlite::judge(database).err().map(Problem::from));
+            problems.extend(Sqlite::judge(database, &JudgedFiles).err().map(Problem::from));
         }
         keys => {
             let looked = keyring(keys, entropy)
-                .and_then(|keyring| Sqlite::look(database, &keyring).map_err(Problem::from));
+                .and_then(|keyring| Sqlite::look(database, &keyring, &JudgedFiles).map_err(Problem::from));
             problems.extend(looked.err());
         }
     }
@@ -94,7 +97,7 @@ pub fn open_existing_store(
     entropy: &Entropy,
 ) -> Result<(Arc<dyn Store>, Arc<Keyring>), Problem> {
     must_exist(settings)?;
-    open_store(settings, clock, entropy)
+    open_store(settings, clock, entropy, Arc::new(()))
 }
 
 /// Refuses settings whose database is not there.
@@ -113,11 +116,13 @@ pub fn must_exist(settings: &Settings) -> Result<(), Problem> {
     Ok(())
 }
 
-/// The database of the settings, and the keys to it. The clock goes on where those of other processes on it are.
+/// The database of the settings, and the keys to it. The clock goes on where those of other processes on it are. `observer` is
+/// told what its writes cost.
 pub fn open_store(
     settings: &Settings,
     clock: &Clock,
     entropy: &Entropy,
+    observer: Arc<dyn StoreObserver>,
 ) -> Result<(Arc<dyn Store>, Arc<Keyring>), Problem> {
     let keys = &settings.store.keys;
     if let Keys::File(file) = keys
@@ -126,7 +131,7 @@ pub fn open_store(
         return Err(problem);
     }
     let keyring = Arc::new(keyring(keys, entropy)?);
-    let store = Sqlite::open(&settings.store.database, Arc::clone(&keyring))?;
+    let store = sqlite::open(&settings.store.database, Arc::clone(&keyring), observer)?;
     store.join_time(clock).map_err(|error| Problem {
         sentence: error.to_string(),
         may_pass: true,

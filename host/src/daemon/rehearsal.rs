@@ -16,7 +16,7 @@ use crate::{
     http::{self, Unbound},
     model::{Listen, NamedBy, Places},
     settings::{Keys, Settings},
-    store::sqlite::Sqlite,
+    store::sqlite::{JudgedFiles, Sqlite},
 };
 
 /// Of the folders that something is tried in.
@@ -30,7 +30,7 @@ pub fn store(settings: &Settings, entropy: &Entropy) -> Vec<Problem> {
     }
     let database = &settings.store.database;
     let tried = trial_folder(database, Subject::Database)
-        .and_then(|trial| Sqlite::rehearse(database, trial.path()).map_err(Problem::from));
+        .and_then(|trial| Sqlite::rehearse(database, trial.path(), &JudgedFiles).map_err(Problem::from));
     let made = match &settings.store.keys {
         Keys::File(file) if !file.exists() => trial_folder(file, Subject::KeyFile).map(drop),
         _ => Ok(()),

@@ -10,7 +10,10 @@ use std::{
 };
 
 use super::series::{Counter, Histogram, SIZE, Series};
-use crate::model::{FailureClass, Outcome, PhoneNumber, Region, Verdict};
+use crate::{
+    model::{FailureClass, Outcome, PhoneNumber, Region, Verdict},
+    store::StoreObserver,
+};
 
 /// Counts requests by route. The label is the pattern of a route, so a client cannot create new labels.
 #[derive(Debug, Default)]
@@ -183,9 +186,8 @@ impl Default for StoreMetrics {
     }
 }
 
-impl StoreMetrics {
-    /// Counts a group of writes that ended, with the number of its operations.
-    pub fn committed(&self, operations: usize, took: Duration, is_durable: bool) {
+impl StoreObserver for StoreMetrics {
+    fn committed(&self, operations: usize, took: Duration, is_durable: bool) {
         self.commits.took(took);
         self.operations.saw(operations as u64);
         if !is_durable {
@@ -193,18 +195,15 @@ impl StoreMetrics {
         }
     }
 
-    /// Counts something that the guard found against a message.
-    pub fn decided(&self, reason: &'static str, is_blocked: bool) {
+    fn decided(&self, reason: &'static str, is_blocked: bool) {
         self.decisions.with(&(reason, is_blocked), Counter::inc);
     }
 
-    /// Counts a move of the write-ahead log into the database file.
-    pub fn log_moved(&self, took: Duration) {
+    fn log_moved(&self, took: Duration) {
         self.log_moves.took(took);
     }
 
-    /// Sets the present length of the write-ahead log.
-    pub fn log_is(&self, bytes: u64) {
+    fn log_is(&self, bytes: u64) {
         self.log_bytes.store(bytes, Ordering::Relaxed);
     }
 }

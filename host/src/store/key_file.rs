@@ -6,6 +6,7 @@ use std::{
     fs::OpenOptions,
     io::{self, Write},
     path::Path,
+    sync::Arc,
 };
 
 use data_encoding::HEXLOWER_PERMISSIVE;
@@ -84,7 +85,8 @@ pub fn open(path: &Path, entropy: Entropy) -> Result<Keyring, KeyFileError> {
     };
     let shown = path.display().to_string();
     let keyring = Keyring::of(&keys, entropy).ok_or(KeyFileError::Empty { path: shown })?;
-    Ok(keyring.from_file(path))
+    let path = path.to_owned();
+    Ok(keyring.read_again_by(Arc::new(move || read(&path).map_err(|error| error.to_string()))))
 }
 
 fn not_made(path: &Path, cause: io::Error) -> KeyFileError {

@@ -1,0 +1,91 @@
+//! What is to be sent, and what became of it.
+
+use std::{fmt, sync::Arc};
+
+use zeroize::Zeroizing;
+
+use super::{Counter, Guarded, keyring::Digest};
+use crate::{
+    clock::UnixMillis,
+    model::{Locale, MessageId, Outcome, PhoneNumber, Try, VerificationId},
+    rules::admission::Charge,
+};
+
+/// A message that this process alone may send, as long as it lives.
+#[derive(Clone)]
+pub struct OutboxMessage {
+    /// Names it, also to a provider that drops duplicates.
+    pub id: MessageId,
+    /// The verification that it belongs to.
+    pub verification: VerificationId,
+    /// Where it goes.
+    pub number: PhoneNumber,
+    /// What the caller's languages were.
+    pub locale: Locale,
+    /// The text, with the code in it.
+    pub text: Zeroizing<String>,
+    /// What it is counted in.
+    pub counters: Arc<[Counter]>,
+    /// When it is counted.
+    pub counted_at: UnixMillis,
+    /// The same for the pumping guard.
+    pub guard: Option<Arc<Guarded>>,
+    /// What comes back if this certainly was not sent.
+    pub replaced: Option<Arc<ReplacedCode>>,
+}
+
+impl OutboxMessage {
+    /// What it is counted in.
+    pub fn charge(&self) -> Charge<'_> {
+        Charge {
+            counters: &self.counters,
+            guard: self.guard.as_deref(),
+        }
+    }
+}
+
+/// A verification's code that gave way to another, as an engine puts it back. Nothing in it can be read.
+pub struct ReplacedCode {
+    /// The digest of the one that took its place.
+    pub by: Digest,
+    /// Its own digest.
+    pub code: Option<Vec<u8>>,
+    /// It and its number, sealed.
+    pub sealed: Option<Vec<u8>>,
+}
+
+impl fmt::Debug for ReplacedCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReplacedCode").finish_non_exhaustive()
+    }
+}
+
+/// A message is named, never shown.
+impl fmt::Debug for OutboxMessage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OutboxMessage")
+            .field("id", &self.id)
+            .field("number", &self.number)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a backend said to one try.
+#[derive(Clone, Debug)]
+pub struct Tried {
+    /// The backend that was asked: `nexmo.NexmoBackend`.
+    pub backend: Arc<str>,
+    /// What it said.
+    pub outcome: Outcome,
+}
+
+/// What became of a message, after all tries.
+#[derive(Clone, Debug)]
+pub struct Dispatched {
+    /// The backend that was asked last, or that would have been.
+    pub backend: Arc<str>,
+    /// What it said, or why none was asked.
+    pub outcome: Outcome,
+    /// Each time that a backend was asked; empty: none was.
+    pub tries: Vec<Try>,
+}

@@ -1,0 +1,197 @@
+//! A thread that moves the log to the database file, with a connection of its own, while others write and read.
+
+use std::{
+    fs::{File, OpenOptions},
+    io,
+    path::{Path, PathBuf},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread,
+};
+
+use rusqlite::Connection;
+use tokio::time::Instant;
+
+use super::{super::open, frames::Frames};
+use crate::store::StoreObserver;
+
+/// How often what was written meanwhile is moved as well. Each time it is less, unless the disk cannot follow.
+const MAX_PASSES: u32 = 8;
+
+/// What the thread is at.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum At {
+    /// It waits to be asked.
+    Rest,
+    /// It was asked, or moves.
+    Work,
+    /// It is to end, or has ended.
+    End,
+}
+
+struct Shared {
+    at: Mutex<At>,
+    changed: Condvar,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, At> {
+        self.at.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, at: At) {
+        *self.lock() = at;
+        self.changed.notify_all();
+    }
+
+    fn wait_while(&self, at: At) -> At {
+        *self
+            .changed
+            .wait_while(self.lock(), |now| *now == at)
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What was asked for is done. A wish that it ends stays.
+    fn rests(&self) {
+        let mut at = self.lock();
+        if *at == At::Work {
+            *at = At::Rest;
+        }
+        self.changed.notify_all();
+    }
+}
+
+/// Tells that the thread is gone, also if it panicked: nobody waits for it then.
+struct Ends(Arc<Shared>);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        self.0.set(At::End);
+    }
+}
+
+/// The way to the thread.
+pub(super) struct Mover {
+    shared: Arc<Shared>,
+    thread: thread::JoinHandle<Option<File>>,
+}
+
+impl Mover {
+    /// `pass` moves what is in the log at that moment. `rest`: it is enough when so few frames are left.
+    pub(super) fn start(
+        path: PathBuf,
+        rest: u32,
+        observer: Arc<dyn StoreObserver>,
+        pass: impl FnMut(&Connection) -> rusqlite::Result<Option<Frames>> + Send + 'static,
+    ) -> io::Result<Self> {
+        let shared = Arc::new(Shared {
+            at: Mutex::new(At::Rest),
+            changed: Condvar::new(),
+        });
+        let ends = Ends(Arc::clone(&shared));
+        let thread = thread::Builder::new()
+            .name("store-log".into())
+            .spawn(move || run(&path, &ends.0, rest, &*observer, pass))?;
+        Ok(Self { shared, thread })
+    }
+
+    /// Whether it could be asked now. `None`: it has ended, for its connection could not be opened.
+    pub(super) fn is_at_rest(&self) -> Option<bool> {
+        match *self.shared.lock() {
+            At::Rest => Some(true),
+            At::Work => Some(false),
+            At::End => None,
+        }
+    }
+
+    /// Has it move the log.
+    pub(super) fn ask(&self) {
+        let mut at = self.shared.lock();
+        if *at == At::Rest {
+            *at = At::Work;
+            self.shared.changed.notify_all();
+        }
+    }
+
+    /// Waits until it has done what it was asked for.
+    pub(super) fn wait(&self) {
+        self.shared.wait_while(At::Work);
+    }
+
+    /// Ends it, and closes its connection. What is returned must not be closed before the last connection to the file is:
+    /// on Unix, to close a file is to give up all locks that the process has on it.
+    pub(super) fn end(self) -> Option<File> {
+        self.shared.set(At::End);
+        self.thread.join().ok().flatten()
+    }
+}
+
+fn run(
+    path: &Path,
+    shared: &Shared,
+    rest: u32,
+    observer: &dyn StoreObserver,
+    mut pass: impl FnMut(&Connection) -> rusqlite::Result<Option<Frames>>,
+) -> Option<File> {
+    let connection = match open::connect(path) {
+        Ok(connection) => connection,
+        Err(error) => {
+            tracing::warn!(
+                "the log of the database {} is moved by those who write, who wait for it: no further connection can be \
+                 opened: {error}",
+                path.display()
+            );
+            return None;
+        }
+    };
+    // Some systems flush only what was opened for writing.
+    let file = OpenOptions::new().write(true).open(path).ok();
+    let mut has_failed = false;
+    while shared.wait_while(At::Rest) == At::Work {
+        let began = Instant::now();
+        match move_all(&connection, file.as_ref(), rest, &mut pass, shared) {
+            Ok(()) => {
+                has_failed = false;
+                observer.log_moved(began.elapsed());
+            }
+            Err(error) if !has_failed => {
+                has_failed = true;
+                tracing::warn!(
+                    "the log of the database {} cannot be moved to it, and grows: {error}",
+                    path.display()
+                );
+            }
+            Err(_) => {}
+        }
+        shared.rests();
+    }
+    file
+}
+
+/// Moves what there is, and what is written meanwhile, until little is left.
+fn move_all(
+    connection: &Connection,
+    file: Option<&File>,
+    rest: u32,
+    pass: &mut impl FnMut(&Connection) -> rusqlite::Result<Option<Frames>>,
+    shared: &Shared,
+) -> rusqlite::Result<()> {
+    let mut before = Frames::of(connection)?.moved;
+    for _ in 0..MAX_PASSES {
+        // Another process does it.
+        let Some(Frames { moved, .. }) = pass(connection)? else {
+            return Ok(());
+        };
+        // The engine flushes the file only once the log is in it to the last frame. Then little is to be left to flush. What
+        // this flush cannot do, that one does.
+        if let Some(file) = file {
+            let _ = file.sync_data();
+        }
+        let left = Frames::of(connection)?.left();
+        // Readers need the file as it is, or it is enough.
+        if moved == before || left <= rest || *shared.lock() == At::End {
+            return Ok(());
+        }
+        before = moved;
+    }
+    Ok(())
+}

@@ -1,0 +1,211 @@
+//! What the log does while others write, read, die and are slow, with bounds that are reached soon.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, mpsc},
+};
+
+use rusqlite::Connection;
+
+use super::{
+    super::{Fault, open, writer::Writer},
+    Bounds, Frames, Log, Moving, frames,
+};
+
+const SHORT: Bounds = Bounds {
+    restart_from: 100,
+    rest: 16,
+    longest: 400,
+};
+
+/// The frames of one write here, and more.
+const WRITE: u32 = 8;
+
+/// A database, and somebody who looks at it.
+struct Desk {
+    folder: tempfile::TempDir,
+    watcher: Connection,
+}
+
+impl Desk {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let watcher = open::connect(&folder.path().join("test.db")).unwrap();
+        watcher.pragma_update(None, "journal_mode", "WAL").unwrap();
+        watcher
+            .execute_batch("CREATE TABLE number (n INTEGER PRIMARY KEY, filling BLOB)")
+            .unwrap();
+        Self { folder, watcher }
+    }
+
+    fn database(&self) -> PathBuf {
+        self.folder.path().join("test.db")
+    }
+
+    fn log(&self) -> Log {
+        log(&self.database())
+    }
+
+    fn process(&self) -> Writer {
+        writing(&self.database(), self.log())
+    }
+
+    fn frames(&self) -> Frames {
+        Frames::of(&self.watcher).unwrap()
+    }
+
+    fn count(&self) -> u32 {
+        let count = "SELECT count(*) FROM number";
+        self.watcher.query_row(count, [], |row| row.get(0)).unwrap()
+    }
+
+    /// Ends all processes, and says which files are left.
+    fn left(self, processes: impl IntoIterator<Item = Writer>) -> Vec<String> {
+        drop(self.watcher);
+        processes.into_iter().for_each(drop);
+        let files = self.folder.path().read_dir().unwrap();
+        files
+            .map(|file| file.unwrap().file_name().into_string().unwrap())
+            .collect()
+    }
+}
+
+fn log(database: &Path) -> Log {
+    let pass = Box::new(frames::move_frames);
+    Log::with(database.to_owned(), Arc::new(()), SHORT, pass)
+}
+
+fn writing(database: &Path, log: Log) -> Writer {
+    Writer::start(open::connect(database).unwrap(), log)
+}
+
+async fn write(process: &Writer) {
+    let insert = |connection: &super::super::writer::Transaction<'_>| {
+        connection.execute("INSERT INTO number (filling) VALUES (randomblob(2000))", [])?;
+        Ok::<_, Fault>(())
+    };
+    process.run(insert).await.unwrap();
+}
+
+/// Writes until the log has so many frames, or, to begin with, has begun anew.
+async fn write_until(desk: &Desk, process: &Writer, is_there: impl Fn(Frames) -> bool) {
+    while !is_there(desk.frames()) {
+        write(process).await;
+    }
+}
+
+#[tokio::test]
+async fn the_log_begins_anew_again_and_again_while_it_is_written_to() {
+    let desk = Desk::new();
+    let process = desk.process();
+    let (mut longest, mut began_anew, mut before) = (0, 0, 0);
+    for _ in 0..2000 {
+        write(&process).await;
+        let written = desk.frames().written;
+        began_anew += u32::from(written < before);
+        longest = longest.max(written);
+        before = written;
+    }
+    assert!(began_anew > 1, "{began_anew}");
+    assert!(longest < SHORT.longest + WRITE, "{longest}");
+    assert_eq!(desk.count(), 2000);
+    assert_eq!(desk.left([process]), ["test.db"]);
+}
+
+#[tokio::test]
+async fn those_who_write_do_not_wait_for_a_move() {
+    let desk = Desk::new();
+    let (begins, begun) = mpsc::channel();
+    let (release, released) = mpsc::channel::<()>();
+    let slow = move |connection: &Connection| {
+        let _ = begins.send(());
+        // The disk takes its time.
+        let _ = released.recv();
+        frames::move_frames(connection)
+    };
+    let log = Log::with(desk.database(), Arc::new(()), SHORT, Box::new(slow));
+    let process = writing(&desk.database(), log);
+    write_until(&desk, &process, |frames| frames.written >= SHORT.restart_from).await;
+    begun.recv().unwrap();
+    let rows = desk.count();
+    write_until(&desk, &process, |frames| {
+        frames.written > SHORT.longest - 4 * WRITE
+    })
+    .await;
+    assert!(desk.count() > rows);
+    assert_eq!(desk.frames().moved, 0, "it is still at its first move");
+    // From now on the disk is fast.
+    drop(release);
+    write_until(&desk, &process, |frames| frames.written < SHORT.restart_from).await;
+}
+
+#[tokio::test]
+async fn what_a_reader_looks_at_stays_and_the_log_ends_once_it_has_read() {
+    let desk = Desk::new();
+    let process = desk.process();
+    write(&process).await;
+    let reader = open::connect(&desk.database()).unwrap();
+    reader
+        .execute_batch("BEGIN; SELECT count(*) FROM number")
+        .unwrap();
+    // Its transaction keeps what it saw, and keeps nobody from writing.
+    write_until(&desk, &process, |frames| frames.written > 2 * SHORT.longest).await;
+    let seen: u32 = reader
+        .query_row("SELECT count(*) FROM number", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(seen, 1);
+    reader.execute_batch("COMMIT").unwrap();
+    write_until(&desk, &process, |frames| frames.written < SHORT.restart_from).await;
+    drop(reader);
+    assert_eq!(desk.left([process]), ["test.db"]);
+}
+
+#[tokio::test]
+async fn several_processes_keep_one_log_short() {
+    let desk = Desk::new();
+    let processes = [desk.process(), desk.process(), desk.process()];
+    let mut longest = 0;
+    for _ in 0..500 {
+        let [one, two, three] = &processes;
+        tokio::join!(write(one), write(two), write(three));
+        longest = longest.max(desk.frames().written);
+    }
+    assert!(longest < SHORT.longest + 3 * WRITE, "{longest}");
+    assert_eq!(desk.count(), 1500);
+    assert_eq!(desk.left(processes), ["test.db"]);
+}
+
+#[tokio::test]
+async fn the_log_of_a_process_that_died_is_moved_by_the_next() {
+    let desk = Desk::new();
+    let pass = Box::new(|_: &Connection| Ok(None));
+    let log = Log::with(desk.database(), Arc::new(()), SHORT, pass);
+    let died = writing(&desk.database(), log);
+    write_until(&desk, &died, |frames| frames.written >= SHORT.restart_from).await;
+    let rows = desk.count();
+    // Its files as they are then.
+    let folder = tempfile::tempdir().unwrap();
+    for file in ["test.db", "test.db-wal"] {
+        std::fs::copy(desk.folder.path().join(file), folder.path().join(file)).unwrap();
+    }
+    let database = folder.path().join("test.db");
+    let watcher = open::connect(&database).unwrap();
+    let next = Desk { folder, watcher };
+    let process = next.process();
+    assert_eq!(next.count(), rows);
+    write_until(&next, &process, |frames| frames.written < SHORT.restart_from).await;
+    assert_eq!(next.left([process]), ["test.db"]);
+}
+
+#[tokio::test]
+async fn without_a_thread_the_writer_moves_the_log() {
+    let desk = Desk::new();
+    let mut log = desk.log();
+    log.moving = Moving::ByWriter;
+    let process = writing(&desk.database(), log);
+    for _ in 0..500 {
+        write(&process).await;
+        let written = desk.frames().written;
+        assert!(written < SHORT.restart_from + 2 * WRITE, "{written}");
+    }
+}
