@@ -99,7 +99,7 @@ async fn an_answer_that_cannot_be_read_may_have_sent<P: Provider>(rig: Rig<P>) {
 
 async fn an_answer_that_is_too_late_may_have_sent<P: Provider>(rig: Rig<P>) {
     rig.gateway.next(Behaviour::Hold);
-    let call = call(Duration::from_millis(300), Verdict::Valid);
+    let call = call(Duration::from_secs(3), Verdict::Valid);
     let failure = rig
         .backend
         .send_sms(&phone(ALICE), "Hello", call)
