@@ -1,4 +1,4 @@
-//! The machine codes of errors. They are stable, the same in both APIs, and all listed in the OpenAPI description.
+//! The machine codes of errors. They are stable, the same in both APIs, and all listed in the `OpenAPI` description.
 
 use strum::{IntoStaticStr, VariantNames};
 use utoipa::{PartialSchema, ToSchema, openapi::RefOr, openapi::Schema};

@@ -1,4 +1,4 @@
-//! `GET /openapi.json`: the OpenAPI description of both APIs. Each route describes itself by the types that it reads
+//! `GET /openapi.json`: the `OpenAPI` description of both APIs. Each route describes itself by the types that it reads
 //! and writes; what many routes share is added here.
 
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! The OpenAPI schemas of fields that several requests and answers share, with the bounds that the code enforces.
+//! The `OpenAPI` schemas of fields that several requests and answers share, with the bounds that the code enforces.
 //!
 //! They are functions, used by `#[schema(schema_with = …)]` on the structs of bodies. A schema made from the same
 //! constants as the code cannot promise other bounds than those that are checked.

@@ -1,7 +1,7 @@
 //! `[plugins]`: where libraries of backends are found, which of them are trusted, and which run in a process of their
 //! own.
 //!
-//! The rules themselves are in `backends`; this file only reads them.
+//! This file only reads the rules. The plugin host (`phone_verify_plugin_host`) applies them.
 
 use std::{
     collections::BTreeMap,

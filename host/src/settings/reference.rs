@@ -8,8 +8,8 @@ use std::path::Path;
 
 use phone_verify_plugin_host::files::{self, Fault, Subject};
 
-/// Replaces the references in a text; the flag says whether there were any. The errors name the variable or file that is
-/// missing, never a value.
+/// Replaces the references in a text; the flag says whether there were any. The errors name the variable or file that
+/// is missing, never a value.
 pub(super) fn replace(text: &str, folder: &Path) -> Result<(String, bool), Vec<String>> {
     let (mut replaced, mut rest, mut problems) = (String::new(), text, Vec::new());
     let mut any = false;

@@ -1,10 +1,10 @@
 //! `GET /` and `/demo/…`: the page of `serve --demo`, on which a visitor registers a number, sees the SMS arrive on a
 //! phone, and verifies it, with the requests as curl would make them.
 //!
-//! Invariants: a daemon that is no demo has none of these routes, because the page needs the texts of the SMS. Only a page
-//! of this server reads them (`cross_site`). The page asks no other host for anything and runs no code but its own file,
-//! which the `Content-Security-Policy` makes the browser enforce. None of it is part of the API, so `/openapi.json` does
-//! not describe it.
+//! Invariants: a daemon that is no demo has none of these routes, because the page needs the texts of the SMS. Only a
+//! page of this server reads them (`cross_site`). The page loads nothing from other hosts and runs no code but its own
+//! file, which the `Content-Security-Policy` makes the browser enforce. None of it is part of the API, so
+//! `/openapi.json` does not describe it.
 
 mod phone;
 
