@@ -1,5 +1,5 @@
-//! Builds what the tests run: the program and the backend libraries. Each is built once per process, with
-//! the profile that the tests themselves were built with, and found where cargo says that it put it.
+//! Builds what the tests run: the program and the backend libraries. Each is built once per process, in the profile of
+//! the tests themselves. Cargo's output says where the files are, so no target path is fixed here.
 
 use std::{
     collections::HashMap,
@@ -33,7 +33,7 @@ pub fn program() -> PathBuf {
         .clone()
 }
 
-/// The example of `phone-verify-plugin-host`, a program that has nothing else of this one.
+/// The example of `phone-verify-plugin-host`, a program that uses no other part of this project.
 ///
 /// # Panics
 ///
@@ -45,8 +45,9 @@ pub fn loading_example() -> PathBuf {
         .clone()
 }
 
-/// The programs and all libraries. They are built together with the whole workspace, because the features of a shared crate are
-/// those that the chosen packages ask for: so the crates that the tests were built with are used again.
+/// The programs and all libraries. They are built together with the whole workspace, because cargo chooses the features
+/// of shared crates by the selected packages. With the same selection as for the tests, it reuses the crates that are
+/// already built.
 fn built() -> &'static HashMap<String, PathBuf> {
     static BUILT: OnceLock<HashMap<String, PathBuf>> = OnceLock::new();
     let targets = [
@@ -64,16 +65,16 @@ fn built() -> &'static HashMap<String, PathBuf> {
 ///
 /// # Panics
 ///
-/// When the build fails; what cargo says is on the standard error.
+/// When the build fails. Cargo's messages are on the standard error.
 pub fn build(directory: &Path, arguments: &[&str]) -> HashMap<String, PathBuf> {
     build_by(None, directory, arguments)
 }
 
-/// The same, by that compiler.
+/// The same with this compiler.
 ///
 /// # Panics
 ///
-/// When the build fails; what cargo says is on the standard error.
+/// When the build fails. Cargo's messages are on the standard error.
 pub fn build_by(compiler: Option<&Path>, directory: &Path, arguments: &[&str]) -> HashMap<String, PathBuf> {
     let output = cargo()
         .envs(compiler.map(|compiler| ("RUSTC", compiler)))
@@ -108,8 +109,8 @@ pub fn build_by(compiler: Option<&Path>, directory: &Path, arguments: &[&str]) -
         .collect()
 }
 
-/// Cargo, as if it were not called from within cargo: with what that says of the package under test in its environment,
-/// dependencies such as `ring` would be built anew, and once more by the next call from outside.
+/// A cargo command without the variables that cargo sets for the package under test. With them, dependencies such as
+/// `ring` would be rebuilt here, and again by the next call from outside.
 #[must_use]
 pub fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| env!("CARGO").into()));
@@ -123,11 +124,11 @@ pub fn cargo() -> Command {
     command
 }
 
-/// Where the libraries of this workspace are built: `<target>/<profile>/libnoop.so`.
+/// The folder above that of a profile: `<target>/<profile>/libnoop.so`.
 ///
 /// # Panics
 ///
-/// When they do not build.
+/// When the libraries do not build.
 pub fn target_folder() -> PathBuf {
     let noop = library("noop");
     let folder = noop.ancestors().nth(2);
@@ -142,7 +143,7 @@ pub fn workspace() -> PathBuf {
         .to_owned()
 }
 
-/// The profile that this program was built with, by the folder that it lies in: `<profile>/deps/<program>`.
+/// The profile that this program was built with, from its path: `<profile>/deps/<program>`.
 fn profile() -> String {
     let this = std::env::current_exe().expect("this program has a path");
     let folder = this

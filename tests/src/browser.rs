@@ -1,4 +1,4 @@
-//! A real browser: Chromium without a window, where the machine has one, driven over the `DevTools` protocol
+//! A real browser for tests of pages: headless Chromium, if the machine has one, driven over the `DevTools` protocol
 //! (chromedevtools.github.io/devtools-protocol).
 
 use std::{
@@ -11,10 +11,10 @@ use std::{
 
 use serde_json::{Value, json};
 
-/// How long the browser may keep a test waiting before it fails.
+/// How long a test waits for the browser before it fails.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The names under which distributions install it.
+/// The names of the program in different distributions.
 const PROGRAMS: [&str; 4] = [
     "chromium",
     "chromium-headless-shell",
@@ -22,7 +22,8 @@ const PROGRAMS: [&str; 4] = [
     "google-chrome",
 ];
 
-/// Lends the protocol's two descriptors from the standard streams, which are pipes to the test.
+/// Starts the browser with the protocol's descriptors 3 and 4 connected to the standard streams, which are pipes to the
+/// test.
 const LEND_PIPES: &str = r#"exec "$@" 3<&0 4>&1 </dev/null >/dev/null"#;
 
 /// A browser with one page.
@@ -32,13 +33,13 @@ pub struct Browser {
     messages: mpsc::Receiver<Value>,
     events: Vec<Value>,
     last_id: u64,
-    /// Of the protocol, for what concerns the page.
+    /// The protocol's session for the page.
     session: Option<String>,
     _profile: tempfile::TempDir,
 }
 
 impl Browser {
-    /// A browser with an empty page; `None` where none is installed, which is said on the standard error.
+    /// Starts a browser with an empty page. `None`: none is installed, which is reported on the standard error.
     ///
     /// # Panics
     /// When one is installed and does not start.
@@ -101,7 +102,7 @@ impl Browser {
         Some(browser)
     }
 
-    /// Opens a page, and hears what happens on it.
+    /// Opens a page and subscribes to its events.
     fn attach(&mut self) {
         let page = self.call("Target.createTarget", &json!({ "url": "about:blank" }));
         let attached = self.call(
@@ -145,10 +146,10 @@ impl Browser {
             .unwrap_or_else(|error| panic!("the browser says nothing to {awaited}: {error}"))
     }
 
-    /// Goes to an address and waits until the page there is loaded.
+    /// Opens a URL and waits until the page has loaded.
     ///
     /// # Panics
-    /// When it is not.
+    /// When it does not load.
     pub fn go(&mut self, url: &str) {
         self.events.clear();
         self.call("Page.navigate", &json!({ "url": url }));
@@ -162,7 +163,7 @@ impl Browser {
         }
     }
 
-    /// The value of a JavaScript expression on the page, or of what it promises.
+    /// The value of a JavaScript expression on the page. A promise is awaited.
     ///
     /// # Panics
     /// When it throws.
@@ -173,10 +174,10 @@ impl Browser {
         result["result"]["value"].take()
     }
 
-    /// Waits until a JavaScript condition holds, which is looked at whenever the page changes.
+    /// Waits until a JavaScript condition is true. It is evaluated at each change of the page.
     ///
     /// # Panics
-    /// When it does not come to hold.
+    /// When it does not become true in time.
     pub fn wait_until(&mut self, condition: &str) {
         let waiting = format!(
             "new Promise((resolve, reject) => {{
@@ -191,25 +192,25 @@ impl Browser {
         self.evaluate(&waiting);
     }
 
-    /// The visible text of the first element that a selector finds.
+    /// The visible text of the first element that matches a selector.
     ///
     /// # Panics
-    /// When it finds none.
+    /// When none matches.
     pub fn text(&mut self, selector: &str) -> String {
         let text = self.evaluate(&format!("document.querySelector({selector:?}).innerText"));
         text.as_str().expect("a text").to_owned()
     }
 
-    /// The id of the element that has the focus; empty: it has none.
+    /// The id of the focused element. Empty: the element has no id.
     pub fn focused(&mut self) -> String {
         let id = self.evaluate("document.activeElement.id");
         id.as_str().unwrap_or_default().to_owned()
     }
 
-    /// Presses and releases a key, `Tab` or `Enter`.
+    /// Presses and releases a key: `Tab` or `Enter`.
     ///
     /// # Panics
-    /// When it is another one.
+    /// For any other key.
     pub fn press(&mut self, key: &str) {
         let (code, text) = match key {
             "Tab" => (9, ""),
@@ -222,12 +223,12 @@ impl Browser {
         self.call("Input.dispatchKeyEvent", &up);
     }
 
-    /// Types a text into what has the focus.
+    /// Types a text into the focused element.
     pub fn enter_text(&mut self, text: &str) {
         self.call("Input.insertText", &json!({ "text": text }));
     }
 
-    /// Events of a kind since the last [`Self::go`], by their parameters.
+    /// The parameters of all events of this kind since the last [`Self::go`].
     pub fn events(&self, method: &str) -> Vec<&Value> {
         let of_kind = self.events.iter().filter(|event| event["method"] == method);
         of_kind.map(|event| &event["params"]).collect()
@@ -236,7 +237,8 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        // In order: a browser that is started by a script would outlive the script's end, and its profile with it.
+        // Closes it through the protocol first: where the program is a script, killing it would leave the browser and
+        // its profile.
         let _ = self
             .commands
             .write_all(b"{\"id\":0,\"method\":\"Browser.close\"}\0");

@@ -1,11 +1,11 @@
-//! The HTTP client of the tests: plain, straight to the loopback, with nothing of its own to say.
+//! The HTTP client of the tests.
 
-/// A client of its own connection pool that ignores the proxies of the environment.
+/// A client with its own connection pool that ignores proxy variables and follows no redirects.
 ///
 /// # Panics
-/// When the client cannot be built, which a loopback client always can.
+/// When the client cannot be built, which does not happen without certificates.
 pub fn http_client() -> reqwest::Client {
-    // An error says that a provider is installed already; any will do.
+    // Fails if a provider is installed already, and any provider will do.
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder()
         .no_proxy()

@@ -1,4 +1,4 @@
-//! A connection to the daemon whose bytes a test writes by itself: for what no HTTP client would send.
+//! A raw connection to the daemon, for requests that no HTTP client would send.
 
 use std::{
     io::{ErrorKind, Read, Write},
@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-/// How long an answer may keep a test waiting before it fails.
+/// How long a test waits for an answer before it fails.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 trait Stream: Read + Write + Send {
@@ -15,10 +15,10 @@ trait Stream: Read + Write + Send {
     fn set_patience(&self, patience: Duration);
 }
 
-/// A connection.
+/// A raw connection.
 pub struct Connection {
     stream: Box<dyn Stream>,
-    /// What was read beyond an answer.
+    /// Bytes received after the last answer.
     read: Vec<u8>,
 }
 
@@ -44,18 +44,18 @@ impl Stream for std::os::unix::net::UnixStream {
 }
 
 impl Connection {
-    /// Connects.
+    /// Connects over TCP.
     ///
     /// # Panics
-    /// When nobody listens.
+    /// When no server listens.
     pub fn to(address: SocketAddr) -> Self {
         Self::over(TcpStream::connect(address).expect("the daemon listens"))
     }
 
-    /// Connects from an address of this machine; on Linux all of 127.0.0.0/8 are.
+    /// Connects from this source address. On Linux, all of 127.0.0.0/8 belongs to the machine.
     ///
     /// # Panics
-    /// When nobody listens, or the address is not of this machine.
+    /// When no server listens, or the source address does not belong to this machine.
     pub async fn from(source: IpAddr, address: SocketAddr) -> Self {
         let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
         socket
@@ -70,7 +70,7 @@ impl Connection {
     /// Connects to a Unix socket.
     ///
     /// # Panics
-    /// When nobody listens there.
+    /// When no server listens.
     #[cfg(unix)]
     pub fn to_unix(path: &Path) -> Self {
         Self::over(std::os::unix::net::UnixStream::connect(path).expect("the daemon listens"))
@@ -84,13 +84,13 @@ impl Connection {
         }
     }
 
-    /// Writes; the daemon may have closed already.
+    /// Writes bytes. Ignores errors, as the daemon may have closed the connection.
     pub fn write(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
         let _ = self.stream.write_all(bytes.as_ref());
         self
     }
 
-    /// Says that nothing more will be written.
+    /// Closes the sending side of the connection.
     pub fn end_writing(&mut self) -> &mut Self {
         self.stream.end_writing();
         self
@@ -124,15 +124,15 @@ impl Connection {
         Reply { head, body }
     }
 
-    /// Whether the daemon ended the connection, and said nothing more.
+    /// Waits until the daemon closes the connection.
     ///
     /// # Panics
-    /// When it says something, or keeps the connection.
+    /// When it sends anything, or keeps the connection open.
     pub fn wait_for_end(&mut self) {
         assert!(!self.read_more() && self.read.is_empty(), "{:?}", self.text());
     }
 
-    /// Whether the daemon says something within this time, or ends the connection.
+    /// Whether the daemon sends anything or closes the connection within this time.
     pub fn hears_within(&mut self, patience: Duration) -> bool {
         self.stream.set_patience(patience);
         let mut byte = [0];
@@ -167,7 +167,7 @@ impl Connection {
     }
 }
 
-/// An answer as it came.
+/// A raw answer.
 #[derive(Debug)]
 pub struct Reply {
     /// Status line and header fields.
@@ -186,13 +186,13 @@ impl Reply {
         status.unwrap_or_else(|| panic!("{self:?}"))
     }
 
-    /// The machine code of an error; empty if there is none.
+    /// The machine code of an error. Empty: there is none.
     pub fn code(&self) -> String {
         let body: serde_json::Value = serde_json::from_str(&self.body).unwrap_or_default();
         body["code"].as_str().unwrap_or_default().to_owned()
     }
 
-    /// Whether the head has this line, in any case.
+    /// Whether the head contains this line, ignoring case.
     pub fn has(&self, line: &str) -> bool {
         self.head.lines().any(|other| other.eq_ignore_ascii_case(line))
     }

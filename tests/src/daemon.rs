@@ -1,4 +1,4 @@
-//! A running daemon: the real program on a port that was free, killed when dropped.
+//! A running daemon: the real program on a free port. It is killed when the value is dropped.
 
 use std::{
     io::{BufRead, BufReader, Read},
@@ -18,12 +18,12 @@ use tempfile::TempDir;
 
 use crate::client::http_client;
 
-/// How long a line may keep a test waiting before it fails.
+/// How long a test waits for a line of output before it fails.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Between two looks at a process.
+/// The interval of polling a process, for what cannot be waited for otherwise.
 const STEP: Duration = Duration::from_millis(10);
-/// As many of them as patience lasts.
+/// How many polls make up [`PATIENCE`].
 const LOOKS: u32 = 2000;
 
 /// A running daemon.
@@ -33,23 +33,23 @@ pub struct Daemon {
     stdout: Printed,
     stderr: Printed,
     client: reqwest::Client,
-    /// Lives as long as the daemon, which makes files there.
+    /// The daemon's folder, which must exist until the daemon has ended.
     folder: Option<Arc<TempDir>>,
 }
 
-/// An answer over HTTP.
+/// An HTTP answer.
 #[derive(Debug)]
 pub struct Answer {
-    /// Its status.
+    /// The status.
     pub status: u16,
-    /// Its headers.
+    /// The headers.
     pub headers: reqwest::header::HeaderMap,
-    /// Its body; null if it has none.
+    /// The body as JSON. Null: it has none.
     pub body: Value,
 }
 
 impl Answer {
-    /// The machine code of an error.
+    /// The machine code of an error. Empty: there is none.
     pub fn code(&self) -> &str {
         self.body["code"].as_str().unwrap_or_default()
     }
@@ -57,7 +57,7 @@ impl Answer {
     /// The session token of a registration.
     ///
     /// # Panics
-    /// When this is none.
+    /// When the body has none.
     pub fn session_token(&self) -> &str {
         self.body["session_token"]
             .as_str()
@@ -66,10 +66,10 @@ impl Answer {
 }
 
 impl Daemon {
-    /// Starts it, and waits until it listens.
+    /// Starts the daemon and waits until it listens.
     ///
     /// # Panics
-    /// When it ends instead, with what it said.
+    /// When it does not listen. The message has its output.
     pub fn start(command: &mut Command) -> Self {
         let mut process = command
             .stdout(Stdio::piped())
@@ -97,8 +97,8 @@ impl Daemon {
         }
     }
 
-    /// Starts it at an address of its own, with these standard streams, and waits until it takes connections there: what
-    /// it says is not read.
+    /// Starts the daemon on an address of its own with these standard streams, and waits until it accepts connections.
+    /// For tests in which nothing reads its output.
     ///
     /// # Panics
     /// When it does not.
@@ -129,48 +129,48 @@ impl Daemon {
         }
     }
 
-    /// Where it listens.
+    /// The address that it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Its process.
+    /// The process id.
     pub fn id(&self) -> u32 {
         self.process.id()
     }
 
-    /// What it logged until now.
+    /// Its log so far (standard error).
     pub fn log(&self) -> String {
         self.stderr.text()
     }
 
-    /// What it printed until now.
+    /// Its standard output so far.
     pub fn printed(&self) -> String {
         self.stdout.text()
     }
 
-    /// Waits until it has logged a line with this text.
+    /// Waits until the log has a line with this text.
     ///
     /// # Panics
-    /// When it does not.
+    /// When it does not appear in time.
     pub fn wait_for_log(&self, text: &str) {
         let found = self.stderr.wait_for(|line| line.contains(text).then_some(()));
         assert!(found.is_some(), "{text:?} was not logged:\n{}", self.log());
     }
 
-    /// Waits until it has printed a line with this text.
+    /// Waits until the standard output has a line with this text.
     ///
     /// # Panics
-    /// When it does not.
+    /// When it does not appear in time.
     pub fn wait_for_print(&self, text: &str) {
         let found = self.stdout.wait_for(|line| line.contains(text).then_some(()));
         assert!(found.is_some(), "{text:?} was not printed:\n{}", self.printed());
     }
 
-    /// Waits until so many lines with this text are logged.
+    /// Waits until the log has this many lines with this text.
     ///
     /// # Panics
-    /// When they are not.
+    /// When they do not appear in time.
     pub fn wait_for_logs(&self, text: &str, times: usize) {
         let mut left = times;
         let found = self.stderr.wait_for_all(|lines| {
@@ -184,7 +184,7 @@ impl Daemon {
         );
     }
 
-    /// Asks for a path.
+    /// Sends a GET request.
     ///
     /// # Panics
     /// When there is no answer.
@@ -238,12 +238,12 @@ impl Daemon {
         self.post("/api/phone/verify", &body).await
     }
 
-    /// The code of the latest SMS that the console backend printed.
+    /// The code of the last SMS that the console backend printed.
     ///
     /// # Panics
     /// When it printed none.
     pub fn code_on_console(&self) -> String {
-        // What was printed before an answer may be read after it.
+        // The answer over HTTP may arrive before this process has read the line.
         self.wait_for_log("security code");
         let text = self.log();
         let line = text.lines().rev().find(|line| line.contains("security code"));
@@ -261,12 +261,12 @@ impl Daemon {
         rustix::process::kill_process(id, signal).expect("the daemon runs");
     }
 
-    /// Waits for its end.
+    /// Waits until the daemon has ended. Returns its exit status and its log.
     ///
     /// # Panics
     /// When it does not end.
     pub fn wait(mut self) -> (ExitStatus, String) {
-        // Its output ends with it; what it printed is complete then.
+        // The streams end with the process, so the log is complete then.
         let ended = self.stderr.wait_for_end() && self.stdout.wait_for_end();
         assert!(ended, "the daemon does not end:\n{}", self.log());
         let mut looks = 0..LOOKS;
@@ -279,7 +279,7 @@ impl Daemon {
         }
     }
 
-    /// Ends it in order. Returns its exit status and its log.
+    /// Stops the daemon with SIGTERM. Returns its exit status and its log.
     pub fn stop(self) -> (ExitStatus, String) {
         self.signal(rustix::process::Signal::TERM);
         self.wait()
@@ -291,7 +291,7 @@ impl Daemon {
 }
 
 impl Daemon {
-    /// Keeps its folder until it has ended, also where a test keeps the daemon alone.
+    /// Keeps the folder until the daemon has ended, even if the test drops its `Site` before.
     #[must_use]
     pub fn in_folder(mut self, folder: &Arc<TempDir>) -> Self {
         self.folder = Some(Arc::clone(folder));
@@ -306,14 +306,14 @@ impl Drop for Daemon {
     }
 }
 
-/// The address in a line that says where the daemon listens.
+/// The address in a line that reports where the daemon listens.
 fn address_in(line: &str) -> Option<SocketAddr> {
     let (_, after) = line.split_once("listening on http://")?;
     let end = after.find(|character: char| character == '"' || character.is_whitespace());
     after[..end.unwrap_or(after.len())].parse().ok()
 }
 
-/// A free port of an address of this machine that no other test binds to, so that the port stays free.
+/// A free port on a loopback address that no other test uses, so that the port stays free until the daemon binds it.
 fn own_address() -> SocketAddr {
     static NEXT: AtomicU8 = AtomicU8::new(1);
     let [.., high, low] = std::process::id().to_be_bytes();
@@ -322,7 +322,7 @@ fn own_address() -> SocketAddr {
     listener.local_addr().expect("it is bound")
 }
 
-/// Lines that a process prints, as they come.
+/// The lines that a process prints. A thread reads them as they come.
 #[derive(Clone)]
 struct Printed(Arc<(Mutex<Lines>, Condvar)>);
 
@@ -333,7 +333,7 @@ struct Lines {
 }
 
 impl Printed {
-    /// `listens` hears where the daemon says that it listens.
+    /// Reads a stream. `listens` receives the address that the daemon reports.
     fn follow(stream: impl Read + Send + 'static, listens: mpsc::Sender<SocketAddr>) -> Self {
         let printed = Self(Arc::default());
         let follower = printed.clone();
@@ -356,7 +356,7 @@ impl Printed {
         printed
     }
 
-    /// Of a stream that is not read.
+    /// For a stream that is not read.
     fn nothing() -> Self {
         let ended = Lines {
             lines: Vec::new(),
@@ -370,12 +370,13 @@ impl Printed {
         lines.lines.iter().map(|line| format!("{line}\n")).collect()
     }
 
-    /// What `find` makes of a line; `None` if the stream ends or patience does.
+    /// Waits for the first line for which `find` has a result. `None`: the stream ended, or no line came within
+    /// [`PATIENCE`].
     fn wait_for<T>(&self, find: impl Fn(&str) -> Option<T>) -> Option<T> {
         self.wait_for_all(|lines| lines.iter().find_map(|line| find(line)))
     }
 
-    /// The same of all lines.
+    /// The same for the whole list of lines.
     fn wait_for_all<T>(&self, mut find: impl FnMut(&[String]) -> Option<T>) -> Option<T> {
         let (lines, changed) = &*self.0;
         let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);

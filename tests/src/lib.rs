@@ -1,4 +1,5 @@
-//! The harness of the end-to-end tests: what they build, and stand-ins for what phone-verify talks to.
+//! The harness of the end-to-end tests: builds the program and libraries, runs them, and simulates the systems that
+//! phone-verify talks to.
 
 pub mod artifacts;
 pub mod browser;

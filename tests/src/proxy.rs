@@ -1,5 +1,5 @@
-//! A network that reaches a provider through a proxy alone: a real proxy on a loopback port, which takes CONNECT for any
-//! host, and a provider's server behind it that speaks real TLS under a certificate authority of its own.
+//! A network in which the provider is reachable through a proxy only: a real proxy on a loopback port that accepts
+//! CONNECT for any host, and behind it a provider with real TLS under its own certificate authority.
 
 use std::{
     net::SocketAddr,
@@ -18,28 +18,28 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-/// The proxy and what is behind it. It ends with the runtime of its test.
+/// The proxy and the provider behind it. Both stop with the runtime of the test.
 pub struct Proxy {
     address: SocketAddr,
     authority: Authority,
     asked: Arc<Mutex<Vec<Asked>>>,
 }
 
-/// What a client asked the proxy for.
+/// One request to the proxy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Asked {
-    /// `CONNECT rest.nexmo.com:443`, without the protocol.
+    /// The request line without the protocol: `CONNECT rest.nexmo.com:443`.
     pub what: String,
-    /// Its `Proxy-Authorization`.
+    /// The header `Proxy-Authorization`.
     pub credentials: Option<String>,
 }
 
-/// What the proxy and the provider want of a client.
+/// What proxy and provider require of a client.
 #[derive(Clone, Copy, Default)]
 pub struct Wants {
-    /// `Basic …`: without it the proxy answers with status 407.
+    /// Required credentials (`Basic …`). A request without them gets status 407.
     pub credentials: Option<&'static str>,
-    /// The provider refuses connections of clients without a certificate of its authority.
+    /// Whether the provider requires a client certificate of its authority.
     pub client_certificate: bool,
 }
 
@@ -67,7 +67,7 @@ impl Authority {
 }
 
 impl Proxy {
-    /// Whatever host is asked for, what answers is the server at `provider`, under the name `host`.
+    /// Starts a proxy. For any requested host, the server at `provider` answers, with a certificate for `host`.
     ///
     /// # Panics
     /// When no port is free.
@@ -95,7 +95,7 @@ impl Proxy {
             while let Ok((client, _)) = listener.accept().await {
                 let (tls, requests) = (tls.clone(), Arc::clone(&requests));
                 tokio::spawn(async move {
-                    // A client may go away at any time.
+                    // Errors are expected: a client may close its connection at any time.
                     let _ = serve(client, provider, &tls, wants, &requests).await;
                 });
             }
@@ -107,23 +107,23 @@ impl Proxy {
         }
     }
 
-    /// Where it listens.
+    /// The address that it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The certificate that vouches for the provider, in PEM.
+    /// The certificate of the provider's authority, in PEM.
     pub fn authority_pem(&self) -> String {
         self.authority.certificate.pem()
     }
 
-    /// A certificate that the provider accepts of a client, and its key, in PEM.
+    /// A client certificate that the provider accepts, and its key, in PEM.
     pub fn client_pem(&self) -> (String, String) {
         let (certificate, key) = self.authority.issue("client.example");
         (certificate.pem(), key.serialize_pem())
     }
 
-    /// What it was asked for until now.
+    /// All requests so far.
     pub fn asked(&self) -> Vec<Asked> {
         unpoisoned(&self.asked).clone()
     }

@@ -1,5 +1,5 @@
-//! The service without a daemon around it: real router, verifier, store and dispatcher, a clock that the test
-//! moves, and a backend that does what the test says.
+//! The service without a daemon process: the real router, verifier, store and dispatcher, a clock that the test moves,
+//! and a backend with scripted outcomes.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -29,23 +29,23 @@ use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 use tower::ServiceExt;
 
-/// Where a test's clock begins.
+/// The time at which a test's clock starts.
 const BEGIN: UnixMillis = UnixMillis(1_800_000_000_000);
 
-/// The rules of a test's service; the rest is as `default.toml` has it.
+/// The rules of a test's service. All others have their defaults from `default.toml`.
 #[derive(Clone)]
 pub struct Rules {
-    /// How long a code is good.
+    /// The lifetime of a code.
     pub expiration: Duration,
-    /// Whether a code is good for one use.
+    /// Whether a code is valid for one use.
     pub only_once: bool,
-    /// How many wrong codes a code survives.
+    /// How many wrong codes are accepted for a code.
     pub max_failed_attempts: u32,
-    /// How many SMS may be asked for; by default any number, as the ancestor has it.
+    /// Limits on SMS. Default: none, as in django-phone-verify.
     pub limits: RateLimits,
-    /// What speaks against an SMS; by default nothing is looked at.
+    /// The guard against pumping. Default: off.
     pub guard: Guard,
-    /// The code that every SMS carries; `None`: the service makes it.
+    /// The code of every SMS. `None`: the service generates it.
     pub code: Option<String>,
 }
 
@@ -70,13 +70,13 @@ pub struct Service {
     pub clock: Clock,
     /// Its backend.
     pub backend: Arc<ScriptedBackend>,
-    // In this order: the dispatcher ends before its database goes.
+    // Fields are dropped in this order: the dispatcher must end before its database is removed.
     _dispatcher: Dispatcher,
     _folder: tempfile::TempDir,
 }
 
 impl Service {
-    /// Starts one, with a database of its own. Call it inside a tokio runtime.
+    /// Starts a service with its own database. Call it inside a tokio runtime.
     ///
     /// # Panics
     /// When the service cannot be started.
@@ -171,7 +171,7 @@ impl Service {
             clock: clock.clone(),
             metrics: Metrics::default(),
             started_at: BEGIN,
-            // Of its own: an id of a request changes no code.
+            // A separate source, so that request ids do not influence the codes.
             entropy: Entropy::seeded(0),
             client_addresses: ClientAddresses::Masked,
             demo: None,
@@ -185,10 +185,10 @@ impl Service {
         }
     }
 
-    /// Answers a request; the body as it went over the wire.
+    /// Handles a request. The body of the answer is as it would go over the wire.
     ///
     /// # Panics
-    /// When the body of the answer breaks off.
+    /// When the answer's body ends early.
     pub async fn answer(&self, request: Request<Body>) -> Response<Vec<u8>> {
         let Ok(answer) = self.router.clone().oneshot(request).await;
         let (head, body) = answer.into_parts();
@@ -197,7 +197,7 @@ impl Service {
     }
 }
 
-/// Sends nothing, and answers what it is told to.
+/// A backend that sends nothing and returns scripted outcomes.
 pub struct ScriptedBackend {
     code: Option<String>,
     outcome: Mutex<Outcome>,
@@ -205,12 +205,12 @@ pub struct ScriptedBackend {
 }
 
 impl ScriptedBackend {
-    /// What becomes of the next SMS.
+    /// Sets the outcome of every SMS from now on.
     pub fn answers(&self, outcome: Outcome) {
         *self.outcome.lock().unwrap_or_else(PoisonError::into_inner) = outcome;
     }
 
-    /// Every SMS that it was given.
+    /// Every SMS that it was asked to send.
     pub fn sent(&self) -> Vec<(PhoneNumber, String)> {
         self.sent.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

@@ -1,5 +1,5 @@
-//! An installation of phone-verify in a folder of its own: settings, libraries, database. The program runs in
-//! it as a user would run it.
+//! An installation of phone-verify in a temporary folder: settings, libraries, database. Tests run the program in it as
+//! a user would.
 
 use std::{
     env::consts::{DLL_PREFIX, DLL_SUFFIX},
@@ -14,7 +14,7 @@ use toml::Table;
 
 use crate::{artifacts, daemon::Daemon};
 
-/// What a test's settings file holds unless it says otherwise.
+/// The default content of a test's settings file.
 const SETTINGS: &str = r#"
 [phone_verification]
 BACKEND = "console.ConsoleBackend"
@@ -53,7 +53,7 @@ staging_directory = "staging"
 isolation = "inline"
 "#;
 
-/// The file that the commands find by themselves.
+/// The settings file that commands find by default.
 const SETTINGS_FILE: &str = "phone-verify.toml";
 
 /// A folder with an installation.
@@ -62,10 +62,10 @@ pub struct Site {
     settings: Table,
 }
 
-/// How a command ended.
+/// The result of a command.
 #[derive(Debug)]
 pub struct Ran {
-    /// Its exit code; `None` if a signal ended it.
+    /// The exit code. `None`: a signal ended it.
     pub code: Option<i32>,
     /// Its standard output.
     pub stdout: String,
@@ -74,17 +74,17 @@ pub struct Ran {
 }
 
 impl Ran {
-    /// What it printed with `--json`.
+    /// The standard output as JSON, for a command with `--json`.
     ///
     /// # Panics
-    /// When that is no JSON.
+    /// When it is not JSON.
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error} in {self:#?}"))
     }
 }
 
 impl Site {
-    /// An installation that prints each SMS.
+    /// An installation with the console backend, which prints each SMS.
     pub fn new() -> Self {
         Self::with_backend("console.ConsoleBackend", &Value::Object(serde_json::Map::new()))
     }
@@ -127,7 +127,7 @@ impl Site {
         self.write(SETTINGS_FILE, text);
     }
 
-    /// Takes a section out of the settings, so that its defaults hold.
+    /// Removes a section from the settings, so that its defaults apply.
     ///
     /// # Panics
     /// When the file cannot be written.
@@ -137,15 +137,15 @@ impl Site {
         self
     }
 
-    /// Puts a library of the workspace into the plugin directory.
+    /// Installs a library of the workspace into the plugin directory.
     ///
     /// # Panics
-    /// When it cannot be built, or not be put there.
+    /// When it cannot be built or installed.
     pub fn install(&self, library: &str) -> PathBuf {
         let built = artifacts::library(library);
         let file = self.plugins().join(built.file_name().expect("a file"));
         fs::create_dir_all(self.plugins()).expect("the plugin directory can be made");
-        // What lies there may be the built file itself, which a copy would empty.
+        // An earlier hard link is the built file itself, and copying over it would truncate that.
         let _ = fs::remove_file(&file);
         if fs::hard_link(&built, &file).is_err() {
             fs::copy(&built, &file).expect("the library can be copied");
@@ -153,10 +153,11 @@ impl Site {
         file
     }
 
-    /// Puts another build of it there, as an upgrade does: the same code with other bytes, told apart by `mark`.
+    /// Installs a variant of a library, as an upgrade does: the same code, with `mark` appended so that its hash
+    /// differs.
     ///
     /// # Panics
-    /// When it cannot be built, or not be put there.
+    /// When it cannot be built or installed.
     pub fn install_variant(&self, library: &str, mark: &str) -> PathBuf {
         let built = artifacts::library(library);
         let mut bytes = fs::read(&built).expect("the library was built");
@@ -164,10 +165,10 @@ impl Site {
         self.upgrade(library, &bytes)
     }
 
-    /// Puts these bytes into the place of a library in one step.
+    /// Replaces a library's file by these bytes, atomically.
     ///
     /// # Panics
-    /// When they cannot be put there.
+    /// When the file cannot be written.
     pub fn upgrade(&self, library: &str, bytes: &[u8]) -> PathBuf {
         fs::create_dir_all(self.plugins()).expect("the plugin directory can be made");
         let file = self.plugins().join(format!("{DLL_PREFIX}{library}{DLL_SUFFIX}"));
@@ -186,7 +187,7 @@ impl Site {
         path
     }
 
-    /// A place in the folder.
+    /// A path in the folder.
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
@@ -196,7 +197,8 @@ impl Site {
         self.path("plugins")
     }
 
-    /// The program with these arguments, in this folder, without settings from the test's own environment.
+    /// The program with these arguments, in this folder. Variables of the test's environment that could change its
+    /// behaviour are removed.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(artifacts::program());
         command
@@ -225,10 +227,10 @@ impl Site {
         Daemon::start(&mut self.command(&["serve"])).in_folder(&self.folder)
     }
 
-    /// Starts a demo, as it is installed: the libraries in a folder beside the program, and no settings.
+    /// Starts the demo from an installed layout: the libraries in a folder next to the program, and no settings.
     ///
     /// # Panics
-    /// When the program cannot be put there, or does not start.
+    /// When the program cannot be copied or does not start.
     pub fn serve_demo(&self) -> Daemon {
         let program = self.path("phone-verify");
         let built = artifacts::program();
@@ -242,7 +244,7 @@ impl Site {
         Daemon::start(&mut command)
     }
 
-    /// The folder.
+    /// The folder of the installation.
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }

@@ -1,4 +1,4 @@
-//! What a gateway is told to do with requests to come, and the queue in which it is told.
+//! The scripted behaviour of a gateway: a queue of what to do with the next requests.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -6,38 +6,39 @@ use std::{
     time::Duration,
 };
 
-/// What to do with one request, instead of judging it and answering at once.
+/// What a gateway does with one request, instead of judging it and answering at once.
 ///
-/// Where the SMS is *taken*, it is in the inbox although the client may never learn of it.
+/// Where it *accepts* the SMS, the SMS is in the inbox, even if the client never gets the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Behaviour {
-    /// As the provider would: for the place in a queue between two others.
+    /// Behaves normally. Needed to let a request pass between two scripted ones.
     AsItself,
-    /// Refuses in the provider's own words for "too fast", and asks for this wait.
+    /// Refuses with the provider's own error for too many requests, and asks for this wait.
     Throttle(Duration),
     /// Refuses with this documented status or error code.
     Refuse(u32),
-    /// Takes all parts of a long text but the last, which it refuses so. Providers that do not answer by part refuse all.
+    /// Accepts all parts of a long text but the last, which it refuses with this code. Providers that do not report
+    /// parts refuse the whole text.
     RefuseLastPart(u32),
-    /// A bare HTTP error, with a body that is not the provider's; 429 comes with `Retry-After: 1`.
+    /// Answers with a plain HTTP error whose body is not the provider's. 429 has `Retry-After: 1`.
     HttpStatus(u16),
-    /// Closes the connection when the request arrives, without looking at it.
+    /// Closes the connection when the request arrives, without reading it.
     DropBeforeReading,
-    /// Takes the SMS and closes the connection without an answer.
+    /// Accepts the SMS and closes the connection without an answer.
     DropAfterReading,
-    /// Takes the SMS and answers that much later.
+    /// Accepts the SMS and answers after this time.
     AnswerAfter(Duration),
-    /// Takes the SMS and answers when [`super::Gateway::release`] is called.
+    /// Accepts the SMS and answers when [`super::Gateway::release`] is called.
     Hold,
-    /// Takes the SMS and answers in gzip, which nobody asked for.
+    /// Accepts the SMS and answers in gzip, although the request did not allow it.
     Gzip,
-    /// Takes the SMS and answers with half of the JSON.
+    /// Accepts the SMS and answers with half of the JSON.
     BrokenJson,
-    /// Takes the SMS and answers with 8 MiB.
+    /// Accepts the SMS and answers with 8 MiB.
     HugeBody,
 }
 
-/// The queue of what was asked for, and the numbers that are always refused.
+/// The queue of behaviours, and the numbers that are always refused.
 #[derive(Default)]
 pub(super) struct Script {
     queue: Mutex<VecDeque<Behaviour>>,
@@ -53,7 +54,7 @@ impl Script {
         unpoisoned(&self.queue).pop_front().unwrap_or(Behaviour::AsItself)
     }
 
-    /// Takes the front of the queue if it says to drop the connection unread.
+    /// Removes the front of the queue if it is [`Behaviour::DropBeforeReading`].
     pub(super) fn pop_drop_before_reading(&self) -> bool {
         let mut queue = unpoisoned(&self.queue);
         let is_it = queue.front() == Some(&Behaviour::DropBeforeReading);
@@ -72,7 +73,7 @@ impl Script {
     }
 }
 
-/// A test that failed while it held a lock must not turn the others' failures into lock errors.
+/// Locks a mutex and ignores poisoning, so that one failed test does not hide behind lock errors in others.
 pub(super) fn unpoisoned<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,4 +1,4 @@
-//! The phones behind a gateway: every SMS that it took, and a way to wait for the next one without sleeping.
+//! The phones behind a gateway: every accepted SMS, and a way to wait for the next one without sleeping.
 
 use std::{sync::Mutex, time::Duration};
 
@@ -14,21 +14,22 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub struct Sms {
     /// E.164 with its plus sign, whatever form the provider wants.
     pub to: String,
-    /// The sender, as it was given.
+    /// The sender, as the request gave it.
     pub from: String,
-    /// The text; what the chosen encoding cannot carry has become `?`.
+    /// The text. Characters that the chosen encoding lacks have become `?`.
     pub text: String,
-    /// Whether it travelled as UCS-2.
+    /// Whether it was sent as UCS-2.
     pub unicode: bool,
-    /// Of how many parts it is put together.
+    /// How many parts it was sent in.
     pub parts: usize,
-    /// The provider's message id, as the receipt names it.
+    /// The provider's message id, as its answer gave it.
     pub message_id: String,
 }
 
+/// The received SMS.
 #[derive(Default)]
 pub(super) struct Inbox {
-    /// Each SMS, and whether somebody has read it.
+    /// Each SMS, and whether a test has read it.
     received: Mutex<Vec<(Sms, bool)>>,
     arrived: Notify,
 }
@@ -50,7 +51,7 @@ impl Inbox {
     pub(super) async fn next_to(&self, number: &str) -> Sms {
         let waiting = async {
             loop {
-                // Listens before it looks: what arrives in between is not missed.
+                // Subscribes before it looks, so that an SMS that arrives in between is not missed.
                 let mut arrival = std::pin::pin!(self.arrived.notified());
                 arrival.as_mut().enable();
                 if let Some(sms) = self.read(number) {

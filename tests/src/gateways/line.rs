@@ -1,4 +1,4 @@
-//! Connections that can be cut where the script says: when a request arrives, or before its answer is written.
+//! Connections that can be cut at a chosen point: when a request arrives, or before its answer is written.
 
 use std::{
     io,
@@ -22,7 +22,7 @@ use tokio::{
 
 use super::behaviour::Script;
 
-/// Accepts connections that can be cut.
+/// A listener whose connections can be cut.
 pub(super) struct Entrance {
     pub(super) listener: TcpListener,
     pub(super) script: Arc<Script>,
@@ -51,7 +51,7 @@ impl Listener for Entrance {
     }
 }
 
-/// Set: nothing is written to the connection any more.
+/// A flag. Once it is set, nothing more is written to the connection.
 #[derive(Clone, Default)]
 pub(super) struct Cut(Arc<AtomicBool>);
 

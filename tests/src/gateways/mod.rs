@@ -1,8 +1,8 @@
-//! Stand-ins for the SMS providers: real HTTP servers on a loopback port of their own, which check requests and word
-//! their answers as the providers do, keep what they took in an inbox, and misbehave on request.
+//! Simulated SMS providers: real HTTP servers on their own loopback ports. They check requests and answer as the
+//! providers do, keep accepted SMS in an inbox, and misbehave on request.
 //!
-//! They judge a request by the provider's published rules alone and share no code with the backends, so that a
-//! misunderstanding cannot be on both sides.
+//! They judge a request only by the provider's published rules and share no code with the backends. Otherwise a
+//! misunderstanding could be on both sides, and no test would find it.
 //!
 //! ```
 //! use phone_verify_tests::gateways::{Behaviour, NexmoGateway};
@@ -30,8 +30,8 @@ pub use nexmo::Nexmo;
 pub use server::{Answer, Gateway, Provider, Request};
 pub use twilio::Twilio;
 
-/// Stands in for the Nexmo (Vonage) SMS API.
+/// Simulates the Nexmo (Vonage) SMS API.
 pub type NexmoGateway = Gateway<Nexmo>;
 
-/// Stands in for Twilio's Messages API.
+/// Simulates Twilio's Messages API.
 pub type TwilioGateway = Gateway<Twilio>;

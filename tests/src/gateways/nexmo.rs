@@ -1,5 +1,5 @@
-//! The Nexmo (Vonage) SMS API: `POST /sms/json`, form-encoded; HTTP 200 for a refusal too, and the truth in each part's
-//! `status`. Every value of an answer is a string.
+//! The Nexmo (Vonage) SMS API: `POST /sms/json`, form-encoded. A refusal has HTTP status 200 too; the decisive value is
+//! `status` in each part. All values of an answer are strings.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -18,7 +18,7 @@ const API_KEY: &str = "k7Rw2Zp9";
 const API_SECRET: &str = "Zq7vX2mKc9Tn4wRb";
 const MAX_TEXT_CHARS: usize = 3200;
 
-/// The rules and the words of Nexmo.
+/// The rules and texts of Nexmo.
 #[derive(Default)]
 pub struct Nexmo {
     sent: AtomicU64,
@@ -106,7 +106,7 @@ impl Provider for Nexmo {
     }
 }
 
-/// Digits, up to 15, or a name of up to 11 characters.
+/// Whether this is a sender: up to 15 digits, or a name of up to 11 characters.
 fn is_sender(from: &str) -> bool {
     let digits = from.bytes().all(|byte| byte.is_ascii_digit());
     let name = from
@@ -123,7 +123,7 @@ fn messages(items: &[Value]) -> Answer {
     }
 }
 
-/// The first part has the message's own id, as [`Sms::message_id`] says.
+/// An accepted part. The first one has the message's own id, [`Sms::message_id`].
 fn taken(sms: &Sms, part: usize) -> Value {
     let message_id = match part {
         0 => sms.message_id.clone(),

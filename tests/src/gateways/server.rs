@@ -1,5 +1,5 @@
-//! The server that every gateway is: it binds a loopback port, hands each request to the [`Provider`], and does to the
-//! answer (or the connection) what the script says. It ends with the value that holds it.
+//! The server of every gateway. It binds a loopback port, passes each request to the [`Provider`], and changes the
+//! answer or the connection as the script says. It stops when the [`Gateway`] is dropped.
 
 use std::{
     io::Write,
@@ -33,21 +33,21 @@ use super::{
     line::{Cut, Entrance},
 };
 
-/// How many bytes [`Behaviour::HugeBody`] answers with.
+/// The size of the answer of [`Behaviour::HugeBody`].
 const HUGE_BYTES: usize = 8 << 20;
 
-/// The rules and the words of one provider.
+/// The rules and texts of one provider.
 pub trait Provider: Default + Send + Sync + 'static {
     /// The route of a send, in axum's notation.
     const ROUTE: &'static str;
 
-    /// The `OPTIONS` that a backend needs to be let in.
+    /// The `OPTIONS` with valid credentials for a backend.
     fn options(&self, base_url: &str) -> Map<String, Value>;
 
-    /// Checks a request as the provider does: the SMS, or the refusal.
+    /// Checks a request as the provider does. Returns the SMS, or the refusal.
     fn judge(&self, request: &Request) -> Result<Sms, Answer>;
 
-    /// The answer to a request whose SMS was taken.
+    /// The answer to an accepted SMS.
     fn accepted(&self, sms: &Sms, request: &Request) -> Answer;
 
     /// The answer when the last of several parts was refused.
@@ -59,18 +59,18 @@ pub trait Provider: Default + Send + Sync + 'static {
     /// The refusal with a documented status or code.
     fn refused(&self, code: u32, request: &Request) -> Answer;
 
-    /// The refusal of a client that is too fast.
+    /// The refusal of too many requests.
     fn throttled(&self, wait: Duration, request: &Request) -> Answer;
 }
 
-/// What a provider looks at.
+/// The parts of a request that a provider evaluates.
 #[derive(Debug)]
 pub struct Request {
     /// The path of the URL.
     pub path: String,
     /// The `Authorization` header.
     pub authorization: Option<String>,
-    /// The form-encoded body; empty if the body is anything else.
+    /// The form-encoded body. Empty for any other body.
     pub form: Vec<(String, String)>,
 }
 
@@ -82,7 +82,7 @@ impl Request {
     }
 }
 
-/// What a provider answers.
+/// The answer of a provider.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Answer {
     /// The HTTP status.
@@ -93,20 +93,20 @@ pub struct Answer {
     pub body: Value,
 }
 
-/// A provider's stand-in, until it is dropped.
+/// A simulated provider. It runs until it is dropped.
 pub struct Gateway<P> {
     desk: Arc<Desk<P>>,
     address: SocketAddr,
-    /// Dropped: the server stops.
+    /// Dropping it stops the server.
     open: oneshot::Sender<()>,
     server: JoinHandle<()>,
 }
 
 impl<P: Provider> Gateway<P> {
-    /// Binds a free loopback port; when this returns, requests are answered.
+    /// Binds a free loopback port. Requests are answered when this returns.
     ///
     /// # Panics
-    /// When there is no loopback port to bind.
+    /// When no loopback port can be bound.
     pub async fn start() -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0))
             .await
@@ -127,7 +127,7 @@ impl<P: Provider> Gateway<P> {
             let stopped = axum::serve(entrance, service).with_graceful_shutdown(async {
                 let _ = closed.await;
             });
-            // Its accept loop never ends in an error.
+            // The accept loop never returns an error.
             let _ = stopped.await;
         });
         Self {
@@ -138,7 +138,7 @@ impl<P: Provider> Gateway<P> {
         }
     }
 
-    /// Stops listening and returns when the port is closed: from then on connections are refused.
+    /// Stops listening. When this returns, the port is closed and connections are refused.
     pub async fn shut_down(self) {
         drop(self.open);
         let _ = self.server.await;
@@ -149,57 +149,57 @@ impl<P: Provider> Gateway<P> {
         format!("http://{}", self.address)
     }
 
-    /// The `OPTIONS` with which a backend sends through this gateway, in the spelling of the settings.
+    /// The `OPTIONS` with which a backend sends through this gateway, as in a settings file.
     pub fn options(&self) -> Map<String, Value> {
         self.desk.provider.options(&self.base_url())
     }
 
-    /// What to do with the next request that nothing was said about yet.
+    /// Adds a behaviour to the queue. Each request takes one; without one, the gateway behaves normally.
     pub fn next(&self, behaviour: Behaviour) {
         self.desk.script.push(behaviour);
     }
 
-    /// From now on, refuses this number (E.164 with its plus sign) with this status or code.
+    /// Refuses this number (E.164 with its plus sign) from now on, with this status or code.
     pub fn refuse_number(&self, number: &str, code: u32) {
         self.desk.script.refuse_number(number, code);
     }
 
-    /// Answers one request that is held, or the next one that would be ([`Behaviour::Hold`]).
+    /// Answers one held request, or the next one that would be held ([`Behaviour::Hold`]).
     pub fn release(&self) {
         self.desk.releases.add_permits(1);
     }
 
-    /// Every SMS taken so far, oldest first.
+    /// Every accepted SMS, oldest first.
     pub fn inbox(&self) -> Vec<Sms> {
         self.desk.inbox.all()
     }
 
-    /// The oldest SMS to this number (E.164 with its plus sign) that was not asked for yet; waits up to 10 s for it.
+    /// The oldest unread SMS to this number (E.164 with its plus sign). Waits up to 10 s for it.
     ///
     /// # Panics
-    /// When none comes.
+    /// When none arrives.
     pub async fn sms_to(&self, number: &str) -> Sms {
         self.desk.inbox.next_to(number).await
     }
 
-    /// The form of the latest request, whatever became of it.
+    /// The form of the last request, accepted or not.
     pub fn last_request(&self) -> Vec<(String, String)> {
         unpoisoned(&self.desk.latest).clone()
     }
 
-    /// A header of the latest request, whatever became of it.
+    /// A header of the last request, accepted or not.
     pub fn last_header(&self, name: &str) -> Option<String> {
         let headers = unpoisoned(&self.desk.latest_headers);
         Some(headers.get(name)?.to_str().ok()?.to_owned())
     }
 
-    /// How many requests have arrived, whatever became of them.
+    /// How many requests have arrived, accepted or not.
     pub fn requests(&self) -> usize {
         self.desk.requests.load(Ordering::SeqCst)
     }
 }
 
-/// What the requests share.
+/// The state that all requests share.
 #[derive(Default)]
 struct Desk<P> {
     provider: P,

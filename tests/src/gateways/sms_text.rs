@@ -1,6 +1,6 @@
-//! How an SMS carries a text: the alphabet of 3GPP TS 23.038 by its code positions, and the parts of a long one.
+//! The encoding of texts in SMS: the alphabet of 3GPP TS 23.038 by code position, and the number of parts.
 
-/// Table 6.2.1.1, position by position; 0x1B is the escape to the extension table.
+/// Table 6.2.1.1 by position. 0x1B is the escape to the extension table.
 const BASIC: [char; 128] = [
     '@', '£', '$', '¥', 'è', 'é', 'ù', 'ì', 'ò', 'Ç', '\n', 'Ø', 'ø', '\r', 'Å', 'å', // 0x00
     'Δ', '_', 'Φ', 'Γ', 'Λ', 'Ω', 'Π', 'Ψ', 'Σ', 'Θ', 'Ξ', '\u{1b}', 'Æ', 'æ', 'ß', 'É', // 0x10
@@ -12,10 +12,10 @@ const BASIC: [char; 128] = [
     'p', 'q', 'r', 's', 't', 'u', 'v', 'w', 'x', 'y', 'z', 'ä', 'ö', 'ñ', 'ü', 'à', // 0x70
 ];
 
-/// Table 6.2.1.1.4: each takes an escape as well.
+/// Table 6.2.1.1.4. Each character is sent after an escape.
 const EXTENSION: [char; 10] = ['\u{c}', '^', '{', '}', '\\', '[', '~', ']', '|', '€'];
 
-/// How many septets the character takes; `None`: the alphabet does not have it.
+/// The length of a character in septets. `None`: the alphabet lacks it.
 fn septets(character: char) -> Option<usize> {
     if EXTENSION.contains(&character) {
         Some(2)
@@ -26,12 +26,12 @@ fn septets(character: char) -> Option<usize> {
     }
 }
 
-/// Whether the default alphabet carries the whole text.
+/// Whether the default alphabet can encode the whole text.
 pub(super) fn is_gsm(text: &str) -> bool {
     text.chars().all(|character| septets(character).is_some())
 }
 
-/// What arrives when the text is sent in the default alphabet all the same.
+/// The text that arrives when the default alphabet is used regardless.
 pub(super) fn forced_into_gsm(text: &str) -> String {
     text.chars()
         .map(|character| {
@@ -44,7 +44,8 @@ pub(super) fn forced_into_gsm(text: &str) -> String {
         .collect()
 }
 
-/// How many parts the text takes: 160 septets or 70 UCS-2 units alone, 153 or 67 beside the header that joins parts.
+/// How many parts the text takes. A single part has 160 septets or 70 UCS-2 units. Each of several has 153 or 67,
+/// because a header joins them.
 pub(super) fn parts(text: &str, unicode: bool) -> usize {
     let (length, alone, joined) = if unicode {
         (text.encode_utf16().count(), 70, 67)

@@ -1,5 +1,5 @@
-//! Twilio's Messages API: `POST /2010-04-01/Accounts/{AccountSid}/Messages.json`, form-encoded, Basic authentication; 201
-//! with the message, or `{code, message, more_info, status}` with an HTTP error.
+//! Twilio's Messages API: `POST /2010-04-01/Accounts/{AccountSid}/Messages.json`, form-encoded, with Basic
+//! authentication. It answers 201 with the message, or an HTTP error with `{code, message, more_info, status}`.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -19,7 +19,7 @@ const AUTH_TOKEN: &str = "fedcba9876543210fedcba9876543210";
 const MESSAGING_SERVICE_SID: &str = "MG0123456789abcdef0123456789abcdef";
 const MAX_BODY_CHARS: usize = 1600;
 
-/// The rules and the words of Twilio.
+/// The rules and texts of Twilio.
 #[derive(Default)]
 pub struct Twilio {
     sent: AtomicU64,
@@ -120,7 +120,7 @@ impl Provider for Twilio {
     }
 }
 
-/// From a number, a short code or a name; or from the messaging service.
+/// The sender of a request: a number, a short code, a name, or the messaging service.
 fn sender(request: &Request) -> Result<&str, Answer> {
     if let Some(service) = request.field("MessagingServiceSid") {
         return if service == MESSAGING_SERVICE_SID {
@@ -156,7 +156,7 @@ fn is_e164(number: &str) -> bool {
     })
 }
 
-/// Twilio repeats the number.
+/// The refusal of an invalid number. Twilio repeats the number in it.
 fn not_a_number(to: &str) -> Answer {
     error(
         21211,
