@@ -291,6 +291,7 @@ pub fn main() -> ExitCode {
     // A command may wait for the reader of its output, as commands usually do. The daemon must end when it is asked to.
     let patience = matches!(command, Command::Serve(_)).then_some(LAST_WORDS);
     if !matches!(command, Command::Serve(_)) {
+        // Libraries in this process may print. What they print must not mix with the result that a script reads.
         results::put_aside();
     }
     let (outcome, json) = match command {

@@ -137,10 +137,12 @@ impl Failure {
                 result["not_checked"] = json!(self.not_checked);
             }
             let told = format!("{result:#}");
+            // If standard output fails, the reason goes to standard error as text.
             let Err(unprinted) = print(&told) else { return code };
             return unprinted.report(false);
         }
         for problem in &self.problems {
+            // Logging may not have started, as with wrong arguments.
             if !telemetry::tell_problem(problem) {
                 let _ = writeln!(stderr(), "error: {problem}");
             }

@@ -95,6 +95,7 @@ pub(super) fn refuse(app: &App, client: ClientAddress, fault: HeadFault) -> Vec<
         verification: None,
         took: Duration::ZERO,
     };
+    // Within the trace, so that the log line has the same ids as the answer.
     Trace::within(trace.clone(), || tell(app, &answered));
     fault.bytes(&trace, &app.clock)
 }

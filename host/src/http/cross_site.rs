@@ -65,6 +65,7 @@ pub(super) async fn guard(State(app): State<Arc<App>>, request: Request, next: N
         None if allowed.is_some() && is_preflight(&request) => preflight(),
         None => next.run(request).await,
     };
+    // The answer depends on the origin, so a cache must not give it to a page of another one.
     if !app.allowed_origins.is_empty() {
         let headers = response.headers_mut();
         headers.append(header::VARY, HeaderValue::from_name(header::ORIGIN));
@@ -200,6 +201,7 @@ fn is_own_origin(app: &App, origin: &str, host: Option<&str>, may_be_insecure: b
             .to_owned()
     };
     let authority = authority.to_ascii_lowercase();
+    // The port counts: another port on the same host is another origin.
     let is_host = host.is_some_and(|host| without_default(host) == without_default(&authority));
     is_host && ((scheme == "https" && !may_be_insecure) || is_own_name(app, &authority))
 }

@@ -192,6 +192,7 @@ fn no_scope(scope: Scope) -> Answer {
     }
 }
 
+/// The answer to a request of another site. It names the settings, since an operator will often see it first.
 fn cross_site() -> Answer {
     detail(
         StatusCode::FORBIDDEN,
@@ -201,6 +202,8 @@ fn cross_site() -> Answer {
     )
 }
 
+/// The answer to a request for a name that is not this server's. Status 421 is made for this (RFC 9110, section
+/// 15.5.20).
 fn foreign_host() -> Answer {
     detail(
         StatusCode::MISDIRECTED_REQUEST,

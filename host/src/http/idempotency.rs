@@ -101,12 +101,14 @@ async fn answer(app: &App, under_way: &UnderWay, request: Request, next: Next) -
     let address = || client(&request, &app.trusted_proxies).map(|client| client.to_string());
     let asker = name.or_else(address).unwrap_or_default();
     let path = request.uri().path();
+    // The same key on another route is another request, and is refused by the store.
     let head = format!("{} {}\n", request.method(), path.trim_end_matches('/'));
     let (parts, bytes) = whole(request, app.read_timeout).await?;
     let key = RequestKey {
         key: format!("{asker}\n{chosen}"),
         body: [head.as_bytes(), &same_for_same_fields(&bytes)].concat(),
     };
+    // The store cannot see a request whose work is not yet done, so a second one could start at the same time.
     let _turn = under_way.begin(&key.key).ok_or(ApiError::UnderWay)?;
     let verifier = app.live.get().verifier.clone();
     if let Seen::Answered(answer) = verifier.seen(&key).await.map_err(ApiError::Store)?

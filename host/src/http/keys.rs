@@ -34,6 +34,7 @@ pub(super) async fn authorize(State(need): State<Need>, mut request: Request, ne
         return next.run(request).await;
     }
     let given = bearer(&request).unwrap_or_default();
+    // The answer is the same for a missing and an unknown key.
     let Some(key) = live.keys.iter().find(|key| key.digest.is_of(given)) else {
         return ApiError::Unauthorized.told_at(request.uri().path());
     };
@@ -44,6 +45,7 @@ pub(super) async fn authorize(State(need): State<Need>, mut request: Request, ne
     } else {
         ApiError::InsufficientScope(need.scope).told_at(request.uri().path())
     };
+    // For the access log, which runs outside of this layer. It names the key of a refused request too.
     response.extensions_mut().insert(name);
     response
 }

@@ -36,6 +36,7 @@ fn mark(headers: &mut HeaderMap) {
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, NO_SNIFFING);
 }
 
+/// The URI without its trailing slash; `None`: it has none, or is only a slash.
 fn without_trailing_slash(uri: &Uri) -> Option<Uri> {
     let path = uri.path().strip_suffix('/').filter(|path| !path.is_empty())?;
     let path = match uri.query() {
@@ -47,6 +48,7 @@ fn without_trailing_slash(uri: &Uri) -> Option<Uri> {
     Uri::from_parts(parts).ok()
 }
 
+/// The methods of an `Allow` header, with `OPTIONS` added.
 fn with_options(allow: &str) -> Option<HeaderValue> {
     let options = Method::OPTIONS;
     let methods = allow

@@ -64,6 +64,7 @@ impl Format {
                 _ => {}
             }
         }
+        // A wildcard is no wish for OpenMetrics: a client that does not name it may not be able to read it.
         if !is_empty && open.0 == 3 && open.1 > text.1 {
             Self::OpenMetrics
         } else {

@@ -12,6 +12,7 @@ const KEYS: [(&str, &str); 2] = [("plugins", "staging_directory"), ("plugins", "
 /// Compares the effective settings, which hold secrets masked: a change of `[store] keys` from one list to another is
 /// therefore not seen.
 pub fn need_restart(at_start: &Settings, now: &Settings) -> Vec<String> {
+    // The effective settings have every key, so a key that is missing in one file is compared by its default.
     let table = |settings: &Settings| settings.effective.parse::<toml::Table>().unwrap_or_default();
     let (before, now) = (table(at_start), table(now));
     let mut changed = Vec::new();

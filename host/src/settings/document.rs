@@ -165,6 +165,7 @@ impl Document {
                 "this is not UTF-8".into(),
             )]
         })?;
+        // Editors on Windows write a byte order mark, which TOML does not allow.
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let (table, errors) = DeTable::parse_recoverable(text);
         if !errors.is_empty() {

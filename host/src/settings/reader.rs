@@ -174,6 +174,8 @@ impl Reader {
             } else {
                 ("", "")
             };
+            // The unknown section was probably meant as one that the file lacks. The settings of that one are then not
+            // reported as missing.
             let near = nearest(&entry.key, &self.sections);
             let hint = near.map_or_else(String::new, |near| format!("; did you mean [{near}]?"));
             self.problem(
@@ -399,6 +401,7 @@ impl Section<'_> {
         (self.get(name, read), line)
     }
 
+    /// Whether the file still has this key.
     pub(super) fn has(&self, key: &str) -> bool {
         Self::position(&self.user, key, self.any_case).is_some()
     }
@@ -461,6 +464,7 @@ impl Section<'_> {
     }
 }
 
+/// Converts a text.
 pub(super) fn text(value: &Value) -> Result<String, String> {
     match value {
         Value::Text { text, .. } => Ok(text.clone()),
@@ -468,6 +472,7 @@ pub(super) fn text(value: &Value) -> Result<String, String> {
     }
 }
 
+/// Converts true or false.
 pub(super) fn flag(value: &Value) -> Result<bool, String> {
     match value {
         Value::Flag(flag) => Ok(*flag),
@@ -492,6 +497,7 @@ pub(super) fn number(bounds: RangeInclusive<u32>) -> impl Fn(&Value) -> Result<u
     }
 }
 
+/// Converts a list of texts. The error does not repeat the items: one may be a secret.
 pub(super) fn texts(value: &Value) -> Result<Vec<String>, String> {
     match value {
         Value::List(items) => items

@@ -52,6 +52,7 @@ impl Store {
             let keys = keys.ok_or_else(|| "must be a list of keys of 64 hexadecimal digits each".to_owned());
             Ok((keys?, value.referred()))
         });
+        // Settings files are often readable for a group, or stored in a repository. Keys should be neither.
         if !given.is_empty() && !is_referred {
             let advice = "keys stand there for everybody who can read this file; refer to them, with ${env:NAME} or \
                           ${file:PATH}";

@@ -17,6 +17,7 @@ const TABLE: &str = "phone_verification.TEST_NUMBERS";
 /// Reads the numbers, and the rows that the effective settings show for them.
 pub(super) fn read(section: &mut Section<'_>, format: CodeFormat) -> (TestNumbers, Vec<(String, String)>) {
     let (mut numbers, mut shown) = (Vec::new(), Vec::new());
+    // If one of these is faulty, the format is a default, and a right code might not fit it.
     let format = section
         .are_known(&["TOKEN_LENGTH", "SECURITY_CODE_ALPHABET"])
         .then_some(format);

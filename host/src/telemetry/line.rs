@@ -197,6 +197,7 @@ fn priority(level: Level) -> u8 {
     }
 }
 
+/// The ANSI colour of a level.
 fn colour(level: Level) -> u8 {
     match level {
         Level::ERROR => 31,

@@ -52,6 +52,7 @@ impl Printed {
             read(reader, style, clean);
             let _ = end.send(());
         })?;
+        // The last step, so that an error before it leaves the streams as they were.
         lead_to(&writer)?;
         Ok(Self {
             stdout,
@@ -73,6 +74,7 @@ impl Printed {
     }
 }
 
+/// Points both streams at the pipe.
 fn lead_to(writer: &PipeWriter) -> io::Result<()> {
     rustix::stdio::dup2_stdout(writer)?;
     rustix::stdio::dup2_stderr(writer)?;

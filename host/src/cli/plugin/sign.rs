@@ -94,6 +94,7 @@ impl Sign {
             .map(Zeroizing::new)
             .map_err(|fault| Failure::wrong([format!("the secret key cannot be read: {fault}")]))?;
         let sealed = || SecretKeyBox::from(text.to_string());
+        // A key without a password needs no option: its own bytes say that it has none.
         if !has_password(&text) {
             return SecretKey::from_unencrypted_box(sealed()).map_err(|_| {
                 Failure::wrong([format!(

@@ -129,6 +129,7 @@ fn take(descriptors: &mut ListenFd, index: usize) -> Result<Taken, &'static str>
     }
 }
 
+/// Whether the socket accepts connections, rather than being one.
 fn listens(socket: impl AsFd) -> bool {
     rustix::net::sockopt::socket_acceptconn(socket).unwrap_or(false)
 }

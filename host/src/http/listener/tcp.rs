@@ -79,6 +79,7 @@ impl Addresses {
     }
 }
 
+/// Binds one address. Returns it as it was bound, since port 0 becomes a real one.
 fn listen(address: SocketAddr, only_ipv6: bool) -> io::Result<(TcpListener, SocketAddr)> {
     let socket = if address.is_ipv4() {
         TcpSocket::new_v4()
@@ -110,6 +111,7 @@ fn is_not_here(cause: &io::Error) -> bool {
     cause.kind() == ErrorKind::AddrNotAvailable
 }
 
+/// The problem for an error of the system, with what to do about it.
 fn explain(wanted: &Wanted, cause: &io::Error, named_by: NamedBy) -> Unbound {
     let Wanted { address, place, .. } = wanted;
     let what = if wanted.is_of_name {

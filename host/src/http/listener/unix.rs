@@ -118,6 +118,7 @@ impl std::fmt::Display for Socket {
 
 impl Drop for Socket {
     fn drop(&mut self) {
+        // A successor may have bound its own socket here already; its file must stay.
         let is_ours = |file: fs::Metadata| Some((file.dev(), file.ino())) == self.file;
         if fs::symlink_metadata(&self.path).is_ok_and(is_ours) {
             let _ = fs::remove_file(&self.path);
@@ -206,6 +207,7 @@ fn new_socket() -> rustix::io::Result<OwnedFd> {
     Ok(socket)
 }
 
+/// A problem that only the operator can solve.
 fn unbound(path: &Path, problem: &str) -> Unbound {
     Unbound {
         sentence: format!("cannot listen on unix:{}: {problem}", path.display()),
@@ -214,6 +216,8 @@ fn unbound(path: &Path, problem: &str) -> Unbound {
     }
 }
 
+/// The problem that another process listens at the path. It may pass: the process may be a predecessor that is
+/// stopping.
 fn in_use(path: &Path, named_by: NamedBy) -> Unbound {
     let elsewhere = named_by.elsewhere();
     Unbound {
@@ -247,6 +251,7 @@ fn listen(path: &Path, mode: u32) -> io::Result<StdListener> {
     Ok(socket.into())
 }
 
+/// The problem for an error of the system, with what to do about it.
 fn explain(path: &Path, cause: &io::Error, named_by: NamedBy) -> Unbound {
     let (folder, elsewhere) = (folder(path).display(), named_by.elsewhere());
     let problem = match cause.kind() {

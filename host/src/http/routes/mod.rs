@@ -29,6 +29,7 @@ const DROP_IN: &str = "/api/phone/";
 /// The methods that some route has.
 const ALL_METHODS: &str = "GET, HEAD, POST, DELETE, OPTIONS";
 
+/// Answers a path that no route has, in the form of the API that the path belongs to.
 pub(super) async fn not_found(method: Method, uri: Uri) -> Response {
     // `OPTIONS *` asks about the server, not about one of its resources (RFC 9110, section 9.3.7).
     if method == Method::OPTIONS && uri.path() == "*" {

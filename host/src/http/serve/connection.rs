@@ -128,6 +128,7 @@ impl Connection {
 
     /// Changes the phase. Returns whether it did: a closing connection stays closing.
     pub(super) fn enter(&self, phase: Phase) -> bool {
+        // Nothing asks how long a request is under way, so the hot path saves a look at the clock.
         let since = if phase == Phase::Busy { 0 } else { self.now() };
         let next = (since << Phase::BITS) | phase as u64;
         let entered = self
@@ -158,6 +159,7 @@ impl Connection {
     /// Closes it if it has been in its phase for too long. Returns whether it was closed.
     pub(super) fn close_if_late(&self) -> bool {
         let Patience { read, idle } = self.patience;
+        // No limit for `Busy`: a request that is under way is bounded by the routes. None for `Closing` either.
         for (of, patience, ended) in [
             (Phase::Fresh, read, Ended::HeadTooSlow),
             (Phase::Head, read, Ended::HeadTooSlow),

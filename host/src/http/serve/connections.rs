@@ -84,6 +84,7 @@ impl Connections {
         }
     }
 
+    /// How often connections had to go because of a bound, for the log.
     pub(super) fn pressure(&self) -> Pressure {
         Pressure {
             of_all: self.count(Ended::Room),

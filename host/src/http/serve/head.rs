@@ -107,6 +107,7 @@ pub(super) fn check<B>(request: &Request<B>) -> Result<(), HeadFault> {
         (Some(host), None) if !is_host(host.as_bytes()) => return Err(NOT_A_HOST),
         (Some(_), None) => {}
     }
+    // Another coding would leave the end of the body unknown. Two header fields mean two codings.
     let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
     match (codings.next(), codings.next()) {
         (None, _) => Ok(()),
@@ -166,6 +167,7 @@ impl HeadFault {
     pub(super) fn of(status: StatusCode, unread: &[u8], unanswered_bytes: usize) -> Self {
         match status {
             StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => {
+                // Hyper has one status for a long request line, many or large fields, and a huge announced body.
                 let is_line_end = |byte: &&u8| **byte == b'\n';
                 let lines = unread.iter().filter(is_line_end).count();
                 if unread.len() >= MAX_HEAD_BYTES && lines == 0 && unread.contains(&b' ') {

@@ -77,6 +77,7 @@ pub async fn serve(
         };
         accepting.spawn(acceptor.run(listener));
     }
+    // The acceptors end when `stop` is cancelled, so no connection is added from here on.
     while accepting.join_next().await.is_some() {}
     connections.stop();
     let finished = tokio::time::timeout(shutdown_timeout, connections.all_ended())

@@ -54,14 +54,18 @@ pub(super) async fn run(serving: &Serving, stream: Stream, peer: Peer, admitted:
     } = parts.io.into_inner();
     let awaits_head = connection.phase().awaits_head();
     let fault = match (served, own_answer) {
+        // The connection was closed because it waited too long, had to make room, or the server stops.
         (None, _) => {
             if connection.ended() == Ended::HeadTooSlow && head::has_begun(unread) {
                 answer_at_once(stream, client, head::TOO_SLOW, app);
             }
             return;
         }
+        // Hyper served its last request, and the client may still be sending.
         (Some(Ok(())), _) => return linger(connection, stream).await,
+        // Hyper could not read a head, and would have answered without a body.
         (Some(Err(_)), Some(status)) => HeadFault::of(status, unread, unanswered_bytes),
+        // The only parse error that hyper does not answer itself: the preface of HTTP/2.
         (Some(Err(error)), None) if awaits_head && error.is_parse() => head::OTHER_VERSION,
         (Some(Err(error)), None)
             if awaits_head && error.is_incomplete_message() && head::has_begun(unread) =>
@@ -157,6 +161,7 @@ async fn linger(connection: &Connection, mut stream: Stream) {
     }
 }
 
+/// Waits until the connection is closed from elsewhere, such as for being too slow.
 async fn until_closing(connection: &Connection) {
     while connection.phase() != Phase::Closing {
         connection.changed().await;
