@@ -11,17 +11,14 @@ use std::{
 };
 
 use async_trait::async_trait;
+use futures_util::{FutureExt, future::ready};
 use serde_json::{Map, Value};
 use tokio::sync::Semaphore;
 
 use crate::{
-    clock::UnixMillis,
-    dispatch::{Sender, Settled},
-    model::{
-        FailureClass, Locale, Outcome, PhoneNumber, Receipt, SecurityCode, SendFailure, TestNumbers, Verdict,
-    },
-    store::{OutboxMessage, Tried},
-    verifier::{BaseValidate, CheckRequest, Overrides},
+    fleet::{About, Parts, Sender, Settled, Sms},
+    model::{FailureClass, Locale, Outcome, PhoneNumber, Receipt, SecurityCode, SendFailure, Verdict},
+    verifier::{Asked, BaseValidate, CheckRequest, CodeAuthority},
 };
 
 /// How a backend that judges codes itself comes to its verdict.
@@ -43,7 +40,6 @@ pub(crate) struct Behaviour {
     pub(crate) whole_batches: bool,
     /// Reports every this-many-th number of a batch, twice; the rest never.
     pub(crate) reports: usize,
-    pub(crate) test_numbers: TestNumbers,
     pub(crate) name: &'static str,
 }
 
@@ -55,7 +51,6 @@ impl Default for Behaviour {
             fixed_code: None,
             whole_batches: false,
             reports: 1,
-            test_numbers: TestNumbers::default(),
             name: "fake.FakeBackend",
         }
     }
@@ -90,6 +85,11 @@ impl FakeNetwork {
             gate: Semaphore::new(0),
             open: AtomicBool::new(true),
         }
+    }
+
+    /// What a member of a fleet is made of.
+    pub(crate) fn parts(self: &Arc<Self>) -> Parts {
+        Parts::of(About::part_of_program(self.behaviour.name), self)
     }
 
     pub(crate) fn next(&self, outcomes: impl IntoIterator<Item = Outcome>) {
@@ -139,19 +139,8 @@ impl FakeNetwork {
 
 #[async_trait]
 impl Sender for FakeNetwork {
-    fn name(&self) -> Arc<str> {
-        self.behaviour.name.into()
-    }
-
-    async fn send(&self, message: &OutboxMessage, _time_limit: Duration) -> Tried {
-        Tried {
-            outcome: self.take(&message.number, &message.text).await,
-            backend: self.name(),
-        }
-    }
-
-    fn is_test(&self, number: &PhoneNumber, now: UnixMillis) -> bool {
-        self.behaviour.test_numbers.code_of(number, now).is_some()
+    async fn send(&self, sms: Sms<'_>, _time_limit: Duration) -> Outcome {
+        self.take(sms.number, sms.text).await
     }
 
     fn sends_bulk(&self) -> bool {
@@ -168,42 +157,43 @@ impl Sender for FakeNetwork {
         }
         settled(numbers.len(), Ok(Receipt::default()));
     }
-
-    async fn send_one(&self, number: &PhoneNumber, text: &str, _key: &str, _time_limit: Duration) -> Outcome {
-        self.take(number, text).await
-    }
 }
 
-#[async_trait]
-impl Overrides for FakeNetwork {
-    async fn generate_security_code(&self, _locale: &Locale) -> Option<Result<SecurityCode, SendFailure>> {
-        let code = self.behaviour.fixed_code?;
-        Some(SecurityCode::new(code).ok_or_else(|| failure(FailureClass::Internal)))
+impl CodeAuthority for FakeNetwork {
+    fn generate<'a>(
+        self: Arc<Self>,
+        _number: &'a PhoneNumber,
+        _locale: &'a Locale,
+    ) -> Option<Asked<'a, SecurityCode>> {
+        let code = SecurityCode::new(self.behaviour.fixed_code?);
+        Some(ready(code.ok_or_else(|| failure(FailureClass::Internal))).boxed())
     }
 
-    async fn generate_message(
-        &self,
-        code: &SecurityCode,
-        _locale: &Locale,
-        context: &Map<String, Value>,
-    ) -> Option<Result<String, SendFailure>> {
+    fn compose<'a>(
+        self: Arc<Self>,
+        _number: &'a PhoneNumber,
+        code: &'a SecurityCode,
+        _locale: &'a Locale,
+        context: &'a Map<String, Value>,
+    ) -> Option<Asked<'a, Option<String>>> {
         let name = context.get("name").and_then(Value::as_str).unwrap_or_default();
-        Some(Ok(format!("{}{name} {}", self.behaviour.wording?, code.expose())))
+        let text = format!("{}{name} {}", self.behaviour.wording?, code.expose());
+        Some(ready(Ok(Some(text))).boxed())
     }
 
-    fn validates(&self) -> bool {
+    fn validates(&self, _number: &PhoneNumber) -> bool {
         self.behaviour.judge != Judge::Host
     }
 
-    async fn validate_security_code(
-        &self,
-        check: &CheckRequest,
-        base: Arc<dyn BaseValidate>,
-    ) -> Result<Verdict, SendFailure> {
-        match self.behaviour.judge {
-            Judge::Sandbox if check.code.expose() == "000000" => Ok(Verdict::Valid),
-            Judge::Broken => Err(failure(FailureClass::Internal)),
-            Judge::Host | Judge::Sandbox => base.validate(&check.code).await,
-        }
+    fn validate(self: Arc<Self>, check: &CheckRequest, base: Arc<dyn BaseValidate>) -> Asked<'_, Verdict> {
+        let judge = self.behaviour.judge;
+        let verdict = async move {
+            match judge {
+                Judge::Sandbox if check.code.expose() == "000000" => Ok(Verdict::Valid),
+                Judge::Broken => Err(failure(FailureClass::Internal)),
+                Judge::Host | Judge::Sandbox => base.validate(&check.code).await,
+            }
+        };
+        verdict.boxed()
     }
 }

@@ -1,25 +1,27 @@
-//! The service on a fake network: real rules, a real database, a clock that the test moves.
+//! The service on a fake network: put together by the daemon's own code, on a real database, with a clock that the test moves.
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use serde_json::{Map, json};
-use tokio::sync::mpsc;
 
 use crate::{
     clock::{Clock, UnixMillis},
-    dispatch::{Breaker, Dispatcher, Limits, Sender, bulk::Bulk},
+    daemon::{self, Ground},
+    dispatch::bulk::Bulk,
     entropy::Entropy,
     fake_network::FakeNetwork,
+    fleet::{BackendStatus, Bounds, BreakerState, DEFAULT, Entry, Fleet, ForTests, Member, Members},
     model::{
         ClientAddress, CodeFormat, Language, Locale, Messages, PhoneNumber, SecurityCode, SessionToken,
-        Verdict,
+        TestNumbers, Verdict,
     },
+    settings::Settings,
     store::{
         AuditEntry, Keyring, MasterKey, Store, StoreError,
         sqlite::{self, Sqlite},
     },
     verifier::{
-        CheckError, CheckRequest, Guard, Policy, RateLimits, RegisterError, RegisterRequest, Registered,
+        CheckError, CheckRequest, Guard, RateLimits, RegisterError, RegisterRequest, Registered,
         ResendPolicy, Verifier,
     },
 };
@@ -28,11 +30,11 @@ pub(crate) const LIFETIME: Duration = Duration::from_secs(600);
 pub(crate) const RETENTION: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 pub(crate) const AUDIT_RETENTION: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 pub(crate) const MAX_FAILED_ATTEMPTS: u32 = 5;
-pub(crate) const LIMITS: Limits = Limits {
+pub(crate) const BOUNDS: Bounds = Bounds {
     concurrency: 4,
     send_timeout: Duration::from_secs(10),
-    total_timeout: Duration::from_secs(20),
 };
+pub(crate) const TOTAL_TIMEOUT: Duration = Duration::from_secs(20);
 /// Messages that may wait for a slot.
 pub(crate) const QUEUE_LENGTH: usize = 8;
 
@@ -41,10 +43,10 @@ pub(crate) struct Service {
     pub(crate) verifier: Verifier,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) keyring: Arc<Keyring>,
-    pub(crate) breaker: Arc<Breaker>,
+    pub(crate) fleet: Arc<Fleet>,
     pub(crate) clock: Clock,
     sqlite: Arc<Sqlite>,
-    dispatcher: Dispatcher,
+    running: daemon::Service,
     folder: Arc<tempfile::TempDir>,
     limits: RateLimits,
     guard: Guard,
@@ -106,56 +108,56 @@ impl Service {
         sqlite.join_time(&clock).unwrap();
         let store = Arc::clone(&sqlite) as Arc<dyn Store>;
         let network = network.into();
-        let breaker = Arc::new(Breaker::new(clock.clone()));
-        let (orders, to_dispatch) = mpsc::channel(QUEUE_LENGTH);
-        let dispatcher = Dispatcher::start(
-            Arc::clone(&store),
-            Arc::clone(&network) as Arc<dyn Sender>,
-            Arc::clone(&breaker),
-            LIMITS,
-            to_dispatch,
-            clock.clone(),
-        );
-        let english = Language::of_tag("en").unwrap();
-        let mut messages = Messages::new("Your {app} code: {security_code}", english, "Acme").unwrap();
-        messages
-            .add_language("es", "Tu código de {app}: {security_code}")
-            .unwrap();
-        let policy = Policy {
-            code_format: CodeFormat::digits(6),
-            expiration: LIFETIME,
-            only_once: true,
-            resend: ResendPolicy::Same,
-            max_failed_attempts: MAX_FAILED_ATTEMPTS,
-            messages: Arc::new(messages),
-            test_numbers: Arc::default(),
-            limits: limits.clone(),
-            guard: guard.clone(),
-            record_retention: RETENTION,
-            audit_retention: AUDIT_RETENTION,
+        let ground = Ground {
+            store,
+            store_metrics: Arc::default(),
+            keyring,
+            members: members(&network, TestNumbers::default(), None, &clock),
+            clock,
+            entropy: Entropy::system(),
         };
-        let verifier = Verifier::new(
-            policy,
-            Arc::clone(&store),
-            Arc::clone(&keyring),
-            Arc::clone(&network) as Arc<_>,
-            orders,
-            clock.clone(),
-            Entropy::system(),
-        );
+        let service = daemon::Service::on(ground, &settings(&limits, &guard));
         Self {
             network,
-            verifier,
-            store,
-            keyring,
-            breaker,
-            clock,
+            verifier: service.verifier.clone(),
+            store: Arc::clone(&service.store),
+            keyring: Arc::clone(&service.keyring),
+            fleet: Arc::clone(&service.fleet),
+            clock: service.clock.clone(),
             sqlite,
-            dispatcher,
+            running: service,
             folder,
             limits,
             guard,
         }
+    }
+
+    /// From now on these numbers are for tests, and no others.
+    pub(crate) fn has_for_tests(&self, numbers: TestNumbers) {
+        let before = self.fleet.members();
+        let Entry { member, refusals } = before.entries()[0].clone();
+        self.fleet.exchange(Members::one(
+            Entry { member, refusals },
+            ForTests::new(Arc::new(numbers), self.clock.clone()),
+        ));
+    }
+
+    /// A backend that nothing is known against takes the place of one that is left alone.
+    pub(crate) fn has_a_backend_anew(&self) {
+        if self.backend().breaker != BreakerState::Closed {
+            let before = self.fleet.usual();
+            self.fleet.exchange(members(
+                &self.network,
+                TestNumbers::default(),
+                Some(&before),
+                &self.clock,
+            ));
+        }
+    }
+
+    /// How its backend fares.
+    pub(crate) fn backend(&self) -> BackendStatus {
+        self.fleet.status().remove(0)
     }
 
     /// Another process on the same database; this one goes on as if it knew nothing of it.
@@ -226,21 +228,15 @@ impl Service {
     }
 
     pub(crate) async fn drain_for(&self, limit: Duration) -> bool {
-        self.dispatcher.drain(limit).await
+        self.running.drain(limit).await
     }
 
     pub(crate) async fn drain(&self) -> bool {
-        self.dispatcher.drain(LIMITS.total_timeout).await
+        self.running.drain(TOTAL_TIMEOUT).await
     }
 
     pub(crate) fn bulk(&self) -> Bulk {
-        Bulk {
-            store: Arc::clone(&self.store),
-            sender: Arc::clone(&self.network) as Arc<dyn Sender>,
-            limits: LIMITS,
-            clock: self.clock.clone(),
-            entropy: Entropy::system(),
-        }
+        self.running.bulk()
     }
 
     pub(crate) async fn register(&self, number: &PhoneNumber) -> Result<Registered, RegisterError> {
@@ -309,6 +305,45 @@ impl Service {
         };
         self.verifier.check(request).await
     }
+}
+
+/// One backend on the network, after `before`.
+fn members(
+    network: &Arc<FakeNetwork>,
+    for_tests: TestNumbers,
+    before: Option<&Member>,
+    clock: &Clock,
+) -> Members {
+    let entry = Entry {
+        member: Arc::new(Member::new(DEFAULT, network.parts(), BOUNDS, before, clock)),
+        refusals: [].into(),
+    };
+    Members::one(entry, ForTests::new(Arc::new(for_tests), clock.clone()))
+}
+
+/// What the service runs with; the rest is as it is by default.
+fn settings(limits: &RateLimits, guard: &Guard) -> Settings {
+    let english = Language::of_tag("en").unwrap();
+    let mut messages = Messages::new("Your {app} code: {security_code}", english, "Acme").unwrap();
+    messages
+        .add_language("es", "Tu código de {app}: {security_code}")
+        .unwrap();
+    let mut settings = Settings::defaults();
+    let phone_verification = &mut settings.phone_verification;
+    phone_verification.code_format = CodeFormat::digits(6);
+    phone_verification.expiration = LIFETIME;
+    phone_verification.only_once = true;
+    phone_verification.resend = ResendPolicy::Same;
+    phone_verification.max_failed_attempts = MAX_FAILED_ATTEMPTS;
+    phone_verification.messages = Arc::new(messages);
+    phone_verification.record_retention = RETENTION;
+    settings.limits = limits.clone();
+    settings.guard = guard.clone();
+    settings.store.audit_retention = AUDIT_RETENTION;
+    settings.dispatch.queue_length = QUEUE_LENGTH;
+    settings.dispatch.total_timeout = TOTAL_TIMEOUT;
+    settings.dispatch.bounds = BOUNDS;
+    settings
 }
 
 /// A number of New York, one for each `n`.

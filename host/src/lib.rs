@@ -3,9 +3,11 @@
 //! What lives where, and who may call whom:
 //!
 //! ```text
-//! main → cli → daemon → { http, dispatch, verifier, store, settings } → phone-verify-domain
-//! http, cli → verifier → store (trait)      dispatch → store (trait)      daemon, cli → store → phone-verify-store-sqlite
-//! cli, daemon, kit → phone-verify-plugin-host, which loads libraries and calls them
+//! main → cli → daemon → { http, dispatch, fleet, verifier, store, settings } → phone-verify-domain
+//! http, cli → verifier → store (trait)      dispatch → { fleet, store (trait) }
+//! daemon, cli → store → phone-verify-store-sqlite
+//! cli, daemon, fleet, kit → phone-verify-plugin-host, which loads libraries and calls them
+//! fleet → the trait CodeAuthority of verifier
 //! ```
 #![forbid(unsafe_code)]
 
@@ -16,6 +18,7 @@ pub mod dispatch;
 mod fake_network;
 #[cfg(test)]
 mod fake_service;
+pub mod fleet;
 pub mod http;
 pub mod kit;
 pub mod metrics;

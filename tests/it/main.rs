@@ -26,6 +26,7 @@ mod files;
 mod golden;
 mod guard;
 mod idempotency;
+mod in_process;
 mod isolation;
 mod keys;
 mod killed;

@@ -1,5 +1,5 @@
-//! The service without a daemon process: the real router, verifier, store and dispatcher, a clock that the test moves,
-//! and a backend with scripted outcomes.
+//! The service without a daemon process: put together by the daemon's own code, with a clock that the test moves, and a
+//! backend with scripted outcomes.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -14,19 +14,16 @@ use axum::{
 };
 use phone_verify::{
     clock::{Clock, UnixMillis},
-    dispatch::{Breaker, Dispatcher, Limits, Sender, Settled},
+    daemon::{self, Ground},
     entropy::Entropy,
-    http::{App, Bounds, Connections, Generation, Live, Loaded, router},
-    metrics::Metrics,
-    model::{
-        ClientAddresses, CodeFormat, DropIn, Language, Locale, Messages, Outcome, PhoneNumber, Receipt,
-        SecurityCode, SendFailure, TrustedProxies, Verdict,
-    },
-    store::{Keyring, OutboxMessage, Store, Tried, sqlite},
-    verifier::{BaseValidate, CheckRequest, Guard, Overrides, Policy, RateLimits, ResendPolicy, Verifier},
+    fleet::{About, Bounds, DEFAULT, Entry, ForTests, Member, Members, Parts, Sender, Settled, Sms},
+    http::{App, router},
+    model::{CodeFormat, Locale, Outcome, PhoneNumber, Receipt, SecurityCode, TestNumbers, Verdict},
+    settings::Settings,
+    store::{Keyring, sqlite},
+    verifier::{Asked, BaseValidate, CheckRequest, CodeAuthority, Guard, RateLimits},
 };
 use serde_json::{Map, Value};
-use tokio::sync::mpsc;
 use tower::ServiceExt;
 
 /// The time at which a test's clock starts.
@@ -62,6 +59,26 @@ impl Default for Rules {
     }
 }
 
+impl Rules {
+    /// What the daemon would read.
+    fn settings(&self) -> Settings {
+        let mut settings = Settings::defaults();
+        let phone_verification = &mut settings.phone_verification;
+        phone_verification.code_format = CodeFormat::digits(6);
+        phone_verification.expiration = self.expiration;
+        phone_verification.only_once = self.only_once;
+        phone_verification.max_failed_attempts = self.max_failed_attempts;
+        settings.limits = self.limits.clone();
+        settings.guard = self.guard.clone();
+        settings.dispatch.queue_length = 64;
+        settings.dispatch.bounds = Bounds {
+            concurrency: 16,
+            send_timeout: Duration::from_secs(10),
+        };
+        settings
+    }
+}
+
 /// A running service.
 pub struct Service {
     /// Its routes.
@@ -70,8 +87,8 @@ pub struct Service {
     pub clock: Clock,
     /// Its backend.
     pub backend: Arc<ScriptedBackend>,
-    // Fields are dropped in this order: the dispatcher must end before its database is removed.
-    _dispatcher: Dispatcher,
+    // Fields are dropped in this order: the service must end before its database is removed.
+    _running: daemon::Service,
     _folder: tempfile::TempDir,
 }
 
@@ -87,100 +104,44 @@ impl Service {
         let database = folder.path().join("phone-verify.db");
         let store =
             sqlite::open(&database, Arc::clone(&keyring), Arc::new(())).expect("a new database opens");
-        let store: Arc<dyn Store> = Arc::new(store);
         let backend = Arc::new(ScriptedBackend {
             code: rules.code.clone(),
             outcome: Mutex::new(Ok(Receipt::default())),
             sent: Mutex::default(),
         });
-        let limits = Limits {
-            concurrency: 16,
-            send_timeout: Duration::from_secs(10),
-            total_timeout: Duration::from_secs(20),
-        };
-        let template = "Welcome to {app}! Please use security code {security_code} to proceed.";
-        let english = Language::of_tag("en").expect("a language");
-        let policy = Policy {
-            test_numbers: Arc::default(),
-            code_format: CodeFormat::digits(6),
-            expiration: rules.expiration,
-            only_once: rules.only_once,
-            resend: ResendPolicy::Same,
-            max_failed_attempts: rules.max_failed_attempts,
-            messages: Arc::new(Messages::new(template, english, "Phone Verify").expect("a good template")),
-            limits: rules.limits.clone(),
-            guard: rules.guard.clone(),
-            record_retention: Duration::from_secs(30 * 24 * 60 * 60),
-            audit_retention: Duration::from_secs(365 * 24 * 60 * 60),
-        };
-        let (orders, to_dispatch) = mpsc::channel(64);
-        let breaker = Arc::new(Breaker::new(clock.clone()));
-        let dispatcher = Dispatcher::start(
-            Arc::clone(&store),
-            Arc::clone(&backend) as Arc<dyn Sender>,
-            Arc::clone(&breaker),
-            limits,
-            to_dispatch,
-            clock.clone(),
+        let settings = rules.settings();
+        let bounds = settings.dispatch.bounds;
+        let member = Member::new(
+            DEFAULT,
+            Parts::of(About::part_of_program("scripted.ScriptedBackend"), &backend),
+            bounds,
+            None,
+            &clock,
         );
-        let verifier = Verifier::new(
-            policy,
-            Arc::clone(&store),
+        let entry = Entry {
+            member: Arc::new(member),
+            refusals: [].into(),
+        };
+        let for_tests = ForTests::new(Arc::new(TestNumbers::default()), clock.clone());
+        let ground = Ground {
+            store: Arc::new(store),
+            store_metrics: Arc::default(),
             keyring,
-            Arc::clone(&backend) as Arc<dyn Overrides>,
-            orders,
-            clock.clone(),
-            entropy,
-        );
-        let app = App {
-            live: Live::new(Generation {
-                verifier,
-                backend: Loaded {
-                    name: "scripted.ScriptedBackend".into(),
-                    version: "0.0.0".into(),
-                    abi: "1.0".into(),
-                    sha256: "0".repeat(64),
-                    signed_by: None,
-                    isolation: "inline".into(),
-                    sandbox: false,
-                    weakness: None,
-                },
-                notes: Vec::new(),
-                default_region: None,
-                context_allows_urls: false,
-                keys: Vec::new(),
-            }),
-            store,
-            breaker,
-            sender: Arc::clone(&backend) as Arc<dyn Sender>,
-            connections: Connections::new(
-                Bounds {
-                    max_connections: 1,
-                    max_connections_per_address: 1,
-                    trusted_proxies: TrustedProxies::default(),
-                    read_timeout: Duration::from_secs(10),
-                    idle_timeout: Duration::from_secs(75),
-                },
-                clock.clone(),
-            ),
-            trusted_proxies: TrustedProxies::default(),
-            allowed_origins: Vec::new(),
-            public_url: None,
-            drop_in_endpoints: DropIn::Open,
-            read_timeout: Duration::from_secs(10),
+            members: Members::one(entry, for_tests),
             clock: clock.clone(),
-            metrics: Metrics::default(),
-            started_at: BEGIN,
+            entropy,
+        };
+        let service = daemon::Service::on(ground, &settings);
+        let app = App {
             // A separate source, so that request ids do not influence the codes.
             entropy: Entropy::seeded(0),
-            client_addresses: ClientAddresses::Masked,
-            demo: None,
+            ..daemon::app(&service, &settings, None, Arc::default(), None)
         };
         Self {
             router: router(Arc::new(app)),
             clock,
             backend,
-            _dispatcher: dispatcher,
+            _running: service,
             _folder: folder,
         }
     }
@@ -227,19 +188,8 @@ impl ScriptedBackend {
 
 #[async_trait]
 impl Sender for ScriptedBackend {
-    fn is_test(&self, _number: &PhoneNumber, _now: UnixMillis) -> bool {
-        false
-    }
-
-    fn name(&self) -> Arc<str> {
-        "scripted.ScriptedBackend".into()
-    }
-
-    async fn send(&self, message: &OutboxMessage, _: Duration) -> Tried {
-        Tried {
-            outcome: self.take(&message.number, &message.text),
-            backend: self.name(),
-        }
+    async fn send(&self, sms: Sms<'_>, _: Duration) -> Outcome {
+        self.take(sms.number, sms.text)
     }
 
     fn sends_bulk(&self) -> bool {
@@ -247,36 +197,29 @@ impl Sender for ScriptedBackend {
     }
 
     async fn send_bulk(&self, _: &[PhoneNumber], _: &str, _: Duration, _: Settled) {}
-
-    async fn send_one(&self, number: &PhoneNumber, text: &str, _: &str, _: Duration) -> Outcome {
-        self.take(number, text)
-    }
 }
 
-#[async_trait]
-impl Overrides for ScriptedBackend {
-    async fn generate_security_code(&self, _: &Locale) -> Option<Result<SecurityCode, SendFailure>> {
-        Some(Ok(SecurityCode::new(self.code.clone()?)?))
+impl CodeAuthority for ScriptedBackend {
+    fn generate<'a>(self: Arc<Self>, _: &'a PhoneNumber, _: &'a Locale) -> Option<Asked<'a, SecurityCode>> {
+        let code = SecurityCode::new(self.code.clone()?)?;
+        Some(Box::pin(async { Ok(code) }))
     }
 
-    async fn generate_message(
-        &self,
-        _: &SecurityCode,
-        _: &Locale,
-        _: &Map<String, Value>,
-    ) -> Option<Result<String, SendFailure>> {
+    fn compose<'a>(
+        self: Arc<Self>,
+        _: &'a PhoneNumber,
+        _: &'a SecurityCode,
+        _: &'a Locale,
+        _: &'a Map<String, Value>,
+    ) -> Option<Asked<'a, Option<String>>> {
         None
     }
 
-    fn validates(&self) -> bool {
+    fn validates(&self, _: &PhoneNumber) -> bool {
         false
     }
 
-    async fn validate_security_code(
-        &self,
-        check: &CheckRequest,
-        base: Arc<dyn BaseValidate>,
-    ) -> Result<Verdict, SendFailure> {
-        base.validate(&check.code).await
+    fn validate(self: Arc<Self>, check: &CheckRequest, base: Arc<dyn BaseValidate>) -> Asked<'_, Verdict> {
+        Box::pin(async move { base.validate(&check.code).await })
     }
 }

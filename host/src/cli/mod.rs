@@ -21,7 +21,13 @@ mod service;
 mod settings;
 mod verify;
 
-use std::{num::NonZero, path::PathBuf, process::ExitCode, sync::OnceLock, time::Duration};
+use std::{
+    num::NonZero,
+    path::PathBuf,
+    process::ExitCode,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use phone_verify_plugin_host::{
@@ -217,21 +223,22 @@ impl Common {
         &self,
         run: impl AsyncFnOnce(&Service, &Settings) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
-        with_service_of(&self.load()?, run)
+        with_service_of(self.load()?, run)
     }
 }
 
 /// Starts the service with these settings, runs, and stops the service.
 fn with_service_of<T>(
-    settings: &Settings,
+    settings: Settings,
     run: impl AsyncFnOnce(&Service, &Settings) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
     runtime()?.block_on(async {
-        let service = Service::start(settings).map_err(Failure::of)?;
+        let settings = Arc::new(settings);
+        let service = Service::start(&settings).map_err(Failure::of)?;
         // Another process may have changed the keys. An error is ignored here: the next use of the store reports it
         // again.
         let _ = service.store.review_keys(service.clock.now()).await;
-        let outcome = run(&service, settings).await;
+        let outcome = run(&service, &settings).await;
         service.stop().await;
         outcome
     })

@@ -6,7 +6,6 @@ use std::{
     fs,
     io::{IsTerminal, Write, stderr},
     path::{Path, PathBuf},
-    sync::Arc,
 };
 
 use clap::{
@@ -21,7 +20,6 @@ use tokio_util::sync::CancellationToken;
 use super::{Common, output::Failure, register::parse_number};
 use crate::{
     daemon::Service,
-    dispatch::bulk::Bulk,
     model::{PhoneNumber, quantity, typed},
     settings::Settings,
     store::{AuditEntry, BulkFailure, BulkProgress, JobId},
@@ -140,13 +138,7 @@ impl Send {
             ));
         }
         let stop = stop_on_interrupt(&bar);
-        let work = Bulk {
-            store: Arc::clone(&service.store),
-            sender: Arc::clone(&service.sender),
-            limits: service.limits,
-            clock: service.clock.clone(),
-            entropy: service.entropy.clone(),
-        };
+        let work = service.bulk();
         let ended = work
             .run(job, &stop, |progress| bar.set_position(progress.settled()))
             .await;

@@ -7,7 +7,7 @@ use phone_verify_plugin_host::{Isolation, LibraryIsolation, clean_printed, files
 
 use super::{Common, output::Failure, runtime};
 use crate::{
-    daemon,
+    daemon::{self, ServiceManager, Setup},
     http::{Listener, Passed},
     model::{Limit, Listen, NamedBy, Places},
     settings::{Keys, Settings, whole},
@@ -102,13 +102,23 @@ impl Serve {
         }
         telemetry::follow_prints(clean_printed);
         let runtime = runtime()?;
-        let ran = runtime.block_on(daemon::run(settings, passed, places, reread, demo, |listeners| {
-            announce(listeners, demo);
-        }));
+        let ran = runtime.block_on(async {
+            // Before anything else runs, so that none is missed.
+            let asked = daemon::signals();
+            let manager = ServiceManager::of_environment();
+            let listeners = daemon::listen(passed, places, &settings).await?;
+            let setup = Setup {
+                settings,
+                reread,
+                is_demo: demo,
+                manager,
+            };
+            daemon::run(setup, listeners, asked, |listeners| announce(listeners, demo)).await
+        });
         // A thread that is in a library may never come back.
         runtime.shutdown_timeout(UNENDED_WORK);
         drop(demo_folder);
-        ran.map_err(|error| Failure::of(error.problems()))
+        ran.map_err(Failure::of)
     }
 }
 

@@ -30,7 +30,7 @@ impl Verify {
         let settings = self.common.load()?;
         // Starting the service would create a missing database, and the code would then be called invalid.
         daemon::must_exist(&settings).map_err(|problem| Failure::of([problem]))?;
-        let verdict = super::with_service_of(&settings, async |service, settings| {
+        let verdict = super::with_service_of(settings, async |service, settings| {
             let number = parse_number(&self.number, settings)?;
             let code = SecurityCode::from_client(&self.code);
             let session_token = SessionToken::from_client(self.session_token.trim());

@@ -6,7 +6,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use phone_verify_plugin_host::{Backend, Choice, Loader, Next, Refusal, Running, Seen};
+use phone_verify_plugin_host::{Loader, Refusal, Seen};
 use tokio::{
     sync::mpsc,
     task::JoinError,
@@ -15,14 +15,13 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Bridge, InUse, Reread, Serving, base, choose_backend, loader_config, policy, run::warn_of_open_api,
+    next::{self, Maker, Renewal},
+    run::{Reread, warn_of_open_api},
     service_manager::ServiceManager,
 };
 use crate::{
-    clock::Clock,
-    dispatch::Breaker,
-    entropy::Entropy,
-    http::{App, Generation},
+    fleet::{BackendStatus, Entry, Members},
+    http::App,
     settings::{Keys, Settings, need_restart},
 };
 
@@ -30,30 +29,47 @@ use crate::{
 /// copied is left alone.
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 
-/// All that a reload exchanges, and what it is made of.
+/// What a reload exchanges, and what it is made of. The fleet and the rules themselves are the app's.
 pub(super) struct Reloader {
-    pub(super) app: Arc<App>,
-    pub(super) bridge: Arc<Bridge>,
-    pub(super) breaker: Arc<Breaker>,
-    pub(super) clock: Clock,
-    pub(super) entropy: Entropy,
-    pub(super) loader: Arc<Loader>,
-    pub(super) serving: Serving,
+    app: Arc<App>,
+    maker: Arc<Maker>,
+    loader: Arc<Loader>,
     /// In effect, but for those that are read at the start alone.
-    pub(super) settings: Arc<Settings>,
-    pub(super) at_start: Arc<Settings>,
-    pub(super) reread: Option<Reread>,
+    settings: Arc<Settings>,
+    reread: Option<Reread>,
     /// Whether the settings file is faulty.
-    pub(super) has_faulty_settings: bool,
+    has_faulty_settings: bool,
     /// Whether the last reload had keys that cannot be used.
-    pub(super) has_refused_keys: bool,
+    has_refused_keys: bool,
     /// Where everybody can connect.
-    pub(super) open_to_all: Vec<String>,
+    open_to_all: Vec<String>,
     /// Hears of reloads.
-    pub(super) manager: Arc<ServiceManager>,
+    manager: Arc<ServiceManager>,
 }
 
 impl Reloader {
+    /// After a start.
+    pub(super) fn new(
+        app: Arc<App>,
+        maker: Maker,
+        loader: Loader,
+        reread: Option<Reread>,
+        open_to_all: Vec<String>,
+        manager: Arc<ServiceManager>,
+    ) -> Self {
+        Self {
+            app,
+            settings: Arc::clone(&maker.at_start),
+            maker: Arc::new(maker),
+            loader: Arc::new(loader),
+            reread,
+            has_faulty_settings: false,
+            has_refused_keys: false,
+            open_to_all,
+            manager,
+        }
+    }
+
     /// Reloads until `stop` is cancelled: everything on a hangup, the library when it changes.
     pub(super) async fn run(mut self, mut hangups: mpsc::Receiver<()>, stop: CancellationToken) {
         let mut looks = interval(LOOK_INTERVAL);
@@ -89,40 +105,32 @@ impl Reloader {
         }
     }
 
-    /// `None` should the look have panicked.
-    async fn look(&self) -> Option<Seen> {
-        let (loader, library) = (Arc::clone(&self.loader), self.library().to_owned());
-        tokio::task::spawn_blocking(move || loader.look(&library))
-            .await
-            .ok()
+    /// How all libraries in use lie there; `None` should the look have panicked.
+    async fn look(&self) -> Option<Vec<Seen>> {
+        let (loader, members) = (Arc::clone(&self.loader), self.app.fleet.members());
+        let look = move || {
+            let seen = |entry: &Entry| loader.look(entry.member.about().library());
+            members.entries().iter().map(seen).collect()
+        };
+        tokio::task::spawn_blocking(look).await.ok()
     }
 
-    fn library(&self) -> &str {
-        self.serving.name.split('.').next().unwrap_or_default()
-    }
-
-    /// The library may have changed.
+    /// A library may have changed.
     async fn reload_library(&mut self) {
-        let began = self.clock.elapsed();
+        let began = self.maker.clock.elapsed();
         let settings = Arc::clone(&self.settings);
-        let chosen = self.choose(&settings, Arc::clone(&self.loader), false).await;
-        match chosen {
-            Ok(Choice {
-                next: Next::Keep,
-                refusals,
-            })
-            | Err(refusals) => self.keep(refusals),
-            Ok(Choice {
-                next: Next::Take(backend),
-                refusals,
-            }) => self.take(*backend, refusals, &settings, began),
-        }
+        let made = self.make(&settings, &self.loader, Renewal::Changed).await;
+        let members = made.unwrap_or_else(|refusals| {
+            let now = self.app.fleet.members();
+            self.maker.kept(&settings, &now, refusals)
+        });
+        self.exchange(members, began);
         self.publish();
     }
 
     /// The settings may have changed, and what the references in them stand for.
     async fn reload_all(&mut self) {
-        let began = self.clock.elapsed();
+        let began = self.maker.clock.elapsed();
         let settings = match self.reread.as_ref().map(|reread| reread()) {
             None => Arc::clone(&self.settings),
             Some(Ok(settings)) => Arc::new(settings),
@@ -143,22 +151,14 @@ impl Reloader {
         for warning in settings
             .phone_verification
             .test_numbers
-            .warnings(self.clock.now())
+            .warnings(self.maker.clock.now())
         {
             tracing::warn!("{warning}");
         }
-        let loader = Arc::new(self.loader.reconfigured(loader_config(
-            &settings,
-            &self.at_start,
-            &self.clock,
-            &self.entropy,
-        )));
-        match self.choose(&settings, Arc::clone(&loader), true).await {
-            Ok(Choice {
-                next: Next::Take(backend),
-                refusals,
-            }) => {
-                let waiting = need_restart(&self.at_start, &settings);
+        let loader = Arc::new(self.maker.loader_after(&self.loader, &settings));
+        match self.make(&settings, &loader, Renewal::All).await {
+            Ok(members) => {
+                let waiting = need_restart(&self.maker.at_start, &settings);
                 if !waiting.is_empty() {
                     tracing::warn!(
                         "these settings have changed and need a restart: {}",
@@ -168,7 +168,7 @@ impl Reloader {
                 warn_of_open_api(&settings, &self.open_to_all);
                 self.has_faulty_settings = false;
                 self.loader = loader;
-                self.take(*backend, refusals, &settings, began);
+                self.exchange(members, began);
                 self.settings = settings;
                 // Whoever reads the line finds it true.
                 self.publish();
@@ -178,7 +178,7 @@ impl Reloader {
                     tracing::info!("the settings are reloaded");
                 };
             }
-            Ok(Choice { refusals, .. }) | Err(refusals) => {
+            Err(refusals) => {
                 for refusal in refusals {
                     tracing::error!(
                         "the backend of the new settings cannot be used, and those from before stay in effect: {refusal}"
@@ -192,13 +192,13 @@ impl Reloader {
 
     /// Takes the keys as they are now, from where they were at the start. `false`: they cannot be used.
     async fn renew_keys(&self, settings: &Settings) -> bool {
-        let given = match (&self.at_start.store.keys, &settings.store.keys) {
+        let given = match (&self.maker.at_start.store.keys, &settings.store.keys) {
             (Keys::Given(_), Keys::Given(keys)) => Some(keys.clone()),
             (Keys::File(before), Keys::File(now)) if before == now => None,
             // These need a restart, which is logged elsewhere.
             _ => return true,
         };
-        match self.app.store.renew_keys(given, self.clock.now()).await {
+        match self.app.store.renew_keys(given, self.maker.clock.now()).await {
             Ok(review) => {
                 if review.changed {
                     tracing::info!("the keys are exchanged");
@@ -217,83 +217,68 @@ impl Reloader {
         }
     }
 
-    async fn choose(
+    /// The next fleet, made beside what others wait for.
+    async fn make(
         &self,
         settings: &Arc<Settings>,
-        loader: Arc<Loader>,
-        renews: bool,
-    ) -> Result<Choice, Vec<Refusal>> {
-        let (settings, sha256) = (Arc::clone(settings), self.serving.sha256.clone());
-        let place = self.serving.place;
-        let chosen = tokio::task::spawn_blocking(move || {
-            let running = Running {
-                sha256: &sha256,
-                place,
-                renews,
-            };
-            choose_backend(&settings, &loader, Some(running))
-        });
-        chosen.await.unwrap_or_else(|error: JoinError| {
+        loader: &Arc<Loader>,
+        renewal: Renewal,
+    ) -> Result<Members, Vec<Refusal>> {
+        let (maker, settings, loader) = (Arc::clone(&self.maker), Arc::clone(settings), Arc::clone(loader));
+        let now = self.app.fleet.members();
+        let made =
+            tokio::task::spawn_blocking(move || maker.members(&settings, &loader, Some(&now), renewal));
+        made.await.unwrap_or_else(|error: JoinError| {
             tracing::error!(%error, "a reload panicked");
             Err(Vec::new())
         })
     }
 
-    /// What serves goes on.
-    fn keep(&mut self, refusals: Vec<Refusal>) {
-        if self.serving.refusals != refusals {
-            self.serving.refusals = refusals;
-            self.serving.tell_refusals();
+    /// Calls begin in these members from now on; `began`: when the reload did.
+    fn exchange(&self, next: Members, began: Duration) {
+        let now = self.app.fleet.members();
+        next::tell(Some(&now), &next);
+        let is_new = |entry: &&Entry| {
+            let before = now.named(entry.member.name());
+            !before.is_some_and(|before| Arc::ptr_eq(&before.member, &entry.member))
+        };
+        let news: Vec<_> = next.entries().iter().filter(is_new).cloned().collect();
+        self.app.fleet.exchange(next);
+        let took = self.maker.clock.elapsed().saturating_sub(began);
+        for entry in news {
+            let about = entry.member.about();
+            tracing::info!(
+                backend = &*about.backend,
+                version = about.version,
+                sha256 = about.sha256,
+                isolation = %about.isolation,
+                duration_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+                "the backend is exchanged"
+            );
         }
     }
 
-    /// Another backend serves from now on; `began`: when the reload did.
-    fn take(&mut self, backend: Backend, refusals: Vec<Refusal>, settings: &Settings, began: Duration) {
-        self.serving = Serving::of(&backend, refusals);
-        let before = self
-            .bridge
-            .exchange(InUse::new(backend, base(settings, &self.entropy)));
-        self.breaker.reset();
-        tokio::spawn(before.drain());
-        let took = self.clock.elapsed().saturating_sub(began);
-        tracing::info!(
-            backend = self.serving.name,
-            version = self.serving.version,
-            sha256 = self.serving.sha256,
-            isolation = %self.serving.place,
-            duration_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
-            "the backend is exchanged"
-        );
-    }
-
     /// Requests from now on see it.
-    pub(super) fn publish(&self) {
+    fn publish(&self) {
         let now = self.app.live.get();
-        self.app.live.set(Generation {
-            verifier: now.verifier.under(policy(&self.settings)),
-            backend: self.serving.loaded(),
-            notes: self.notes(),
-            default_region: self.settings.phone_verification.default_region,
-            context_allows_urls: self.settings.phone_verification.context_allows_urls,
-            keys: self.settings.api.keys.clone(),
-        });
+        let next = next::generation(&now.verifier, &self.settings, self.notes());
+        self.app.live.set(next);
     }
 
     /// What serves, and what is out of order, for an operator.
     pub(super) fn status(&self) -> String {
-        let Serving { name, version, .. } = &self.serving;
-        let notes = self.notes();
-        let notes = notes.iter().map(|note| format!("; {note}"));
-        format!("Serving with {name} {version}{}", notes.collect::<String>())
+        let backends = self.app.fleet.status();
+        let names: Vec<String> = backends
+            .iter()
+            .map(|status| format!("{} {}", status.about.backend, status.about.version))
+            .collect();
+        let notes = backends.iter().filter_map(BackendStatus::note);
+        let notes = notes.chain(self.notes()).map(|note| format!("; {note}"));
+        format!("Serving with {}{}", names.join(", "), notes.collect::<String>())
     }
 
+    /// What should be looked at, whichever backends serve.
     fn notes(&self) -> Vec<String> {
-        let Serving { name, version, .. } = &self.serving;
-        let codes: Vec<&str> = self.serving.refusals.iter().map(|refusal| refusal.code).collect();
-        let library = (!codes.is_empty()).then(|| {
-            let codes = codes.join(", ");
-            format!("{name}: the library in the plugin directory is not used ({codes}), and version {version} goes on serving; see the log")
-        });
         let settings = self.has_faulty_settings.then(|| {
             "the settings file cannot be used, and what was read before stays in effect; see the log"
                 .to_owned()
@@ -301,6 +286,6 @@ impl Reloader {
         let keys = self.has_refused_keys.then(|| {
             "the keys cannot be exchanged, and those from before stay in effect; see the log".to_owned()
         });
-        library.into_iter().chain(settings).chain(keys).collect()
+        settings.into_iter().chain(keys).collect()
     }
 }

@@ -1,17 +1,19 @@
-//! Runs the daemon: bind, serve, reload, and end in order when asked to.
+//! Runs the daemon: serve, reload, and end in order when asked to. Sockets, signals and the service manager are handed in, so
+//! that a test runs the same in its own process.
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::time::interval;
+use phone_verify_plugin_host::WorkerMetrics;
+use tokio::{sync::mpsc, time::interval};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Problem, Service, caps, descriptors, reload::Reloader, service_manager::ServiceManager, signals::signals,
-    watchdog,
+    Problem, Service, caps, descriptors, next, reload::Reloader, service::Started,
+    service_manager::ServiceManager, watchdog,
 };
 use crate::{
     clock::Clock,
-    http::{self, App, Bounds, Connections, DemoPhone, Generation, Listener, Live, Passed},
+    http::{self, App, Bounds, Connections, DemoPhone, Listener, Live, Passed},
     model::Places,
     settings::{Problem as SettingsProblem, Server, Settings},
     store::StoreError,
@@ -24,99 +26,77 @@ const CONVERSION_INTERVAL: Duration = Duration::from_secs(60);
 /// foreign.
 const KEYS_INTERVAL: Duration = Duration::from_secs(2);
 
-/// Why the daemon did not start.
-#[derive(Debug, thiserror::Error)]
-pub enum RunError {
-    /// Everything that is wrong with places to listen at, backend and database.
-    #[error("{}", .0.iter().map(|problem| problem.sentence.as_str()).collect::<Vec<_>>().join("\n"))]
-    Start(Vec<Problem>),
-}
-
-impl RunError {
-    /// Each of them.
-    pub fn problems(self) -> Vec<Problem> {
-        match self {
-            Self::Start(problems) => problems,
-        }
-    }
-}
-
 /// Reads the settings again.
 pub type Reread = Box<dyn Fn() -> Result<Settings, Vec<SettingsProblem>> + Send + Sync>;
 
-/// Serves at the sockets that were passed, or else at `places`, until a signal says to stop. `is_demo`: with a page on which
-/// each SMS is shown. `ready` hears where once requests are answered.
+/// What a daemon is, before it has sockets.
+pub struct Setup {
+    /// What it runs with.
+    pub settings: Settings,
+    /// How they are read again at a reload; `None`: they are not.
+    pub reread: Option<Reread>,
+    /// With a page on which each SMS is shown.
+    pub is_demo: bool,
+    /// Hears what the daemon does.
+    pub manager: ServiceManager,
+}
+
+/// What the daemon is asked for while it runs.
+pub struct Asked {
+    /// Cancelled: to end, once what is under way is finished.
+    pub stop: CancellationToken,
+    /// Each: to reload.
+    pub reloads: mpsc::Receiver<()>,
+}
+
+/// Serves at these sockets until it is asked to stop. `ready` hears where once requests are answered. The error holds every
+/// problem found with backend and database; then nothing was served.
 pub async fn run(
-    settings: Settings,
-    passed: Passed,
-    places: Places<'_>,
-    reread: Option<Reread>,
-    is_demo: bool,
+    setup: Setup,
+    listeners: Vec<Listener>,
+    asked: Asked,
     ready: impl FnOnce(&[Listener]),
-) -> Result<(), RunError> {
-    let (stop, hangups) = signals();
+) -> Result<(), Vec<Problem>> {
+    let Setup {
+        settings,
+        reread,
+        is_demo,
+        manager,
+    } = setup;
+    let Asked { stop, reloads } = asked;
     let max_descriptors = descriptors::raise_limit();
-    let manager = Arc::new(ServiceManager::of_environment());
-    let listeners = listen(passed, places, &settings).await?;
+    let (settings, manager) = (Arc::new(settings), Arc::new(manager));
     let demo = is_demo.then(|| Arc::new(DemoPhone::new(stop.clone())));
-    let service = Service::start_with(&settings, demo.clone()).map_err(RunError::Start)?;
-    service.loader.sweep();
+    let Started {
+        service,
+        maker,
+        loader,
+    } = Started::of(&settings, demo.clone())?;
+    loader.sweep();
     // Whatever it says is said again, and at once.
     let _ = service.store.review_keys(service.clock.now()).await;
-    let settings = Arc::new(settings);
-    let app = Arc::new(App {
-        live: Live::new(Generation {
-            verifier: service.verifier.clone(),
-            backend: service.backend.loaded(),
-            notes: Vec::new(),
-            default_region: settings.phone_verification.default_region,
-            context_allows_urls: settings.phone_verification.context_allows_urls,
-            keys: settings.api.keys.clone(),
-        }),
-        store: Arc::clone(&service.store),
-        breaker: Arc::clone(&service.breaker),
-        sender: Arc::clone(&service.sender),
-        connections: connections(&settings, max_descriptors, &service.clock),
-        trusted_proxies: settings.server.trusted_proxies.clone(),
-        allowed_origins: settings.server.allowed_origins.clone(),
-        public_url: settings.server.public_url.clone(),
-        drop_in_endpoints: settings.server.drop_in_endpoints,
-        read_timeout: settings.server.read_timeout,
-        clock: service.clock.clone(),
-        metrics: service.metrics(),
-        started_at: service.clock.now(),
-        entropy: service.entropy.clone(),
-        client_addresses: settings.log.client_addresses,
-        demo,
-    });
+    let app = Arc::new(app(&service, &settings, max_descriptors, loader.metrics(), demo));
     let open_to_all: Vec<String> = listeners
         .iter()
         .filter(|listener| !listener.is_local())
         .map(ToString::to_string)
         .collect();
     warn_of_open_api(&settings, &open_to_all);
-    let reloader = Reloader {
-        app: Arc::clone(&app),
-        bridge: Arc::clone(&service.bridge),
-        breaker: Arc::clone(&service.breaker),
-        clock: service.clock.clone(),
-        entropy: service.entropy.clone(),
-        loader: Arc::clone(&service.loader),
-        serving: service.backend.clone(),
-        settings: Arc::clone(&settings),
-        at_start: Arc::clone(&settings),
+    let reloader = Reloader::new(
+        Arc::clone(&app),
+        maker,
+        loader,
         reread,
-        has_faulty_settings: false,
-        has_refused_keys: false,
         open_to_all,
-        manager: Arc::clone(&manager),
-    };
-    reloader.publish();
+        Arc::clone(&manager),
+    );
     // Before the reloader can say that it reloads.
     manager.serves(&reloader.status());
-    let reloads = tokio::spawn(reloader.run(hangups, stop.clone()));
+    let reloading = tokio::spawn(reloader.run(reloads, stop.clone()));
+    let backends = service.fleet.status();
+    let backends: Vec<&str> = backends.iter().map(|status| &*status.about.backend).collect();
     for listener in &listeners {
-        tracing::info!(address = %listener, backend = service.backend.name, "listening on {listener}");
+        tracing::info!(address = %listener, backend = backends.join(", "), "listening on {listener}");
     }
     ready(&listeners);
     let conversion = tokio::spawn(watch_conversion(Arc::clone(&app)));
@@ -127,7 +107,7 @@ pub async fn run(
         settings.store.cleanup_interval,
     ));
     let alive = tokio::spawn(watchdog::watch(Arc::clone(&manager), Arc::clone(&service.store)));
-    let at_most = settings.server.shutdown_timeout + service.limits.total_timeout;
+    let at_most = settings.server.shutdown_timeout + service.total_timeout;
     let ends = tokio::spawn(tell_of_end(Arc::clone(&manager), stop.clone(), at_most));
     let finished = http::serve(listeners, app, settings.server.shutdown_timeout, stop).await;
     conversion.abort();
@@ -135,7 +115,7 @@ pub async fn run(
     keys.abort();
     retention.abort();
     // One that is under way ends first: it may be recording which version is in use.
-    if reloads.await.is_err() {
+    if reloading.await.is_err() {
         tracing::error!("reloading panicked");
     }
     let settled = service.stop().await;
@@ -149,8 +129,40 @@ pub async fn run(
     Ok(())
 }
 
-/// Listens at what was passed, or else at `places`.
-async fn listen(passed: Passed, places: Places<'_>, settings: &Settings) -> Result<Vec<Listener>, RunError> {
+/// HTTP over a service. `max_descriptors`: how many files this process may have open; `workers`: what the loader of its
+/// libraries counts; `demo`: what shows each SMS.
+pub fn app(
+    service: &Service,
+    settings: &Settings,
+    max_descriptors: Option<usize>,
+    workers: Arc<WorkerMetrics>,
+    demo: Option<Arc<DemoPhone>>,
+) -> App {
+    App {
+        live: Live::new(next::generation(&service.verifier, settings, Vec::new())),
+        store: Arc::clone(&service.store),
+        fleet: Arc::clone(&service.fleet),
+        connections: connections(settings, max_descriptors, &service.clock),
+        trusted_proxies: settings.server.trusted_proxies.clone(),
+        allowed_origins: settings.server.allowed_origins.clone(),
+        public_url: settings.server.public_url.clone(),
+        drop_in_endpoints: settings.server.drop_in_endpoints,
+        read_timeout: settings.server.read_timeout,
+        clock: service.clock.clone(),
+        metrics: service.metrics(workers),
+        started_at: service.clock.now(),
+        entropy: service.entropy.clone(),
+        client_addresses: settings.log.client_addresses,
+        demo,
+    }
+}
+
+/// Listens at what was passed, or else at `places`. The error names each place that cannot be listened at.
+pub async fn listen(
+    passed: Passed,
+    places: Places<'_>,
+    settings: &Settings,
+) -> Result<Vec<Listener>, Vec<Problem>> {
     let listeners = if passed.is_empty() {
         http::bind(places, settings.server.unix_socket_mode).await
     } else {
@@ -158,7 +170,7 @@ async fn listen(passed: Passed, places: Places<'_>, settings: &Settings) -> Resu
             .listen()
             .inspect(|passed| tell_of_passed(passed, &settings.server))
     };
-    listeners.map_err(|unbound| RunError::Start(unbound.into_iter().map(Problem::from).collect()))
+    listeners.map_err(|unbound| unbound.into_iter().map(Problem::from).collect())
 }
 
 /// Once the end begins, says how long it may take.

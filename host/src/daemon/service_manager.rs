@@ -7,23 +7,29 @@
 use std::time::Duration;
 
 #[cfg(target_os = "linux")]
-pub(super) use linux::ServiceManager;
+pub use linux::ServiceManager;
 
 /// How much longer than the bounds of all that is finished at the end the service manager should wait.
 const MARGIN: Duration = Duration::from_secs(5);
 
 #[cfg(windows)]
-pub(super) use windows::ServiceManager;
+pub use windows::ServiceManager;
 #[cfg(windows)]
 pub(crate) use windows::{asked_to_reload, asked_to_stop, attend, ended};
 
 /// Elsewhere there is none that is told.
 #[cfg(not(any(target_os = "linux", windows)))]
-pub(super) struct ServiceManager;
+pub struct ServiceManager;
 
 #[cfg(not(any(target_os = "linux", windows)))]
 impl ServiceManager {
-    pub(super) fn of_environment() -> Self {
+    /// The one that the environment names.
+    pub fn of_environment() -> Self {
+        Self
+    }
+
+    /// None: nothing is told of.
+    pub fn none() -> Self {
         Self
     }
     pub(super) fn serves(&self, _status: &str) {}
@@ -130,11 +136,17 @@ mod windows {
     }
 
     /// Tells it, if it started this process.
-    pub(in crate::daemon) struct ServiceManager;
+    pub struct ServiceManager;
 
     #[allow(clippy::unused_self, reason = "what other systems have to remember")]
     impl ServiceManager {
-        pub(in crate::daemon) fn of_environment() -> Self {
+        /// The one that started this process, if one did.
+        pub fn of_environment() -> Self {
+            Self
+        }
+
+        /// The same: outside of a service nothing is told.
+        pub fn none() -> Self {
             Self
         }
         pub(in crate::daemon) fn serves(&self, _status: &str) {
@@ -171,7 +183,7 @@ mod linux {
     const PATIENCE: Duration = Duration::from_millis(500);
 
     /// Who started this process and wants to hear of it, if anybody does.
-    pub(in crate::daemon) struct ServiceManager {
+    pub struct ServiceManager {
         address: Option<SocketAddr>,
         watchdog: Option<Duration>,
         /// One complaint is enough.
@@ -180,7 +192,7 @@ mod linux {
 
     impl ServiceManager {
         /// The one that the environment names.
-        pub(in crate::daemon) fn of_environment() -> Self {
+        pub fn of_environment() -> Self {
             let named = env::var("NOTIFY_SOCKET").ok().filter(|name| !name.is_empty());
             let address = named.and_then(|name| {
                 let address = match name.strip_prefix('@') {
@@ -194,6 +206,15 @@ mod linux {
             Self {
                 watchdog: address.as_ref().and_then(|_| watchdog()),
                 address,
+                complained: AtomicBool::new(false),
+            }
+        }
+
+        /// None: nothing is told of.
+        pub fn none() -> Self {
+            Self {
+                address: None,
+                watchdog: None,
                 complained: AtomicBool::new(false),
             }
         }

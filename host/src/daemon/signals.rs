@@ -4,13 +4,16 @@
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-/// Cancelled by SIGTERM or SIGINT; and hears each SIGHUP. On Windows, by Ctrl-C, Ctrl-Break, the end of the console or of the
-/// system, and by the service manager.
-pub(super) fn signals() -> (CancellationToken, mpsc::Receiver<()>) {
+use super::Asked;
+
+/// To end is asked for by SIGTERM and SIGINT, to reload by SIGHUP. On Windows, to end by Ctrl-C, Ctrl-Break, the end of the
+/// console or of the system, and either by the service manager. Call it once, inside a tokio runtime, before anything else
+/// runs there: what was asked for earlier is not heard.
+pub fn signals() -> Asked {
     let stop = CancellationToken::new();
     let cancel = stop.clone();
     // One that comes while another waits asks for nothing more.
-    let (hung_up, hangups) = mpsc::channel(1);
+    let (hung_up, reloads) = mpsc::channel(1);
     #[cfg(unix)]
     {
         use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -71,5 +74,5 @@ pub(super) fn signals() -> (CancellationToken, mpsc::Receiver<()>) {
         tracing::info!("stopping");
         cancel.cancel();
     });
-    (stop, hangups)
+    Asked { stop, reloads }
 }

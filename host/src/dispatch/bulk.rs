@@ -17,11 +17,11 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Limits, Sender, Settled};
 use crate::{
     clock::Clock,
     entropy::{Entropy, NoEntropy},
-    model::{FailureClass, Origin, Outcome, PhoneNumber, Receipt, SendFailure},
+    fleet::{Fleet, Member, Settled, Sms},
+    model::{FailureClass, Locale, Origin, Outcome, PhoneNumber, SendFailure},
     store::{BulkBatch, BulkLease, BulkProgress, JobId, RunId, Store, StoreError},
 };
 
@@ -61,10 +61,10 @@ pub enum BulkError {
 pub struct Bulk {
     /// Where jobs are.
     pub store: Arc<dyn Store>,
-    /// The backend.
-    pub sender: Arc<dyn Sender>,
-    /// `total_timeout` bounds one pause between two tries.
-    pub limits: Limits,
+    /// The backends.
+    pub fleet: Arc<Fleet>,
+    /// The longest pause between two tries of one number.
+    pub max_pause: Duration,
     /// The time.
     pub clock: Clock,
     /// Names the runs.
@@ -116,18 +116,14 @@ impl Bulk {
 
 impl<P: FnMut(BulkProgress)> Run<'_, P> {
     async fn send_all(&mut self, stop: &CancellationToken) -> Result<(), BulkError> {
-        let Bulk { sender, limits, .. } = self.bulk;
-        let whole_batches = sender.sends_bulk();
-        let mut first = self
-            .take_over(
-                if whole_batches {
-                    BATCH
-                } else {
-                    concurrency(*limits)
-                },
-                stop,
-            )
-            .await?;
+        let member = self.bulk.fleet.usual();
+        let whole_batches = member.sender().sends_bulk();
+        let at_once = if whole_batches {
+            BATCH
+        } else {
+            concurrency(&member)
+        };
+        let mut first = self.take_over(at_once, stop).await?;
         self.reached = self.bulk.store.bulk_progress(self.job).await?;
         (self.progress)(self.reached);
 
@@ -141,7 +137,7 @@ impl<P: FnMut(BulkProgress)> Run<'_, P> {
             let room = match whole_batches {
                 true if under_way == 0 => BATCH,
                 true => 0,
-                false => concurrency(*limits) - under_way,
+                false => at_once.saturating_sub(under_way),
             };
             if room > 0 && waiting && self.end.is_none() && !stop.is_cancelled() {
                 let batch = match first.take() {
@@ -228,19 +224,20 @@ impl<P: FnMut(BulkProgress)> Run<'_, P> {
         stop: &CancellationToken,
     ) {
         let text = Arc::new(batch.message);
-        let (sender, limits, job) = (Arc::clone(&self.bulk.sender), self.bulk.limits, self.job);
-        let now = self.bulk.clock.now();
-        let (for_tests, items): (Vec<_>, Vec<_>) = batch
-            .items
-            .into_iter()
-            .partition(|(_, number)| sender.is_test(number, now));
-        for (item, _) in for_tests {
-            OpenReports::new(vec![item], report.clone()).report(0, Ok(Receipt::default()));
-        }
+        let (fleet, max_pause, job) = (&self.bulk.fleet, self.bulk.max_pause, self.job);
+        let mut items = batch.items;
+        items.retain(|(item, number)| match fleet.outcome_without_backend(number) {
+            Some(outcome) => {
+                OpenReports::new(vec![*item], report.clone()).report(0, outcome);
+                false
+            }
+            None => true,
+        });
         if items.is_empty() {
             return;
         }
-        if sender.sends_bulk() {
+        let member = fleet.usual();
+        if member.sender().sends_bulk() {
             let open = OpenReports::new(items.iter().map(|(item, _)| *item).collect(), report.clone());
             let numbers: Vec<PhoneNumber> = items.into_iter().map(|(_, number)| number).collect();
             calls.spawn(async move {
@@ -249,18 +246,22 @@ impl<P: FnMut(BulkProgress)> Run<'_, P> {
                     let open = Arc::clone(&open);
                     Arc::new(move |place, outcome| open.report(place, outcome))
                 };
-                let time_limit = limits.send_timeout * u32::try_from(numbers.len()).unwrap_or(u32::MAX);
-                sender.send_bulk(&numbers, &text, time_limit, settled).await;
+                let of_one = member.lane().bounds().send_timeout;
+                let time_limit = of_one * u32::try_from(numbers.len()).unwrap_or(u32::MAX);
+                member
+                    .sender()
+                    .send_bulk(&numbers, &text, time_limit, settled)
+                    .await;
                 open.close();
             });
             return;
         }
         for (item, number) in items {
-            let (sender, text, stop) = (Arc::clone(&sender), Arc::clone(&text), stop.clone());
+            let (fleet, text, stop) = (Arc::clone(fleet), Arc::clone(&text), stop.clone());
             let open = OpenReports::new(vec![item], report.clone());
             calls.spawn(async move {
                 let key = format!("{job}-{item}");
-                match send_one(&*sender, &number, &text, &key, limits, &stop).await {
+                match send_one(&fleet, &number, &text, &key, max_pause, &stop).await {
                     Some(outcome) => open.report(0, outcome),
                     None => open.give_back(0),
                 }
@@ -316,28 +317,36 @@ impl<P: FnMut(BulkProgress)> Run<'_, P> {
     }
 }
 
-fn concurrency(limits: Limits) -> u32 {
-    u32::try_from(limits.concurrency).unwrap_or(u32::MAX).max(1)
+fn concurrency(member: &Member) -> u32 {
+    let slots = member.lane().bounds().concurrency;
+    u32::try_from(slots).unwrap_or(u32::MAX).max(1)
 }
 
 /// A bulk job has time: a provider that throttles is waited for, a few times. `None`: stopped before it was
 /// sent.
 async fn send_one(
-    sender: &dyn Sender,
+    fleet: &Fleet,
     number: &PhoneNumber,
     text: &str,
     key: &str,
-    limits: Limits,
+    max_pause: Duration,
     stop: &CancellationToken,
 ) -> Option<Outcome> {
-    let mut tries = 1;
+    let (mut tries, locale) = (1, Locale::default());
     loop {
-        let outcome = sender.send_one(number, text, key, limits.send_timeout).await;
+        let member = fleet.candidate(number);
+        let sms = Sms {
+            number,
+            text,
+            locale: &locale,
+            key: key.to_owned(),
+        };
+        let time_limit = member.lane().bounds().send_timeout;
+        let outcome = member.sender().send(sms, time_limit).await;
         let pause = match &outcome {
-            Err(failure) if failure.class.may_be_retried() && tries < MAX_TRIES => failure
-                .retry_after
-                .unwrap_or(PAUSE * tries)
-                .min(limits.total_timeout),
+            Err(failure) if failure.class.may_be_retried() && tries < MAX_TRIES => {
+                failure.retry_after.unwrap_or(PAUSE * tries).min(max_pause)
+            }
             _ => return Some(outcome),
         };
         tries += 1;

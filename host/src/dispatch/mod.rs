@@ -1,10 +1,12 @@
-//! Takes messages that are durable in the store to the backend, and settles them.
+//! Takes messages that are durable in the store to a backend of the fleet, and settles them.
+//!
+//! A message waits for a slot in the lane of its candidate, the member of the fleet that is to send it; then that member's
+//! breaker is asked, and the message is sent under a deadline, a second time if certainly nothing was sent.
 //!
 //! Invariants: it never judges a code; a message whose outcome is not known is never sent again by the
 //! process that tried it; what this process has under way is never taken up a second time, however long it takes and
-//! whatever the time; at most [`Limits::concurrency`] calls are under way; every call has a deadline.
+//! whatever the time; no more calls are under way than a lane has slots; every call has a deadline.
 
-mod breaker;
 pub mod bulk;
 #[cfg(test)]
 mod stories;
@@ -15,63 +17,20 @@ use std::{
     time::Duration,
 };
 
-use async_trait::async_trait;
 use tokio::{
-    sync::{Semaphore, mpsc, oneshot},
+    sync::{mpsc, oneshot},
     time::{MissedTickBehavior, interval, sleep},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub use breaker::{Breaker, BreakerState, Counts};
-
 use crate::{
-    clock::{Clock, UnixMillis},
+    clock::Clock,
+    fleet::{Fleet, Member, Slot, Sms},
     metrics::MessageMetrics,
-    model::{FailureClass, MessageId, Origin, Outcome, PhoneNumber, Receipt, SendFailure, Try},
-    store::{Dispatched, Order, OutboxMessage, Store, Tried},
+    model::{FailureClass, MessageId, Origin, Outcome, SendFailure, Try},
+    store::{Dispatched, Order, OutboxMessage, Store},
     trace::Trace,
 };
-
-/// Who sends. The daemon puts the loaded backend behind this.
-#[async_trait]
-pub trait Sender: Send + Sync {
-    /// The name of the backend that a message would be handed to now.
-    fn name(&self) -> Arc<str>;
-
-    /// Sends one message, within the time limit; says with which backend.
-    async fn send(&self, message: &OutboxMessage, time_limit: Duration) -> Tried;
-
-    /// Whether a number is for tests at this time, so that its messages count as sent and no backend is asked.
-    fn is_test(&self, number: &PhoneNumber, now: UnixMillis) -> bool;
-
-    /// Why no message can be handed to the backend now; `None`: one can.
-    fn trouble(&self) -> Option<String> {
-        None
-    }
-
-    /// Whether the backend has a way of its own to send one text to several numbers.
-    fn sends_bulk(&self) -> bool;
-
-    /// Sends one text to several numbers in the backend's own way; `settled` hears each outcome as it comes.
-    async fn send_bulk(&self, numbers: &[PhoneNumber], text: &str, time_limit: Duration, settled: Settled);
-
-    /// Sends one text to one number of a bulk job.
-    async fn send_one(&self, number: &PhoneNumber, text: &str, key: &str, time_limit: Duration) -> Outcome;
-}
-
-/// Hears the outcome for one number of a bulk call, by its place.
-pub type Settled = Arc<dyn Fn(usize, Outcome) + Send + Sync>;
-
-/// The bounds.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// Calls under way at once.
-    pub concurrency: usize,
-    /// How long one call may take.
-    pub send_timeout: Duration,
-    /// How long all tries of one message may take together, waiting for a slot included.
-    pub total_timeout: Duration,
-}
 
 /// How often what dead processes left and expired codes are looked for.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(15);
@@ -88,15 +47,15 @@ const RELEASE_LIMIT: Duration = Duration::from_secs(1);
 /// The running dispatcher.
 pub struct Dispatcher {
     stop: CancellationToken,
-    lane: Arc<Lane>,
+    desk: Arc<Desk>,
 }
 
-struct Lane {
+/// What all messages on their way share.
+struct Desk {
     store: Arc<dyn Store>,
-    sender: Arc<dyn Sender>,
-    breaker: Arc<Breaker>,
-    limits: Limits,
-    slots: Arc<Semaphore>,
+    fleet: Arc<Fleet>,
+    /// How long all tries of one message may take together, waiting for a slot included.
+    total_timeout: Duration,
     clock: Clock,
     tasks: TaskTracker,
     metrics: Arc<MessageMetrics>,
@@ -110,23 +69,20 @@ struct Lane {
 }
 
 impl Dispatcher {
-    /// Starts to take orders.
+    /// Starts to take orders. `total_timeout`: how long all tries of one message may take together, waiting for a slot
+    /// included.
     pub fn start(
         store: Arc<dyn Store>,
-        sender: Arc<dyn Sender>,
-        breaker: Arc<Breaker>,
-        limits: Limits,
+        fleet: Arc<Fleet>,
+        total_timeout: Duration,
         orders: mpsc::Receiver<Order>,
         clock: Clock,
     ) -> Self {
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-        let slots = Arc::new(Semaphore::new(limits.concurrency));
-        let lane = Arc::new(Lane {
+        let desk = Arc::new(Desk {
             store,
-            sender,
-            breaker,
-            limits,
-            slots,
+            fleet,
+            total_timeout,
             clock,
             tasks: tasks.clone(),
             metrics: Arc::default(),
@@ -134,39 +90,47 @@ impl Dispatcher {
             untried: Mutex::default(),
             takers: TaskTracker::new(),
         });
-        let takers = &lane.takers;
-        tasks.spawn(takers.track_future(Arc::clone(&lane).take_orders(orders, stop.clone())));
-        tasks.spawn(takers.track_future(Arc::clone(&lane).sweep(stop.clone())));
+        let takers = &desk.takers;
+        tasks.spawn(takers.track_future(Arc::clone(&desk).take_orders(orders, stop.clone())));
+        tasks.spawn(takers.track_future(Arc::clone(&desk).sweep(stop.clone())));
         takers.close();
-        Self { stop, lane }
+        Self { stop, desk }
     }
 
     /// What it counts.
     pub fn metrics(&self) -> Arc<MessageMetrics> {
-        Arc::clone(&self.lane.metrics)
+        Arc::clone(&self.desk.metrics)
     }
 
     /// Takes no more orders, and waits until what was taken is settled, at most for `limit`. What is not
     /// settled by then is left to the next process, which is told what was not tried.
     pub async fn drain(&self, limit: Duration) -> bool {
         self.stop.cancel();
-        let Lane { slots, tasks, .. } = &*self.lane;
+        let Desk { fleet, tasks, .. } = &*self.desk;
         tasks.close();
         let drained = async {
             tasks.wait().await;
-            while !self.lane.settle_unrecorded().await {
+            while !self.desk.settle_unrecorded().await {
                 sleep(RECORD_PAUSE).await;
             }
         };
         let is_drained = tokio::time::timeout(limit, drained).await.is_ok();
         // No message gets a slot from here on.
-        slots.close();
-        self.lane.release_untried().await;
+        fleet.close();
+        self.desk.release_untried().await;
         is_drained
     }
 }
 
-impl Lane {
+/// The tries of one message.
+struct Tries<'a> {
+    desk: &'a Desk,
+    order: &'a Order,
+    /// Each time that a backend was asked.
+    made: Vec<Try>,
+}
+
+impl Desk {
     async fn take_orders(self: Arc<Self>, mut orders: mpsc::Receiver<Order>, stop: CancellationToken) {
         loop {
             let order = tokio::select! {
@@ -184,15 +148,15 @@ impl Lane {
 
     /// Sends in a task of its own, once there is a slot.
     async fn dispatch(self: &Arc<Self>, order: Order) {
-        let Ok(slot) = Arc::clone(&self.slots).acquire_owned().await else {
+        let Some((member, slot)) = self.candidate(&order.message).await else {
             self.is_untried(order.message);
             return;
         };
-        let lane = Arc::clone(self);
+        let desk = Arc::clone(self);
         let trace = order.trace.clone();
         self.tasks.spawn(Trace::scope(trace, async move {
-            let under_way = lane.metrics.begin();
-            let dispatched = lane.send(&order).await;
+            let under_way = desk.metrics.begin();
+            let dispatched = desk.send(&order, member).await;
             drop((slot, under_way));
             let Order { message, answer, .. } = order;
             let outcome = &dispatched.outcome;
@@ -219,12 +183,26 @@ impl Lane {
             // is sent again. A failure waits, so that whoever tries again at once finds no trace of it.
             let mut answer = answer;
             if outcome.is_ok() {
-                lane.store.announce(&message, &dispatched);
+                desk.store.announce(&message, &dispatched);
                 reply(answer.take(), outcome);
             }
-            lane.settle(&message, &dispatched).await;
+            desk.settle(&message, &dispatched).await;
             reply(answer, outcome);
         }));
+    }
+
+    /// Who is to send a message, once there is a slot in its lane; `None`: there will be none any more.
+    async fn candidate(&self, message: &OutboxMessage) -> Option<(Arc<Member>, Slot)> {
+        let mut member = self.fleet.candidate(&message.number);
+        loop {
+            let slot = member.lane().slot().await?;
+            // The fleet may have been exchanged while this waited.
+            let now = self.fleet.candidate(&message.number);
+            if Arc::ptr_eq(now.lane(), member.lane()) {
+                return Some((now, slot));
+            }
+            member = now;
+        }
     }
 
     async fn settle(&self, message: &OutboxMessage, dispatched: &Dispatched) {
@@ -272,74 +250,27 @@ impl Lane {
         }
     }
 
-    /// Sends, and once more if certainly nothing was sent and there is time.
-    async fn send(&self, order: &Order) -> Dispatched {
-        // Whatever the backend and the breaker are up to.
-        if self.sender.is_test(&order.message.number, self.clock.now()) {
-            return self.unasked(Ok(Receipt::default()));
+    /// Has a message sent by `member`.
+    async fn send(&self, order: &Order, member: Arc<Member>) -> Dispatched {
+        // Whatever the backend and its breaker are up to.
+        if let Some(outcome) = self.fleet.outcome_without_backend(&order.message.number) {
+            return Dispatched {
+                backend: Arc::clone(member.backend()),
+                outcome,
+                tries: Vec::new(),
+            };
         }
-        let dispatched = self.send_through(order).await;
-        self.metrics.settled(&dispatched.backend, &dispatched.outcome);
-        dispatched
-    }
-
-    /// The outcome of a message that no backend was asked about.
-    fn unasked(&self, outcome: Outcome) -> Dispatched {
-        Dispatched {
-            backend: self.sender.name(),
-            outcome,
-            tries: Vec::new(),
-        }
-    }
-
-    async fn send_through(&self, order: &Order) -> Dispatched {
-        let time_left = || {
-            let waited = self.clock.elapsed().saturating_sub(order.since);
-            self.limits.total_timeout.saturating_sub(waited)
+        let mut tries = Tries {
+            desk: self,
+            order,
+            made: Vec::new(),
         };
-        if time_left().is_zero() {
-            return self.unasked(Err(SendFailure::new(
-                FailureClass::Transient,
-                "queue_timeout",
-                "the queue to the backend moves too slowly; nothing was sent",
-            )
-            .arisen_in(Origin::Host)));
-        }
-        let admitted = match self.breaker.admit() {
-            Ok(admitted) => admitted,
-            Err(refused) => return self.unasked(Err(refused)),
-        };
-        let mut each_try = Vec::new();
-        let mut try_once = async || {
-            let time_limit = time_left().min(self.limits.send_timeout);
-            let began = self.clock.elapsed();
-            let mut tried = self.sender.send(&order.message, time_limit).await;
-            let took = self.clock.elapsed().saturating_sub(began);
-            self.metrics.tried(&tried.backend, took);
-            if let Err(failure) = &mut tried.outcome
-                && failure.class.blames_provider()
-                && time_limit < self.limits.send_timeout / 2
-            {
-                // It waited in the queue for so long that the provider had hardly any of its time.
-                failure.origin = Origin::Host;
-            }
-            each_try.push(Try::of(&tried.backend, &tried.outcome, took));
-            tried
-        };
-        let mut tried = try_once().await;
-        if let Err(failure) = &tried.outcome {
-            let pause = failure.retry_after.unwrap_or(RETRY_PAUSE);
-            if failure.class.may_be_retried() && pause < time_left() {
-                sleep(pause).await;
-                tried = try_once().await;
-            }
-        }
-        let Tried { backend, outcome } = tried;
-        self.breaker.record(&admitted, &outcome);
+        let (backend, outcome) = tries.run(member).await;
+        self.metrics.settled(&backend, &outcome);
         Dispatched {
             backend,
             outcome,
-            tries: each_try,
+            tries: tries.made,
         }
     }
 
@@ -388,18 +319,91 @@ impl Lane {
     }
 }
 
+impl Tries<'_> {
+    /// Sends, and once more if certainly nothing was sent and there is time. Returns the backend that was asked last, or would
+    /// have been.
+    async fn run(&mut self, mut member: Arc<Member>) -> (Arc<str>, Outcome) {
+        if self.time_left().is_zero() {
+            return (Arc::clone(member.backend()), Err(queue_timeout()));
+        }
+        let mut admitted = match member.breaker().admit() {
+            Ok(admitted) => admitted,
+            Err(refused) => return (Arc::clone(member.backend()), Err(refused)),
+        };
+        let mut outcome = self.once(&member).await;
+        if let Err(failure) = &outcome {
+            let pause = failure.retry_after.unwrap_or(RETRY_PAUSE);
+            if failure.class.may_be_retried() && pause < self.time_left() {
+                sleep(pause).await;
+                // The fleet may have been exchanged meanwhile, and no call begins in a member of the one before.
+                let now = self.desk.fleet.candidate(&self.order.message.number);
+                if !Arc::ptr_eq(&now, &member) {
+                    member.breaker().record(&admitted, &outcome);
+                    admitted = match now.breaker().admit() {
+                        Ok(admitted) => admitted,
+                        Err(_) => return (Arc::clone(member.backend()), outcome),
+                    };
+                    member = now;
+                }
+                outcome = self.once(&member).await;
+            }
+        }
+        // Two tries of a message are one sign of the provider's health.
+        member.breaker().record(&admitted, &outcome);
+        (Arc::clone(member.backend()), outcome)
+    }
+
+    /// Asks a backend once.
+    async fn once(&mut self, member: &Member) -> Outcome {
+        let Desk { clock, metrics, .. } = self.desk;
+        let OutboxMessage {
+            id,
+            number,
+            text,
+            locale,
+            ..
+        } = &self.order.message;
+        let usual_limit = member.lane().bounds().send_timeout;
+        let time_limit = self.time_left().min(usual_limit);
+        let sms = Sms {
+            number,
+            text,
+            locale,
+            key: id.to_string(),
+        };
+        let began = clock.elapsed();
+        let mut outcome = member.sender().send(sms, time_limit).await;
+        let took = clock.elapsed().saturating_sub(began);
+        metrics.tried(member.backend(), took);
+        if let Err(failure) = &mut outcome
+            && failure.class.blames_provider()
+            && time_limit < usual_limit / 2
+        {
+            // It waited in the queue for so long that the provider had hardly any of its time.
+            failure.origin = Origin::Host;
+        }
+        self.made.push(Try::of(member.backend(), &outcome, took));
+        outcome
+    }
+
+    fn time_left(&self) -> Duration {
+        let waited = self.desk.clock.elapsed().saturating_sub(self.order.since);
+        self.desk.total_timeout.saturating_sub(waited)
+    }
+}
+
+fn queue_timeout() -> SendFailure {
+    SendFailure::new(
+        FailureClass::Transient,
+        "queue_timeout",
+        "the queue to the backend moves too slowly; nothing was sent",
+    )
+    .arisen_in(Origin::Host)
+}
+
 fn reply(answer: Option<oneshot::Sender<Outcome>>, outcome: &Outcome) {
     if let Some(answer) = answer {
         // Nobody may be waiting any more.
         let _ = answer.send(outcome.clone());
     }
-}
-
-/// A failure that says that the deadline passed after the message was handed over.
-pub fn deadline_passed() -> SendFailure {
-    SendFailure::new(
-        FailureClass::OutcomeUnknown,
-        "deadline",
-        "the backend did not answer within its deadline, so the SMS may have been sent",
-    )
 }

@@ -4,10 +4,11 @@ use std::{sync::Mutex, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 
-use super::{BreakerState, SWEEP_INTERVAL, bulk::BulkError};
+use super::{SWEEP_INTERVAL, bulk::BulkError};
 use crate::{
     fake_network::{Behaviour, FakeNetwork, failure},
-    fake_service::{LIMITS, Service, code_in, number},
+    fake_service::{BOUNDS, Service, TOTAL_TIMEOUT, code_in, number},
+    fleet::BreakerState,
     model::{FailureClass, Origin, Outcome, PhoneNumber, Verdict},
     store::{BulkProgress, JobId},
     verifier::RegisterError,
@@ -51,7 +52,7 @@ async fn what_may_have_been_sent_or_cannot_go_better_is_not_tried_again() {
     assert_eq!(failure_class(&service, 1).await, FailureClass::OutcomeUnknown);
     service.network.next([refused(FailureClass::InvalidNumber)]);
     assert_eq!(failure_class(&service, 2).await, FailureClass::InvalidNumber);
-    service.network.next([throttled(LIMITS.total_timeout)]);
+    service.network.next([throttled(TOTAL_TIMEOUT)]);
     assert_eq!(failure_class(&service, 3).await, FailureClass::Throttled);
     assert_eq!(service.network.inbox().len(), 3);
 }
@@ -65,12 +66,12 @@ async fn a_backend_that_is_out_of_order_is_left_alone() {
     for n in 0..5 {
         assert_eq!(failure_class(&service, n).await, FailureClass::AuthFailed);
     }
-    assert_eq!(service.breaker.state(), BreakerState::Open);
+    assert_eq!(service.backend().breaker, BreakerState::Open);
     assert_eq!(failure_class(&service, 6).await, FailureClass::Transient);
     assert_eq!(service.network.inbox().len(), 5);
     service.clock.advance(Duration::from_secs(15));
     service.register(&number(7)).await.unwrap();
-    assert_eq!(service.breaker.state(), BreakerState::Closed);
+    assert_eq!(service.backend().breaker, BreakerState::Closed);
 }
 
 /// The library's process crashes with many messages at the provider, who is well.
@@ -82,7 +83,7 @@ async fn what_a_library_lost_costs_its_message_and_no_other() {
     for n in 0..16 {
         assert_eq!(failure_class(&service, n).await, FailureClass::OutcomeUnknown);
     }
-    assert_eq!(service.breaker.state(), BreakerState::Closed);
+    assert_eq!(service.backend().breaker, BreakerState::Closed);
     service.register(&number(17)).await.unwrap();
 }
 
@@ -93,14 +94,14 @@ async fn a_message_that_waited_too_long_for_a_slot_is_not_sent() {
     let numbers: Vec<PhoneNumber> = (0..5).map(number).collect();
     let all = futures_util::future::join_all(numbers.iter().map(|number| service.register(number)));
     let later = async {
-        service.network.arrived(LIMITS.concurrency).await;
-        service.clock.advance(LIMITS.total_timeout);
+        service.network.arrived(BOUNDS.concurrency).await;
+        service.clock.advance(TOTAL_TIMEOUT);
         service.network.let_through(numbers.len());
     };
     let (registered, ()) = tokio::join!(all, later);
     let late: Vec<_> = registered.into_iter().filter_map(Result::err).collect();
     assert!(matches!(&late[..], [RegisterError::NotSent(failure)] if failure.code == "queue_timeout"));
-    assert_eq!(service.network.inbox().len(), LIMITS.concurrency);
+    assert_eq!(service.network.inbox().len(), BOUNDS.concurrency);
 }
 
 #[tokio::test]
@@ -128,10 +129,10 @@ async fn the_end_of_the_service_waits_for_what_is_under_way() {
 async fn what_a_process_that_ends_never_tried_is_as_new_to_the_next_one() {
     let ending = Service::start(FakeNetwork::default());
     ending.network.hold();
-    let numbers: Vec<_> = (0..).map(number).take(LIMITS.concurrency + 1).collect();
+    let numbers: Vec<_> = (0..).map(number).take(BOUNDS.concurrency + 1).collect();
     let all = futures_util::future::join_all(numbers.iter().map(|number| ending.register(number)));
     let end = async {
-        ending.network.arrived(LIMITS.concurrency).await;
+        ending.network.arrived(BOUNDS.concurrency).await;
         while ending.waiting() < u32::try_from(numbers.len()).unwrap() {
             ending.store.ready().await.unwrap();
         }
@@ -232,7 +233,7 @@ async fn two_tries_of_one_message_are_one_failure_of_the_backend() {
     for n in 0..4 {
         assert_eq!(failure_class(&service, n).await, FailureClass::Transient);
     }
-    assert_eq!(service.breaker.state(), BreakerState::Closed);
+    assert_eq!(service.backend().breaker, BreakerState::Closed);
 }
 
 #[tokio::test]
@@ -244,7 +245,7 @@ async fn a_refusal_of_one_message_that_nobody_knows_leaves_the_others_alone() {
     for n in 0..20 {
         assert_eq!(failure_class(&service, n).await, FailureClass::Internal);
     }
-    assert_eq!(service.breaker.state(), BreakerState::Closed);
+    assert_eq!(service.backend().breaker, BreakerState::Closed);
 }
 
 const TEXT: &str = "The shop is closed on Monday";
@@ -331,7 +332,7 @@ async fn a_job_that_was_stopped_goes_on_where_it_stood() {
     let stop = CancellationToken::new();
     let bulk = service.bulk();
     let user = async {
-        service.network.arrived(LIMITS.concurrency).await;
+        service.network.arrived(BOUNDS.concurrency).await;
         stop.cancel();
         service.network.let_through(100);
     };
@@ -349,7 +350,7 @@ async fn what_a_killed_run_had_under_way_is_unknown_and_not_sent_again() {
     service.network.hold();
     tokio::select! {
         _ = run(&service, job) => unreachable!("the network holds it"),
-        _ = service.network.arrived(LIMITS.concurrency) => {}
+        _ = service.network.arrived(BOUNDS.concurrency) => {}
     }
     let next = service.second(FakeNetwork::default());
     next.clock.advance(Duration::from_secs(16));
@@ -381,7 +382,7 @@ async fn a_job_that_another_process_works_on_is_left_to_it() {
     service.network.hold();
     let (bulk, stop) = (service.bulk(), CancellationToken::new());
     let other = async {
-        service.network.arrived(LIMITS.concurrency).await;
+        service.network.arrived(BOUNDS.concurrency).await;
         let second = service.second(FakeNetwork::default());
         let refused = run(&second, job).await.unwrap_err();
         assert!(matches!(refused, BulkError::HeldByAnother), "{refused}");
@@ -398,7 +399,7 @@ async fn a_refused_account_ends_the_run_and_costs_no_number() {
     let job = job(&service, 30).await;
     service
         .network
-        .next((0..LIMITS.concurrency).map(|_| refused(FailureClass::NoCredit)));
+        .next((0..BOUNDS.concurrency).map(|_| refused(FailureClass::NoCredit)));
     let error = run(&service, job).await.unwrap_err();
     assert!(matches!(error, BulkError::BackendDown(failure) if failure.class == FailureClass::NoCredit));
     let reached = service.store.bulk_progress(job).await.unwrap();
@@ -414,7 +415,7 @@ async fn a_backend_that_cannot_be_run_ends_the_run_and_costs_no_number() {
     let cannot = failure(FailureClass::Internal).arisen_in(Origin::Host);
     service
         .network
-        .next((0..LIMITS.concurrency).map(|_| Err(cannot.clone())));
+        .next((0..BOUNDS.concurrency).map(|_| Err(cannot.clone())));
     let error = run(&service, job).await.unwrap_err();
     assert!(matches!(error, BulkError::BackendDown(failure) if failure.origin == Origin::Host));
     let reached = service.store.bulk_progress(job).await.unwrap();

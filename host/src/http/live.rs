@@ -16,9 +16,7 @@ use crate::{
 pub struct Generation {
     /// The rules.
     pub verifier: Verifier,
-    /// What sends.
-    pub backend: Loaded,
-    /// For the readiness probe: what should be looked at, although all is served.
+    /// What should be looked at, although all is served.
     pub notes: Vec<String>,
     /// Whose national numbers are accepted.
     pub default_region: Option<Region>,
@@ -26,27 +24,6 @@ pub struct Generation {
     pub context_allows_urls: bool,
     /// Who may use the native API. Empty: everybody.
     pub keys: Vec<ApiKey>,
-}
-
-/// The backend that serves, for whoever looks after it.
-#[derive(Clone, Debug)]
-pub struct Loaded {
-    /// `nexmo.NexmoBackend`.
-    pub name: String,
-    /// The version of its library.
-    pub version: String,
-    /// The version of the ABI that its library was built against: `1.0`.
-    pub abi: String,
-    /// The hash of its library, in lower-case hex.
-    pub sha256: String,
-    /// Who signed its library, by the name in the settings, where signatures count.
-    pub signed_by: Option<String>,
-    /// Where its library runs: `inline` or `worker`.
-    pub isolation: String,
-    /// Whether it is for tests and tutorials.
-    pub sandbox: bool,
-    /// What the sandbox of its worker process cannot keep it from on this system, in one sentence.
-    pub weakness: Option<String>,
 }
 
 /// The generation that serves.

@@ -35,15 +35,15 @@ use utoipa_axum::{
 
 use keys::Need;
 pub use listener::{Listener, Passed, Unbound, bind, look};
-pub use live::{Generation, Live, Loaded};
+pub use live::{Generation, Live};
 pub use routes::demo::DemoPhone;
 use routes::{demo, healthz, metrics, phone_register, phone_verify, readyz, v1};
 pub use serve::{Bounds, ConnectionCounts, Connections, serve};
 
 use crate::{
     clock::{Clock, UnixMillis},
-    dispatch::{Breaker, Sender},
     entropy::Entropy,
+    fleet::Fleet,
     metrics::Metrics,
     model::{ClientAddresses, DropIn, PageOrigin, PublicUrl, Scope, TrustedProxies},
     store::Store,
@@ -55,10 +55,8 @@ pub struct App {
     pub live: Live,
     /// For the readiness probe.
     pub store: Arc<dyn Store>,
-    /// For the readiness probe.
-    pub breaker: Arc<Breaker>,
-    /// For the readiness probe.
-    pub sender: Arc<dyn Sender>,
+    /// What sends.
+    pub fleet: Arc<Fleet>,
     /// For the metrics.
     pub connections: Arc<Connections>,
     /// Whose `X-Forwarded-For` and `Forwarded` are believed.

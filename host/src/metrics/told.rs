@@ -15,8 +15,8 @@ use super::{
 };
 use crate::{
     clock::UnixMillis,
-    dispatch::BreakerState,
-    http::{ConnectionCounts, Loaded},
+    fleet::{BackendStatus, BreakerState},
+    http::ConnectionCounts,
     model::{Region, guard::Conversion},
     verifier::CapUse,
 };
@@ -38,13 +38,9 @@ pub struct Metrics {
 
 /// Values that no part counts, since they can be read when the page is requested.
 pub struct Facts<'a> {
-    /// The backend that is in use.
-    pub backend: &'a Loaded,
-    /// The state of that backend's circuit breaker.
-    pub breaker: BreakerState,
-    /// How often the breaker opened.
-    pub breaker_opened: u64,
-    /// How many places of the queue to the backend are taken, and how many there are.
+    /// The backends that are in use, each with the state of its circuit breaker.
+    pub backends: &'a [BackendStatus],
+    /// How many places of the queue to the backends are taken, and how many there are.
     pub queue: (usize, usize),
     /// Log lines that were lost because nothing read them in time.
     pub log_lines_lost: u64,
@@ -62,7 +58,7 @@ impl Metrics {
     /// Builds the page. The families are always the same, in the same order; only their samples differ.
     pub fn page(&self, facts: &Facts<'_>) -> Page {
         let mut page = Page::default();
-        about(&mut page, facts.backend);
+        about(&mut page, facts.backends);
         connections(&mut page, facts.connections);
         self.http(&mut page);
         self.verifications(&mut page);
@@ -192,24 +188,26 @@ impl Metrics {
         .whole(&[], taken as u64);
         page.gauge("phone_verify_queue_capacity", "Messages that may wait.")
             .whole(&[], all as u64);
-        let backend = facts.backend.name.as_str();
         let breaker = page.gauge(
             "phone_verify_breaker",
             "1 for the state of the breaker: closed lets messages through, open refuses them.",
         );
-        for (name, state) in [
-            ("closed", BreakerState::Closed),
-            ("open", BreakerState::Open),
-            ("probing", BreakerState::Probing),
-        ] {
-            let labels = [("backend", backend), ("state", name)];
-            breaker.whole(&labels, u64::from(state == facts.breaker));
+        for status in facts.backends {
+            for (name, state) in [
+                ("closed", BreakerState::Closed),
+                ("open", BreakerState::Open),
+                ("probing", BreakerState::Probing),
+            ] {
+                let labels = [("backend", &*status.about.backend), ("state", name)];
+                breaker.whole(&labels, u64::from(state == status.breaker));
+            }
         }
+        let opened = facts.backends.iter().map(|status| status.breaker_opened);
         page.counter(
             "phone_verify_breaker_opened_total",
             "How often the breaker opened.",
         )
-        .whole(&[], facts.breaker_opened);
+        .whole(&[], opened.sum());
     }
 
     fn store(&self, page: &mut Page) {
@@ -298,8 +296,8 @@ fn code(country: Option<Region>) -> String {
     country.map(Region::code).unwrap_or_default()
 }
 
-/// The program and the backend, whose facts are in labels, as is usual for Prometheus: `…_info` with the value 1.
-fn about(page: &mut Page, backend: &Loaded) {
+/// The program and the backends, whose facts are in labels, as is usual for Prometheus: `…_info` with the value 1.
+fn about(page: &mut Page, backends: &[BackendStatus]) {
     page.gauge(
         "phone_verify_build_info",
         "Always 1; the labels say which program it is.",
@@ -312,19 +310,21 @@ fn about(page: &mut Page, backend: &Loaded) {
         ],
         1,
     );
-    page.gauge(
+    let info = page.gauge(
         "phone_verify_backend_info",
         "Always 1; the labels say which backend serves.",
-    )
-    .whole(
-        &[
-            ("name", &backend.name),
-            ("version", &backend.version),
-            ("abi", &backend.abi),
-            ("isolation", &backend.isolation),
-        ],
-        1,
     );
+    for BackendStatus { about, .. } in backends {
+        info.whole(
+            &[
+                ("name", &*about.backend),
+                ("version", &about.version),
+                ("abi", &about.abi),
+                ("isolation", &about.isolation.to_string()),
+            ],
+            1,
+        );
+    }
 }
 
 fn connections(page: &mut Page, counts: &ConnectionCounts) {

@@ -3,15 +3,17 @@
 use std::time::Duration;
 
 use super::reader::{Reader, number};
-use crate::dispatch::Limits;
+use crate::fleet::Bounds;
 
 /// The settings of the dispatcher.
 #[derive(Clone, Copy, Debug)]
 pub struct Dispatch {
     /// How many SMS may wait to be sent. More are refused, and the client gets status 503.
     pub queue_length: usize,
-    /// How many SMS are sent at once, and how long each may take.
-    pub limits: Limits,
+    /// How long all tries of one SMS may take together, waiting for its turn included.
+    pub total_timeout: Duration,
+    /// How many SMS a backend sends at once, and how long each may take.
+    pub bounds: Bounds,
 }
 
 impl Dispatch {
@@ -29,11 +31,13 @@ impl Dispatch {
         }
         section.finish();
         let seconds = |seconds| Duration::from_secs(u64::from(seconds));
-        let limits = Limits {
-            concurrency,
-            send_timeout: seconds(send),
+        Self {
+            queue_length,
             total_timeout: seconds(total),
-        };
-        Self { queue_length, limits }
+            bounds: Bounds {
+                concurrency,
+                send_timeout: seconds(send),
+            },
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use serde_json::Map;
 
 use super::{
-    CheckError, CheckRequest, ResendPolicy, Verifier,
+    CheckError, CheckRequest, Verifier,
     register::{as_before, sent},
     to_its_end,
 };
@@ -175,9 +175,7 @@ impl Verifier {
             return Err(ResendError::Over(status));
         };
         // One that was beside the pending code is nowhere to be read.
-        let is_new = self.policy.resend == ResendPolicy::New
-            || found.is_beside
-            || self.policy.test_numbers.names(&number);
+        let is_new = found.is_beside || !self.shares_codes(&number);
         let code = if is_new {
             Some(
                 self.new_code(&number, locale)
@@ -206,7 +204,7 @@ impl Verifier {
                 .policy
                 .guard
                 .of_registration(&number, client, &keys)
-                .filter(|_| self.test_code(&number).is_none())
+                .filter(|_| self.authority.reaches(&number))
                 .map(Arc::new),
             counted_at: now,
             id: MessageId::generate(&self.clock, &self.entropy)?,

@@ -7,6 +7,7 @@
 
 #[cfg(test)]
 mod against_reference;
+mod authority;
 mod caps;
 mod check;
 mod guard;
@@ -20,7 +21,6 @@ mod lifecycle_stories;
 #[cfg(test)]
 mod limit_stories;
 mod limits;
-mod overrides;
 mod register;
 mod retention;
 #[cfg(test)]
@@ -38,19 +38,19 @@ use std::{future::pending, panic::resume_unwind, sync::Arc, time::Duration};
 
 use tokio::{sync::mpsc, task::JoinError};
 
+pub use authority::{Asked, BaseValidate, CodeAuthority};
 pub use caps::CapUse;
 pub use check::{CheckError, CheckRequest};
 pub use guard::{Guard, GuardMode};
 pub use lifecycle::{Judged, ResendError};
 pub use limits::{Prices, RateLimits};
-pub use overrides::{BaseValidate, Overrides};
 pub use register::{RegisterError, RegisterRequest, Registered, ResendPolicy};
 
 use crate::{
     clock::Clock,
     entropy::Entropy,
     metrics::VerificationMetrics,
-    model::{CodeFormat, Messages, PhoneNumber, SecurityCode, TestNumbers},
+    model::{CodeFormat, Messages},
     rules::attempt::Terms,
     store::{CheckRules, Keyring, Order, RequestKey, Store},
     trace::Trace,
@@ -74,8 +74,6 @@ pub struct Policy {
     pub max_failed_attempts: u32,
     /// The texts.
     pub messages: Arc<Messages>,
-    /// Numbers with a fixed code, for which no backend is asked.
-    pub test_numbers: Arc<TestNumbers>,
     /// How many SMS may be asked for.
     pub limits: RateLimits,
     /// What speaks against an SMS, and what is done about it.
@@ -92,7 +90,7 @@ pub struct Verifier {
     policy: Policy,
     store: Arc<dyn Store>,
     keyring: Arc<Keyring>,
-    overrides: Arc<dyn Overrides>,
+    authority: Arc<dyn CodeAuthority>,
     outbox: mpsc::Sender<Order>,
     clock: Clock,
     entropy: Entropy,
@@ -107,7 +105,7 @@ impl Verifier {
         policy: Policy,
         store: Arc<dyn Store>,
         keyring: Arc<Keyring>,
-        overrides: Arc<dyn Overrides>,
+        authority: Arc<dyn CodeAuthority>,
         outbox: mpsc::Sender<Order>,
         clock: Clock,
         entropy: Entropy,
@@ -116,7 +114,7 @@ impl Verifier {
             policy,
             store,
             keyring,
-            overrides,
+            authority,
             outbox,
             clock,
             entropy,
@@ -153,16 +151,6 @@ impl Verifier {
             request,
             ..self.clone()
         }
-    }
-
-    /// What should be known while numbers for tests are in effect.
-    pub fn test_numbers_warning(&self) -> Option<String> {
-        self.policy.test_numbers.warning(self.clock.now())
-    }
-
-    /// The fixed code of a number that is for tests now.
-    fn test_code(&self, number: &PhoneNumber) -> Option<&SecurityCode> {
-        self.policy.test_numbers.code_of(number, self.clock.now())
     }
 
     fn check_rules(&self) -> CheckRules {

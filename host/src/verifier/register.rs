@@ -146,9 +146,7 @@ impl Verifier {
         // What cannot be sent is not begun.
         let place = self.outbox.try_reserve().map_err(|_| RegisterError::Busy)?;
         let mut pending = None;
-        // A number becomes one for tests, and ceases to be, while a code is pending: the one must not stand for the other.
-        let shares_codes =
-            self.policy.resend == ResendPolicy::Same && !self.policy.test_numbers.names(&request.number);
+        let shares_codes = self.shares_codes(&request.number);
         for _ in 0..MAX_TRIES {
             let code = match pending.take() {
                 Some(pending) if shares_codes => NewCode::Shared(pending),
@@ -213,11 +211,8 @@ impl Verifier {
         number: &PhoneNumber,
         locale: &Locale,
     ) -> Result<Result<SecurityCode, SendFailure>, NoEntropy> {
-        if let Some(code) = self.test_code(number) {
-            return Ok(Ok(code.clone()));
-        }
-        match self.overrides.generate_security_code(locale).await {
-            Some(code) => Ok(code),
+        match Arc::clone(&self.authority).generate(number, locale) {
+            Some(asked) => Ok(asked.await),
             None => SecurityCode::generate(self.policy.code_format, &self.entropy).map(Ok),
         }
     }
@@ -248,7 +243,7 @@ impl Verifier {
                 .policy
                 .guard
                 .of_registration(&request.number, request.client, &counters)
-                .filter(|_| self.test_code(&request.number).is_none())
+                .filter(|_| self.authority.reaches(&request.number))
                 .map(Arc::new),
             replaced: None,
             counted_at: now,
@@ -271,7 +266,12 @@ impl Verifier {
 
     /// What of a text is paid for: of one that nothing is sent for, nothing.
     pub(super) fn paid<'a>(&self, number: &PhoneNumber, text: &'a str) -> Option<&'a str> {
-        self.test_code(number).is_none().then_some(text)
+        self.authority.reaches(number).then_some(text)
+    }
+
+    /// Whether a further SMS to a number carries the code that is pending.
+    pub(super) fn shares_codes(&self, number: &PhoneNumber) -> bool {
+        self.policy.resend == ResendPolicy::Same && self.authority.shares_codes(number)
     }
 
     /// The text of an SMS with this code.
@@ -282,15 +282,14 @@ impl Verifier {
         locale: &Locale,
         context: &Map<String, Value>,
     ) -> Result<Zeroizing<String>, SendFailure> {
-        let words = match self.test_code(number) {
-            Some(_) => None,
-            None => self.overrides.generate_message(code, locale, context).await,
+        let asked = Arc::clone(&self.authority).compose(number, code, locale, context);
+        let composed = match asked {
+            Some(asked) => asked.await?,
+            None => None,
         };
-        let text = match words {
-            Some(text) => text?,
-            None => self.policy.messages.render(locale, code),
-        };
-        Ok(Zeroizing::new(text))
+        Ok(Zeroizing::new(
+            composed.unwrap_or_else(|| self.policy.messages.render(locale, code)),
+        ))
     }
 
     /// Whether a request was made before, and what was answered.

@@ -68,7 +68,7 @@ impl Stranger<'_> {
         if self.does(Attack::IsRefused) {
             let class = REFUSALS[usize::from(self.turns) % REFUSALS.len()];
             service.network.next([Err(failure(class))]);
-            service.breaker.reset();
+            service.has_a_backend_anew();
         }
         self.register().await;
         for session in &self.sessions {

@@ -9,7 +9,7 @@ use crate::{
     fake_network::{Behaviour, FakeNetwork, Judge},
     fake_service::{LIFETIME, MAX_FAILED_ATTEMPTS, Service, code_in, number},
     model::{Limit, Locale, SecurityCode, TestNumber, TestNumbers, Verdict, guard::Budgets},
-    verifier::{Guard, GuardMode, Policy, Prices, RateLimits, RegisterError, Registered, ResendError},
+    verifier::{Guard, GuardMode, Prices, RateLimits, RegisterError, Registered, ResendError},
 };
 
 const CODE: &str = "837261";
@@ -31,14 +31,10 @@ fn service(limits: RateLimits) -> Service {
         judge: Judge::Sandbox,
         wording: Some("worded by the backend: "),
         fixed_code: Some("000000"),
-        test_numbers: test_numbers(),
         ..Behaviour::default()
     });
-    let mut service = Service::with_limits(network, limits);
-    service.verifier = service.verifier.under(Policy {
-        test_numbers: Arc::new(test_numbers()),
-        ..service.verifier.policy.clone()
-    });
+    let service = Service::with_limits(network, limits);
+    service.has_for_tests(test_numbers());
     service
 }
 
@@ -128,9 +124,9 @@ async fn a_number_for_tests_keeps_the_limits_and_costs_nothing() {
 #[tokio::test]
 async fn after_its_last_day_it_is_a_number_like_any_other() {
     let service = service(RateLimits::default());
-    assert!(service.verifier.test_numbers_warning().is_some());
+    assert!(service.fleet.test_numbers_warning().is_some());
     service.clock.advance(DAY);
-    assert_eq!(service.verifier.test_numbers_warning(), None);
+    assert_eq!(service.fleet.test_numbers_warning(), None);
     let registered = service.register(&number(1)).await.unwrap();
     assert_eq!(
         service.network.inbox(),
@@ -144,10 +140,10 @@ async fn after_its_last_day_it_is_a_number_like_any_other() {
 async fn a_bulk_job_passes_over_it() {
     for whole_batches in [false, true] {
         let service = Service::start(FakeNetwork::new(Behaviour {
-            test_numbers: test_numbers(),
             whole_batches,
             ..Behaviour::default()
         }));
+        service.has_for_tests(test_numbers());
         let numbers = vec![number(1), number(2)];
         let job = service.keyring.job_id(&numbers, "hello", "");
         let now = service.clock.now();
@@ -172,10 +168,8 @@ async fn what_a_dead_process_left_for_it_is_not_sent_either() {
         _ = dead.network.arrived(2) => {}
     }
     dead.is_killed();
-    let next = dead.second(FakeNetwork::new(Behaviour {
-        test_numbers: test_numbers(),
-        ..Behaviour::default()
-    }));
+    let next = dead.second(FakeNetwork::default());
+    next.has_for_tests(test_numbers());
     next.network.arrived(1).await;
     while next.waiting() > 0 {
         next.store.ready().await.unwrap();
@@ -186,16 +180,9 @@ async fn what_a_dead_process_left_for_it_is_not_sent_either() {
 
 #[tokio::test]
 async fn a_number_that_becomes_one_for_tests_or_ceases_to_be_shares_no_code() {
-    let mut service = Service::start(FakeNetwork::new(Behaviour {
-        test_numbers: test_numbers(),
-        ..Behaviour::default()
-    }));
-    let ordinary = service.verifier.policy.clone();
+    let service = Service::start(FakeNetwork::default());
     let before = service.register(&number(1)).await.unwrap();
-    service.verifier = service.verifier.under(Policy {
-        test_numbers: Arc::new(test_numbers()),
-        ..ordinary
-    });
+    service.has_for_tests(test_numbers());
     let during = service.register(&number(1)).await.unwrap();
     let check = async |service: &Service, registered: &Registered, code: &str| {
         let verdict = service.check(&number(1), &registered.session_token, code).await;
@@ -226,11 +213,8 @@ async fn the_guard_does_not_look_at_a_number_for_tests() {
         conversion_alarm_codes: 1,
         ..Guard::default()
     };
-    let mut service = Service::with_guard(FakeNetwork::default(), guard);
-    service.verifier = service.verifier.under(Policy {
-        test_numbers: Arc::new(test_numbers()),
-        ..service.verifier.policy.clone()
-    });
+    let service = Service::with_guard(FakeNetwork::default(), guard);
+    service.has_for_tests(test_numbers());
     for _ in 0..3 {
         service.register(&number(1)).await.unwrap();
     }

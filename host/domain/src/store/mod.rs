@@ -22,7 +22,7 @@ pub use crate::rules::{
 };
 pub use bulk::{BulkBatch, BulkFailure, BulkLease, BulkProgress, JobId, RunId};
 pub use keyring::{Keyring, MasterKey};
-pub use outbox::{Dispatched, OutboxMessage, ReplacedCode, Tried};
+pub use outbox::{Dispatched, OutboxMessage, ReplacedCode};
 pub use person::{AuditEntry, BulkRecord, Records};
 
 use crate::{

@@ -70,15 +70,6 @@ impl fmt::Debug for OutboxMessage {
     }
 }
 
-/// What a backend said to one try.
-#[derive(Clone, Debug)]
-pub struct Tried {
-    /// The backend that was asked: `nexmo.NexmoBackend`.
-    pub backend: Arc<str>,
-    /// What it said.
-    pub outcome: Outcome,
-}
-
 /// What became of a message, after all tries.
 #[derive(Clone, Debug)]
 pub struct Dispatched {

@@ -41,9 +41,7 @@ pub(in crate::http) async fn answer(State(app): State<Arc<App>>, headers: Header
         None
     });
     let page = app.metrics.page(&Facts {
-        backend: &live.backend,
-        breaker: app.breaker.state(),
-        breaker_opened: app.breaker.opened(),
+        backends: &app.fleet.status(),
         queue: live.verifier.queue(),
         log_lines_lost: telemetry::lost_lines(),
         connections: &app.connections.counts(),

@@ -16,7 +16,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::{
-    dispatch::BreakerState,
+    fleet::{BackendStatus, BreakerState},
     http::{App, answer::USUAL_WAIT, code::Code, json::Json, schema},
 };
 
@@ -53,6 +53,16 @@ pub(in crate::http) struct BackendReadiness {
     sandbox: bool,
 }
 
+impl BackendReadiness {
+    fn of(status: &BackendStatus) -> Self {
+        Self {
+            name: status.about.backend.to_string(),
+            breaker: status.breaker,
+            sandbox: status.about.is_sandbox,
+        }
+    }
+}
+
 /// Whether the process can do its work
 #[utoipa::path(
     get,
@@ -75,14 +85,7 @@ pub(in crate::http) async fn answer(State(app): State<Arc<App>>) -> Response {
         tracing::error!(%error, "the store takes no writes");
     }
     let live = app.live.get();
-    let breaker = app.breaker.state();
-    let name = &live.backend.name;
-    let provider = (breaker != BreakerState::Closed).then(|| {
-        format!(
-            "the provider behind {name} failed several times in a row: messages are refused, but for one now and then that \
-             shows whether it is back; codes that were sent can be checked"
-        )
-    });
+    let backends = app.fleet.status();
     let caps = live.verifier.caps().await.unwrap_or_else(|error| {
         tracing::error!(%error, "how much of the caps is used cannot be read");
         Vec::new()
@@ -91,9 +94,9 @@ pub(in crate::http) async fn answer(State(app): State<Arc<App>>) -> Response {
         .iter()
         .filter(|cap| cap.is_near())
         .partition(|cap| cap.is_full_for_strangers());
-    let degradations: Vec<String> = provider
-        .into_iter()
-        .chain(app.sender.trouble())
+    let degradations: Vec<String> = backends
+        .iter()
+        .flat_map(BackendStatus::degradations)
         .chain(full.iter().map(ToString::to_string))
         .collect();
     let (status, word) = match &store {
@@ -103,15 +106,10 @@ pub(in crate::http) async fn answer(State(app): State<Arc<App>>) -> Response {
     };
     let mut warnings = degradations;
     warnings.extend(near.iter().map(ToString::to_string));
+    warnings.extend(backends.iter().filter_map(BackendStatus::note));
     warnings.extend(live.notes.clone());
-    if live.backend.sandbox {
-        warnings.push(format!(
-            "{} is a sandbox backend: it is not for production",
-            live.backend.name
-        ));
-    }
-    warnings.extend(live.backend.weakness.clone());
-    warnings.extend(live.verifier.test_numbers_warning());
+    warnings.extend(backends.iter().flat_map(|status| status.about.warnings()));
+    warnings.extend(app.fleet.test_numbers_warning());
     match live.verifier.conversion_alarm().await {
         Ok(alarm) => warnings.extend(alarm.map(|alarm| alarm.to_string())),
         Err(error) => tracing::error!(%error, "the conversion cannot be computed"),
@@ -122,11 +120,7 @@ pub(in crate::http) async fn answer(State(app): State<Arc<App>>) -> Response {
         store: StoreReadiness {
             writable: store.is_ok(),
         },
-        backend: BackendReadiness {
-            name: name.clone(),
-            breaker,
-            sandbox: live.backend.sandbox,
-        },
+        backend: BackendReadiness::of(&backends[0]),
         warnings,
     };
     let mut response = (status, Json(body)).into_response();

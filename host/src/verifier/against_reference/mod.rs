@@ -260,7 +260,7 @@ impl Machine {
                 .next(fate.failure().map(|class| Err(failure(class))));
         }
         // Whether the backend is left alone for a while is another story.
-        self.process().breaker.reset();
+        self.process().has_a_backend_anew();
     }
 
     /// The latest SMS went to the session's number with the session's code.

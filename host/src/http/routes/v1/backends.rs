@@ -10,7 +10,7 @@ use utoipa::{
 };
 
 use crate::{
-    dispatch::BreakerState,
+    fleet::{BackendStatus, BreakerState},
     http::{App, json::Json, schema},
 };
 
@@ -94,26 +94,35 @@ fn health() -> RefOr<Schema> {
 )]
 pub(in crate::http) async fn show(State(app): State<Arc<App>>) -> Json<BackendsBody> {
     let live = app.live.get();
-    let counts = app.breaker.counts();
-    let loaded = &live.backend;
-    let backend = BackendBody {
-        name: loaded.name.clone(),
-        library: loaded.name.split('.').next().unwrap_or_default().to_owned(),
-        version: loaded.version.clone(),
-        abi: loaded.abi.clone(),
-        sha256: loaded.sha256.clone(),
-        signed_by: loaded.signed_by.clone(),
-        isolation: loaded.isolation.clone(),
-        sandbox: loaded.sandbox,
-        health: health_of(app.breaker.state()),
-        messages: MessagesBody {
-            sent: counts.sent,
-            failed: counts.failed,
-            unknown: counts.unknown,
-        },
-        notes: live.notes.clone(),
-    };
+    let backends = app.fleet.status();
     Json(BackendsBody {
-        backends: vec![backend],
+        backends: backends
+            .iter()
+            .map(|status| BackendBody::of(status, &live.notes))
+            .collect(),
     })
+}
+
+impl BackendBody {
+    /// `general`: what should be looked at, whichever backend serves.
+    fn of(status: &BackendStatus, general: &[String]) -> Self {
+        let (about, messages) = (&status.about, status.messages);
+        Self {
+            name: about.backend.to_string(),
+            library: about.library().to_owned(),
+            version: about.version.clone(),
+            abi: about.abi.clone(),
+            sha256: about.sha256.clone(),
+            signed_by: about.signed_by.clone(),
+            isolation: about.isolation.to_string(),
+            sandbox: about.is_sandbox,
+            health: health_of(status.breaker),
+            messages: MessagesBody {
+                sent: messages.sent,
+                failed: messages.failed,
+                unknown: messages.unknown,
+            },
+            notes: status.note().into_iter().chain(general.iter().cloned()).collect(),
+        }
+    }
 }

@@ -84,5 +84,5 @@ pub(in crate::http) async fn resend(
     let (_, client_ref) = found.ok_or(ApiError::NoVerification)?;
     let verification = live.verifier.once(key).resend(id, client, &locale).await;
     let verification = verification.map_err(ApiError::Resend)?;
-    Ok(shown(&app, &live, &verification, client_ref))
+    Ok(shown(&app, &verification, client_ref))
 }

@@ -6,7 +6,7 @@ use axum::{Extension, extract::State};
 
 use super::{Id, VerificationBody};
 use crate::{
-    http::{App, Generation, error::ApiError, json::Json, keys::KeyName, problem::Problem},
+    http::{App, error::ApiError, json::Json, keys::KeyName, problem::Problem},
     model::Verification,
     store::RequestKey,
 };
@@ -29,7 +29,7 @@ pub(in crate::http) async fn show(
     let live = app.live.get();
     let found = live.verifier.find(id).await.map_err(ApiError::Store)?;
     let (verification, client_ref) = found.ok_or(ApiError::NoVerification)?;
-    Ok(shown(&app, &live, &verification, client_ref))
+    Ok(shown(&app, &verification, client_ref))
 }
 
 /// Cancel a verification
@@ -73,20 +73,19 @@ pub(in crate::http) async fn cancel(
     let verifier = live.verifier.once(request.map(|Extension(request)| request));
     verifier.cancel(id, actor).await.map_err(ApiError::Store)?;
     let (verification, client_ref) = find().await?;
-    Ok(shown(&app, &live, &verification, client_ref))
+    Ok(shown(&app, &verification, client_ref))
 }
 
 /// The verification as both this route and a resend answer it.
 pub(super) fn shown(
     app: &App,
-    live: &Generation,
     verification: &Verification,
     client_ref: Option<String>,
 ) -> Json<VerificationBody> {
     Json(VerificationBody::of(
         verification,
         client_ref,
-        &live.backend.name,
+        app.fleet.usual().backend(),
         &app.clock,
     ))
 }

@@ -5,7 +5,7 @@
 //! neither opens the breaker nor closes it.
 
 use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -39,14 +39,12 @@ pub enum BreakerState {
 pub struct Breaker {
     clock: Clock,
     counted: Mutex<Counted>,
-    /// How often it opened, also before the backend was changed.
-    opened: Counter,
+    /// How often it and those before it opened.
+    opened: Arc<Counter>,
 }
 
 #[derive(Default)]
 struct Counted {
-    /// The generation of the backend, counted from 0.
-    generation: u64,
     failures: u32,
     /// The time on the clock's `elapsed` at which a probe is let through.
     open_until: Option<Duration>,
@@ -55,8 +53,7 @@ struct Counted {
 }
 
 /// A message that was let through; its outcome is to be recorded.
-pub(super) struct Admitted {
-    generation: u64,
+pub struct Admitted {
     is_probe: bool,
 }
 
@@ -77,17 +74,19 @@ impl Breaker {
         Self {
             clock,
             counted: Mutex::default(),
-            opened: Counter::default(),
+            opened: Arc::default(),
         }
     }
 
-    /// Starts anew for another backend. Messages still under way in the one before no longer count.
-    pub fn reset(&self) {
-        let mut counted = self.counted();
-        *counted = Counted {
-            generation: counted.generation + 1,
-            ..Counted::default()
-        };
+    /// A closed one for the backend that takes the place of this one's. What is still under way in this one's does not count
+    /// for it; only how often it opened goes on.
+    #[must_use]
+    pub fn successor(&self) -> Self {
+        Self {
+            clock: self.clock.clone(),
+            counted: Mutex::default(),
+            opened: Arc::clone(&self.opened),
+        }
     }
 
     /// The messages so far, by outcome.
@@ -95,7 +94,7 @@ impl Breaker {
         self.counted().messages
     }
 
-    /// How often it opened since the start.
+    /// How often it opened, with all that had its place before.
     pub fn opened(&self) -> u64 {
         self.opened.get()
     }
@@ -110,13 +109,10 @@ impl Breaker {
         }
     }
 
-    /// Lets a message through, or refuses it.
-    pub(super) fn admit(&self) -> Result<Admitted, SendFailure> {
+    /// Lets a message through, or refuses it with a failure that names the time of the next try.
+    pub fn admit(&self) -> Result<Admitted, SendFailure> {
         let mut counted = self.counted();
-        let mut admitted = Admitted {
-            generation: counted.generation,
-            is_probe: false,
-        };
+        let mut admitted = Admitted { is_probe: false };
         let Some(until) = counted.open_until else {
             return Ok(admitted);
         };
@@ -138,11 +134,9 @@ impl Breaker {
         Err(refusal)
     }
 
-    pub(super) fn record(&self, admitted: &Admitted, outcome: &Outcome) {
+    /// What became of a message that was let through.
+    pub fn record(&self, admitted: &Admitted, outcome: &Outcome) {
         let mut counted = self.counted();
-        if admitted.generation != counted.generation {
-            return;
-        }
         if admitted.is_probe {
             counted.probing = false;
         }
@@ -234,8 +228,11 @@ mod tests {
             unknown: 0,
         };
         assert_eq!(breaker.counts(), counts);
-        breaker.reset();
-        assert_eq!(breaker.counts(), Counts::default());
+        let next = breaker.successor();
+        assert_eq!(
+            (next.counts(), next.opened()),
+            (Counts::default(), breaker.opened())
+        );
     }
 
     #[test]
@@ -279,13 +276,13 @@ mod tests {
 
     #[test]
     fn what_is_under_way_in_the_backend_before_does_not_count_for_the_next() {
-        let breaker = Breaker::new(Clock::manual(UnixMillis(0)));
-        let under_way: Vec<Admitted> = (0..MAX_FAILURES).map(|_| breaker.admit().unwrap()).collect();
-        breaker.reset();
+        let before = Breaker::new(Clock::manual(UnixMillis(0)));
+        let under_way: Vec<Admitted> = (0..MAX_FAILURES).map(|_| before.admit().unwrap()).collect();
+        let next = before.successor();
         for admitted in &under_way {
-            breaker.record(admitted, &failed());
+            before.record(admitted, &failed());
         }
-        assert_eq!(breaker.state(), BreakerState::Closed);
-        assert_eq!(breaker.counts(), Counts::default());
+        assert_eq!(next.state(), BreakerState::Closed);
+        assert_eq!(next.counts(), Counts::default());
     }
 }
