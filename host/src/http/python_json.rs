@@ -80,6 +80,7 @@ impl Scanner<'_> {
             .all(|(offset, character)| self.at(at + offset) == Some(character))
     }
 
+    /// Reads the whole text. White space is allowed around the value, and nothing else.
     fn document(&self) -> Step {
         if self.at(0) == Some('\u{feff}') {
             return Err(Fault::At("Unexpected UTF-8 BOM (decode using utf-8-sig)", 0));
@@ -93,6 +94,7 @@ impl Scanner<'_> {
         }
     }
 
+    /// Skips white space, as JSON defines it.
     fn space(&self, mut at: usize) -> usize {
         while matches!(self.at(at), Some(' ' | '\t' | '\n' | '\r')) {
             at += 1;
@@ -100,6 +102,7 @@ impl Scanner<'_> {
         at
     }
 
+    /// Reads one value of any kind.
     fn value(&self, at: usize, depth: usize) -> Step {
         if depth > MAX_DEPTH {
             return Err(Fault::TooDeep);
@@ -114,6 +117,7 @@ impl Scanner<'_> {
                         return Ok(at + word.len());
                     }
                 }
+                // Python's parser accepts these by itself. Django REST framework makes it refuse them, in these words.
                 for word in ["NaN", "Infinity", "-Infinity"] {
                     if self.begins(at, word) {
                         return Err(Fault::NotANumber(word));

@@ -13,7 +13,7 @@ use crate::model::{ApiKey, DropIn, KeyDigest, Scope};
 /// The settings of the native API.
 #[derive(Clone, Debug)]
 pub struct Api {
-    /// The keys that clients may present. Empty: every client that reaches the server may use the API.
+    /// The keys that clients may present. Empty: every client that reaches the server may use the native API.
     pub keys: Vec<ApiKey>,
 }
 

@@ -19,6 +19,7 @@ const MAX_COUNT: u32 = 1_000_000_000;
 /// the domain remembers for an address (32), or the budget could never be reached.
 const MAX_COUNTRIES: u32 = 20;
 
+/// Reads the section. Warns about lists of countries that have no effect in the chosen mode.
 pub(super) fn read(reader: &mut Reader) -> Guard {
     let mut section = reader.section("guard", false);
     let mode = section.get("mode", |value| match text(value)?.as_str() {
@@ -66,6 +67,7 @@ pub(super) fn read(reader: &mut Reader) -> Guard {
     guard
 }
 
+/// Countries by their ISO 3166 codes. An unknown code is refused, since it would silently never match.
 fn countries(value: &Value) -> Result<BTreeSet<Region>, String> {
     let country = |text: &String| {
         Region::parse(text)
@@ -74,6 +76,7 @@ fn countries(value: &Value) -> Result<BTreeSet<Region>, String> {
     texts(value)?.iter().map(country).collect()
 }
 
+/// Types of numbers, such as premium rate, by their names in the domain.
 fn number_types(value: &Value) -> Result<BTreeSet<&'static str>, String> {
     let known = || NUMBER_TYPES.iter().map(|(_, name)| *name);
     let number_type = |text: &String| {

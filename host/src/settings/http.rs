@@ -17,6 +17,7 @@ use super::{
 
 const TABLE: &str = "http.client_certificates";
 
+/// Reads the section, and the environment's variables where the section leaves something open.
 pub(super) fn read(reader: &mut Reader) -> Outbound {
     let mut section = reader.section("http", false);
     let (proxy, _) = section.get_address("proxy", |value| match text(value)? {

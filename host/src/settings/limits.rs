@@ -83,6 +83,7 @@ pub(super) fn read(reader: &mut Reader, lifetime: Duration) -> RateLimits {
     }
 }
 
+/// Reads limits that are counts. Each key is a setting, and a machine code.
 fn counts(section: &mut Section<'_>, limits: &[(&'static str, Duration)]) -> Vec<Limit> {
     limits
         .iter()
@@ -98,6 +99,7 @@ fn limit(code: &'static str, max: u64, window: Duration) -> Option<Limit> {
     (max > 0).then_some(Limit::new(code, max, window))
 }
 
+/// Reads the prices: one for all countries, and those of `[limits.prices]` for single ones.
 fn prices(section: &mut Section<'_>) -> Prices {
     let mut prices = Prices {
         default: section.get("price_per_segment", money),

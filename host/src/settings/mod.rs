@@ -66,7 +66,7 @@ fn places() -> [PathBuf; 2] {
     [PathBuf::from(FILE), folder_of_machine().join(FILE)]
 }
 
-/// The settings file of a Windows service, which starts without a command line of its own.
+/// The settings file that a Windows service is installed with, if none is named.
 #[cfg(windows)]
 pub fn of_machine() -> PathBuf {
     folder_of_machine().join(FILE)

@@ -52,6 +52,7 @@ impl Plugins {
         let mode = section.get("trust", trust);
         let lock_file = section.get("lock_file", |value| Ok(path(&folder, &text(value)?)));
         let default = section.get("isolation", isolation);
+        // Signers come before libraries, whose rules name them.
         let signers = signers(&mut section);
         let rows = section.table("libraries", false, "plugins.libraries");
         let mut isolated = BTreeMap::new();

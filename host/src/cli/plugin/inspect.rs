@@ -47,6 +47,7 @@ pub(super) fn report(library: &Path) -> Result<LibraryReport, Failure> {
     })
 }
 
+/// The report as text. Ends early for a file without a readable manifest.
 fn text(report: &LibraryReport) -> String {
     let mut text = report.path.display().to_string();
     if let (Some(sha256), Some(size)) = (&report.sha256, report.size_bytes) {

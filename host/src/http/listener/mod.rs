@@ -221,6 +221,7 @@ impl Listener {
         match &self.0 {
             Socket::Tcp { listener, .. } => {
                 let (stream, address) = listener.accept().await?;
+                // An answer is written at once; waiting to combine small packets would only delay it.
                 let _ = stream.set_nodelay(true);
                 #[cfg(unix)]
                 let stream = Stream::Left(stream);

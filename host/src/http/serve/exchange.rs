@@ -52,11 +52,12 @@ impl Service<Request<Incoming>> for Exchange {
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         if !self.connection.enter(Phase::Busy) {
-            // The connection is being closed to make room for another. The request must not begin, or it would be cut
+            // The connection is being closed, for example to make room. The request must not begin, or it would be cut
             // off.
             return Box::pin(pending());
         }
         let connection = Arc::clone(&self.connection);
+        // Until the body is read completely, its rest stands before the next request on the connection.
         connection.set_unread_body(!hyper::body::Body::is_end_stream(request.body()));
         if let Err(fault) = head::check(&request) {
             // The routes answer the fault, so that the answer has the request id, the log line and the headers of every
@@ -70,9 +71,11 @@ impl Service<Request<Incoming>> for Exchange {
         }));
         Box::pin(async move {
             let mut response = answer.await.into_response();
+            // Hyper's own date header is switched off: it could be out of date.
             if let Some(date) = date::value(&connection.clock) {
                 response.headers_mut().insert(header::DATE, date);
             }
+            // The client must not send another request here: it would not be answered.
             if connection.has_unread_body() || connection.is_last_request() {
                 response
                     .headers_mut()

@@ -68,6 +68,7 @@ pub(in crate::http) async fn cancel(
     };
     // Answers 404 before anything is written: a verification that does not exist cannot be cancelled.
     find().await?;
+    // For the audit log: which key cancelled it. Without keys the name is empty.
     let name = key.map(|Extension(KeyName(name))| name).unwrap_or_default();
     let actor = format!("api:{name}");
     let verifier = live.verifier.once(request.map(|Extension(request)| request));

@@ -124,6 +124,7 @@ pub(in crate::http) async fn create(
     let client = client(&request, &app.trusted_proxies);
     let key: Option<RequestKey> = request.extensions().get().cloned();
     let fields = Fields::read_json(request, app.read_timeout).await?;
+    // The settings of this moment: a reload during the request does not change them halfway.
     let live = app.live.get();
     let body = NewVerificationBody::read(fields, &live)?;
     let request = RegisterRequest {
