@@ -1,4 +1,4 @@
-//! Which characters of a text that somebody else wrote must not be shown as they are: in a log, on a terminal, in an answer.
+//! Characters that must not be shown as they are when they come from outside: in a log, on a terminal, in an answer.
 
 /// Whether a terminal or a viewer would interpret a character instead of showing it: control characters, separators of
 /// lines and paragraphs, marks that change the direction of text, and invisible characters. Joiners are allowed, since
