@@ -34,6 +34,7 @@ const SOURCES: &[(&str, &str)] = sources![
     "src/lib.rs",
     "src/option_value.rs",
     "src/options.rs",
+    "src/sandbox_token.rs",
     "src/secret.rs",
     "src/testing/answer.rs",
     "src/testing/call.rs",
