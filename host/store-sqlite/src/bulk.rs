@@ -7,7 +7,8 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::{Fault, millis, time};
 use crate::{
     clock::UnixMillis,
-    model::{FailureClass, Outcome, PhoneNumber},
+    model::{Outcome, PhoneNumber},
+    rules::bulk::{self, Held, Lease, State},
     store::{BulkBatch, BulkFailure, BulkLease, BulkProgress, JobId, Keyring, RunId, StoreError},
 };
 
@@ -61,12 +62,36 @@ fn open_number(sealed: &[u8], job: JobId, keyring: &Keyring) -> Result<PhoneNumb
 
 /// What a dead run had under way may or may not have been sent.
 fn give_up_leased(connection: &Connection, job: JobId) -> Result<(), Fault> {
+    let state = State::given_up();
+    let (name, code) = columns(&state);
     connection
         .prepare_cached(
-            "UPDATE bulk_item SET state = ?2, failure_code = 'interrupted' WHERE job = ?1 AND state = 'leased'",
+            "UPDATE bulk_item SET state = ?2, failure_code = ?3 WHERE job = ?1 AND state = 'leased'",
         )?
-        .execute(params![job.0, FailureClass::OutcomeUnknown.as_str()])?;
+        .execute(params![job.0, name, code])?;
     Ok(())
+}
+
+/// A state as it is stored: a word or the class of a failure, and the code of that.
+fn columns(state: &State) -> (&str, Option<&str>) {
+    match state {
+        State::Waiting => ("waiting", None),
+        State::Leased => ("leased", None),
+        State::Sent => ("sent", None),
+        State::Failed { class, code } => (class, Some(code)),
+    }
+}
+
+fn state(name: String, code: Option<String>) -> State {
+    match name.as_str() {
+        "waiting" => State::Waiting,
+        "leased" => State::Leased,
+        "sent" => State::Sent,
+        _ => State::Failed {
+            class: name,
+            code: code.unwrap_or_default(),
+        },
+    }
 }
 
 pub(super) fn lease(
@@ -86,12 +111,14 @@ pub(super) fn lease(
     let Some((sealed, holder, until)) = found else {
         return Ok(BulkLease::NothingWaits);
     };
-    if holder.is_some_and(|holder| holder != run.0) {
-        let until = time(until.unwrap_or(0));
-        if until >= now {
-            return Ok(BulkLease::HeldByAnother { until });
-        }
-        give_up_leased(connection, job)?;
+    let held = holder.map(|holder| Held {
+        is_own: holder == run.0,
+        until: time(until.unwrap_or(0)),
+    });
+    match bulk::lease(held, now) {
+        Lease::HeldByAnother { until } => return Ok(BulkLease::HeldByAnother { until }),
+        Lease::Taken { gives_up: true } => give_up_leased(connection, job)?,
+        Lease::Taken { gives_up: false } => {}
     }
     connection
         .prepare_cached("UPDATE bulk_job SET run = ?2, run_until = ?3 WHERE id = ?1")?
@@ -140,19 +167,20 @@ pub(super) fn settle(
     job: JobId,
     outcomes: &[(u64, Option<Outcome>)],
 ) -> Result<(), Fault> {
-    // A run that lost its lease may still learn what became of numbers that were given up since.
-    let mut statement = connection.prepare_cached(
-        "UPDATE bulk_item SET state = ?3, failure_code = ?4
-         WHERE job = ?1 AND item = ?2 AND (state = 'leased' OR failure_code = 'interrupted')",
-    )?;
+    let mut find = connection
+        .prepare_cached("SELECT state, failure_code FROM bulk_item WHERE job = ?1 AND item = ?2")?;
+    let mut update = connection
+        .prepare_cached("UPDATE bulk_item SET state = ?3, failure_code = ?4 WHERE job = ?1 AND item = ?2")?;
     for (item, outcome) in outcomes {
-        let (state, code) = match outcome {
-            None => ("waiting", None),
-            Some(Ok(_)) => ("sent", None),
-            Some(Err(failure)) => (failure.class.as_str(), Some(&failure.code)),
-        };
         let item = i64::try_from(*item).unwrap_or(i64::MAX);
-        statement.execute(params![job.0, item, state, code])?;
+        let found = find
+            .query_row(params![job.0, item], |row| Ok(state(row.get(0)?, row.get(1)?)))
+            .optional()?;
+        if found.is_some_and(|found| found.may_be_settled()) {
+            let settled = State::of(outcome.as_ref());
+            let (name, code) = columns(&settled);
+            update.execute(params![job.0, item, name, code])?;
+        }
     }
     Ok(())
 }
@@ -174,13 +202,7 @@ pub(super) fn progress(connection: &Connection, job: JobId) -> Result<BulkProgre
     let mut progress = BulkProgress::default();
     while let Some(row) = rows.next()? {
         let count = u64::try_from(row.get::<_, i64>(1)?).unwrap_or(0);
-        progress.total += count;
-        match row.get_ref(0)?.as_str().unwrap_or_default() {
-            "sent" => progress.sent += count,
-            "waiting" | "leased" => progress.waiting += count,
-            state if state == FailureClass::OutcomeUnknown.as_str() => progress.unknown += count,
-            _ => progress.failed += count,
-        }
+        progress.count(&state(row.get(0)?, None), count);
     }
     Ok(progress)
 }

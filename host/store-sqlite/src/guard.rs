@@ -3,11 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde_json::json;
 
-use super::{
-    Fault,
-    retention::{first_id_at, time_of},
-    writer::Transaction,
-};
+use super::{Fault, writer::Transaction};
 use crate::{
     clock::UnixMillis,
     model::{
@@ -17,6 +13,7 @@ use crate::{
     rules::{
         admission::{self, Admission},
         guard::Finding,
+        retention::{first_id_at, made_at},
     },
     store::{OutboxMessage, keyring::Digest},
 };
@@ -95,7 +92,7 @@ fn read_decision(row: &Row<'_>) -> Result<Decision, Fault> {
     let id: [u8; 16] = row.get(0)?;
     let reasons: String = row.get(5)?;
     Ok(Decision {
-        at: time_of(&id),
+        at: made_at(id),
         number: row.get(1)?,
         country: row.get(2)?,
         action: if row.get(3)? {

@@ -15,6 +15,7 @@ use crate::{
         admission::Admission,
         attempt::State,
         lifecycle::{Ended, Standing},
+        settlement,
     },
     store::{
         AuditEntry, CheckRules, Found, Keyring, MessageBegun, OutboxMessage, ReplacedCode, RequestKey,
@@ -239,12 +240,18 @@ pub(super) fn put_back(
     id: VerificationId,
     replaced: &ReplacedCode,
 ) -> Result<(), Fault> {
-    connection
-        .prepare_cached(
-            "UPDATE verification SET code = ?3, code_sealed = iif(code_sealed IS NULL, NULL, ?4)
-             WHERE id = ?1 AND code = ?2",
-        )?
-        .execute(params![id.0, replaced.by, replaced.code, replaced.sealed])?;
+    let current = connection
+        .prepare_cached("SELECT code FROM verification WHERE id = ?1")?
+        .query_row([id.0], |row| row.get::<_, Option<Vec<u8>>>(0))
+        .optional()?;
+    if settlement::comes_back(&replaced.by, current.flatten().as_deref()) {
+        // What is forgotten of a code, for it came back or expired, stays so.
+        connection
+            .prepare_cached(
+                "UPDATE verification SET code = ?2, code_sealed = iif(code_sealed IS NULL, NULL, ?3) WHERE id = ?1",
+            )?
+            .execute(params![id.0, replaced.code, replaced.sealed])?;
+    }
     Ok(())
 }
 

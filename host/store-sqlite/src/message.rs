@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::{
-    Fault, backend, lifecycle, millis, presence::ProcessId, request, verification, writer::Transaction,
+    Fault, backend, lifecycle, presence::ProcessId, request, time, verification, writer::Transaction,
 };
 use crate::{
     clock::UnixMillis,
@@ -18,14 +18,12 @@ use crate::{
     rules::{
         guard, limits,
         settlement::{self, Settlement},
+        take_over::{self, CodeLife, Left, TakeOver},
     },
     store::{
         Counter, CounterKey, Dispatched, GuardKeys, Guarded, Keyring, OutboxMessage, ReplacedCode, StoreError,
     },
 };
-
-/// A message that two processes died over is not tried a third time.
-const MAX_LEASES: u32 = 2;
 
 /// What is sealed of a message under way, and bound to its id.
 #[derive(Serialize, Deserialize)]
@@ -279,12 +277,19 @@ pub(super) fn release(
     (verification, id, sealed): &(VerificationId, MessageId, Vec<u8>),
     own: &ProcessId,
 ) -> Result<(), Fault> {
-    connection
+    let leases = connection
         .prepare_cached(
-            "UPDATE message SET leases = leases - 1, sealed = ?4
-             WHERE verification = ?1 AND id = ?2 AND sealed IS NOT NULL AND holder = ?3",
+            "SELECT leases FROM message WHERE verification = ?1 AND id = ?2 AND sealed IS NOT NULL AND holder = ?3",
         )?
-        .execute(params![verification.0, id.0, own, sealed])?;
+        .query_row(params![verification.0, id.0, own], |row| row.get(0))
+        .optional()?;
+    if let Some(leases) = leases {
+        connection
+            .prepare_cached(
+                "UPDATE message SET leases = ?3, sealed = ?4 WHERE verification = ?1 AND id = ?2",
+            )?
+            .execute(params![verification.0, id.0, take_over::released(leases), sealed])?;
+    }
     Ok(())
 }
 
@@ -321,37 +326,46 @@ pub(super) fn take_over(
     limit: u32,
 ) -> Result<Vec<OutboxMessage>, Fault> {
     let mut statement = transaction.prepare_cached(
-        "SELECT m.id, m.verification, m.sealed, m.leases,
-                code.id IS NULL OR code.expires_at < ?1 OR code.code_used_at IS NOT NULL
+        "SELECT m.id, m.verification, m.sealed, m.leases, code.expires_at, code.code_used_at IS NOT NULL
          FROM message m
          LEFT JOIN verification v ON v.id = m.verification
          LEFT JOIN verification code ON code.id = coalesce(v.code_of, v.id)
-         WHERE m.sealed IS NOT NULL AND m.holder = ?3 LIMIT ?2",
+         WHERE m.sealed IS NOT NULL AND m.holder = ?2 LIMIT ?1",
     )?;
     let left = statement
-        .query_map(params![millis(now), limit, dead], |row| {
-            let (id, verification) = (MessageId(row.get(0)?), VerificationId(row.get(1)?));
+        .query_map(params![limit, dead], |row| {
+            let is_used = row.get(5)?;
+            let code = row.get::<_, Option<_>>(4)?.map(|expires_at| CodeLife {
+                expires_at: time(expires_at),
+                is_used,
+            });
             Ok((
-                id,
-                verification,
+                MessageId(row.get(0)?),
+                VerificationId(row.get(1)?),
                 row.get::<_, Vec<u8>>(2)?,
                 row.get::<_, u32>(3)?,
-                row.get::<_, bool>(4)?,
+                code,
             ))
         })?
         .collect::<rusqlite::Result<Vec<_>>>()?;
     let mut taken = Vec::new();
-    for (id, verification, sealed, leases, too_late) in left {
-        let message = open(&sealed, id, verification, keyring).filter(|_| !too_late && leases < MAX_LEASES);
-        if let Some(message) = message {
-            transaction
-                .prepare_cached(
-                    "UPDATE message SET holder = ?3, leases = leases + 1 WHERE verification = ?1 AND id = ?2",
-                )?
-                .execute(params![verification.0, id.0, own])?;
-            taken.push(message);
-        } else {
-            settle(transaction, &Settled::unknown(id, verification))?;
+    for (id, verification, sealed, leases, code) in left {
+        let message = open(&sealed, id, verification, keyring);
+        let left = Left {
+            leases,
+            code,
+            can_be_read: message.is_some(),
+        };
+        match (take_over::decide(left, now), message) {
+            (TakeOver::Taken { leases }, Some(message)) => {
+                transaction
+                    .prepare_cached(
+                        "UPDATE message SET holder = ?3, leases = ?4 WHERE verification = ?1 AND id = ?2",
+                    )?
+                    .execute(params![verification.0, id.0, own, leases])?;
+                taken.push(message);
+            }
+            _ => settle(transaction, &Settled::unknown(id, verification))?,
         }
     }
     Ok(taken)

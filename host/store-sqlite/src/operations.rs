@@ -19,7 +19,7 @@ use crate::{
         Delivery, Limit, Outcome, PhoneNumber, SecurityCode, Verdict, VerificationId,
         guard::{Conversion, Decision},
     },
-    rules::{attempt::TakenAttempt, number},
+    rules::{self, attempt::TakenAttempt, number},
     store::{
         Answer, AuditEntry, Begun, BulkFailure, BulkLease, BulkProgress, CapLog, CheckRules, Dispatched,
         Found, JobId, KeyReview, MasterKey, MessageBegun, NewVerification, OutboxMessage, Records,
@@ -248,11 +248,11 @@ impl Store for Sqlite {
 
     async fn expire_codes(&self, now: UnixMillis) -> Result<u64, StoreError> {
         let swept_to = || self.swept_to.lock().unwrap_or_else(PoisonError::into_inner);
-        let from = *swept_to();
+        let (from, sweep) = (*swept_to(), rules::retention::sweep(now));
         let (codes, next) = self
             .write(move |connection| {
-                let codes = retention::expire_codes(connection, now)?;
-                Ok((codes, retention::end_counters(connection, from, now)?))
+                let codes = retention::expire_codes(connection, sweep)?;
+                Ok((codes, retention::end_counters(connection, from, sweep)?))
             })
             .await?;
         *swept_to() = next;

@@ -3,19 +3,15 @@
 //! Invariant: a request is remembered in the transaction that does what it asks for. So whatever is done under a key is
 //! done once, also if the process dies before it has answered.
 
-use std::time::Duration;
-
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{Fault, millis, time};
 use crate::{
     clock::UnixMillis,
     model::{MessageId, Verdict, VerificationId},
+    rules::request::{Recognised, Remembered, recognise},
     store::{Answer, Keyring, RequestKey, Seen, StoreError, keyring::Digest},
 };
-
-/// How long a request is known again.
-const MEMORY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A request with its digests made.
 pub(super) struct Row {
@@ -58,10 +54,14 @@ pub(super) fn find(connection: &Connection, row: &Row, now: UnixMillis) -> Resul
             ))
         })
         .optional()?;
-    match found.filter(|(_, created_at, _)| created_at.plus(MEMORY) > now) {
-        None => Ok(None),
-        Some((body, _, earlier)) if body == row.body => Ok(Some(earlier)),
-        Some(_) => Err(StoreError::KeyReused.into()),
+    let remembered = found.as_ref().map(|(body, made_at, _)| Remembered {
+        made_at: *made_at,
+        is_the_same: *body == row.body,
+    });
+    match recognise(remembered, now) {
+        Recognised::New => Ok(None),
+        Recognised::Again => Ok(found.map(|(_, _, earlier)| earlier)),
+        Recognised::Another => Err(StoreError::KeyReused.into()),
     }
 }
 

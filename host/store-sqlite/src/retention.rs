@@ -1,9 +1,13 @@
-//! Forgets what is no longer needed, in steps that leave room for others.
+//! Forgets what is no longer needed, in steps that leave room for others. What that is, is decided in `rules::retention`.
 
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{Fault, millis};
-use crate::{clock::UnixMillis, store::CounterKey};
+use crate::{
+    clock::UnixMillis,
+    rules::retention::{Sweep, first_id_at},
+    store::CounterKey,
+};
 
 /// Rows in one step.
 const STEP: u32 = 1000;
@@ -13,19 +17,19 @@ const DELETED_IN_A_STEP: u32 = 250;
 /// tenth of the requests that it could, for as long as it takes to delete them.
 pub(super) const REST: u32 = 9;
 
-pub(super) fn expire_codes(connection: &Connection, now: UnixMillis) -> Result<u64, Fault> {
+pub(super) fn expire_codes(connection: &Connection, sweep: Sweep) -> Result<u64, Fault> {
     connection
         .prepare_cached(
             "UPDATE verification SET code_sealed = NULL WHERE id IN
                  (SELECT verification FROM pending WHERE expires_at < ?1 LIMIT ?2)",
         )?
-        .execute(params![millis(now), STEP])?;
+        .execute(params![millis(sweep.codes_before), STEP])?;
     let forgotten = connection
         .prepare_cached(
             "DELETE FROM pending WHERE (number, bound) IN
                  (SELECT number, bound FROM pending WHERE expires_at < ?1 LIMIT ?2)",
         )?
-        .execute(params![millis(now), STEP])?;
+        .execute(params![millis(sweep.codes_before), STEP])?;
     Ok(forgotten as u64)
 }
 
@@ -37,7 +41,7 @@ pub(super) const FIRST_COUNTER: CounterKey = CounterKey([0; 17]);
 pub(super) fn end_counters(
     connection: &Connection,
     from: CounterKey,
-    now: UnixMillis,
+    sweep: Sweep,
 ) -> Result<CounterKey, Fault> {
     let next = connection
         .prepare_cached("SELECT key FROM counter WHERE key >= ?1 ORDER BY key LIMIT 1 OFFSET ?2")?
@@ -45,22 +49,8 @@ pub(super) fn end_counters(
         .optional()?;
     connection
         .prepare_cached("DELETE FROM counter WHERE key >= ?1 AND (?2 IS NULL OR key < ?2) AND ends_at <= ?3")?
-        .execute(params![from.0, next, millis(now)])?;
+        .execute(params![from.0, next, millis(sweep.counters_until)])?;
     Ok(next.map_or(FIRST_COUNTER, CounterKey))
-}
-
-/// Ids begin with the time they were made, so age is a range of the primary key.
-pub(super) fn first_id_at(time: UnixMillis) -> [u8; 16] {
-    let mut id = [0; 16];
-    id[..6].copy_from_slice(&time.0.to_be_bytes()[2..]);
-    id
-}
-
-/// When that of the id was made.
-pub(super) fn time_of(id: &[u8; 16]) -> UnixMillis {
-    let mut millis = [0; 8];
-    millis[2..].copy_from_slice(&id[..6]);
-    UnixMillis(u64::from_be_bytes(millis))
 }
 
 pub(super) fn count_before(connection: &Connection, before: UnixMillis) -> Result<u64, Fault> {
@@ -130,6 +120,7 @@ pub(super) fn delete_before(connection: &Connection, before: UnixMillis) -> Resu
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rules::retention::sweep as sweep_at;
 
     #[test]
     fn every_counter_is_looked_at_in_its_turn() {
@@ -156,7 +147,7 @@ mod tests {
             let mut from = FIRST_COUNTER;
             let mut steps = 0;
             loop {
-                from = end_counters(&connection, from, UnixMillis(now)).unwrap();
+                from = end_counters(&connection, from, sweep_at(UnixMillis(now))).unwrap();
                 steps += 1;
                 if from == FIRST_COUNTER {
                     return steps;

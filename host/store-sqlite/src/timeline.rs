@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{Fault, retention::time_of};
+use super::Fault;
 use crate::{
     clock::{Clock, Timeline, UnixMillis},
     model::limits::HORIZON,
+    rules::retention::made_at,
 };
 
 /// Clocks of processes that agree differ by less.
@@ -89,5 +90,5 @@ fn latest(connection: &Connection) -> Result<Option<UnixMillis>, Fault> {
         .prepare_cached("SELECT id FROM verification ORDER BY id DESC LIMIT 1")?
         .query_row([], |row| row.get::<_, [u8; 16]>(0))
         .optional()?;
-    Ok(id.map(|id| time_of(&id)))
+    Ok(id.map(made_at))
 }

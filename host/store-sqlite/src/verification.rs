@@ -13,6 +13,7 @@ use crate::{
         admission::Admission,
         limits, number,
         registration::{self, Pending, Refusal, Terms},
+        settlement::{self, SharedCode},
     },
     store::{Begun, Keyring, NewCode, NewVerification, PendingCode, StoreError, keyring::Digest},
 };
@@ -257,30 +258,42 @@ fn refuse(transaction: &Transaction<'_>, new: &NewVerification, refusal: Refusal
 /// Ends a session whose message certainly was not sent: nobody was given its token. Its place is free, and
 /// when nobody else has got the code, the next registration makes its own.
 pub(super) fn give_up(connection: &Connection, id: VerificationId) -> Result<(), Fault> {
-    let code_of = connection
-        .prepare_cached("SELECT coalesce(code_of, id) FROM verification WHERE id = ?1")?
-        .query_row([id.0], |row| row.get::<_, [u8; 16]>(0))
+    let found = connection
+        .prepare_cached(
+            "SELECT first.id, first.number, first.sessions, first.code_sealed IS NOT NULL FROM verification v
+             LEFT JOIN verification first ON first.id = coalesce(v.code_of, v.id) WHERE v.id = ?1",
+        )?
+        .query_row([id.0], |row| {
+            // It may be deleted.
+            let Some(first) = row.get::<_, Option<[u8; 16]>>(0)? else {
+                return Ok(None);
+            };
+            let code = SharedCode {
+                sessions: row.get(2)?,
+                is_pending: row.get(3)?,
+            };
+            Ok(Some((first, row.get::<_, Vec<u8>>(1)?, code)))
+        })
         .optional()?;
-    let Some(code_of) = code_of else {
-        return Ok(());
-    };
     connection
         .prepare_cached(
             "UPDATE verification SET attempts_left = 0, code_of = NULL, ended = coalesce(ended, 'not_sent') WHERE id = ?1",
         )?
         .execute([id.0])?;
+    let Some((first, number, code)) = found.flatten() else {
+        return Ok(());
+    };
+    let left = settlement::give_up(code);
     connection
         .prepare_cached(
-            "UPDATE verification SET sessions = sessions - 1, code_sealed = iif(sessions > 1, code_sealed, NULL)
-             WHERE id = ?1",
+            "UPDATE verification SET sessions = ?2, code_sealed = iif(?3, code_sealed, NULL) WHERE id = ?1",
         )?
-        .execute([code_of])?;
-    connection
-        .prepare_cached(
-            "DELETE FROM pending WHERE (number, verification) IN
-                 (SELECT number, id FROM verification WHERE id = ?1 AND sessions = 0)",
-        )?
-        .execute([code_of])?;
+        .execute(params![first, left.sessions, left.is_pending])?;
+    if !left.is_pending {
+        connection
+            .prepare_cached("DELETE FROM pending WHERE number = ?1 AND verification = ?2")?
+            .execute(params![number, first])?;
+    }
     Ok(())
 }
 

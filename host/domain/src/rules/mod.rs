@@ -7,14 +7,19 @@
 
 pub mod admission;
 pub mod attempt;
+pub mod bulk;
 pub mod cache;
 pub mod counter;
 pub mod guard;
 pub mod guarded;
 #[cfg(test)]
 mod in_memory;
+pub mod key_use;
 pub mod lifecycle;
 pub mod limits;
 pub mod number;
 pub mod registration;
+pub mod request;
+pub mod retention;
 pub mod settlement;
+pub mod take_over;

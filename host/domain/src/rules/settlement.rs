@@ -35,6 +35,31 @@ pub fn decide(outcome: Result<(), FailureClass>, leases: Option<u32>) -> Settlem
     }
 }
 
+/// The code that a session shares with others, or has alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SharedCode {
+    /// How many sessions have a place among those that share it.
+    pub sessions: u32,
+    /// Whether it may still be sent, and is pending for its number.
+    pub is_pending: bool,
+}
+
+/// A session whose only message certainly was not sent gives up its place: its token was given to nobody. Once no other has
+/// the code, the next registration makes its own.
+pub fn give_up(code: SharedCode) -> SharedCode {
+    let sessions = code.sessions.saturating_sub(1);
+    SharedCode {
+        sessions,
+        is_pending: code.is_pending && sessions > 0,
+    }
+}
+
+/// Whether a code that gave way to another comes back once that one certainly was not sent: not if the other was used, or gave
+/// way to yet another. Both are digests.
+pub fn comes_back(gave_way_to: &[u8], current: Option<&[u8]>) -> bool {
+    current == Some(gave_way_to)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -65,5 +90,34 @@ mod tests {
                 "{outcome:?} {leases:?}"
             );
         }
+    }
+
+    #[test]
+    fn a_code_is_pending_as_long_as_somebody_has_it() {
+        let shared = SharedCode {
+            sessions: 2,
+            is_pending: true,
+        };
+        let left = give_up(shared);
+        assert_eq!(
+            left,
+            SharedCode {
+                sessions: 1,
+                is_pending: true
+            }
+        );
+        let nobody = SharedCode {
+            sessions: 0,
+            is_pending: false,
+        };
+        assert_eq!(give_up(left), nobody);
+        assert_eq!(give_up(nobody), nobody);
+    }
+
+    #[test]
+    fn a_code_comes_back_unless_the_one_after_it_is_gone() {
+        assert!(comes_back(b"new", Some(b"new")));
+        assert!(!comes_back(b"new", Some(b"newer")));
+        assert!(!comes_back(b"new", None));
     }
 }

@@ -7,7 +7,8 @@ use zeroize::Zeroizing;
 use crate::{
     clock::UnixMillis,
     entropy::{Entropy, NoEntropy},
-    model::PhoneNumber,
+    model::{FailureClass, PhoneNumber},
+    rules::bulk::State,
 };
 
 /// Names a job by what it sends to whom, so that the same command finds it again. It is a keyed digest
@@ -75,6 +76,20 @@ pub struct BulkProgress {
 }
 
 impl BulkProgress {
+    /// Counts numbers that stand there.
+    pub fn count(&mut self, state: &State, numbers: u64) {
+        self.total += numbers;
+        let place = match state {
+            State::Sent => &mut self.sent,
+            State::Waiting | State::Leased => &mut self.waiting,
+            State::Failed { class, .. } if class == FailureClass::OutcomeUnknown.as_str() => {
+                &mut self.unknown
+            }
+            State::Failed { .. } => &mut self.failed,
+        };
+        *place += numbers;
+    }
+
     /// How many need nothing more.
     pub fn settled(&self) -> u64 {
         self.sent + self.failed + self.unknown
