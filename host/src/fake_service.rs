@@ -17,7 +17,7 @@ use crate::{
     },
     settings::Settings,
     store::{
-        AuditEntry, Keyring, MasterKey, Store, StoreError,
+        Keyring, MasterKey, Store, StoreError,
         sqlite::{self, Sqlite},
     },
     verifier::{
@@ -218,13 +218,8 @@ impl Service {
 
     /// Forgets a number, as an operator does.
     pub(crate) async fn forget(&self, number: &PhoneNumber) -> Result<u64, StoreError> {
-        let entry = AuditEntry {
-            at: self.clock.now(),
-            actor: "uid:0".to_owned(),
-            action: "forget".to_owned(),
-            subject: number.masked(),
-        };
-        self.store.forget(number, Some(entry)).await
+        let operator = self.verifier.administration("uid:0".to_owned());
+        operator.forget(number).await
     }
 
     pub(crate) async fn drain_for(&self, limit: Duration) -> bool {

@@ -193,6 +193,24 @@ fn dependencies(folder: &str) -> Vec<String> {
         .collect()
 }
 
+#[test]
+fn the_commands_reach_the_store_through_the_services_alone() {
+    let past_them = [
+        ".store\n",
+        "service.store",
+        "open_store",
+        "open_existing_store",
+        "AuditEntry {",
+    ];
+    assert_eq!(offenders("host/src/cli", &past_them, &[]), [""; 0]);
+    let others = ["host/src/verifier/administration.rs"];
+    assert_eq!(
+        offenders("host/src", &["AuditEntry {", "record_audit_entry("], &others),
+        [""; 0],
+        "the audit log is written in one place"
+    );
+}
+
 /// So the compiler holds the words and the rules to it that they know no database, no HTTP and no runtime.
 #[test]
 fn the_domain_depends_on_no_other_crate_of_ours_and_on_none_that_does_io() {

@@ -6,8 +6,8 @@
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{Common, output::Failure};
-use crate::{clock::Clock, daemon, entropy::Entropy};
+use super::{Common, output::Failure, whoami};
+use crate::{clock::Clock, daemon};
 
 #[derive(Args)]
 pub(super) struct Audit {
@@ -22,8 +22,8 @@ impl Audit {
     pub(super) fn run(&self) -> Result<(), Failure> {
         let settings = self.common.load()?;
         let clock = Clock::system();
-        let (store, _) = daemon::open_existing_store(&settings, &clock, &Entropy::system())
-            .map_err(|problem| Failure::of([problem]))?;
+        let store =
+            daemon::administration(&settings, &clock, whoami()).map_err(|problem| Failure::of([problem]))?;
         let entries = super::runtime()?
             .block_on(store.latest_audit_entries(self.last))
             .map_err(|error| Failure::failed(error.to_string()))?;

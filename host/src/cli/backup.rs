@@ -15,7 +15,7 @@ use crate::{
     entropy::Entropy,
     model::quantity,
     settings::Settings,
-    store::{AuditEntry, sqlite::Contents},
+    store::sqlite::Contents,
 };
 
 #[derive(Args)]
@@ -41,17 +41,10 @@ fn verifications(contents: &Contents) -> String {
 
 /// Records the command in the audit log of the present database. After a restore that is the restored one.
 fn record(settings: &Settings, action: &str, subject: String, clock: &Clock) -> Result<(), String> {
-    let (store, _) = daemon::open_existing_store(settings, clock, &Entropy::system())
-        .map_err(|problem| problem.sentence)?;
-    let entry = AuditEntry {
-        at: clock.now(),
-        actor: whoami(),
-        action: action.to_owned(),
-        subject,
-    };
+    let store = daemon::administration(settings, clock, whoami()).map_err(|problem| problem.sentence)?;
     super::runtime()
         .map_err(|failure| failure.problems().collect::<Vec<_>>().join("; "))?
-        .block_on(store.record_audit_entry(entry))
+        .block_on(store.record(action, subject))
         .map_err(|error| error.to_string())
 }
 

@@ -6,14 +6,8 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::json;
 
-use super::{Common, output::Failure};
-use crate::{
-    clock::Clock,
-    daemon,
-    entropy::Entropy,
-    model::quantity,
-    store::{AuditEntry, StoreError},
-};
+use super::{Common, output::Failure, whoami};
+use crate::{clock::Clock, daemon, model::quantity};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -37,27 +31,17 @@ impl Cleanup {
         let days = age.as_secs() / DAY.as_secs();
         // Uses only the store: old records must be deletable even if the backend's library is missing.
         let clock = Clock::system();
-        let (store, _) = daemon::open_existing_store(&settings, &clock, &Entropy::system())
-            .map_err(|problem| Failure::of([problem]))?;
-        let now = clock.now();
-        let before = now.minus(age);
-        let entry = AuditEntry {
-            at: now,
-            actor: super::whoami(),
-            action: "cleanup".to_owned(),
-            subject: format!("older than {}", quantity(days, "day", "days")),
-        };
+        let store =
+            daemon::administration(&settings, &clock, whoami()).map_err(|problem| Failure::of([problem]))?;
         let records = super::runtime()?
             .block_on(async {
-                // Count first: a run that deletes nothing is not recorded in the audit log.
-                let found = store.delete_before(before, true).await?;
-                if self.dry_run || found == 0 {
-                    return Ok(found);
+                if self.dry_run {
+                    store.count_records(age).await
+                } else {
+                    store.delete_records(age).await
                 }
-                store.record_audit_entry(entry).await?;
-                store.delete_before(before, false).await
             })
-            .map_err(|error: StoreError| Failure::failed(error.to_string()))?;
+            .map_err(|error| Failure::failed(error.to_string()))?;
         let result = json!({ "records": records, "days": days, "dry_run": self.dry_run });
         self.common.output().result(&result, || {
             let did = if self.dry_run { "would delete" } else { "deleted" };

@@ -6,11 +6,10 @@
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{Common, output::Failure};
+use super::{Common, output::Failure, whoami};
 use crate::{
     clock::Clock,
     daemon,
-    entropy::Entropy,
     model::guard::{Action, Decision},
 };
 
@@ -27,8 +26,8 @@ impl Decisions {
     pub(super) fn run(&self) -> Result<(), Failure> {
         let settings = self.common.load()?;
         let clock = Clock::system();
-        let (store, _) = daemon::open_existing_store(&settings, &clock, &Entropy::system())
-            .map_err(|problem| Failure::of([problem]))?;
+        let store =
+            daemon::administration(&settings, &clock, whoami()).map_err(|problem| Failure::of([problem]))?;
         let mut decisions = super::runtime()?
             .block_on(store.decisions(self.last))
             .map_err(|error| Failure::failed(error.to_string()))?;

@@ -235,9 +235,7 @@ fn with_service_of<T>(
     runtime()?.block_on(async {
         let settings = Arc::new(settings);
         let service = Service::start(&settings).map_err(Failure::of)?;
-        // Another process may have changed the keys. An error is ignored here: the next use of the store reports it
-        // again.
-        let _ = service.store.review_keys(service.clock.now()).await;
+        service.review_keys().await;
         let outcome = run(&service, &settings).await;
         service.stop().await;
         outcome

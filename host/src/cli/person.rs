@@ -8,10 +8,10 @@ use super::{Common, decisions, output::Failure, register::parse_number, whoami};
 use crate::{
     clock::Clock,
     daemon,
-    entropy::Entropy,
     model::{FailureClass, Message, PhoneNumber, guard::Decision, quantity},
-    rules::attempt::Terms,
-    store::{AuditEntry, CheckRules, Found, Keyring, Records, Store, StoreError},
+    settings::Settings,
+    store::{Found, Records, StoreError},
+    verifier::Administration,
 };
 
 #[derive(Args)]
@@ -42,38 +42,16 @@ impl About {
     /// missing.
     fn with_store<T>(
         &self,
-        run: impl AsyncFnOnce(&dyn Store, &PhoneNumber, CheckRules, &Clock) -> Result<T, StoreError>,
+        run: impl AsyncFnOnce(&Administration, &PhoneNumber, &Settings) -> Result<T, StoreError>,
     ) -> Result<(PhoneNumber, T), Failure> {
         let settings = self.common.load()?;
         let number = parse_number(&self.number, &settings)?;
-        let clock = Clock::system();
-        let (store, _): (_, std::sync::Arc<Keyring>) =
-            daemon::open_existing_store(&settings, &clock, &Entropy::system())
-                .map_err(|problem| Failure::of([problem]))?;
-        let rules = CheckRules {
-            terms: Terms {
-                now: clock.now(),
-                only_once: settings.phone_verification.only_once,
-                max_failed_attempts: settings.phone_verification.max_failed_attempts,
-                bound: None,
-            },
-            failed_checks: None,
-            guard: None,
-        };
+        let store = daemon::administration(&settings, &Clock::system(), whoami())
+            .map_err(|problem| Failure::of([problem]))?;
         let done = super::runtime()?
-            .block_on(run(&*store, &number, rules, &clock))
+            .block_on(run(&store, &number, &settings))
             .map_err(|error| Failure::failed(error.to_string()))?;
         Ok((number, done))
-    }
-}
-
-/// The entry for the audit log. It names the number masked: after `forget`, it must not be readable there either.
-fn entry(action: &str, number: &PhoneNumber, rules: CheckRules) -> AuditEntry {
-    AuditEntry {
-        at: rules.terms.now,
-        actor: whoami(),
-        action: action.to_owned(),
-        subject: number.masked(),
     }
 }
 
@@ -83,11 +61,10 @@ impl Export {
     }
 
     pub(super) fn run(&self) -> Result<(), Failure> {
-        let (_, result) = self.about.with_store(async |store, number, rules, clock| {
-            // Recorded although it changes nothing, and even if nothing is found: it discloses personal data.
-            store.record_audit_entry(entry("export", number, rules)).await?;
-            let records = store.records_of(number, rules).await?;
-            Ok(exported(number, &records, clock))
+        let (_, result) = self.about.with_store(async |store, number, settings| {
+            let rules = &settings.phone_verification;
+            let records = store.export(number, rules.only_once, rules.max_failed_attempts);
+            Ok(exported(number, &records.await?, store.clock()))
         })?;
         let text = serde_json::to_string_pretty(&result).unwrap_or_default();
         self.about.common.output().result(&result, || text)?;
@@ -161,10 +138,12 @@ impl Forget {
     }
 
     pub(super) fn run(&self) -> Result<(), Failure> {
-        let (number, records) = self.about.with_store(async |store, number, rules, _| {
-            // Without an entry, the store only counts.
-            let entry = (!self.dry_run).then(|| entry("forget", number, rules));
-            store.forget(number, entry).await
+        let (number, records) = self.about.with_store(async |store, number, _| {
+            if self.dry_run {
+                store.count_records_of(number).await
+            } else {
+                store.forget(number).await
+            }
         })?;
         let result = json!({ "records": records, "dry_run": self.dry_run });
         self.about.common.output().result(&result, || {

@@ -22,7 +22,7 @@ use crate::{
     daemon::Service,
     model::{PhoneNumber, quantity, typed},
     settings::Settings,
-    store::{AuditEntry, BulkFailure, BulkProgress, JobId},
+    store::{BulkFailure, BulkProgress, JobId},
 };
 
 #[derive(Args)]
@@ -112,23 +112,9 @@ impl Send {
     async fn send(&self, service: &Service, numbers: &[PhoneNumber]) -> Result<Outcome, Failure> {
         let store = |error: crate::store::StoreError| Failure::failed(error.to_string());
         let job = service.keyring.job_id(numbers, &self.message, &self.again);
-        let now = service.clock.now();
-        let entry = AuditEntry {
-            at: now,
-            actor: super::whoami(),
-            action: "send".to_owned(),
-            subject: format!("job {job}, {}", quantity(numbers.len(), "number", "numbers")),
-        };
-        let new = service
-            .store
-            .begin_bulk(job, numbers.to_vec(), self.message.clone(), now)
-            .await
-            .map_err(store)?;
-        let before = service.store.bulk_progress(job).await.map_err(store)?;
-        // Recorded before anything is sent. A job without anything left to send is not recorded.
-        if new || before.waiting > 0 {
-            service.store.record_audit_entry(entry).await.map_err(store)?;
-        }
+        let administration = service.verifier.administration(super::whoami());
+        let begun = administration.begin_job(job, numbers, &self.message).await;
+        let (new, before) = begun.map_err(store)?;
         let bar = progress_bar(before);
         if !new {
             bar.println(format!(
@@ -145,8 +131,8 @@ impl Send {
         bar.finish_and_clear();
         Ok(Outcome {
             job,
-            progress: service.store.bulk_progress(job).await.map_err(store)?,
-            failures: service.store.bulk_failures(job).await.map_err(store)?,
+            progress: work.progress(job).await.map_err(store)?,
+            failures: work.failures(job).await.map_err(store)?,
             ended_by: ended.err().map(|error| error.to_string()),
             had_nothing_to_do: !new && before.waiting == 0,
         })

@@ -18,10 +18,11 @@ mod watchdog;
 use phone_verify_plugin_host::{Backend, BackendName, Loader, LoaderConfig, Next, Refusal};
 
 pub(crate) use descriptors::shortage as shortage_of_descriptors;
-use open_store::{keyring, look_at_store};
 pub use open_store::{
-    missing_folders, must_exist, open_existing_store, open_store, without_lock_file_in_a_missing_folder,
+    administration, missing_folders, must_exist, open_existing_store, open_store,
+    without_lock_file_in_a_missing_folder,
 };
+use open_store::{keyring, look_at_store};
 pub use problem::Problem;
 pub use run::{Asked, Reread, Setup, app, listen, run};
 pub use service::{Ground, Service};

@@ -15,6 +15,7 @@ use crate::{
         Keyring, Store, StoreObserver, key_file,
         sqlite::{self, JudgedFiles, Sqlite},
     },
+    verifier::Administration,
 };
 
 /// Folders of the database and its keys that are not there. None is made: perhaps a disk is not mounted yet.
@@ -98,6 +99,12 @@ pub fn open_existing_store(
 ) -> Result<(Arc<dyn Store>, Arc<Keyring>), Problem> {
     must_exist(settings)?;
     open_store(settings, clock, entropy, Arc::new(()))
+}
+
+/// The database of the settings, which is there, for `actor` to administrate. Needs no backend.
+pub fn administration(settings: &Settings, clock: &Clock, actor: String) -> Result<Administration, Problem> {
+    let (store, _) = open_existing_store(settings, clock, &Entropy::system())?;
+    Ok(Administration::new(store, clock.clone(), actor))
 }
 
 /// Refuses settings whose database is not there.

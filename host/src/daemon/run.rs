@@ -73,8 +73,7 @@ pub async fn run(
         loader,
     } = Started::of(&settings, demo.clone())?;
     loader.sweep();
-    // Whatever it says is said again, and at once.
-    let _ = service.store.review_keys(service.clock.now()).await;
+    service.review_keys().await;
     let app = Arc::new(app(&service, &settings, max_descriptors, loader.metrics(), demo));
     let open_to_all: Vec<String> = listeners
         .iter()

@@ -115,6 +115,11 @@ impl Service {
         }
     }
 
+    /// Looks whether another process exchanged the keys. What comes of it is not told: the next use of the store says it again.
+    pub async fn review_keys(&self) {
+        let _ = self.store.review_keys(self.clock.now()).await;
+    }
+
     /// What runs bulk jobs through its backends.
     pub fn bulk(&self) -> Bulk {
         Bulk {

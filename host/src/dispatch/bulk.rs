@@ -22,7 +22,7 @@ use crate::{
     entropy::{Entropy, NoEntropy},
     fleet::{Fleet, Member, Settled, Sms},
     model::{FailureClass, Locale, Origin, Outcome, PhoneNumber, SendFailure},
-    store::{BulkBatch, BulkLease, BulkProgress, JobId, RunId, Store, StoreError},
+    store::{BulkBatch, BulkFailure, BulkLease, BulkProgress, JobId, RunId, Store, StoreError},
 };
 
 /// The most numbers that one call of a backend's own bulk method gets.
@@ -111,6 +111,18 @@ impl Bulk {
         let reached = self.store.bulk_progress(job).await?;
         (run.progress)(reached);
         run.end.map_or(Ok(reached), Err)
+    }
+}
+
+impl Bulk {
+    /// How far a job is.
+    pub async fn progress(&self, job: JobId) -> Result<BulkProgress, StoreError> {
+        self.store.bulk_progress(job).await
+    }
+
+    /// The numbers of a job that failed, in their order.
+    pub async fn failures(&self, job: JobId) -> Result<Vec<BulkFailure>, StoreError> {
+        self.store.bulk_failures(job).await
     }
 }
 

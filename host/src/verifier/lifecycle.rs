@@ -15,7 +15,7 @@ use crate::{
         ClientAddress, Delivery, LimitReached, Locale, MessageId, Purpose, SecurityCode, SendFailure,
         SessionToken, Status, Verdict, Verification, VerificationId, guard::Reason,
     },
-    store::{AuditEntry, Blocked, Counted, Found, MessageBegun, OutboxMessage, Seen, StoreError},
+    store::{Blocked, Counted, Found, MessageBegun, OutboxMessage, Seen, StoreError},
 };
 
 /// Why a verification was not sent again.
@@ -244,12 +244,7 @@ impl Verifier {
     /// Ends a verification that is not over: its code is good no more in this session. `actor` is for the audit
     /// log, where it is written if there was one to end.
     pub async fn cancel(&self, id: VerificationId, actor: String) -> Result<(), StoreError> {
-        let entry = AuditEntry {
-            at: self.clock.now(),
-            actor,
-            action: "cancel".to_owned(),
-            subject: id.to_string(),
-        };
+        let entry = self.administration(actor).entry("cancel", id.to_string());
         let ended = self.store.cancel_verification(id, entry, self.request.as_ref());
         ended.await.map(drop)
     }

@@ -5,6 +5,7 @@
 //! a registration is durable before its message can leave; what was begun is not left half done when the client
 //! goes away.
 
+mod administration;
 #[cfg(test)]
 mod against_reference;
 mod authority;
@@ -38,6 +39,7 @@ use std::{future::pending, panic::resume_unwind, sync::Arc, time::Duration};
 
 use tokio::{sync::mpsc, task::JoinError};
 
+pub use administration::Administration;
 pub use authority::{Asked, BaseValidate, CodeAuthority};
 pub use caps::CapUse;
 pub use check::{CheckError, CheckRequest};
