@@ -1,31 +1,24 @@
 //! The service time of the processes on a database, kept over their restarts.
 //!
-//! While the machine runs, its steady time tells how long a process was away, whatever the wall clock says meanwhile. After
-//! a restart of the machine only the wall clock does. If that is behind what is in the database, nobody knows how long the
-//! machine was off: then so much time passes at once that every code has ended.
-
-use std::time::Duration;
+//! What they mean for the clock of a process is decided in `rules::timeline`.
 
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::Fault;
 use crate::{
     clock::{Clock, Timeline, UnixMillis},
-    model::limits::HORIZON,
-    rules::retention::made_at,
+    rules::{
+        retention::made_at,
+        timeline::{goes_on_at, is_news},
+    },
 };
-
-/// Clocks of processes that agree differ by less.
-const TOLERANCE: Duration = Duration::from_secs(1);
 
 /// Has the clock of a process that begins go on where the others on the database are. Returns whether they should be told.
 pub(super) fn join(connection: &Connection, clock: &Clock) -> Result<bool, Fault> {
     let known = read(connection)?;
     let follows = known.as_ref().is_some_and(|known| clock.follow(known));
-    if let Some(latest) = latest(connection)?
-        && latest > clock.now().plus(TOLERANCE)
-    {
-        clock.not_before(if follows { latest } else { latest.plus(HORIZON) });
+    if let Some(time) = goes_on_at(clock.now(), latest(connection)?, follows) {
+        clock.not_before(time);
     }
     Ok(is_news(clock.timeline().as_ref(), known.as_ref()))
 }
@@ -49,17 +42,6 @@ pub(super) fn has_news(connection: &Connection, clock: &Clock) -> Result<bool, F
         clock.follow(known);
     }
     Ok(is_news(clock.timeline().as_ref(), known.as_ref()))
-}
-
-fn is_news(own: Option<&Timeline>, known: Option<&Timeline>) -> bool {
-    let tolerance = u64::try_from(TOLERANCE.as_millis()).unwrap_or(u64::MAX);
-    match (own, known) {
-        (None, _) => false,
-        (Some(_), None) => true,
-        (Some(own), Some(known)) => {
-            own.boot != known.boot || own.lead_ms > known.lead_ms.saturating_add(tolerance)
-        }
-    }
 }
 
 fn read(connection: &Connection) -> Result<Option<Timeline>, Fault> {

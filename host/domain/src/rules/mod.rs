@@ -23,3 +23,4 @@ pub mod request;
 pub mod retention;
 pub mod settlement;
 pub mod take_over;
+pub mod timeline;
