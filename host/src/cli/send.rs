@@ -108,7 +108,7 @@ impl Send {
     }
 
     /// Creates or continues the job, and sends until it is done or interrupted. The job's name is a keyed digest of the
-    /// text and the numbers in their order.
+    /// text and the numbers, whatever their order.
     async fn send(&self, service: &Service, numbers: &[PhoneNumber]) -> Result<Outcome, Failure> {
         let store = |error: crate::store::StoreError| Failure::failed(error.to_string());
         let job = service.keyring.job_id(numbers, &self.message, &self.again);

@@ -1,58 +1,111 @@
 //! Which settings need a restart: a reload cannot change them in a running daemon.
 
-use super::Settings;
+use std::{
+    collections::{BTreeMap, hash_map::DefaultHasher},
+    fmt,
+    hash::{Hash, Hasher},
+};
+
+use super::{Keys, Settings};
 
 /// Sections that are read only at the start.
 const SECTIONS: [&str; 4] = ["server", "store", "dispatch", "log"];
 /// Single keys that are read only at the start, in sections which a reload otherwise applies.
 const KEYS: [(&str, &str); 2] = [("plugins", "staging_directory"), ("plugins", "lock_file")];
+/// A reload exchanges keys for others. Only whether the settings have keys at all is read at the start.
+const STORE_KEYS: (&str, &str) = ("store", "keys");
+
+/// A hash of the value of each setting, by section and key, so that a change of a value is seen which the effective settings
+/// mask. Kept in memory only; never printed, since the hash of a short secret tells the secret to somebody who tries all.
+#[derive(Default)]
+pub(super) struct Fingerprints(BTreeMap<(&'static str, &'static str), u64>);
+
+impl Fingerprints {
+    /// Adds a setting with its value as TOML, secrets included.
+    pub(super) fn add(&mut self, section: &'static str, key: &'static str, value: &str) {
+        let mut hasher = DefaultHasher::new();
+        value.hash(&mut hasher);
+        self.0.insert((section, key), hasher.finish());
+    }
+}
+
+impl fmt::Debug for Fingerprints {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
 
 /// Lists the settings that differ and take effect only after a restart, each as `[section] key`.
-///
-/// Compares the effective settings, which hold secrets masked: a change of `[store] keys` from one list to another is
-/// therefore not seen.
 pub fn need_restart(at_start: &Settings, now: &Settings) -> Vec<String> {
-    // The effective settings have every key, so a key that is missing in one file is compared by its default.
-    let table = |settings: &Settings| settings.effective.parse::<toml::Table>().unwrap_or_default();
-    let (before, now) = (table(at_start), table(now));
-    let mut changed = Vec::new();
-    for (section, values) in &now {
-        let Some(values) = values.as_table() else { continue };
-        for (key, value) in values {
-            let is_fixed = SECTIONS.contains(&section.as_str()) || KEYS.contains(&(section, key));
-            let was = before.get(section).and_then(|section| section.get(key));
-            if is_fixed && was != Some(value) {
-                changed.push(format!("[{section}] {key}"));
-            }
+    let has_changed = |at: &(&'static str, &'static str)| {
+        if *at == STORE_KEYS {
+            let are_given = |settings: &Settings| matches!(settings.store.keys, Keys::Given(_));
+            return are_given(at_start) != are_given(now);
         }
-    }
-    changed
+        at_start.fingerprints.0.get(at) != now.fingerprints.0.get(at)
+    };
+    // Both have every setting: one that a file leaves out has its default there.
+    let fixed = now
+        .fingerprints
+        .0
+        .keys()
+        .filter(|at| SECTIONS.contains(&at.0) || KEYS.contains(at));
+    fixed
+        .filter(|at| has_changed(at))
+        .map(|(section, key)| format!("[{section}] {key}"))
+        .collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::tests, *};
+
+    /// Settings with these lines besides the required ones.
+    fn with(lines: &str) -> Settings {
+        tests::parse(&format!("{}{lines}\n", tests::REQUIRED)).unwrap()
+    }
 
     #[test]
     fn what_is_read_at_the_start_alone_is_told_by_name() {
-        let before = Settings::defaults();
-        let changed = |from: &str, to: &str| {
-            let mut now = Settings::defaults();
-            assert!(now.effective.contains(from), "{from} in {}", now.effective);
-            now.effective = now.effective.replacen(from, to, 1);
-            need_restart(&before, &now)
-        };
-        assert_eq!(changed("127.0.0.1:8000", "127.0.0.1:9000"), ["[server] listen"]);
+        let before = with("");
+        let changed = |lines: &str| need_restart(&before, &with(lines));
         assert_eq!(
-            changed("concurrency = 256", "concurrency = 8"),
-            ["[dispatch] concurrency"]
+            changed("[server]\nlisten = \"127.0.0.1:9000\""),
+            ["[server] listen"]
         );
-        assert_eq!(changed("level = \"info\"", "level = \"debug\""), ["[log] level"]);
+        assert_eq!(changed("[dispatch]\nconcurrency = 8"), ["[dispatch] concurrency"]);
+        assert_eq!(changed("[log]\nlevel = \"debug\""), ["[log] level"]);
         assert_eq!(
-            changed("staging_directory = \"\"", "staging_directory = \"a\""),
+            changed("[plugins]\nstaging_directory = \"a\""),
             ["[plugins] staging_directory"]
         );
-        assert_eq!(changed("TOKEN_LENGTH = 6", "TOKEN_LENGTH = 8"), [""; 0]);
-        assert_eq!(changed("trust = \"tofu\"", "trust = \"any\""), [""; 0]);
+        assert_eq!(changed("[plugins]\ntrust = \"any\""), [""; 0]);
+        assert_eq!(changed("[limits]\nnumber_per_hour = 2"), [""; 0]);
+    }
+
+    #[test]
+    fn a_value_that_is_not_shown_is_told_when_it_changes() {
+        let folder = tempfile::tempdir().unwrap();
+        let address = |address: &str| {
+            std::fs::write(folder.path().join("address"), address).unwrap();
+            let text = format!("{}[server]\nlisten = \"${{file:address}}\"\n", tests::REQUIRED);
+            Settings::parse("test.toml", text.as_bytes(), folder.path()).unwrap()
+        };
+        let before = address("127.0.0.1:8000");
+        assert_eq!(need_restart(&before, &address("127.0.0.1:8000")), [""; 0]);
+        assert_eq!(
+            need_restart(&before, &address("127.0.0.1:9000")),
+            ["[server] listen"]
+        );
+    }
+
+    #[test]
+    fn keys_are_exchanged_by_a_reload_but_not_begun_to_be_given() {
+        let keys = |keys: &str| with(&format!("[store]\nkeys = [{keys}]"));
+        let (one, other) = ("1f".repeat(32), "2e".repeat(32));
+        let (one, other) = (keys(&format!("\"{one}\"")), keys(&format!("\"{other}\"")));
+        assert_eq!(need_restart(&one, &other), [""; 0]);
+        assert_eq!(need_restart(&keys(""), &one), ["[store] keys"]);
+        assert_eq!(need_restart(&one, &keys("")), ["[store] keys"]);
     }
 }

@@ -36,6 +36,7 @@ use std::{
 };
 
 pub use api::Api;
+use changes::Fingerprints;
 pub use changes::need_restart;
 pub use dispatch::Dispatch;
 pub use doubts::{Doubts, WHOLE_SECTION};
@@ -115,6 +116,8 @@ pub struct Settings {
     pub warnings: Vec<Problem>,
     /// The settings in effect as TOML, defaults included and secrets masked: what `phone-verify settings` prints.
     pub effective: String,
+    /// Tells which of them differ from other settings, the masked ones included.
+    fingerprints: Fingerprints,
 }
 
 /// The result of reading a file that may have problems.
@@ -264,6 +267,7 @@ impl Settings {
             doubts,
             warnings,
             effective,
+            fingerprints,
         } = reader.finish();
         let settings = Self {
             phone_verification,
@@ -278,6 +282,7 @@ impl Settings {
             log,
             warnings,
             effective,
+            fingerprints,
         };
         Draft {
             settings,

@@ -11,6 +11,7 @@ use std::{
 
 use super::{
     Problem,
+    changes::Fingerprints,
     document::{Document, Entry, Value},
     doubts::{Doubts, WHOLE_SECTION, folded},
 };
@@ -26,6 +27,8 @@ pub(super) struct Reader {
     sections: Vec<&'static str>,
     /// The effective settings so far, as TOML.
     effective: String,
+    /// Those settings again, as they are and not as they are shown.
+    fingerprints: Fingerprints,
     doubts: Doubts,
     missing: Vec<Missing>,
     /// For each unknown key that resembles a known one: the section and the known key.
@@ -48,6 +51,7 @@ pub(super) struct Outcome {
     pub(super) doubts: Doubts,
     pub(super) warnings: Vec<Problem>,
     pub(super) effective: String,
+    pub(super) fingerprints: Fingerprints,
 }
 
 /// A section that is being read.
@@ -79,6 +83,7 @@ impl Reader {
             warnings: Vec::new(),
             sections: Vec::new(),
             effective: String::new(),
+            fingerprints: Fingerprints::default(),
             doubts: Doubts::default(),
             missing: Vec::new(),
             meant: Vec::new(),
@@ -193,6 +198,7 @@ impl Reader {
             doubts: self.doubts,
             warnings: self.warnings,
             effective: self.effective,
+            fingerprints: self.fingerprints,
         }
     }
 
@@ -315,13 +321,14 @@ impl Section<'_> {
         self.get_and_show(key, |_| false, read)
     }
 
-    /// Reads a setting whose value is never shown, even if it is in the file itself.
+    /// Reads a setting whose value is never shown, even if it is in the file itself. A list without items is no secret.
     pub(super) fn get_secret<T>(
         &mut self,
         key: &'static str,
         read: impl Fn(&Value) -> Result<T, String>,
     ) -> (T, Option<usize>) {
-        self.get_and_show(key, |_| true, read)
+        let is_secret = |value: &Value| !matches!(value, Value::List(items) if items.is_empty());
+        self.get_and_show(key, is_secret, read)
     }
 
     /// Reads a setting that is an address. Its value is masked if it may hold a user name or password.
@@ -352,6 +359,9 @@ impl Section<'_> {
                         entry.value.to_toml()
                     };
                     self.show(key, &shown);
+                    self.reader
+                        .fingerprints
+                        .add(self.name, key, &entry.value.to_toml());
                     return (value, line);
                 }
                 Err(needed) => {
@@ -363,7 +373,9 @@ impl Section<'_> {
             if line.is_some() {
                 self.doubt(key);
             }
-            self.show(key, &default.to_toml());
+            let default = default.to_toml();
+            self.show(key, &default);
+            self.reader.fingerprints.add(self.name, key, &default);
         }
         (
             read(&default).expect("a test holds that default.toml has a valid default for every setting"),

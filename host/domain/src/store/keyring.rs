@@ -376,10 +376,13 @@ impl Keyring {
         ))
     }
 
-    /// The job that sends this text to these numbers. `again` tells repetitions apart.
+    /// The job that sends this text to these numbers, in whichever order they are given: a file that was sorted since must
+    /// not have everybody texted again. `again` tells repetitions apart.
     pub fn job_id(&self, numbers: &[PhoneNumber], message: &str, again: &str) -> JobId {
         let mut mac = self.keys.load().counting().job.clone();
-        for part in numbers.iter().map(PhoneNumber::e164).chain([message, again]) {
+        let mut numbers: Vec<&str> = numbers.iter().map(PhoneNumber::e164).collect();
+        numbers.sort_unstable();
+        for part in numbers.into_iter().chain([message, again]) {
             mac.update(&(part.len() as u64).to_be_bytes());
             mac.update(part.as_bytes());
         }

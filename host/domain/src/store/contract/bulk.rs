@@ -49,6 +49,8 @@ pub async fn a_job_is_begun_once(desk: &Desk) {
     let job = job(desk, 3).await;
     let numbers: Vec<PhoneNumber> = (0..3).map(number).collect();
     assert_eq!(desk.keyring.job_id(&numbers, TEXT, ""), job);
+    let reversed: Vec<PhoneNumber> = numbers.iter().rev().cloned().collect();
+    assert_eq!(desk.keyring.job_id(&reversed, TEXT, ""), job);
     assert_ne!(desk.keyring.job_id(&numbers, TEXT, "again"), job);
     assert_ne!(desk.keyring.job_id(&numbers[..2], TEXT, ""), job);
     assert!(
