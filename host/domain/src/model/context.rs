@@ -6,6 +6,8 @@
 
 use serde_json::{Map, Value};
 
+use super::harmful::is_invisible;
+
 /// The most values of a context.
 pub const MAX_VALUES: usize = 16;
 /// The most characters of a name, and of a text value.
@@ -52,29 +54,6 @@ fn cleaned_text(text: &str, allows_urls: bool) -> String {
         .filter(|word| allows_urls || !is_address(word))
         .collect();
     words.join(" ")
-}
-
-/// Whether a character shows nothing, or changes the direction of the following text. Joiners are excluded, because
-/// words and emoji need them.
-fn is_invisible(character: char) -> bool {
-    matches!(
-        character,
-        '\u{ad}'
-            | '\u{34f}'
-            | '\u{61c}'
-            | '\u{115f}'..='\u{1160}'
-            | '\u{17b4}'..='\u{17b5}'
-            | '\u{180e}'
-            | '\u{200b}'
-            | '\u{200e}'..='\u{200f}'
-            | '\u{202a}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}'
-            | '\u{3164}'
-            | '\u{feff}'
-            | '\u{ffa0}'
-            | '\u{fff9}'..='\u{fffb}'
-            | '\u{e0000}'..='\u{e0fff}'
-    )
 }
 
 /// Whether phones would turn the word into a link: it has a scheme, a dot before a letter as in `evil.example/x`, or

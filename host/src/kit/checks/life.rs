@@ -251,7 +251,9 @@ fn grown(before: Option<usize>, over: &str) -> Outcome {
 
 /// Resident memory of this process, in bytes. `None`: the system has no `/proc`.
 fn resident_bytes() -> Option<usize> {
-    let statm = fs::read_to_string("/proc/self/statm").ok()?;
-    let pages: usize = statm.split_whitespace().nth(1)?.parse().ok()?;
-    Some(pages * 4096)
+    // Not by `statm`, which counts pages: these are of 4 to 64 KiB.
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kib: usize = resident.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib * 1024)
 }
