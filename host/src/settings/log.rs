@@ -28,13 +28,20 @@ pub enum LogFormat {
     Json,
 }
 
-/// The former name of the module that loads libraries, and the crate that it is now: filters by the former name still work.
-const MOVED: [&str; 2] = ["phone_verify::backends", "phone_verify_plugin_host"];
+/// Former names of modules, and the crates that they are now: filters by a former name still work. Nothing in what is left of
+/// `store` logs.
+const MOVED: [(&str, &str); 3] = [
+    ("phone_verify::backends", "phone_verify_plugin_host"),
+    ("phone_verify::store::sqlite", "phone_verify_store_sqlite"),
+    ("phone_verify::store", "phone_verify_store"),
+];
 
 /// Parses a level or a filter, also one that was written for a version before the move.
 pub(crate) fn filter_of(text: &str) -> Option<EnvFilter> {
-    let [before, now] = MOVED;
-    EnvFilter::try_new(text.replace(before, now)).ok()
+    let moved = MOVED
+        .iter()
+        .fold(text.to_owned(), |text, (before, now)| text.replace(before, now));
+    EnvFilter::try_new(moved).ok()
 }
 
 /// Whether this text is a valid level or filter.
@@ -116,16 +123,22 @@ mod tests {
     };
 
     #[test]
-    fn a_filter_by_the_name_that_loading_libraries_had_before_still_holds() {
-        for filter in [
-            "warn,phone_verify=debug",
-            "warn,phone_verify::backends=debug",
-            "warn,phone_verify::backends::worker=debug",
-            "warn,phone_verify_plugin_host=debug",
+    fn a_filter_by_the_name_that_a_crate_had_before_as_a_module_still_holds() {
+        for (filter, library, store) in [
+            ("warn,phone_verify=debug", true, true),
+            ("warn,phone_verify::backends=debug", true, false),
+            ("warn,phone_verify::backends::worker=debug", true, false),
+            ("warn,phone_verify_plugin_host=debug", true, false),
+            ("warn,phone_verify::store=debug", false, true),
+            ("warn,phone_verify::store::sqlite=debug", false, true),
+            ("warn,phone_verify::store::sqlite::open=debug", false, true),
+            ("warn,phone_verify_store_sqlite=debug", false, true),
         ] {
             tracing::subscriber::with_default(registry().with(filter_of(filter).unwrap()), || {
                 let is_shown = tracing::enabled!(target: "phone_verify_plugin_host::worker", Level::DEBUG);
-                assert!(is_shown, "{filter}");
+                assert_eq!(is_shown, library, "{filter}");
+                let is_shown = tracing::enabled!(target: "phone_verify_store_sqlite::open", Level::DEBUG);
+                assert_eq!(is_shown, store, "{filter}");
                 assert!(!tracing::enabled!(target: "hyper", Level::DEBUG), "{filter}");
             });
         }
