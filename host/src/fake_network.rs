@@ -16,9 +16,9 @@ use serde_json::{Map, Value};
 use tokio::sync::Semaphore;
 
 use crate::{
-    fleet::{About, Parts, Sender, Settled, Sms},
+    fleet::{BackendFacts, Parts, Sender, Settled, Sms},
     model::{FailureClass, Locale, Outcome, PhoneNumber, Receipt, SecurityCode, SendFailure, Verdict},
-    verifier::{Asked, BaseValidate, CheckRequest, CodeAuthority},
+    verifier::{AuthorityCall, BaseValidate, CheckRequest, CodeAuthority},
 };
 
 /// How a backend that judges codes itself comes to its verdict.
@@ -89,7 +89,7 @@ impl FakeNetwork {
 
     /// What a member of a fleet is made of.
     pub(crate) fn parts(self: &Arc<Self>) -> Parts {
-        Parts::of(About::part_of_program(self.behaviour.name), self)
+        Parts::of(BackendFacts::part_of_program(self.behaviour.name), self)
     }
 
     pub(crate) fn next(&self, outcomes: impl IntoIterator<Item = Outcome>) {
@@ -164,7 +164,7 @@ impl CodeAuthority for FakeNetwork {
         self: Arc<Self>,
         _number: &'a PhoneNumber,
         _locale: &'a Locale,
-    ) -> Option<Asked<'a, SecurityCode>> {
+    ) -> Option<AuthorityCall<'a, SecurityCode>> {
         let code = SecurityCode::new(self.behaviour.fixed_code?);
         Some(ready(code.ok_or_else(|| failure(FailureClass::Internal))).boxed())
     }
@@ -175,7 +175,7 @@ impl CodeAuthority for FakeNetwork {
         code: &'a SecurityCode,
         _locale: &'a Locale,
         context: &'a Map<String, Value>,
-    ) -> Option<Asked<'a, Option<String>>> {
+    ) -> Option<AuthorityCall<'a, Option<String>>> {
         let name = context.get("name").and_then(Value::as_str).unwrap_or_default();
         let text = format!("{}{name} {}", self.behaviour.wording?, code.expose());
         Some(ready(Ok(Some(text))).boxed())
@@ -185,7 +185,11 @@ impl CodeAuthority for FakeNetwork {
         self.behaviour.judge != Judge::Host
     }
 
-    fn validate(self: Arc<Self>, check: &CheckRequest, base: Arc<dyn BaseValidate>) -> Asked<'_, Verdict> {
+    fn validate(
+        self: Arc<Self>,
+        check: &CheckRequest,
+        base: Arc<dyn BaseValidate>,
+    ) -> AuthorityCall<'_, Verdict> {
         let judge = self.behaviour.judge;
         let verdict = async move {
             match judge {

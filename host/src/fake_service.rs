@@ -6,7 +6,7 @@ use serde_json::{Map, json};
 
 use crate::{
     clock::{Clock, UnixMillis},
-    daemon::{self, Ground},
+    daemon::{self, ServiceParts},
     dispatch::bulk::Bulk,
     entropy::Entropy,
     fake_network::FakeNetwork,
@@ -108,7 +108,7 @@ impl Service {
         sqlite.join_time(&clock).unwrap();
         let store = Arc::clone(&sqlite) as Arc<dyn Store>;
         let network = network.into();
-        let ground = Ground {
+        let parts = ServiceParts {
             store,
             store_metrics: Arc::default(),
             keyring,
@@ -116,7 +116,7 @@ impl Service {
             clock,
             entropy: Entropy::system(),
         };
-        let service = daemon::Service::on(ground, &settings(&limits, &guard));
+        let service = daemon::Service::on(parts, &settings(&limits, &guard));
         Self {
             network,
             verifier: service.verifier.clone(),

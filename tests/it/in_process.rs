@@ -1,7 +1,7 @@
 //! The daemon in the process of the test: the same `run`, with sockets and a signal that the test hands in.
 
 use phone_verify::{
-    daemon::{self, Asked, ServiceManager, Setup},
+    daemon::{self, Control, ServiceManager, Setup},
     http,
     model::{NamedBy, Places},
     settings::Settings,
@@ -41,7 +41,7 @@ async fn a_daemon_serves_at_the_socket_that_it_is_handed_and_ends_when_it_is_ask
     };
     let listeners = http::bind(places, 0o600).await.unwrap();
     let (stop, (_reload, reloads)) = (CancellationToken::new(), mpsc::channel(1));
-    let asked = Asked {
+    let control = Control {
         stop: stop.clone(),
         reloads,
     };
@@ -52,7 +52,7 @@ async fn a_daemon_serves_at_the_socket_that_it_is_handed_and_ends_when_it_is_ask
         manager: ServiceManager::none(),
     };
     let (ready, listening) = oneshot::channel();
-    let daemon = tokio::spawn(daemon::run(setup, listeners, asked, move |listeners| {
+    let daemon = tokio::spawn(daemon::run(setup, listeners, control, move |listeners| {
         let _ = ready.send(listeners[0].to_string());
     }));
     let address = listening.await.unwrap();
@@ -88,11 +88,11 @@ async fn a_daemon_that_cannot_start_says_all_that_is_wrong_and_serves_nothing() 
         is_demo: false,
         manager: ServiceManager::none(),
     };
-    let asked = Asked {
+    let control = Control {
         stop: CancellationToken::new(),
         reloads: mpsc::channel(1).1,
     };
-    let problems = daemon::run(setup, Vec::new(), asked, |_| unreachable!("it does not serve")).await;
+    let problems = daemon::run(setup, Vec::new(), control, |_| unreachable!("it does not serve")).await;
     let problems = problems.unwrap_err();
     let says = |word: &str| problems.iter().any(|problem| problem.sentence.contains(word));
     assert!(says("nowhere") && says("a-folder"), "{problems:?}");

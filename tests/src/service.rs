@@ -14,14 +14,14 @@ use axum::{
 };
 use phone_verify::{
     clock::{Clock, UnixMillis},
-    daemon::{self, Ground},
+    daemon::{self, ServiceParts},
     entropy::Entropy,
-    fleet::{About, Bounds, DEFAULT, Entry, ForTests, Member, Members, Parts, Sender, Settled, Sms},
+    fleet::{BackendFacts, Bounds, DEFAULT, Entry, ForTests, Member, Members, Parts, Sender, Settled, Sms},
     http::{App, router},
     model::{CodeFormat, Locale, Outcome, PhoneNumber, Receipt, SecurityCode, TestNumbers, Verdict},
     settings::Settings,
     store::{Keyring, sqlite},
-    verifier::{Asked, BaseValidate, CheckRequest, CodeAuthority, Guard, RateLimits},
+    verifier::{AuthorityCall, BaseValidate, CheckRequest, CodeAuthority, Guard, RateLimits},
 };
 use serde_json::{Map, Value};
 use tower::ServiceExt;
@@ -113,7 +113,10 @@ impl Service {
         let bounds = settings.dispatch.bounds;
         let member = Member::new(
             DEFAULT,
-            Parts::of(About::part_of_program("scripted.ScriptedBackend"), &backend),
+            Parts::of(
+                BackendFacts::part_of_program("scripted.ScriptedBackend"),
+                &backend,
+            ),
             bounds,
             None,
             &clock,
@@ -123,7 +126,7 @@ impl Service {
             refusals: [].into(),
         };
         let for_tests = ForTests::new(Arc::new(TestNumbers::default()), clock.clone());
-        let ground = Ground {
+        let parts = ServiceParts {
             store: Arc::new(store),
             store_metrics: Arc::default(),
             keyring,
@@ -131,7 +134,7 @@ impl Service {
             clock: clock.clone(),
             entropy,
         };
-        let service = daemon::Service::on(ground, &settings);
+        let service = daemon::Service::on(parts, &settings);
         let app = App {
             // A separate source, so that request ids do not influence the codes.
             entropy: Entropy::seeded(0),
@@ -200,7 +203,11 @@ impl Sender for ScriptedBackend {
 }
 
 impl CodeAuthority for ScriptedBackend {
-    fn generate<'a>(self: Arc<Self>, _: &'a PhoneNumber, _: &'a Locale) -> Option<Asked<'a, SecurityCode>> {
+    fn generate<'a>(
+        self: Arc<Self>,
+        _: &'a PhoneNumber,
+        _: &'a Locale,
+    ) -> Option<AuthorityCall<'a, SecurityCode>> {
         let code = SecurityCode::new(self.code.clone()?)?;
         Some(Box::pin(async { Ok(code) }))
     }
@@ -211,7 +218,7 @@ impl CodeAuthority for ScriptedBackend {
         _: &'a SecurityCode,
         _: &'a Locale,
         _: &'a Map<String, Value>,
-    ) -> Option<Asked<'a, Option<String>>> {
+    ) -> Option<AuthorityCall<'a, Option<String>>> {
         None
     }
 
@@ -219,7 +226,11 @@ impl CodeAuthority for ScriptedBackend {
         false
     }
 
-    fn validate(self: Arc<Self>, check: &CheckRequest, base: Arc<dyn BaseValidate>) -> Asked<'_, Verdict> {
+    fn validate(
+        self: Arc<Self>,
+        check: &CheckRequest,
+        base: Arc<dyn BaseValidate>,
+    ) -> AuthorityCall<'_, Verdict> {
         Box::pin(async move { base.validate(&check.code).await })
     }
 }

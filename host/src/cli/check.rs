@@ -15,7 +15,7 @@ use crate::{
         rehearsal::{self, Listening},
     },
     entropy::Entropy,
-    fleet::About,
+    fleet::BackendFacts,
     model::{Listen, quantity, segments::Size},
     settings::{Doubts, Draft, Server, Settings, WHOLE_SECTION},
 };
@@ -88,8 +88,8 @@ impl Check {
             Ok(Some(backend)) if problems.is_empty() => backend,
             _ => return Err(Failure::of(problems).leaving(stages.left_out)),
         };
-        let about = About::of(&backend);
-        if let Some(newer_abi) = &about.newer_abi {
+        let facts = BackendFacts::of(&backend);
+        if let Some(newer_abi) = &facts.newer_abi {
             tracing::warn!("{newer_abi}");
         }
         let hidden = daemon::hidden_libraries(&settings, &loader);
@@ -106,14 +106,14 @@ impl Check {
         let warnings: Vec<_> = told
             .chain(test_number_warnings(&settings))
             .chain(hidden)
-            .chain(about.weakness.clone())
-            .chain(about.newer_abi.clone())
+            .chain(facts.weakness.clone())
+            .chain(facts.newer_abi.clone())
             .chain(tried_as_root(&settings))
             .collect();
         let result = json!({
-            "backend": &*about.backend,
-            "sandbox": about.is_sandbox,
-            "isolation": about.isolation,
+            "backend": &*facts.backend,
+            "sandbox": facts.is_sandbox,
+            "isolation": facts.isolation,
             "listen": listen,
             "drop_in_endpoints": drop_in.name(),
             "running": running.is_some(),
@@ -130,7 +130,7 @@ impl Check {
             "warnings": warnings,
         });
         self.common.output().result(&result, || {
-            let sandbox = if about.is_sandbox {
+            let sandbox = if facts.is_sandbox {
                 " (a sandbox: not for production)"
             } else {
                 ""
@@ -147,8 +147,8 @@ impl Check {
             format!(
                 "all is well\n  backend   {}{sandbox}\n  isolation {}\n  listen    {}{running}\n  drop-in   /api/phone/*: {}\n  \
                  database  {}{http}{texts}",
-                about.backend,
-                about.isolation,
+                facts.backend,
+                facts.isolation,
                 listen.join(", "),
                 drop_in.description(),
                 settings.store.database.display()

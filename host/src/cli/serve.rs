@@ -104,7 +104,7 @@ impl Serve {
         let runtime = runtime()?;
         let ran = runtime.block_on(async {
             // Before anything else runs, so that none is missed.
-            let asked = daemon::signals();
+            let control = daemon::signals();
             let manager = ServiceManager::of_environment();
             let listeners = daemon::listen(passed, places, &settings).await?;
             let setup = Setup {
@@ -113,7 +113,7 @@ impl Serve {
                 is_demo: demo,
                 manager,
             };
-            daemon::run(setup, listeners, asked, |listeners| announce(listeners, demo)).await
+            daemon::run(setup, listeners, control, |listeners| announce(listeners, demo)).await
         });
         // A thread that is in a library may never come back.
         runtime.shutdown_timeout(UNENDED_WORK);

@@ -24,8 +24,8 @@ pub use open_store::{
 };
 use open_store::{keyring, look_at_store};
 pub use problem::Problem;
-pub use run::{Asked, Reread, Setup, app, listen, run};
-pub use service::{Ground, Service};
+pub use run::{Control, Reread, Setup, app, listen, run};
+pub use service::{Service, ServiceParts};
 pub use service_manager::ServiceManager;
 pub use signals::signals;
 

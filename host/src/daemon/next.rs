@@ -69,8 +69,8 @@ impl Maker {
     ) -> Result<Members, Vec<Refusal>> {
         let before = now.and_then(|now| now.named(DEFAULT));
         let running = before.map(|entry| Running {
-            sha256: &entry.member.about().sha256,
-            place: entry.member.about().isolation,
+            sha256: &entry.member.facts().sha256,
+            place: entry.member.facts().isolation,
             renews: renewal == Renewal::All,
         });
         let options = &settings.phone_verification.options;
@@ -122,16 +122,16 @@ impl Maker {
 /// Logs what is new of a fleet: the backends that were not in the one before, and libraries that are not used.
 pub(super) fn tell(now: Option<&Members>, next: &Members) {
     for Entry { member, refusals } in next.entries() {
-        let about = member.about();
-        let backend = &*about.backend;
+        let facts = member.facts();
+        let backend = &*facts.backend;
         let before = now.and_then(|now| now.named(member.name()));
         let was_there = before.is_some_and(|before| Arc::ptr_eq(&before.member, member));
         if !was_there || before.is_some_and(|before| before.refusals != *refusals) {
             for refusal in &**refusals {
                 tracing::error!(
                     backend,
-                    version = about.version,
-                    sha256 = about.sha256,
+                    version = facts.version,
+                    sha256 = facts.sha256,
                     "the library in the plugin directory is not used, and the version that was goes on serving: {refusal}"
                 );
             }
@@ -139,15 +139,15 @@ pub(super) fn tell(now: Option<&Members>, next: &Members) {
         if was_there {
             continue;
         }
-        if let Some(newer_abi) = &about.newer_abi {
+        if let Some(newer_abi) = &facts.newer_abi {
             tracing::warn!(backend, "{newer_abi}");
         }
-        if about.is_sandbox {
+        if facts.is_sandbox {
             tracing::warn!(backend, "a sandbox backend is in use: it is not for production");
         }
     }
     // The console shows each SMS; a backend for production shows nothing that is worth a secret.
-    let is_sandbox = |entry: &Entry| entry.member.about().is_sandbox;
+    let is_sandbox = |entry: &Entry| entry.member.facts().is_sandbox;
     telemetry::show_as_printed(next.entries().iter().all(is_sandbox));
 }
 

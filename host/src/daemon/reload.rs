@@ -109,7 +109,7 @@ impl Reloader {
     async fn look(&self) -> Option<Vec<Seen>> {
         let (loader, members) = (Arc::clone(&self.loader), self.app.fleet.members());
         let look = move || {
-            let seen = |entry: &Entry| loader.look(entry.member.about().library());
+            let seen = |entry: &Entry| loader.look(entry.member.facts().library());
             members.entries().iter().map(seen).collect()
         };
         tokio::task::spawn_blocking(look).await.ok()
@@ -246,12 +246,12 @@ impl Reloader {
         self.app.fleet.exchange(next);
         let took = self.maker.clock.elapsed().saturating_sub(began);
         for entry in news {
-            let about = entry.member.about();
+            let facts = entry.member.facts();
             tracing::info!(
-                backend = &*about.backend,
-                version = about.version,
-                sha256 = about.sha256,
-                isolation = %about.isolation,
+                backend = &*facts.backend,
+                version = facts.version,
+                sha256 = facts.sha256,
+                isolation = %facts.isolation,
                 duration_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
                 "the backend is exchanged"
             );
@@ -270,7 +270,7 @@ impl Reloader {
         let backends = self.app.fleet.status();
         let names: Vec<String> = backends
             .iter()
-            .map(|status| format!("{} {}", status.about.backend, status.about.version))
+            .map(|status| format!("{} {}", status.facts.backend, status.facts.version))
             .collect();
         let notes = backends.iter().filter_map(BackendStatus::note);
         let notes = notes.chain(self.notes()).map(|note| format!("; {note}"));

@@ -41,8 +41,8 @@ pub struct Setup {
     pub manager: ServiceManager,
 }
 
-/// What the daemon is asked for while it runs.
-pub struct Asked {
+/// How the daemon is told to stop and to reload, by whoever runs it.
+pub struct Control {
     /// Cancelled: to end, once what is under way is finished.
     pub stop: CancellationToken,
     /// Each: to reload.
@@ -54,7 +54,7 @@ pub struct Asked {
 pub async fn run(
     setup: Setup,
     listeners: Vec<Listener>,
-    asked: Asked,
+    control: Control,
     ready: impl FnOnce(&[Listener]),
 ) -> Result<(), Vec<Problem>> {
     let Setup {
@@ -63,7 +63,7 @@ pub async fn run(
         is_demo,
         manager,
     } = setup;
-    let Asked { stop, reloads } = asked;
+    let Control { stop, reloads } = control;
     let max_descriptors = descriptors::raise_limit();
     let (settings, manager) = (Arc::new(settings), Arc::new(manager));
     let demo = is_demo.then(|| Arc::new(DemoPhone::new(stop.clone())));
@@ -93,7 +93,7 @@ pub async fn run(
     manager.serves(&reloader.status());
     let reloading = tokio::spawn(reloader.run(reloads, stop.clone()));
     let backends = service.fleet.status();
-    let backends: Vec<&str> = backends.iter().map(|status| &*status.about.backend).collect();
+    let backends: Vec<&str> = backends.iter().map(|status| &*status.facts.backend).collect();
     for listener in &listeners {
         tracing::info!(address = %listener, backend = backends.join(", "), "listening on {listener}");
     }

@@ -43,8 +43,8 @@ pub struct Service {
     dispatcher: Dispatcher,
 }
 
-/// What a service is put on.
-pub struct Ground {
+/// What a service is put together of.
+pub struct ServiceParts {
     /// The database.
     pub store: Arc<dyn Store>,
     /// What the database is observed by.
@@ -74,15 +74,15 @@ impl Service {
     }
 
     /// Starts to dispatch, under the rules of these settings. Call it inside a tokio runtime.
-    pub fn on(ground: Ground, settings: &Settings) -> Self {
-        let Ground {
+    pub fn on(parts: ServiceParts, settings: &Settings) -> Self {
+        let ServiceParts {
             store,
             store_metrics,
             keyring,
             members,
             clock,
             entropy,
-        } = ground;
+        } = parts;
         let fleet = Arc::new(Fleet::new(members));
         let total_timeout = settings.dispatch.total_timeout;
         let (orders, to_dispatch) = mpsc::channel(settings.dispatch.queue_length);
@@ -191,7 +191,7 @@ impl Started {
             }
         };
         next::tell(None, &members);
-        let ground = Ground {
+        let parts = ServiceParts {
             store,
             store_metrics,
             keyring,
@@ -200,7 +200,7 @@ impl Started {
             entropy: maker.entropy.clone(),
         };
         Ok(Self {
-            service: Service::on(ground, settings),
+            service: Service::on(parts, settings),
             maker,
             loader,
         })

@@ -4,12 +4,12 @@
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::Asked;
+use super::Control;
 
 /// To end is asked for by SIGTERM and SIGINT, to reload by SIGHUP. On Windows, to end by Ctrl-C, Ctrl-Break, the end of the
 /// console or of the system, and either by the service manager. Call it once, inside a tokio runtime, before anything else
 /// runs there: what was asked for earlier is not heard.
-pub fn signals() -> Asked {
+pub fn signals() -> Control {
     let stop = CancellationToken::new();
     let cancel = stop.clone();
     // One that comes while another waits asks for nothing more.
@@ -74,5 +74,5 @@ pub fn signals() -> Asked {
         tracing::info!("stopping");
         cancel.cancel();
     });
-    Asked { stop, reloads }
+    Control { stop, reloads }
 }

@@ -10,6 +10,7 @@
 pub mod bulk;
 #[cfg(test)]
 mod stories;
+mod tries;
 
 use std::{
     collections::HashMap,
@@ -23,11 +24,12 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+use self::tries::Tries;
 use crate::{
     clock::Clock,
-    fleet::{Fleet, Member, Slot, Sms},
+    fleet::{Fleet, Member, Slot},
     metrics::MessageMetrics,
-    model::{FailureClass, MessageId, Origin, Outcome, SendFailure, Try},
+    model::{FailureClass, MessageId, Outcome},
     store::{Dispatched, Order, OutboxMessage, Store},
     trace::Trace,
 };
@@ -36,9 +38,6 @@ use crate::{
 const SWEEP_INTERVAL: Duration = Duration::from_secs(15);
 /// Messages that are taken up in one sweep.
 const SWEEP_LIMIT: u32 = 256;
-/// The wait before the second try when the provider names none.
-const RETRY_PAUSE: Duration = Duration::from_millis(250);
-
 /// The wait before what could not be recorded is tried again, when the process is to end.
 const RECORD_PAUSE: Duration = Duration::from_millis(250);
 /// How long requests may take to hand over what they began, when the process is to end.
@@ -122,14 +121,6 @@ impl Dispatcher {
     }
 }
 
-/// The tries of one message.
-struct Tries<'a> {
-    desk: &'a Desk,
-    order: &'a Order,
-    /// Each time that a backend was asked.
-    made: Vec<Try>,
-}
-
 impl Desk {
     async fn take_orders(self: Arc<Self>, mut orders: mpsc::Receiver<Order>, stop: CancellationToken) {
         loop {
@@ -146,7 +137,8 @@ impl Desk {
         }
     }
 
-    /// Sends in a task of its own, once there is a slot.
+    /// Sends in a task of its own, once there is a slot. The messages behind it wait as well: so no more are taken from the
+    /// queue than there are slots, and a full queue refuses what comes.
     async fn dispatch(self: &Arc<Self>, order: Order) {
         let Some((member, slot)) = self.candidate(&order.message).await else {
             self.is_untried(order.message);
@@ -260,17 +252,13 @@ impl Desk {
                 tries: Vec::new(),
             };
         }
-        let mut tries = Tries {
-            desk: self,
-            order,
-            made: Vec::new(),
-        };
+        let mut tries = Tries::of(order, self);
         let (backend, outcome) = tries.run(member).await;
         self.metrics.settled(&backend, &outcome);
         Dispatched {
             backend,
             outcome,
-            tries: tries.made,
+            tries: tries.made(),
         }
     }
 
@@ -317,88 +305,6 @@ impl Desk {
             }
         }
     }
-}
-
-impl Tries<'_> {
-    /// Sends, and once more if certainly nothing was sent and there is time. Returns the backend that was asked last, or would
-    /// have been.
-    async fn run(&mut self, mut member: Arc<Member>) -> (Arc<str>, Outcome) {
-        if self.time_left().is_zero() {
-            return (Arc::clone(member.backend()), Err(queue_timeout()));
-        }
-        let mut admitted = match member.breaker().admit() {
-            Ok(admitted) => admitted,
-            Err(refused) => return (Arc::clone(member.backend()), Err(refused)),
-        };
-        let mut outcome = self.once(&member).await;
-        if let Err(failure) = &outcome {
-            let pause = failure.retry_after.unwrap_or(RETRY_PAUSE);
-            if failure.class.may_be_retried() && pause < self.time_left() {
-                sleep(pause).await;
-                // The fleet may have been exchanged meanwhile, and no call begins in a member of the one before.
-                let now = self.desk.fleet.candidate(&self.order.message.number);
-                if !Arc::ptr_eq(&now, &member) {
-                    member.breaker().record(&admitted, &outcome);
-                    admitted = match now.breaker().admit() {
-                        Ok(admitted) => admitted,
-                        Err(_) => return (Arc::clone(member.backend()), outcome),
-                    };
-                    member = now;
-                }
-                outcome = self.once(&member).await;
-            }
-        }
-        // Two tries of a message are one sign of the provider's health.
-        member.breaker().record(&admitted, &outcome);
-        (Arc::clone(member.backend()), outcome)
-    }
-
-    /// Asks a backend once.
-    async fn once(&mut self, member: &Member) -> Outcome {
-        let Desk { clock, metrics, .. } = self.desk;
-        let OutboxMessage {
-            id,
-            number,
-            text,
-            locale,
-            ..
-        } = &self.order.message;
-        let usual_limit = member.lane().bounds().send_timeout;
-        let time_limit = self.time_left().min(usual_limit);
-        let sms = Sms {
-            number,
-            text,
-            locale,
-            key: id.to_string(),
-        };
-        let began = clock.elapsed();
-        let mut outcome = member.sender().send(sms, time_limit).await;
-        let took = clock.elapsed().saturating_sub(began);
-        metrics.tried(member.backend(), took);
-        if let Err(failure) = &mut outcome
-            && failure.class.blames_provider()
-            && time_limit < usual_limit / 2
-        {
-            // It waited in the queue for so long that the provider had hardly any of its time.
-            failure.origin = Origin::Host;
-        }
-        self.made.push(Try::of(member.backend(), &outcome, took));
-        outcome
-    }
-
-    fn time_left(&self) -> Duration {
-        let waited = self.desk.clock.elapsed().saturating_sub(self.order.since);
-        self.desk.total_timeout.saturating_sub(waited)
-    }
-}
-
-fn queue_timeout() -> SendFailure {
-    SendFailure::new(
-        FailureClass::Transient,
-        "queue_timeout",
-        "the queue to the backend moves too slowly; nothing was sent",
-    )
-    .arisen_in(Origin::Host)
 }
 
 fn reply(answer: Option<oneshot::Sender<Outcome>>, outcome: &Outcome) {

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::Fleet;
 use crate::{
     model::{Locale, PhoneNumber, SecurityCode, Verdict},
-    verifier::{Asked, BaseValidate, CheckRequest, CodeAuthority},
+    verifier::{AuthorityCall, BaseValidate, CheckRequest, CodeAuthority},
 };
 
 impl CodeAuthority for Fleet {
@@ -15,7 +15,7 @@ impl CodeAuthority for Fleet {
         self: Arc<Self>,
         number: &'a PhoneNumber,
         locale: &'a Locale,
-    ) -> Option<Asked<'a, SecurityCode>> {
+    ) -> Option<AuthorityCall<'a, SecurityCode>> {
         self.current
             .load()
             .shared_authority(number)
@@ -28,7 +28,7 @@ impl CodeAuthority for Fleet {
         code: &'a SecurityCode,
         locale: &'a Locale,
         context: &'a Map<String, Value>,
-    ) -> Option<Asked<'a, Option<String>>> {
+    ) -> Option<AuthorityCall<'a, Option<String>>> {
         self.current
             .load()
             .shared_authority(number)
@@ -39,7 +39,11 @@ impl CodeAuthority for Fleet {
         self.current.load().authority(number).validates(number)
     }
 
-    fn validate(self: Arc<Self>, check: &CheckRequest, base: Arc<dyn BaseValidate>) -> Asked<'_, Verdict> {
+    fn validate(
+        self: Arc<Self>,
+        check: &CheckRequest,
+        base: Arc<dyn BaseValidate>,
+    ) -> AuthorityCall<'_, Verdict> {
         self.current
             .load()
             .shared_authority(&check.number)

@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use crate::{
     clock::Clock,
     model::{Locale, Outcome, PhoneNumber, Receipt, SecurityCode, TestNumbers, Verdict},
-    verifier::{Asked, BaseValidate, CheckRequest, CodeAuthority},
+    verifier::{AuthorityCall, BaseValidate, CheckRequest, CodeAuthority},
 };
 
 /// The numbers for tests, as the settings name them.
@@ -56,7 +56,7 @@ impl CodeAuthority for ForTests {
         self: Arc<Self>,
         number: &'a PhoneNumber,
         _locale: &'a Locale,
-    ) -> Option<Asked<'a, SecurityCode>> {
+    ) -> Option<AuthorityCall<'a, SecurityCode>> {
         Some(ready(Ok(self.code_of(number)?.clone())).boxed())
     }
 
@@ -66,7 +66,7 @@ impl CodeAuthority for ForTests {
         _code: &'a SecurityCode,
         _locale: &'a Locale,
         _context: &'a Map<String, Value>,
-    ) -> Option<Asked<'a, Option<String>>> {
+    ) -> Option<AuthorityCall<'a, Option<String>>> {
         None
     }
 
@@ -74,7 +74,11 @@ impl CodeAuthority for ForTests {
         false
     }
 
-    fn validate(self: Arc<Self>, check: &CheckRequest, base: Arc<dyn BaseValidate>) -> Asked<'_, Verdict> {
+    fn validate(
+        self: Arc<Self>,
+        check: &CheckRequest,
+        base: Arc<dyn BaseValidate>,
+    ) -> AuthorityCall<'_, Verdict> {
         async move { base.validate(&check.code).await }.boxed()
     }
 

@@ -10,14 +10,14 @@ use phone_verify_plugin_host::{Backend, BaseCalls, Call};
 use serde_json::{Map, Value};
 use tokio_util::task::TaskTracker;
 
-use super::{About, Parts, Sender, Settled, Sms};
+use super::{BackendFacts, Parts, Sender, Settled, Sms};
 use crate::{
     entropy::Entropy,
     model::{
         CodeFormat, FailureClass, Locale, Messages, Outcome, PhoneNumber, SecurityCode, SendFailure, Verdict,
     },
     trace::Trace,
-    verifier::{Asked, BaseValidate, CheckRequest, CodeAuthority},
+    verifier::{AuthorityCall, BaseValidate, CheckRequest, CodeAuthority},
 };
 
 /// A constructed backend, with what its overrides can fall back on.
@@ -66,7 +66,7 @@ impl Library {
     /// What a member is made of. `time_limit`: of a call that sends nothing.
     pub fn parts(backend: Backend, base: Base, time_limit: Duration) -> Parts {
         let calls = TaskTracker::new();
-        let about = About::of(&backend);
+        let facts = BackendFacts::of(&backend);
         let library = Arc::new(Self {
             backend,
             base: Arc::new(base),
@@ -75,7 +75,7 @@ impl Library {
         });
         Parts {
             calls,
-            ..Parts::of(about, &library)
+            ..Parts::of(facts, &library)
         }
     }
 
@@ -134,7 +134,7 @@ impl CodeAuthority for Library {
         self: Arc<Self>,
         _number: &'a PhoneNumber,
         locale: &'a Locale,
-    ) -> Option<Asked<'a, SecurityCode>> {
+    ) -> Option<AuthorityCall<'a, SecurityCode>> {
         if !self.backend.overrides_generate_security_code() {
             return None;
         }
@@ -152,7 +152,7 @@ impl CodeAuthority for Library {
         code: &'a SecurityCode,
         locale: &'a Locale,
         context: &'a Map<String, Value>,
-    ) -> Option<Asked<'a, Option<String>>> {
+    ) -> Option<AuthorityCall<'a, Option<String>>> {
         if !self.backend.overrides_generate_message() {
             return None;
         }
@@ -169,7 +169,11 @@ impl CodeAuthority for Library {
         self.backend.overrides_validate_security_code()
     }
 
-    fn validate(self: Arc<Self>, check: &CheckRequest, base: Arc<dyn BaseValidate>) -> Asked<'_, Verdict> {
+    fn validate(
+        self: Arc<Self>,
+        check: &CheckRequest,
+        base: Arc<dyn BaseValidate>,
+    ) -> AuthorityCall<'_, Verdict> {
         let counted = self.calls.token();
         let asked = async move {
             let _counted = counted;

@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio_util::task::TaskTracker;
 
-use super::{About, Bounds, Breaker, Lane, Sender};
+use super::{BackendFacts, Bounds, Breaker, Lane, Sender};
 use crate::{clock::Clock, verifier::CodeAuthority};
 
 /// How long a member whose successor is there may take over the calls that it has, before that is logged.
@@ -16,7 +16,7 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(30);
 /// What a member is made of, from whatever kind of backend.
 pub struct Parts {
     /// What it is.
-    pub about: About,
+    pub facts: BackendFacts,
     /// Sends.
     pub sender: Arc<dyn Sender>,
     /// Makes, words and judges codes, as far as the backend does that itself.
@@ -27,9 +27,9 @@ pub struct Parts {
 
 impl Parts {
     /// Of a backend that has no foreign code.
-    pub fn of<T: Sender + CodeAuthority + 'static>(about: About, backend: &Arc<T>) -> Self {
+    pub fn of<T: Sender + CodeAuthority + 'static>(facts: BackendFacts, backend: &Arc<T>) -> Self {
         Self {
-            about,
+            facts,
             sender: Arc::clone(backend) as Arc<dyn Sender>,
             authority: Arc::clone(backend) as Arc<dyn CodeAuthority>,
             calls: TaskTracker::new(),
@@ -40,7 +40,7 @@ impl Parts {
 /// One backend of the fleet.
 pub struct Member {
     name: Arc<str>,
-    about: Arc<About>,
+    facts: Arc<BackendFacts>,
     sender: Arc<dyn Sender>,
     authority: Arc<dyn CodeAuthority>,
     lane: Arc<Lane>,
@@ -55,7 +55,7 @@ impl Member {
         let lane = before.map(Self::lane).filter(|lane| lane.bounds() == bounds);
         Self {
             name: name.into(),
-            about: Arc::new(parts.about),
+            facts: Arc::new(parts.facts),
             sender: parts.sender,
             authority: parts.authority,
             lane: lane.map_or_else(|| Arc::new(Lane::new(bounds)), Arc::clone),
@@ -73,13 +73,13 @@ impl Member {
     }
 
     /// What it is.
-    pub fn about(&self) -> &Arc<About> {
-        &self.about
+    pub fn facts(&self) -> &Arc<BackendFacts> {
+        &self.facts
     }
 
     /// What its messages are recorded and counted under: `nexmo.NexmoBackend`.
     pub fn backend(&self) -> &Arc<str> {
-        &self.about.backend
+        &self.facts.backend
     }
 
     /// Sends through it.
@@ -106,7 +106,7 @@ impl Member {
     pub(super) async fn drain(self: Arc<Self>) {
         self.calls.close();
         let drained = tokio::time::timeout(DRAIN_LIMIT, self.calls.wait()).await;
-        let About { backend, version, .. } = &*self.about;
+        let BackendFacts { backend, version, .. } = &*self.facts;
         if drained.is_ok() {
             tracing::debug!(%backend, version, "the backend before is drained");
         } else {

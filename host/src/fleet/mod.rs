@@ -26,7 +26,7 @@ pub use self::{
     library::{Base, Library},
     member::{Member, Parts},
     sender::{Sender, Settled, Sms},
-    status::{About, BackendStatus},
+    status::{BackendFacts, BackendStatus},
 };
 use crate::{
     model::{Outcome, PhoneNumber},
@@ -151,7 +151,7 @@ impl Fleet {
         let members = self.current.load();
         let status = |Entry { member, refusals }: &Entry| BackendStatus {
             name: Arc::clone(member.name()),
-            about: Arc::clone(member.about()),
+            facts: Arc::clone(member.facts()),
             refusals: Arc::clone(refusals),
             breaker: member.breaker().state(),
             breaker_opened: member.breaker().opened(),

@@ -9,7 +9,7 @@ use super::{BreakerState, Counts};
 
 /// What does not change while a backend serves.
 #[derive(Clone, Debug)]
-pub struct About {
+pub struct BackendFacts {
     /// `nexmo.NexmoBackend`.
     pub backend: Arc<str>,
     /// The version of its library.
@@ -30,7 +30,7 @@ pub struct About {
     pub newer_abi: Option<String>,
 }
 
-impl About {
+impl BackendFacts {
     /// Of a constructed backend.
     pub fn of(backend: &Backend) -> Self {
         Self {
@@ -81,7 +81,7 @@ pub struct BackendStatus {
     /// By the settings; `default` where they name one backend only.
     pub name: Arc<str>,
     /// What serves.
-    pub about: Arc<About>,
+    pub facts: Arc<BackendFacts>,
     /// Why it is not the file in the plugin directory; empty: it is.
     pub refusals: Arc<[Refusal]>,
     /// Whether its provider is left alone.
@@ -101,7 +101,7 @@ impl BackendStatus {
             format!(
                 "the provider behind {} failed several times in a row: messages are refused, but for one now and then that \
                  shows whether it is back; codes that were sent can be checked",
-                self.about.backend
+                self.facts.backend
             )
         });
         provider.into_iter().chain(self.trouble.clone()).collect()
@@ -110,7 +110,7 @@ impl BackendStatus {
     /// What should be looked at although it serves.
     pub fn note(&self) -> Option<String> {
         let codes: Vec<&str> = self.refusals.iter().map(|refusal| refusal.code).collect();
-        let About { backend, version, .. } = &*self.about;
+        let BackendFacts { backend, version, .. } = &*self.facts;
         (!codes.is_empty()).then(|| {
             let codes = codes.join(", ");
             format!(

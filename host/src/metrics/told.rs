@@ -198,7 +198,7 @@ impl Metrics {
                 ("open", BreakerState::Open),
                 ("probing", BreakerState::Probing),
             ] {
-                let labels = [("backend", &*status.about.backend), ("state", name)];
+                let labels = [("backend", &*status.facts.backend), ("state", name)];
                 breaker.whole(&labels, u64::from(state == status.breaker));
             }
         }
@@ -314,13 +314,13 @@ fn about(page: &mut Page, backends: &[BackendStatus]) {
         "phone_verify_backend_info",
         "Always 1; the labels say which backend serves.",
     );
-    for BackendStatus { about, .. } in backends {
+    for BackendStatus { facts, .. } in backends {
         info.whole(
             &[
-                ("name", &*about.backend),
-                ("version", &about.version),
-                ("abi", &about.abi),
-                ("isolation", &about.isolation.to_string()),
+                ("name", &*facts.backend),
+                ("version", &facts.version),
+                ("abi", &facts.abi),
+                ("isolation", &facts.isolation.to_string()),
             ],
             1,
         );

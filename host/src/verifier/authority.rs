@@ -14,8 +14,8 @@ use serde_json::{Map, Value};
 use super::CheckRequest;
 use crate::model::{Locale, PhoneNumber, SecurityCode, SendFailure, Verdict};
 
-/// What an authority is asked for, once it answers.
-pub type Asked<'a, T> = BoxFuture<'a, Result<T, SendFailure>>;
+/// A call of an authority: what it answers, or why it does not.
+pub type AuthorityCall<'a, T> = BoxFuture<'a, Result<T, SendFailure>>;
 
 /// Makes, words and judges codes. A method that answers `None` at once leaves it to the host, and costs nothing.
 pub trait CodeAuthority: Send + Sync {
@@ -24,7 +24,7 @@ pub trait CodeAuthority: Send + Sync {
         self: Arc<Self>,
         number: &'a PhoneNumber,
         locale: &'a Locale,
-    ) -> Option<Asked<'a, SecurityCode>>;
+    ) -> Option<AuthorityCall<'a, SecurityCode>>;
 
     /// The text of the SMS; `None`, at once or in the end: the template is wanted.
     fn compose<'a>(
@@ -33,13 +33,17 @@ pub trait CodeAuthority: Send + Sync {
         code: &'a SecurityCode,
         locale: &'a Locale,
         context: &'a Map<String, Value>,
-    ) -> Option<Asked<'a, Option<String>>>;
+    ) -> Option<AuthorityCall<'a, Option<String>>>;
 
     /// Whether [`CodeAuthority::validate`] is to be asked about codes of this number. Otherwise the host judges them.
     fn validates(&self, number: &PhoneNumber) -> bool;
 
     /// A verdict on an attempt that is counted already; `base` answers with the host's own.
-    fn validate(self: Arc<Self>, check: &CheckRequest, base: Arc<dyn BaseValidate>) -> Asked<'_, Verdict>;
+    fn validate(
+        self: Arc<Self>,
+        check: &CheckRequest,
+        base: Arc<dyn BaseValidate>,
+    ) -> AuthorityCall<'_, Verdict>;
 
     /// Whether a further SMS may carry the code that is pending for this number. Otherwise each carries one of its own.
     fn shares_codes(&self, _number: &PhoneNumber) -> bool {

@@ -40,7 +40,7 @@ use std::{future::pending, panic::resume_unwind, sync::Arc, time::Duration};
 use tokio::{sync::mpsc, task::JoinError};
 
 pub use administration::Administration;
-pub use authority::{Asked, BaseValidate, CodeAuthority};
+pub use authority::{AuthorityCall, BaseValidate, CodeAuthority};
 pub use caps::CapUse;
 pub use check::{CheckError, CheckRequest};
 pub use guard::{Guard, GuardMode};

@@ -56,9 +56,9 @@ pub(in crate::http) struct BackendReadiness {
 impl BackendReadiness {
     fn of(status: &BackendStatus) -> Self {
         Self {
-            name: status.about.backend.to_string(),
+            name: status.facts.backend.to_string(),
             breaker: status.breaker,
-            sandbox: status.about.is_sandbox,
+            sandbox: status.facts.is_sandbox,
         }
     }
 }
@@ -108,7 +108,7 @@ pub(in crate::http) async fn answer(State(app): State<Arc<App>>) -> Response {
     warnings.extend(near.iter().map(ToString::to_string));
     warnings.extend(backends.iter().filter_map(BackendStatus::note));
     warnings.extend(live.notes.clone());
-    warnings.extend(backends.iter().flat_map(|status| status.about.warnings()));
+    warnings.extend(backends.iter().flat_map(|status| status.facts.warnings()));
     warnings.extend(app.fleet.test_numbers_warning());
     match live.verifier.conversion_alarm().await {
         Ok(alarm) => warnings.extend(alarm.map(|alarm| alarm.to_string())),

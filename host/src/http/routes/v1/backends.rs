@@ -106,16 +106,16 @@ pub(in crate::http) async fn show(State(app): State<Arc<App>>) -> Json<BackendsB
 impl BackendBody {
     /// `general`: what should be looked at, whichever backend serves.
     fn of(status: &BackendStatus, general: &[String]) -> Self {
-        let (about, messages) = (&status.about, status.messages);
+        let (facts, messages) = (&status.facts, status.messages);
         Self {
-            name: about.backend.to_string(),
-            library: about.library().to_owned(),
-            version: about.version.clone(),
-            abi: about.abi.clone(),
-            sha256: about.sha256.clone(),
-            signed_by: about.signed_by.clone(),
-            isolation: about.isolation.to_string(),
-            sandbox: about.is_sandbox,
+            name: facts.backend.to_string(),
+            library: facts.library().to_owned(),
+            version: facts.version.clone(),
+            abi: facts.abi.clone(),
+            sha256: facts.sha256.clone(),
+            signed_by: facts.signed_by.clone(),
+            isolation: facts.isolation.to_string(),
+            sandbox: facts.is_sandbox,
             health: health_of(status.breaker),
             messages: MessagesBody {
                 sent: messages.sent,

@@ -5,10 +5,9 @@
 //! as soon as its outcome is known, so that after a crash only what was under way is unknown; a number whose
 //! outcome is unknown is not texted again.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+mod reports;
+
+use std::{sync::Arc, time::Duration};
 
 use tokio::{
     sync::mpsc,
@@ -17,6 +16,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+use self::reports::{Item, OpenReports};
 use crate::{
     clock::Clock,
     entropy::{Entropy, NoEntropy},
@@ -70,10 +70,6 @@ pub struct Bulk {
     /// Names the runs.
     pub entropy: Entropy,
 }
-
-/// A number that is under way, by its place in the job, and what became of it; `None`: it was not sent and
-/// waits again.
-type Item = (u64, Option<Outcome>);
 
 struct Run<'a, P> {
     bulk: &'a Bulk,
@@ -367,58 +363,4 @@ async fn send_one(
             () = stop.cancelled() => return None,
         }
     }
-}
-
-/// Sees to it that each number of a call is reported once, also if the call forgets it, names it twice, names
-/// one that it did not get, or panics.
-struct OpenReports {
-    open: Mutex<Vec<Option<u64>>>,
-    report: mpsc::UnboundedSender<Item>,
-}
-
-impl OpenReports {
-    fn new(items: Vec<u64>, report: mpsc::UnboundedSender<Item>) -> Self {
-        let open = Mutex::new(items.into_iter().map(Some).collect());
-        Self { open, report }
-    }
-
-    fn take(&self, place: usize) -> Option<u64> {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        open.get_mut(place).and_then(Option::take)
-    }
-
-    fn report(&self, place: usize, outcome: Outcome) {
-        if let Some(item) = self.take(place) {
-            // The run hears until all is reported; if it ended with an error, there is nobody to tell.
-            let _ = self.report.send((item, Some(outcome)));
-        }
-    }
-
-    fn give_back(&self, place: usize) {
-        if let Some(item) = self.take(place) {
-            let _ = self.report.send((item, None));
-        }
-    }
-
-    fn close(&self) {
-        let places = self.open.lock().unwrap_or_else(PoisonError::into_inner).len();
-        for place in 0..places {
-            self.report(place, Err(not_reported()));
-        }
-    }
-}
-
-impl Drop for OpenReports {
-    fn drop(&mut self) {
-        self.close();
-    }
-}
-
-fn not_reported() -> SendFailure {
-    SendFailure::new(
-        FailureClass::OutcomeUnknown,
-        "not_reported",
-        "the backend did not say what became of this number",
-    )
-    .arisen_in(Origin::Library)
 }
