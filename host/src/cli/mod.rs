@@ -30,13 +30,13 @@ use std::{
 };
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
+#[cfg(unix)]
+use phone_verify_plugin_host::files;
 use phone_verify_plugin_host::{
-    files,
     own_process::{results, start},
     worker,
 };
 
-#[cfg(unix)]
 use crate::{
     clock::Clock,
     daemon::Service,
