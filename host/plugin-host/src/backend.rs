@@ -23,6 +23,7 @@ use super::{
     services::{
         Services,
         call::{ActiveCall, PrivateTexts},
+        inline::report_object,
         report::Reported,
     },
 };
@@ -220,7 +221,9 @@ impl Backend {
             },
         );
         let scrubber = Arc::clone(&self.services.scrubber);
-        let reported = Reported::new(numbers.len(), offset, settled, scrubber, call.kept());
+        let reported = Reported::new(numbers.len(), offset, settled, scrubber);
+        call.reports_to(&reported);
+        let kept = call.kept();
         // A caller that gives up drops this future, and must hear of what is open all the same.
         let mut rest = CloseOnDrop {
             reported: Arc::clone(&reported),
@@ -236,7 +239,7 @@ impl Backend {
                 flags: 0,
                 ext: traced(),
             };
-            backend.send_bulk_sms(bulk, reported.object(), call)
+            backend.send_bulk_sms(bulk, report_object(&kept), call)
         });
         if let Err(failure) = sent.await {
             rest.failure = failure;
@@ -326,7 +329,7 @@ impl Backend {
     }
 
     fn running<'a>(&self, call: Call, private: PrivateTexts<'a>) -> ActiveCall<'a> {
-        ActiveCall::new(call, &self.services.clock, private)
+        ActiveCall::new(call, &self.services, private)
     }
 
     /// Runs one call in the library; `start` begins it on an instance. `when_unfinished` is what it means that the

@@ -78,10 +78,14 @@ mod tests {
 
     use super::*;
     use crate::services::call::PrivateTexts;
-    use crate::{clock::Clock, testing};
+    use crate::testing;
 
     fn call(limit: Duration) -> ActiveCall<'static> {
-        ActiveCall::new(testing::call(limit), &Clock::system(), PrivateTexts::default())
+        ActiveCall::new(
+            testing::call(limit),
+            &testing::services(),
+            PrivateTexts::default(),
+        )
     }
 
     #[tokio::test(start_paused = true)]

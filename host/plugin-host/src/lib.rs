@@ -38,6 +38,7 @@ mod name;
 mod options;
 pub mod own_process;
 mod preflight;
+mod raw;
 mod refusal;
 mod registry;
 mod scrub;

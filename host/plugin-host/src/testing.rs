@@ -2,8 +2,31 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{BaseCalls, Call};
-use crate::model::{SecurityCode, SendFailure, Verdict};
+use super::{
+    BaseCalls, Call,
+    services::{
+        Services,
+        http::{Bounds, Clients, Egress, Http, Outbound},
+    },
+};
+use crate::{
+    clock::Clock,
+    entropy::Entropy,
+    model::{SecurityCode, SendFailure, Verdict},
+};
+
+/// Of a backend that may reach nothing.
+pub(super) fn services() -> Arc<Services> {
+    let clock = Clock::system();
+    let http = Http {
+        clients: Arc::new(Clients::through(Outbound::default())),
+        egress: Egress::new(&[], None, false),
+        bounds: Bounds::new(1),
+        clock: clock.clone(),
+    };
+    let services = Services::new("x.XBackend", Arc::default(), clock, Entropy::system(), http);
+    Arc::new(services)
+}
 
 /// A base that knows one code.
 pub(super) struct FixedBase;

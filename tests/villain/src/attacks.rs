@@ -38,9 +38,9 @@ pub(crate) fn attack(name: &str) {
         }
         "scribble" => scribble(),
         // Says that a call of no number was slow.
-        "frames" => flood_with(&frame(&[10, 1])),
+        "frames" => flood_with(&frame(&[8, 1])),
         // Asks for 4 KiB of randomness for the first backend, and reads none of it.
-        "questions" => flood_with(&frame(&[11, 1, 0, 1, 0x80, 0x20])),
+        "questions" => flood_with(&frame(&[6, 1, 1, 1, 0x80, 0x20])),
         // Says of each call that it stopped, as it was told to; the first few numbers are all that there are.
         "desert" => {
             let frames: Vec<u8> = (1..64).flat_map(|id| frame_about(id, &[4])).collect();

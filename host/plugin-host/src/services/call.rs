@@ -9,35 +9,23 @@ use std::{
     time::Duration,
 };
 
-use phone_verify_plugin_abi::{
-    CallObj, CallV1, CallV1_TO, RawError,
-    abi_stable::{
-        sabi_trait::TD_Opaque,
-        std_types::{RResult, RStr, RString},
-    },
-    async_ffi::FfiFuture,
-    kind, verdict,
-};
 use scoped_tls_hkt::scoped_thread_local;
 
-use super::{guarded, nanoseconds};
-use crate::{
-    Call,
-    clock::Clock,
-    convert,
-    model::{Origin, SecurityCode},
-    trace::Trace,
-};
+use super::{Services, report::Reported};
+use crate::{BaseCalls, Call, clock::Clock, model::Origin, trace::Trace};
 
 /// What is known about a call while it runs.
 pub(crate) struct CallInfo {
     call: Call,
-    clock: Clock,
-    /// On `clock`; set when somebody asks first, in the first poll or after it at the latest. Most calls of a
+    /// Of the backend that is called.
+    services: Arc<Services>,
+    /// On the services' clock; set when somebody asks first, in the first poll or after it at the latest. Most calls of a
     /// cheap backend end without, and reading the clock is a good part of what they cost.
     deadline: OnceLock<Duration>,
     /// What [`ActiveCall`] borrows; set in what [`ActiveCall::kept`] gives.
     private: OnceLock<OwnedTexts>,
+    /// Where a bulk call reports.
+    reported: OnceLock<Arc<Reported>>,
     /// The request that it is made for.
     trace: Option<Trace>,
     /// Where a failure of the call would arise, as far as the host saw: one of [`ORIGINS`] by its place, counted from 1.
@@ -60,26 +48,54 @@ impl CallInfo {
         ORIGINS.get(place.checked_sub(1)?).copied()
     }
 
+    pub(crate) fn services(&self) -> &Arc<Services> {
+        &self.services
+    }
+
     pub(crate) fn clock(&self) -> &Clock {
-        &self.clock
+        &self.services.clock
     }
 
     pub(crate) fn time_limit(&self) -> Duration {
         self.call.time_limit
     }
 
-    fn deadline(&self) -> Duration {
+    pub(super) fn deadline(&self) -> Duration {
         *self
             .deadline
-            .get_or_init(|| self.clock.elapsed().saturating_add(self.call.time_limit))
+            .get_or_init(|| self.clock().elapsed().saturating_add(self.call.time_limit))
     }
 
     pub(crate) fn time_left(&self) -> Duration {
-        self.deadline().saturating_sub(self.clock.elapsed())
+        self.deadline().saturating_sub(self.clock().elapsed())
     }
 
     pub(crate) fn request_id(&self) -> &str {
         &self.call.request_id
+    }
+
+    pub(super) fn idempotency_key(&self) -> &str {
+        &self.call.idempotency_key
+    }
+
+    pub(super) fn locale(&self) -> &str {
+        &self.call.locale
+    }
+
+    /// What an override can call.
+    pub(super) fn base(&self) -> &Arc<dyn BaseCalls> {
+        &self.call.base
+    }
+
+    /// Has what its library reports heard there.
+    pub(crate) fn reports_to(&self, reported: &Arc<Reported>) {
+        // A call is made for one list of numbers.
+        let _ = self.reported.set(Arc::clone(reported));
+    }
+
+    /// Where its library reports; `None`: it is no bulk call.
+    pub(super) fn reported(&self) -> Option<&Arc<Reported>> {
+        self.reported.get()
     }
 
     /// The request that it is made for.
@@ -139,46 +155,52 @@ impl OwnedTexts {
 pub(crate) struct ActiveCall<'a> {
     info: Arc<CallInfo>,
     /// What the call is about, such as the message with its code and the number: masked in what the library says
-    /// meanwhile. Borrowed, since a copy for each call would cost a good part of it.
-    private: PrivateTexts<'a>,
+    /// meanwhile. Borrowed, since a copy for each call would cost a good part of it. `None`: it is not known here.
+    private: Option<PrivateTexts<'a>>,
 }
 
 scoped_thread_local!(static CURRENT: for<'a> &'a ActiveCall<'a>);
 
 impl<'a> ActiveCall<'a> {
-    pub(crate) fn new(call: Call, clock: &Clock, private: PrivateTexts<'a>) -> Self {
+    pub(crate) fn new(call: Call, services: &Arc<Services>, private: PrivateTexts<'a>) -> Self {
         let info = Arc::new(CallInfo {
             deadline: OnceLock::new(),
-            clock: clock.clone(),
+            services: Arc::clone(services),
             call,
             private: OnceLock::new(),
+            reported: OnceLock::new(),
             trace: Trace::current(),
             origin: AtomicU8::new(0),
         });
-        Self { info, private }
+        Self {
+            info,
+            private: Some(private),
+        }
     }
 
     /// The same call again, elsewhere.
     pub(crate) fn of(kept: &'a Arc<CallInfo>) -> Self {
         Self {
             info: Arc::clone(kept),
-            private: kept.private(),
+            private: kept.private.get().map(OwnedTexts::borrow),
         }
-    }
-
-    /// As an object that crosses the ABI.
-    pub(crate) fn object(&self) -> CallObj {
-        CallV1_TO::from_value(CallSide(Arc::clone(&self.info)), TD_Opaque)
     }
 
     /// What the call is about.
     pub(crate) fn private(&self) -> PrivateTexts<'a> {
-        self.private
+        self.private.unwrap_or_default()
+    }
+
+    /// What is known about it, for its library.
+    pub(super) fn shared(&self) -> Arc<CallInfo> {
+        Arc::clone(&self.info)
     }
 
     /// What is known about it, to keep: with its private texts.
     pub(crate) fn kept(&self) -> Arc<CallInfo> {
-        self.info.private.get_or_init(|| self.private.to_owned());
+        if let Some(private) = self.private {
+            self.info.private.get_or_init(|| private.to_owned());
+        }
         Arc::clone(&self.info)
     }
 
@@ -209,66 +231,4 @@ pub(super) fn current<T>(look: impl FnOnce(Option<&ActiveCall<'_>>) -> T) -> T {
 /// The same, to keep; for a backend that runs elsewhere and asks for the host's services from another thread.
 pub(crate) fn entered() -> Option<Arc<CallInfo>> {
     current(|call| call.map(ActiveCall::kept))
-}
-
-struct CallSide(Arc<CallInfo>);
-
-impl CallV1 for CallSide {
-    fn deadline_monotonic_ns(&self) -> u64 {
-        nanoseconds(self.0.deadline())
-    }
-
-    fn request_id(&self) -> RString {
-        RString::from(self.0.call.request_id.as_str())
-    }
-
-    fn idempotency_key(&self) -> RString {
-        RString::from(self.0.call.idempotency_key.as_str())
-    }
-
-    fn locale(&self) -> RString {
-        RString::from(self.0.call.locale.as_str())
-    }
-
-    /// Empty when no code can be made; the author's crate turns that into an error.
-    fn base_security_code(&self) -> RString {
-        guarded(RString::new(), || match self.0.call.base.security_code() {
-            Ok(code) => RString::from(code.expose()),
-            Err(_) => RString::new(),
-        })
-    }
-
-    fn base_message(&self, security_code: RStr<'_>) -> RResult<RString, RawError> {
-        let error =
-            |code: &str, message: &str| RResult::RErr(convert::raw_error(kind::INTERNAL, code, message));
-        let Some(code) = SecurityCode::new(security_code.as_str()) else {
-            return error(
-                "bad_security_code",
-                "a security code has 1 to 64 characters and no control characters",
-            );
-        };
-        guarded(
-            error("host_panic", "the host could not write the message"),
-            || RResult::ROk(RString::from(self.0.call.base.message(&code))),
-        )
-    }
-
-    fn base_validate(&self, security_code: RStr<'_>) -> FfiFuture<RResult<u16, RawError>> {
-        let base = Arc::clone(&self.0.call.base);
-        let code = SecurityCode::new(security_code.as_str());
-        FfiFuture::new(async move {
-            let Some(code) = code else {
-                return RResult::ROk(verdict::INVALID);
-            };
-            match base.validate(&code).await {
-                Some(Ok(verdict)) => RResult::ROk(convert::raw_verdict(verdict)),
-                Some(Err(failure)) => RResult::RErr(convert::raw_failure(&failure)),
-                None => RResult::RErr(convert::raw_error(
-                    kind::UNSUPPORTED,
-                    "unsupported",
-                    "the base can only judge a code inside validate_security_code",
-                )),
-            }
-        })
-    }
 }

@@ -1,11 +1,16 @@
-//! What the host offers a library: the host's side of the ABI's `HostV1`, `CallV1` and `ReportV1`.
+//! What the host offers a library. `protocol` says what can be asked, `answer` answers, `abi` are the objects by which a
+//! library asks, and `inline` carries what one in this process asks; `worker` what one in a process of its own does.
 //!
 //! Invariant: nothing here panics into a library, where a panic would end the process; and what a library
 //! says is masked before it is shown.
 
+pub(super) mod abi;
+mod answer;
 pub(super) mod call;
 pub(super) mod http;
+pub(super) mod inline;
 pub(super) mod log;
+pub(super) mod protocol;
 pub(super) mod report;
 
 use std::{
@@ -14,15 +19,7 @@ use std::{
     time::Duration,
 };
 
-use phone_verify_plugin_abi::{
-    HostObj, HostV1, HostV1_TO, RawError, RawHttpRequest, RawHttpResponse,
-    abi_stable::{
-        sabi_trait::TD_Opaque,
-        std_types::{RArc, RResult, RSliceMut, RStr, RString, RVec, Tuple2},
-    },
-    async_ffi::FfiFuture,
-};
-
+pub(super) use self::answer::over;
 use self::{
     http::Http,
     log::{Log, Source},
@@ -59,53 +56,6 @@ impl Services {
             http,
             log,
         }
-    }
-
-    /// As an object that crosses the ABI.
-    pub(super) fn object(self: &Arc<Self>) -> HostObj {
-        HostV1_TO::from_ptr(RArc::new(HostSide(Arc::clone(self))), TD_Opaque)
-    }
-}
-
-struct HostSide(Arc<Services>);
-
-impl HostV1 for HostSide {
-    fn log(&self, level: u16, message: RStr<'_>, fields: RVec<Tuple2<RString, RString>>) {
-        guarded((), || {
-            call::current(|call| self.0.log.write(level, &message, &fields, call));
-        });
-    }
-
-    fn now_unix_ms(&self) -> u64 {
-        self.0.clock.wall().0
-    }
-
-    fn monotonic_ns(&self) -> u64 {
-        nanoseconds(self.0.clock.elapsed())
-    }
-
-    fn random(&self, mut into: RSliceMut<'_, u8>) {
-        if let Err(error) = self.0.entropy.fill(into.as_mut_slice()) {
-            // A library that asked for randomness and got none would make guessable codes.
-            end_process(&format!("no randomness for a library: {error}"));
-        }
-    }
-
-    fn http(&self, request: RawHttpRequest) -> FfiFuture<RResult<RawHttpResponse, RawError>> {
-        // Now, because the future may be polled when another call is current.
-        let call = call::entered();
-        let services = Arc::clone(&self.0);
-        FfiFuture::new(async move { services.http.exchange(request, call.as_deref()).await.into() })
-    }
-
-    fn sleep_ms(&self, duration_ms: u64) -> FfiFuture<()> {
-        // Every call has a deadline, far below a day.
-        let duration = Duration::from_millis(duration_ms.min(24 * 60 * 60 * 1000));
-        FfiFuture::new(async move {
-            if tokio::runtime::Handle::try_current().is_ok() {
-                tokio::time::sleep(duration).await;
-            }
-        })
     }
 }
 

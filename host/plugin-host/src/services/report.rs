@@ -8,12 +8,9 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use phone_verify_plugin_abi::{
-    RawError, RawReceipt, ReportObj, ReportV1, ReportV1_TO,
-    abi_stable::{sabi_trait::TD_Opaque, std_types::RResult},
-};
+use phone_verify_plugin_abi::{RawError, RawReceipt};
 
-use super::{call::CallInfo, guarded};
+use super::call::ActiveCall;
 use crate::{Settled, convert, model::SendFailure, scrub::Scrubber};
 
 /// The outcomes of one bulk call.
@@ -24,32 +21,19 @@ pub(crate) struct Reported {
     offset: usize,
     settled: Settled,
     scrubber: Arc<Scrubber>,
-    call: Arc<CallInfo>,
     /// Whether it is logged already that the library reports what it must not.
     is_told: AtomicBool,
 }
 
 impl Reported {
-    pub(crate) fn new(
-        count: usize,
-        offset: usize,
-        settled: Settled,
-        scrubber: Arc<Scrubber>,
-        call: Arc<CallInfo>,
-    ) -> Arc<Self> {
+    pub(crate) fn new(count: usize, offset: usize, settled: Settled, scrubber: Arc<Scrubber>) -> Arc<Self> {
         Arc::new(Self {
             open: Mutex::new(vec![true; count]),
             offset,
             settled,
             scrubber,
-            call,
             is_told: AtomicBool::new(false),
         })
-    }
-
-    /// As an object that crosses the ABI.
-    pub(crate) fn object(self: &Arc<Self>) -> ReportObj {
-        ReportV1_TO::from_value(ReportSide(Arc::clone(self)), TD_Opaque)
     }
 
     /// Settles what is still open with `failure`, and hears nothing more.
@@ -62,12 +46,14 @@ impl Reported {
         }
     }
 
-    fn settle(&self, index: u64, outcome: RResult<RawReceipt, RawError>) {
+    /// What its library says of one number, in that call.
+    pub(super) fn settle(&self, call: &ActiveCall<'_>, index: u64, outcome: Result<RawReceipt, RawError>) {
+        let private = call.private().all();
         let outcome = match outcome {
-            RResult::ROk(receipt) => convert::receipt(&receipt, &self.scrubber, &self.call.private().all()),
-            RResult::RErr(error) => {
-                let failure = convert::failure(&error, &self.scrubber, &self.call.private().all());
-                Err(failure.arisen_in(self.call.origin().unwrap_or_default()))
+            Ok(receipt) => convert::receipt(&receipt, &self.scrubber, &private),
+            Err(error) => {
+                let failure = convert::failure(&error, &self.scrubber, &private);
+                Err(failure.arisen_in(call.origin().unwrap_or_default()))
             }
         };
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
@@ -81,18 +67,10 @@ impl Reported {
             (self.settled)(self.offset + index, outcome);
         } else if !self.is_told.swap(true, Ordering::Relaxed) {
             tracing::warn!(
-                request_id = self.call.request_id(),
+                request_id = call.request_id(),
                 index,
                 "the backend reported a number twice, too late, or one that it was not given"
             );
         }
-    }
-}
-
-struct ReportSide(Arc<Reported>);
-
-impl ReportV1 for ReportSide {
-    fn settle(&self, index: u64, outcome: RResult<RawReceipt, RawError>) {
-        guarded((), || self.0.settle(index, outcome));
     }
 }

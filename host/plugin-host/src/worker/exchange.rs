@@ -12,16 +12,15 @@ use std::{
     task::{Context, Poll},
 };
 
-use phone_verify_plugin_abi::{CallObj, RawError, abi_stable::std_types::RStr, http_error, kind};
+use phone_verify_plugin_abi::RawError;
 use tokio::sync::mpsc;
 
 use super::{
     death::Death,
-    link::{Event, Instance, Link, Pending},
+    link::{Event, Held, Link, Pending},
     message::{Outcome, ToWorker},
-    raw,
 };
-use crate::convert::raw_error;
+use crate::services::protocol::Answered;
 
 /// Why there is no answer.
 pub(super) enum Lost {
@@ -45,8 +44,6 @@ pub(super) async fn exchange(
     let mut errands = Errands {
         link,
         id,
-        instance: Arc::clone(&pending.instance),
-        call: pending.call.clone(),
         running: Vec::new(),
     };
     link.begin(id, pending).map_err(|_| Lost::Closed)?;
@@ -93,51 +90,28 @@ impl Drop for GiveUp<'_> {
     }
 }
 
-type Errand = Pin<Box<dyn Future<Output = ToWorker> + Send>>;
+/// What the library waits for, with the memory that it takes meanwhile.
+struct Errand {
+    request: u32,
+    work: Pin<Box<dyn Future<Output = Answered> + Send>>,
+    _held: Held,
+}
 
-/// What the library waits for.
 struct Errands<'a> {
     link: &'a Link,
     id: u64,
-    instance: Arc<Instance>,
-    call: Option<Arc<CallObj>>,
-    running: Vec<(u32, Errand)>,
+    running: Vec<Errand>,
 }
 
 impl Errands<'_> {
     fn begin(&mut self, event: Event) {
         match event {
-            Event::Http { request, http, held } => {
-                let exchange = self.instance.host.http(http.0);
-                let errand = async move {
-                    let answer = exchange.await.into_result();
-                    drop(held);
-                    ToWorker::HttpAnswer {
-                        request,
-                        answer: answer.map(raw::HttpResponse).map_err(raw::Error),
-                    }
-                };
-                self.running.push((request, Box::pin(errand)));
-            }
-            Event::Validate {
+            Event::Errand { request, work, held } => self.running.push(Errand {
                 request,
-                security_code,
-                held,
-            } => {
-                let Some(call) = self.call.clone() else {
-                    return;
-                };
-                let errand = async move {
-                    let verdict = call.base_validate(RStr::from(security_code.as_str())).await;
-                    drop(held);
-                    ToWorker::Verdict {
-                        request,
-                        answer: verdict.into_result().map_err(raw::Error),
-                    }
-                };
-                self.running.push((request, Box::pin(errand)));
-            }
-            Event::Drop { request } => self.running.retain(|(running, _)| *running != request),
+                work,
+                _held: held,
+            }),
+            Event::Drop { request } => self.running.retain(|running| running.request != request),
             // Taken by the caller.
             Event::Done(_) => {}
         }
@@ -145,22 +119,12 @@ impl Errands<'_> {
 
     fn poll(&mut self, context: &mut Context<'_>) {
         self.running
-            .retain_mut(|(request, errand)| match errand.as_mut().poll(context) {
+            .retain_mut(|errand| match errand.work.as_mut().poll(context) {
                 Poll::Ready(answer) => {
-                    if self.link.send(self.id, &answer).is_err() {
-                        // Its headers are longer than all that was thought possible.
-                        let answer = Err(raw::Error(too_large()));
-                        let request = *request;
-                        let _ = self.link.send(self.id, &ToWorker::HttpAnswer { request, answer });
-                    }
+                    self.link.reply(self.id, errand.request, answer);
                     false
                 }
                 Poll::Pending => true,
             });
     }
-}
-
-fn too_large() -> RawError {
-    let why = "the answer has more than 2 MiB with its headers";
-    raw_error(kind::OUTCOME_UNKNOWN, http_error::TOO_LARGE, why)
 }

@@ -45,6 +45,7 @@ pub(super) struct Arrivals {
     bytes: Vec<u8>,
     /// What was taken out of `bytes` already.
     taken: usize,
+    last_bytes: usize,
 }
 
 impl Arrivals {
@@ -57,6 +58,11 @@ impl Arrivals {
         let read = from.read(&mut self.bytes[before..]);
         self.bytes.truncate(before + read.as_ref().copied().unwrap_or(0));
         read
+    }
+
+    /// The length of the message that was taken out last.
+    pub(super) fn last_bytes(&self) -> usize {
+        self.last_bytes
     }
 
     /// The next whole message, with the call that it is about.
@@ -77,6 +83,7 @@ impl Arrivals {
         };
         let message = postcard::from_bytes(body).map_err(|_| Malformed)?;
         self.taken += LENGTH_BYTES + length;
+        self.last_bytes = length;
         Ok(Some((u64::from_le_bytes(*id), message)))
     }
 }
@@ -132,7 +139,7 @@ mod tests {
             abi_stable::std_types::{RString, Tuple2},
         };
 
-        use crate::worker::raw::Receipt;
+        use crate::raw::Receipt;
 
         let receipt = Receipt(RawReceipt {
             message_id: RString::new(),

@@ -5,7 +5,9 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    future::Future,
     io,
+    pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
@@ -13,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use phone_verify_plugin_abi::{CallObj, HostObj, RawError, ReportObj, abi_stable::std_types::RString};
+use phone_verify_plugin_abi::{RawError, http_error, kind};
 use serde::Serialize;
 use tokio::sync::mpsc;
 
@@ -22,12 +24,13 @@ use super::{
     death::{Death, Killed},
     frame::{TooLarge, encode},
     message::{Outcome, ToWorker},
-    raw,
 };
 use crate::{
     clock::Clock,
+    convert::raw_error,
     instance::CONSTRUCTION_LIMIT,
-    services::{Services, call::CallInfo},
+    raw::Error,
+    services::{Services, call::CallInfo, protocol::Answered},
 };
 
 /// A call that was given up must stop within this, or its process is killed.
@@ -41,23 +44,13 @@ const MAX_EVENTS: usize = 256;
 const MAX_HELD_BYTES: usize = 64 << 20;
 const HELD_BYTES_EACH: usize = 16 << 10;
 
-/// One instance in the worker.
-pub(super) struct Instance {
-    pub(super) services: Arc<Services>,
-    pub(super) host: HostObj,
-}
-
 /// What a call waits for.
 pub(super) enum Event {
     Done(Result<Outcome, RawError>),
-    Http {
+    /// What the library asked for and takes its time.
+    Errand {
         request: u32,
-        http: raw::HttpRequest,
-        held: Held,
-    },
-    Validate {
-        request: u32,
-        security_code: RString,
+        work: Pin<Box<dyn Future<Output = Answered> + Send>>,
         held: Held,
     },
     Drop {
@@ -80,10 +73,8 @@ impl Drop for Held {
 /// What is known of a call while it is in the worker.
 #[derive(Clone)]
 pub(super) struct Pending {
-    pub(super) instance: Arc<Instance>,
-    /// None of these when a backend is constructed.
-    pub(super) call: Option<Arc<CallObj>>,
-    pub(super) report: Option<Arc<ReportObj>>,
+    pub(super) services: Arc<Services>,
+    /// `None`: a backend is constructed.
     pub(super) info: Option<Arc<CallInfo>>,
     /// Whether it asked for an HTTP request or reported an outcome: then something may have been sent.
     pub(super) is_touched: Arc<AtomicBool>,
@@ -93,17 +84,10 @@ pub(super) struct Pending {
 }
 
 impl Pending {
-    pub(super) fn new(
-        instance: Arc<Instance>,
-        call: Option<Arc<CallObj>>,
-        report: Option<Arc<ReportObj>>,
-        info: Option<Arc<CallInfo>>,
-    ) -> (Self, mpsc::Receiver<Event>) {
+    pub(super) fn new(services: Arc<Services>, info: Option<Arc<CallInfo>>) -> (Self, mpsc::Receiver<Event>) {
         let (events, receiver) = mpsc::channel(MAX_EVENTS);
         let pending = Self {
-            instance,
-            call,
-            report,
+            services,
             info,
             is_touched: Arc::default(),
             is_slow: Arc::default(),
@@ -133,7 +117,8 @@ pub(super) struct State {
     pub(super) calls: HashMap<u64, Pending>,
     /// Given up, and not stopped yet; destructors that run are among them.
     pub(super) given_up: HashMap<u64, GivenUp>,
-    pub(super) instances: HashMap<u64, Arc<Instance>>,
+    /// The services of each instance in the worker.
+    pub(super) instances: HashMap<u64, Arc<Services>>,
     /// On the clock.
     pub(super) idle_since: Duration,
     pub(super) kill: Option<Killed>,
@@ -251,6 +236,21 @@ impl Link {
             self.ring();
         }
         Ok(())
+    }
+
+    /// Answers what the library asked.
+    pub(super) fn reply(&self, id: u64, request: u32, answer: Answered) {
+        if self.send(id, &ToWorker::Reply { request, answer }).is_err() {
+            // The headers of a response are longer than all that was thought possible, or the base words a whole book.
+            let why = "the answer has more than 2 MiB";
+            let answer = Err(Error(raw_error(
+                kind::OUTCOME_UNKNOWN,
+                http_error::TOO_LARGE,
+                why,
+            )));
+            // A sentence always fits.
+            let _ = self.send(id, &ToWorker::Reply { request, answer });
+        }
     }
 
     /// Takes a request of `bytes` in, if this process holds not too much for this worker already.

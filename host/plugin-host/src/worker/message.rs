@@ -4,13 +4,13 @@
 //! Invariants: the two sides are the same build ([`PROTOCOL`]), so that nothing here needs to be understood by another
 //! version; nothing has a `Debug`.
 
-use phone_verify_plugin_abi::{
-    Ext,
-    abi_stable::std_types::{ROption, RString},
-};
+use phone_verify_plugin_abi::abi_stable::std_types::{ROption, RString};
 use serde::{Deserialize, Serialize};
 
-use super::raw::{Bulk, Check, Error, HttpRequest, HttpResponse, MessageRequest, Receipt, Sms, pairs};
+use crate::{
+    raw::{Bulk, Check, Error, MessageRequest, Receipt, Sms},
+    services::protocol::{Answered, HostRequest},
+};
 
 /// Host and worker that differ in this do not talk to each other.
 pub(super) const PROTOCOL: &str = concat!("1/", env!("CARGO_PKG_VERSION"));
@@ -18,8 +18,8 @@ pub(super) const PROTOCOL: &str = concat!("1/", env!("CARGO_PKG_VERSION"));
 /// The id of frames that are about no call.
 pub(super) const NO_CALL: u64 = 0;
 
-/// The most random bytes in one answer. Making them takes the host longer than it takes a worker to ask for them.
-pub(super) const MAX_RANDOM_BYTES: usize = 4096;
+/// The number of a request that wants no reply.
+pub(super) const NO_REPLY: u32 = 0;
 
 /// From the host.
 #[derive(Serialize, Deserialize)]
@@ -54,18 +54,8 @@ pub(super) enum ToWorker {
     },
     /// The call is given up; answered with `Done` or `Cancelled`.
     Cancel,
-    /// What became of `ToHost::Http`.
-    HttpAnswer {
-        request: u32,
-        answer: Result<HttpResponse, Error>,
-    },
-    /// What became of `ToHost::Validate`.
-    Verdict {
-        request: u32,
-        answer: Result<u16, Error>,
-    },
     /// The answer to `ToHost::Ask`.
-    Answer { request: u32, answer: Answer },
+    Reply { request: u32, answer: Answered },
     /// End in order.
     Bye,
 }
@@ -92,29 +82,16 @@ pub(super) enum ToHost {
     Cancelled,
     /// A backend was dropped.
     Discarded { instance: u64 },
-    /// Make an HTTP request for the call.
-    Http { request: u32, http: HttpRequest },
-    /// Judge a code by the base.
-    Validate { request: u32, security_code: RString },
-    /// The request is not waited for any more.
-    Drop { request: u32 },
-    /// Write a line into the log.
-    Log {
+    /// What the library asks of the host, or tells it; answered with `Reply` unless the number is [`NO_REPLY`].
+    Ask {
+        request: u32,
         instance: u64,
-        level: u16,
-        message: RString,
-        #[serde(with = "pairs")]
-        fields: Ext,
+        what: HostRequest,
     },
+    /// The reply is not waited for any more.
+    Drop { request: u32 },
     /// One step of the call took too long.
     Slow { took_ms: u64 },
-    /// Answer at once: the worker stands still meanwhile.
-    Ask { request: u32, question: Question },
-    /// What became of one number of a bulk call.
-    Settle {
-        index: u64,
-        outcome: Result<Receipt, Error>,
-    },
     /// What it does next, before there is any code of the library: should it end meanwhile, that is the cause.
     Preparing { step: Step },
 }
@@ -168,19 +145,4 @@ pub(super) enum Outcome {
     Text(RString),
     MaybeText(ROption<RString>),
     Verdict(u16),
-}
-
-/// What only the host knows.
-#[derive(Serialize, Deserialize)]
-pub(super) enum Question {
-    Random { instance: u64, length: u32 },
-    SecurityCode,
-    Message { security_code: RString },
-}
-
-/// The answer to a [`Question`].
-#[derive(Serialize, Deserialize)]
-pub(super) enum Answer {
-    Random(Vec<u8>),
-    Text(Result<RString, Error>),
 }

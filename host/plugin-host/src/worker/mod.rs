@@ -20,7 +20,6 @@ mod message;
 mod metrics;
 mod output;
 mod process;
-mod raw;
 mod reception;
 mod refused;
 mod remote;

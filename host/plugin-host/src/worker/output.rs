@@ -150,7 +150,7 @@ fn clean(text: &str, link: &Link) -> String {
     let private: Vec<&str> = calls.iter().flat_map(|call| call.private().all()).collect();
     let mut text = Scrubber::default().clean(text, &private, MAX_LINE_BYTES);
     for instance in instances {
-        text = instance.services.scrubber.clean(&text, &[], MAX_LINE_BYTES);
+        text = instance.scrubber.clean(&text, &[], MAX_LINE_BYTES);
     }
     mask_any_code(&text)
 }

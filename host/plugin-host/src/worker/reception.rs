@@ -9,23 +9,32 @@ use std::{
     time::Duration,
 };
 
-use phone_verify_plugin_abi::{
-    RawHttpRequest,
-    abi_stable::std_types::{RResult, RSliceMut, RStr, Tuple2},
-    kind,
-};
 use tokio::sync::mpsc::error::TrySendError;
 
 use super::{
     death::Killed,
-    link::{Event, Instance, Link, Pending},
-    message::{Answer, MAX_RANDOM_BYTES, Question, ToHost, ToWorker},
-    raw,
+    link::{Event, Link, Pending},
+    message::{NO_REPLY, ToHost},
 };
-use crate::{bounded::warn_of_slow_poll, convert::raw_error, services::call::ActiveCall};
+use crate::{
+    bounded::warn_of_slow_poll,
+    raw,
+    services::{
+        call::ActiveCall,
+        over,
+        protocol::{Answer, HostRequest},
+    },
+};
 
 /// Deals with a message about the call `id`. What is said about a call that was given up is nobody's business.
-pub(super) fn receive(link: &Link, library: &str, id: u64, message: ToHost) -> Result<(), Killed> {
+/// `bytes`: the length of its frame.
+pub(super) fn receive(
+    link: &Link,
+    library: &str,
+    id: u64,
+    message: ToHost,
+    bytes: usize,
+) -> Result<(), Killed> {
     let pending = || link.state().calls.get(&id).cloned();
     match message {
         ToHost::Preparing { .. } | ToHost::Confined { .. } | ToHost::Ready | ToHost::Refused { .. } => {
@@ -40,42 +49,12 @@ pub(super) fn receive(link: &Link, library: &str, id: u64, message: ToHost) -> R
             let outcome = outcome.map_err(|error| error.0);
             forward(link.end(id), Event::Done(outcome))?;
         }
-        ToHost::Http { request, http } => {
-            let pending = pending();
-            if let Some(pending) = &pending {
-                pending.is_touched.store(true, Ordering::Relaxed);
-            }
-            let held = link.hold(size(&http.0))?;
-            forward(pending, Event::Http { request, http, held })?;
-        }
-        ToHost::Validate {
+        ToHost::Ask {
             request,
-            security_code,
-        } => {
-            let held = link.hold(security_code.len())?;
-            let event = Event::Validate {
-                request,
-                security_code,
-                held,
-            };
-            forward(pending(), event)?;
-        }
-        ToHost::Drop { request } => forward(pending(), Event::Drop { request })?,
-        ToHost::Log {
             instance,
-            level,
-            message,
-            fields,
-        } => {
-            let pending = pending();
-            if let Some(instance) = instance_of(link, pending.as_ref(), instance) {
-                let log = || instance.host.log(level, RStr::from(message.as_str()), fields);
-                match pending.and_then(|pending| pending.info) {
-                    Some(info) => ActiveCall::of(&info).within(log),
-                    None => log(),
-                }
-            }
-        }
+            what,
+        } => ask(link, id, pending(), request, instance, what, bytes)?,
+        ToHost::Drop { request } => forward(pending(), Event::Drop { request })?,
         ToHost::Slow { took_ms } => {
             if let Some(pending) = pending()
                 && let Some(info) = pending.info
@@ -89,29 +68,8 @@ pub(super) fn receive(link: &Link, library: &str, id: u64, message: ToHost) -> R
                 );
             }
         }
-        ToHost::Ask { request, question } => {
-            let answer = answer(link, pending().as_ref(), question)?;
-            // Bounded by what is asked, and by the length of a message.
-            let _ = link.send(id, &ToWorker::Answer { request, answer });
-        }
-        ToHost::Settle { index, outcome } => {
-            if let Some(pending) = pending()
-                && let Some(report) = &pending.report
-            {
-                pending.is_touched.store(true, Ordering::Relaxed);
-                let outcome = outcome.map(|receipt| receipt.0).map_err(|error| error.0);
-                report.settle(index, RResult::from(outcome));
-            }
-        }
     }
     Ok(())
-}
-
-/// What a request takes in memory, its answer not counted.
-fn size(http: &RawHttpRequest) -> usize {
-    let pairs = http.headers.iter().chain(&http.ext);
-    let pairs: usize = pairs.map(|Tuple2(name, value)| name.len() + value.len()).sum();
-    http.method.len() + http.url.len() + http.body.len() + pairs
 }
 
 fn forward(pending: Option<Pending>, event: Event) -> Result<(), Killed> {
@@ -125,33 +83,36 @@ fn forward(pending: Option<Pending>, event: Event) -> Result<(), Killed> {
     }
 }
 
-fn instance_of(link: &Link, pending: Option<&Pending>, instance: u64) -> Option<Arc<Instance>> {
-    match pending {
-        Some(pending) => Some(Arc::clone(&pending.instance)),
-        None => link.state().instances.get(&instance).cloned(),
+/// Has the host answer what the library asks: here and now, or in the future of its call. `bytes` is what it takes in memory.
+fn ask(
+    link: &Link,
+    id: u64,
+    pending: Option<Pending>,
+    request: u32,
+    instance: u64,
+    what: HostRequest,
+    bytes: usize,
+) -> Result<(), Killed> {
+    if let Some(pending) = pending.as_ref().filter(|_| what.may_send()) {
+        pending.is_touched.store(true, Ordering::Relaxed);
     }
-}
-
-fn answer(link: &Link, pending: Option<&Pending>, question: Question) -> Result<Answer, Killed> {
-    let call = pending.and_then(|pending| pending.call.as_ref());
-    let over = || raw::Error(raw_error(kind::INTERNAL, "call_over", "the call is over"));
-    Ok(match question {
-        Question::Random { instance, length } => {
-            let length = length as usize;
-            let instance = instance_of(link, pending, instance)
-                .filter(|_| length <= MAX_RANDOM_BYTES)
-                .ok_or(Killed::Breach("it asked for too much randomness, or for nobody"))?;
-            let mut bytes = vec![0; length];
-            instance.host.random(RSliceMut::from_mut_slice(&mut bytes));
-            Answer::Random(bytes)
+    let services = match &pending {
+        Some(pending) => Some(Arc::clone(&pending.services)),
+        None => link.state().instances.get(&instance).cloned(),
+    };
+    let info = pending.as_ref().and_then(|pending| pending.info.as_ref());
+    let call = info.map(ActiveCall::of);
+    let answer = services.map(|services| services.answer(call.as_ref(), what));
+    match (answer, pending) {
+        (Some(Answer::Later(work)), Some(pending)) => {
+            let held = link.hold(bytes)?;
+            return forward(Some(pending), Event::Errand { request, work, held });
         }
-        Question::SecurityCode => Answer::Text(call.map(|call| call.base_security_code()).ok_or_else(over)),
-        Question::Message { security_code } => {
-            let message = call.ok_or_else(over).and_then(|call| {
-                let message = call.base_message(RStr::from(security_code.as_str()));
-                message.into_result().map_err(raw::Error)
-            });
-            Answer::Text(message)
+        (Some(Answer::Now(answer)), _) if request != NO_REPLY => link.reply(id, request, answer),
+        (Some(Answer::Later(_)) | None, _) if request != NO_REPLY => {
+            link.reply(id, request, Err(raw::Error(over())));
         }
-    })
+        _ => {}
+    }
+    Ok(())
 }

@@ -27,9 +27,8 @@ use zeroize::Zeroizing;
 use super::{
     death::Killed,
     exchange::{Lost, exchange},
-    link::{Instance, Link, Pending},
+    link::{Link, Pending},
     message::{About, Method, Outcome, Times, ToWorker},
-    raw,
     refused::explained,
     supervisor::{NotReady, Supervisor},
 };
@@ -38,8 +37,9 @@ use crate::{
     convert::raw_error,
     instance::{CONSTRUCTION_LIMIT, NotConstructed},
     model::Origin,
+    raw,
     refusal::{Refusal, code},
-    services::{Services, call, call::CallInfo},
+    services::{Services, call, call::CallInfo, nanoseconds},
 };
 
 /// Constructs a backend in the library's worker. Blocks while it is constructed, at most for [`CONSTRUCTION_LIMIT`].
@@ -53,10 +53,7 @@ pub(crate) fn create(
         supervisor: Arc::clone(supervisor),
         export: export.to_owned(),
         options_json: Zeroizing::new(options_json.to_owned()),
-        instance: Arc::new(Instance {
-            host: services.object(),
-            services: Arc::clone(services),
-        }),
+        services: Arc::clone(services),
         place: Mutex::default(),
         moving: Arc::default(),
     });
@@ -73,7 +70,7 @@ struct Remote {
     supervisor: Arc<Supervisor>,
     export: String,
     options_json: Zeroizing<String>,
-    instance: Arc<Instance>,
+    services: Arc<Services>,
     /// The process where it is constructed, and its number there.
     place: Mutex<Option<(Weak<Link>, u64)>>,
     /// Whoever constructs it anew has this; others wait for it without a thread.
@@ -109,14 +106,14 @@ impl Remote {
     fn settle_once(&self) -> Result<Option<(Arc<Link>, u64)>, NotSettled> {
         let link = self.supervisor.link().map_err(NotSettled::NotReady)?;
         let number = link.next_id();
-        link.state().instances.insert(number, Arc::clone(&self.instance));
+        link.state().instances.insert(number, Arc::clone(&self.services));
         let message = ToWorker::Create {
             instance: number,
             export: self.export.clone(),
             options_json: self.options_json.to_string(),
             times: self.times(),
         };
-        let (pending, events) = Pending::new(Arc::clone(&self.instance), None, None, None);
+        let (pending, events) = Pending::new(Arc::clone(&self.services), None);
         let created = block_on(
             exchange(&link, message, pending, events),
             self.supervisor.clock(),
@@ -150,8 +147,8 @@ impl Remote {
 
     fn times(&self) -> Times {
         Times {
-            unix_ms: self.instance.host.now_unix_ms(),
-            monotonic_ns: self.instance.host.monotonic_ns(),
+            unix_ms: self.services.clock.wall().0,
+            monotonic_ns: nanoseconds(self.services.clock.elapsed()),
         }
     }
 
@@ -189,12 +186,8 @@ impl Remote {
         }
     }
 
-    async fn run(
-        self: &Arc<Self>,
-        method: Method,
-        call: CallObj,
-        report: Option<ReportObj>,
-    ) -> Result<Outcome, RawError> {
+    /// What the library asks meanwhile is answered for the call that is entered, whose object `call` is.
+    async fn run(self: &Arc<Self>, method: Method, call: CallObj) -> Result<Outcome, RawError> {
         let info = call::entered();
         let time_left = info.as_ref().map_or(Duration::ZERO, |info| info.time_left());
         let about = About {
@@ -203,7 +196,6 @@ impl Remote {
             idempotency_key: call.idempotency_key(),
             locale: call.locale(),
         };
-        let (call, report) = (Arc::new(call), report.map(Arc::new));
         let arises_in = |origin| {
             if let Some(info) = &info {
                 info.arises_in(origin);
@@ -221,12 +213,7 @@ impl Remote {
                 about: about.clone(),
                 times: self.times(),
             };
-            let (pending, events) = Pending::new(
-                Arc::clone(&self.instance),
-                Some(Arc::clone(&call)),
-                report.clone(),
-                info.clone(),
-            );
+            let (pending, events) = Pending::new(Arc::clone(&self.services), info.clone());
             let (death, is_touched) = match exchange(&link, message, pending, events).await {
                 Ok(outcome) => return outcome.map_err(|error| self.explained(error)),
                 // The process ended in order at this very moment.
@@ -305,7 +292,7 @@ impl Drop for Remote {
 impl BackendV1 for RemoteBackend {
     fn send_sms(&self, sms: RawSms, call: CallObj) -> BorrowingFfiFuture<'_, RResult<RawReceipt, RawError>> {
         BorrowingFfiFuture::new(async move {
-            match self.0.run(Method::SendSms(raw::Sms(sms)), call, None).await {
+            match self.0.run(Method::SendSms(raw::Sms(sms)), call).await {
                 Ok(Outcome::Receipt(receipt)) => RResult::ROk(receipt.0),
                 Ok(_) => RResult::RErr(self.0.wrong()),
                 Err(error) => RResult::RErr(error),
@@ -316,12 +303,12 @@ impl BackendV1 for RemoteBackend {
     fn send_bulk_sms(
         &self,
         bulk: RawBulk,
-        report: ReportObj,
+        _report: ReportObj,
         call: CallObj,
     ) -> BorrowingFfiFuture<'_, RResult<(), RawError>> {
         BorrowingFfiFuture::new(async move {
             let method = Method::SendBulkSms(raw::Bulk(bulk));
-            match self.0.run(method, call, Some(report)).await {
+            match self.0.run(method, call).await {
                 Ok(Outcome::Nothing) => RResult::ROk(()),
                 Ok(_) => RResult::RErr(self.0.wrong()),
                 Err(error) => RResult::RErr(error),
@@ -331,7 +318,7 @@ impl BackendV1 for RemoteBackend {
 
     fn generate_security_code(&self, call: CallObj) -> BorrowingFfiFuture<'_, RResult<RString, RawError>> {
         BorrowingFfiFuture::new(async move {
-            match self.0.run(Method::GenerateSecurityCode, call, None).await {
+            match self.0.run(Method::GenerateSecurityCode, call).await {
                 Ok(Outcome::Text(code)) => RResult::ROk(code),
                 Ok(_) => RResult::RErr(self.0.wrong()),
                 Err(error) => RResult::RErr(error),
@@ -346,7 +333,7 @@ impl BackendV1 for RemoteBackend {
     ) -> BorrowingFfiFuture<'_, RResult<ROption<RString>, RawError>> {
         BorrowingFfiFuture::new(async move {
             let method = Method::GenerateMessage(raw::MessageRequest(request));
-            match self.0.run(method, call, None).await {
+            match self.0.run(method, call).await {
                 Ok(Outcome::MaybeText(message)) => RResult::ROk(message),
                 Ok(_) => RResult::RErr(self.0.wrong()),
                 Err(error) => RResult::RErr(error),
@@ -361,7 +348,7 @@ impl BackendV1 for RemoteBackend {
     ) -> BorrowingFfiFuture<'_, RResult<u16, RawError>> {
         BorrowingFfiFuture::new(async move {
             let method = Method::ValidateSecurityCode(raw::Check(check));
-            match self.0.run(method, call, None).await {
+            match self.0.run(method, call).await {
                 Ok(Outcome::Verdict(verdict)) => RResult::ROk(verdict),
                 Ok(_) => RResult::RErr(self.0.wrong()),
                 Err(error) => RResult::RErr(error),

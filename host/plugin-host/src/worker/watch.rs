@@ -227,7 +227,7 @@ impl Watch {
             loop {
                 match arrivals.next() {
                     Ok(Some((id, message))) => {
-                        self.handle(id, message)?;
+                        self.handle(id, message, arrivals.last_bytes())?;
                         // The answer to it may have been one too many.
                         self.is_doomed()?;
                     }
@@ -239,7 +239,7 @@ impl Watch {
         Ok(())
     }
 
-    fn handle(&mut self, id: u64, message: ToHost) -> Result<(), End> {
+    fn handle(&mut self, id: u64, message: ToHost, bytes: usize) -> Result<(), End> {
         match message {
             ToHost::Preparing { step } if !self.is_confined => self.step = Some(step),
             ToHost::Confined {
@@ -269,7 +269,9 @@ impl Watch {
                     self.link.retire();
                 }
             }
-            about_a_call => receive(&self.link, &self.library, id, about_a_call).map_err(End::Kill)?,
+            about_a_call => {
+                receive(&self.link, &self.library, id, about_a_call, bytes).map_err(End::Kill)?;
+            }
         }
         Ok(())
     }

@@ -16,18 +16,13 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use phone_verify_plugin_abi::{
-    CallObj, HostObj, RawError, RawHttpRequest, RawHttpResponse, ReportObj,
-    abi_stable::std_types::{RResult, RStr},
-    async_ffi::FfiFuture,
-    c, kind,
-};
+use phone_verify_plugin_abi::{CallObj, HostObj, RawError, ReportObj, c, kind};
 
 use super::{
     instance::Instance,
     values::{self, Answer},
 };
-use crate::convert::raw_error;
+use crate::{convert::raw_error, services::protocol::HostReply};
 
 /// The calls of one backend that the library has not completed.
 #[derive(Default)]
@@ -122,16 +117,48 @@ pub(super) struct User(pub(super) *mut c_void);
 // SAFETY: the header says that a library is called from any thread.
 unsafe impl Send for User {}
 
-/// Something that a library asked for, and where it wants the answer.
+/// Something that a library asked for and that takes its time, and where it wants the answer.
 pub(super) struct Question {
-    pub(super) what: What,
-    pub(super) user: User,
+    begin: Begin,
+    done: Done,
+    user: User,
 }
 
-pub(super) enum What {
-    Http(RawHttpRequest, c::HttpDone),
-    Sleep(u64, c::Done),
-    Validate(String, c::Done),
+/// Asks the host, inside of a poll of the call, so that the host knows for which one it is.
+type Begin = Box<dyn FnOnce(&HostObj, &CallObj) -> Work + Send>;
+type Work = Pin<Box<dyn Future<Output = Result<HostReply, RawError>> + Send>>;
+
+/// The function of the library that hears the answer.
+#[derive(Clone, Copy)]
+pub(super) enum Done {
+    Outcome(c::Done),
+    Http(c::HttpDone),
+}
+
+impl Done {
+    /// Tells the library what came of its question.
+    fn tell(self, user: User, answer: Result<&HostReply, &RawError>) {
+        match (self, answer) {
+            (Self::Http(done), Ok(HostReply::Http(response))) => {
+                let response = &response.0;
+                let headers = values::lend_pairs(response.headers.iter().map(|pair| (&pair.0, &pair.1)));
+                let response = values::lend_response(response, &headers);
+                // SAFETY: as in `tell_http_error`.
+                unsafe { done(user.0, &raw const response, std::ptr::null()) };
+            }
+            (Self::Http(done), Ok(_)) => tell_http_error(done, user, &over(kind::INTERNAL)),
+            (Self::Http(done), Err(error)) => tell_http_error(done, user, error),
+            (Self::Outcome(done), answer) => tell(
+                done,
+                user,
+                answer.map(|reply| match reply {
+                    HostReply::Verdict(verdict) => (*verdict, None),
+                    HostReply::Text(text) => (0, Some(text.as_str())),
+                    HostReply::Done | HostReply::Random(_) | HostReply::Http(_) => (0, None),
+                }),
+            ),
+        }
+    }
 }
 
 /// Tells the library that its request failed.
@@ -161,25 +188,28 @@ pub(super) fn over(kind: u16) -> RawError {
 }
 
 impl Question {
-    /// Nothing was done about it.
-    pub(super) fn call_is_over(self) {
-        match self.what {
-            What::Http(_, done) => tell_http_error(done, self.user, &over(kind::TRANSIENT)),
-            What::Sleep(_, done) | What::Validate(_, done) => {
-                tell(done, self.user, Err(&over(kind::TRANSIENT)));
-            }
-        }
+    /// `begin` asks the host.
+    pub(super) fn new<F>(
+        done: Done,
+        user: User,
+        begin: impl FnOnce(&HostObj, &CallObj) -> F + Send + 'static,
+    ) -> Self
+    where
+        F: Future<Output = Result<HostReply, RawError>> + Send + 'static,
+    {
+        let begin: Begin = Box::new(|host, call| Box::pin(begin(host, call)));
+        Self { begin, done, user }
     }
 
-    /// Inside a poll, so that the host knows for which call it is.
+    /// Nothing was done about it.
+    pub(super) fn call_is_over(self) {
+        self.done.tell(self.user, Err(&over(kind::TRANSIENT)));
+    }
+
     fn begin(self, host: &HostObj, call: &CallObj) -> Waiting {
-        let work = match self.what {
-            What::Http(request, done) => Work::Http(host.http(request), done),
-            What::Sleep(duration_ms, done) => Work::Sleep(host.sleep_ms(duration_ms), done),
-            What::Validate(code, done) => Work::Validate(call.base_validate(RStr::from(code.as_str())), done),
-        };
         Waiting {
-            work,
+            work: (self.begin)(host, call),
+            done: self.done,
             user: self.user,
         }
     }
@@ -187,48 +217,21 @@ impl Question {
 
 struct Waiting {
     work: Work,
+    done: Done,
     user: User,
-}
-
-enum Work {
-    Http(FfiFuture<RResult<RawHttpResponse, RawError>>, c::HttpDone),
-    Sleep(FfiFuture<()>, c::Done),
-    Validate(FfiFuture<RResult<u16, RawError>>, c::Done),
 }
 
 impl Waiting {
     /// Ready when the library has been told.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        match &mut self.work {
-            Work::Http(future, done) => Pin::new(future).poll(context).map(|answer| match answer {
-                RResult::ROk(response) => {
-                    let headers = values::lend_pairs(response.headers.iter().map(|pair| (&pair.0, &pair.1)));
-                    let response = values::lend_response(&response, &headers);
-                    // SAFETY: as in `tell_http_error`.
-                    unsafe { done(self.user.0, &raw const response, std::ptr::null()) };
-                }
-                RResult::RErr(error) => tell_http_error(*done, self.user, &error),
-            }),
-            Work::Sleep(future, done) => Pin::new(future)
-                .poll(context)
-                .map(|()| tell(*done, self.user, Ok((0, None)))),
-            Work::Validate(future, done) => Pin::new(future).poll(context).map(|answer| {
-                let answer = answer.into_result();
-                tell(*done, self.user, answer.as_ref().map(|verdict| (*verdict, None)));
-            }),
-        }
+        let answer = self.work.as_mut().poll(context);
+        answer.map(|answer| self.done.tell(self.user, answer.as_ref()))
     }
 
     /// A request that was begun may have arrived.
     fn call_is_over(self) {
-        let (error, user) = (over(kind::OUTCOME_UNKNOWN), self.user);
-        match self.work {
-            Work::Http(future, done) => {
-                drop(future);
-                tell_http_error(done, user, &error);
-            }
-            Work::Sleep(_, done) | Work::Validate(_, done) => tell(done, user, Err(&error)),
-        }
+        drop(self.work);
+        self.done.tell(self.user, Err(&over(kind::OUTCOME_UNKNOWN)));
     }
 }
 

@@ -11,11 +11,15 @@ use phone_verify_plugin_abi::{
 };
 
 use super::{
-    call::{OpenCall, Question, User, What, over, tell, tell_http_error},
+    call::{Done, OpenCall, Question, User, over, tell, tell_http_error},
     instance::Context,
     values,
 };
-use crate::{convert::raw_error, services::guarded};
+use crate::{
+    convert::raw_error,
+    raw,
+    services::{guarded, protocol::HostReply},
+};
 
 /// What every library in C is given.
 pub(super) const TABLE: c::Host = c::Host {
@@ -104,14 +108,11 @@ unsafe extern "C" fn http(
         let error = raw_error(kind::INTERNAL, "bad_request", "the request has the wrong size");
         return tell_http_error(done, user, &error);
     };
-    ask(
-        host,
-        call,
-        Question {
-            what: What::Http(request, done),
-            user,
-        },
-    );
+    let question = Question::new(Done::Http(done), user, |host, _| {
+        let response = host.http(request);
+        async { Ok(HostReply::Http(raw::HttpResponse(response.await.into_result()?))) }
+    });
+    ask(host, call, question);
 }
 
 unsafe extern "C" fn sleep(
@@ -121,17 +122,17 @@ unsafe extern "C" fn sleep(
     user: *mut c_void,
     done: Option<c::Done>,
 ) {
-    if let Some(done) = done {
-        let what = What::Sleep(duration_ms, done);
-        ask(
-            host,
-            call,
-            Question {
-                what,
-                user: User(user),
-            },
-        );
-    }
+    let Some(done) = done else {
+        return;
+    };
+    let question = Question::new(Done::Outcome(done), User(user), move |host, _| {
+        let slept = host.sleep_ms(duration_ms);
+        async {
+            slept.await;
+            Ok(HostReply::Done)
+        }
+    });
+    ask(host, call, question);
 }
 
 fn ask(host: *const c::Host, call: u64, question: Question) {
@@ -195,18 +196,16 @@ unsafe extern "C" fn base_validate(
     user: *mut c_void,
     done: Option<c::Done>,
 ) {
-    if let Some(done) = done {
-        // SAFETY: the header asks for a text.
-        let what = What::Validate(unsafe { values::text(security_code) }, done);
-        ask(
-            host,
-            call,
-            Question {
-                what,
-                user: User(user),
-            },
-        );
-    }
+    let Some(done) = done else {
+        return;
+    };
+    // SAFETY: the header asks for a text.
+    let code = unsafe { values::text(security_code) };
+    let question = Question::new(Done::Outcome(done), User(user), move |_, call| {
+        let verdict = call.base_validate(RStr::from(code.as_str()));
+        async { Ok(HostReply::Verdict(verdict.await.into_result()?)) }
+    });
+    ask(host, call, question);
 }
 
 unsafe extern "C" fn settle(host: *const c::Host, call: u64, index: usize, outcome: *const c::Outcome) {

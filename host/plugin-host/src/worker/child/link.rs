@@ -21,10 +21,16 @@ use tokio::sync::{Notify, oneshot};
 use super::super::{
     channel::Inherited,
     frame::{Arrivals, TooLarge, encode},
-    message::{Answer, Question, Times, ToHost, ToWorker},
-    raw::{Error, HttpResponse},
+    message::{NO_REPLY, Times, ToHost, ToWorker},
 };
-use crate::{clock::Clock, services::nanoseconds};
+use crate::{
+    clock::Clock,
+    services::{
+        abi::Unanswered,
+        nanoseconds,
+        protocol::{Answered, HostReply, HostRequest},
+    },
+};
 
 /// How long a thread waits for an answer before it looks whether another thread has read it.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
@@ -36,7 +42,7 @@ pub(super) struct Link {
     outgoing: Mutex<()>,
     /// Rung when [`Link::ask`] read something for the event loop.
     pub(super) arrived: Notify,
-    waiting: Mutex<HashMap<u32, oneshot::Sender<Reply>>>,
+    waiting: Mutex<HashMap<u32, oneshot::Sender<Answered>>>,
     next_request: AtomicU32,
     times: Mutex<(Times, Duration)>,
     pub(super) clock: Clock,
@@ -47,14 +53,8 @@ struct Incoming {
     arrivals: Arrivals,
     /// For the event loop.
     queue: VecDeque<(u64, ToWorker)>,
-    /// For who asked.
-    answers: HashMap<u32, Answer>,
-}
-
-/// What comes back for a request that does not stop the thread.
-pub(super) enum Reply {
-    Http(Result<HttpResponse, Error>),
-    Verdict(Result<u16, Error>),
+    /// For a thread that waits for it; `None`: it has not come yet.
+    answers: HashMap<u32, Option<Answered>>,
 }
 
 impl Link {
@@ -109,8 +109,13 @@ impl Link {
             }
             loop {
                 match incoming.arrivals.next() {
-                    Ok(Some((_, ToWorker::Answer { request, answer }))) => {
-                        incoming.answers.insert(request, answer);
+                    Ok(Some((id, ToWorker::Reply { request, answer }))) => {
+                        match incoming.answers.get_mut(&request) {
+                            Some(place) => *place = Some(answer),
+                            None => incoming
+                                .queue
+                                .push_back((id, ToWorker::Reply { request, answer })),
+                        }
                     }
                     Ok(Some(message)) => incoming.queue.push_back(message),
                     Ok(None) => break,
@@ -120,18 +125,38 @@ impl Link {
         }
     }
 
+    /// Tells the host something.
+    pub(super) fn tell(&self, id: u64, instance: u64, what: HostRequest) -> Result<(), Unanswered> {
+        let message = ToHost::Ask {
+            request: NO_REPLY,
+            instance,
+            what,
+        };
+        self.send(id, &message).map_err(|TooLarge| Unanswered::TooLarge)
+    }
+
     /// Asks the host, and stands still until it has answered.
-    pub(super) fn ask(&self, id: u64, question: Question) -> Option<Answer> {
-        let request = self.next_request.fetch_add(1, Ordering::Relaxed);
-        self.send(id, &ToHost::Ask { request, question }).ok()?;
+    pub(super) fn ask(&self, id: u64, instance: u64, what: HostRequest) -> Result<HostReply, Unanswered> {
+        let request = self.next_request();
+        lock(&self.incoming).answers.insert(request, None);
+        let message = ToHost::Ask {
+            request,
+            instance,
+            what,
+        };
+        if self.send(id, &message).is_err() {
+            lock(&self.incoming).answers.remove(&request);
+            return Err(Unanswered::TooLarge);
+        }
         loop {
             let mut incoming = lock(&self.incoming);
             self.read(&mut incoming);
-            if let Some(answer) = incoming.answers.remove(&request) {
+            if let Some(answer) = incoming.answers.get_mut(&request).and_then(Option::take) {
+                incoming.answers.remove(&request);
                 if !incoming.queue.is_empty() {
                     self.arrived.notify_one();
                 }
-                return Some(answer);
+                return answer.map_err(Unanswered::Error);
             }
             drop(incoming);
             // Not for ever, for another thread may have read the answer.
@@ -143,9 +168,10 @@ impl Link {
     pub(super) async fn request(
         &self,
         id: u64,
-        message: impl FnOnce(u32) -> ToHost,
-    ) -> Result<Option<Reply>, TooLarge> {
-        let request = self.next_request.fetch_add(1, Ordering::Relaxed);
+        instance: u64,
+        what: HostRequest,
+    ) -> Result<HostReply, Unanswered> {
+        let request = self.next_request();
         let (sender, reply) = oneshot::channel();
         lock(&self.waiting).insert(request, sender);
         let _drop_when_dropped = Waiting {
@@ -153,14 +179,31 @@ impl Link {
             id,
             request,
         };
-        self.send(id, &message(request))?;
-        Ok(reply.await.ok())
+        let message = ToHost::Ask {
+            request,
+            instance,
+            what,
+        };
+        self.send(id, &message).map_err(|TooLarge| Unanswered::TooLarge)?;
+        match reply.await {
+            Ok(answer) => answer.map_err(Unanswered::Error),
+            Err(_) => Err(Unanswered::Lost),
+        }
     }
 
-    pub(super) fn reply(&self, request: u32, reply: Reply) {
+    fn next_request(&self) -> u32 {
+        loop {
+            let request = self.next_request.fetch_add(1, Ordering::Relaxed);
+            if request != NO_REPLY {
+                return request;
+            }
+        }
+    }
+
+    pub(super) fn reply(&self, request: u32, answer: Answered) {
         if let Some(waiting) = lock(&self.waiting).remove(&request) {
             // It may have stopped waiting just now.
-            let _ = waiting.send(reply);
+            let _ = waiting.send(answer);
         }
     }
 

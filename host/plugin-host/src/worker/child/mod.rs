@@ -2,9 +2,9 @@
 //!
 //! Invariant: no code of the library runs before the sandbox is on.
 
+mod carrier;
 mod link;
 mod sandbox;
-mod services;
 
 use std::{
     collections::HashMap,
@@ -25,19 +25,21 @@ use tokio::sync::oneshot;
 
 pub(super) use self::sandbox::MEMORY_BYTES;
 use self::{
-    link::{Link, Reply},
+    carrier::{OfCall, Remote},
+    link::Link,
     sandbox::Sandbox,
 };
 use super::{
     channel::Inherited,
     frame::Arrivals,
     message::{About, Method, NO_CALL, Outcome, PROTOCOL, Step, ToHost, ToWorker},
-    raw,
 };
 use crate::{
     bounded::SLOW_POLL,
     convert::raw_error,
     load::{Library, crash, own_exit},
+    raw,
+    services::abi,
 };
 
 /// Runs as a worker, until the host says that it is enough or is gone.
@@ -182,6 +184,10 @@ impl Worker {
         }
     }
 
+    fn remote(&self, instance: u64) -> Remote {
+        Remote::new(Arc::clone(&self.link), instance)
+    }
+
     fn handle(&mut self, id: u64, message: ToWorker) {
         match message {
             ToWorker::Create {
@@ -191,8 +197,8 @@ impl Worker {
                 times,
             } => {
                 self.link.set_times(times);
-                let host = services::host(&self.link, instance);
-                let entered = services::enter(id);
+                let host = abi::host(self.remote(instance));
+                let entered = carrier::enter(id);
                 let made = self.library.create(&export, host, &options_json);
                 drop(entered);
                 let outcome = made.map(|backend| {
@@ -219,10 +225,9 @@ impl Worker {
                     let _ = cancel.send(());
                 }
             }
-            ToWorker::HttpAnswer { request, answer } => self.link.reply(request, Reply::Http(answer)),
-            ToWorker::Verdict { request, answer } => self.link.reply(request, Reply::Verdict(answer)),
-            // `Answer` is taken out by the link, the others end and begin the loop.
-            ToWorker::Answer { .. } | ToWorker::Open { .. } | ToWorker::Bye => {}
+            ToWorker::Reply { request, answer } => self.link.reply(request, answer),
+            // They begin and end the loop.
+            ToWorker::Open { .. } | ToWorker::Bye => {}
         }
     }
 
@@ -236,8 +241,12 @@ impl Worker {
         }
         let (cancel, cancelled) = oneshot::channel();
         self.running.insert(id, cancel);
-        let call = services::call(&self.link, id, about);
-        let report = services::report(&self.link, id);
+        let remote = || self.remote(instance).in_call(id);
+        let report = abi::report(remote());
+        let call = abi::call(OfCall {
+            remote: remote(),
+            about,
+        });
         let outcome = invoke(backend, method, call, report);
         let link = Arc::clone(&self.link);
         tokio::spawn(async move {
@@ -264,7 +273,7 @@ async fn until_cancelled(
         if pin!(&mut cancelled).poll(context) == Poll::Ready(Ok(())) {
             return Poll::Ready(None);
         }
-        let _entered = services::enter(id);
+        let _entered = carrier::enter(id);
         let before = link.clock.elapsed();
         let polled = catch_unwind(AssertUnwindSafe(|| outcome.as_mut().poll(context)));
         let took = link.clock.elapsed().saturating_sub(before);
@@ -280,7 +289,7 @@ async fn until_cancelled(
     })
     .await;
     // The library's destructors log for this call, too.
-    let _entered = services::enter(id);
+    let _entered = carrier::enter(id);
     drop(outcome);
     ended
 }

@@ -1,4 +1,4 @@
-//! How the ABI's structs are written into a frame. The ABI itself knows nothing of frames, so its types are described
+//! How the ABI's structs are written into a frame of a worker process. The ABI itself knows nothing of frames, so its types are described
 //! here a second time; the compiler holds the two descriptions equal.
 //!
 //! Invariant: nothing here has a `Debug`, for all of it may hold a secret, a code or a number.
@@ -17,8 +17,8 @@ macro_rules! framed {
         struct $fields { $($(#[$attribute])* $field: $type,)* }
 
         #[derive(Clone, Serialize, Deserialize)]
-        pub(in crate::worker) struct $name(
-            #[serde(with = $described)] pub(in crate::worker) $raw,
+        pub(crate) struct $name(
+            #[serde(with = $described)] pub(crate) $raw,
         );
     };
 }
@@ -102,7 +102,7 @@ HttpResponseFields {
 
 /// The ABI's pairs of texts. Of more than [`MAX_PAIRS`] the rest is not sent, and one who sends more is no worker of
 /// ours: empty ones would take thirty times the memory that they take in a frame.
-pub(super) mod pairs {
+pub(crate) mod pairs {
     use std::fmt;
 
     use phone_verify_plugin_abi::{Ext, abi_stable::std_types::Tuple2};
@@ -113,7 +113,7 @@ pub(super) mod pairs {
 
     const MAX_PAIRS: usize = 1024;
 
-    pub(in crate::worker) fn serialize<S: Serializer>(pairs: &Ext, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(pairs: &Ext, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_seq(
             pairs
                 .iter()
@@ -122,9 +122,7 @@ pub(super) mod pairs {
         )
     }
 
-    pub(in crate::worker) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Ext, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Ext, D::Error> {
         struct Pairs;
 
         impl<'de> Visitor<'de> for Pairs {
