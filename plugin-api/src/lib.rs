@@ -89,6 +89,56 @@ pub use types::{Context, PhoneNumber, Receipt, Verdict};
 pub use serde;
 pub use serde_json;
 
+/// The items that every library has, however it gets into a host; the manifest itself is the caller's.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __library {
+    ($($backend:ty),+) => {
+        const LIBRARY: $crate::__private::LibraryInfo = $crate::__private::LibraryInfo {
+            name: ::core::env!("CARGO_CRATE_NAME"),
+            version: ::core::env!("CARGO_PKG_VERSION"),
+            license: ::core::env!("CARGO_PKG_LICENSE"),
+            repository: ::core::env!("CARGO_PKG_REPOSITORY"),
+            backends: &[$(<$backend as $crate::__private::Exported>::INFO),+],
+            tape: $crate::__private::tape!(),
+        };
+        const LENGTH: usize = $crate::__private::manifest_len(&LIBRARY);
+
+        extern "C" fn manifest_json() -> $crate::__private::RString {
+            $crate::__private::manifest_text(&MANIFEST)
+        }
+
+        extern "C" fn create(
+            name: $crate::__private::RStr<'_>,
+            host: $crate::__private::HostObj,
+            options: $crate::__private::RStr<'_>,
+        ) -> $crate::__private::CreateResult {
+            $(if name.as_str() == <$backend as $crate::__private::Exported>::INFO.name {
+                return $crate::__private::create::<$backend>(host, options);
+            })+
+            $crate::__private::unknown_backend(name)
+        }
+
+        fn root() -> $crate::__private::RootRef {
+            $crate::__private::root(manifest_json, create)
+        }
+    };
+}
+
+/// The same backends for a host that they are linked into, without a file: what [`export_backends!`] exports, as a value.
+/// For tests of a host; several libraries may be linked into one program.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __linked_backends {
+    ($($backend:ty),+ $(,)?) => {{
+        $crate::__library!($($backend),+);
+
+        static MANIFEST: [u8; LENGTH] = $crate::__private::manifest::<LENGTH>(&LIBRARY);
+
+        root()
+    }};
+}
+
 /// Exports the backends of a library: `export_backends!(NexmoBackend, NexmoSandboxBackend);`, once per library. Each
 /// type needs [`Backend`] and the [`macro@backend`] attribute on its impl.
 ///
@@ -106,15 +156,7 @@ macro_rules! export_backends {
         const _: () = {
             use $crate::__private as pv;
 
-            const LIBRARY: pv::LibraryInfo = pv::LibraryInfo {
-                name: ::core::env!("CARGO_CRATE_NAME"),
-                version: ::core::env!("CARGO_PKG_VERSION"),
-                license: ::core::env!("CARGO_PKG_LICENSE"),
-                repository: ::core::env!("CARGO_PKG_REPOSITORY"),
-                backends: &[$(<$backend as pv::Exported>::INFO),+],
-                tape: pv::tape!(),
-            };
-            const LENGTH: usize = pv::manifest_len(&LIBRARY);
+            $crate::__library!($($backend),+);
 
             #[used]
             #[cfg_attr(target_vendor = "apple", unsafe(link_section = "__DATA,__pv_plugin"))]
@@ -122,25 +164,6 @@ macro_rules! export_backends {
             #[cfg_attr(not(any(windows, target_vendor = "apple")), unsafe(link_section = ".pv_plugin"))]
             #[unsafe(export_name = "PHONE_VERIFY_MANIFEST")]
             static MANIFEST: [u8; LENGTH] = pv::manifest::<LENGTH>(&LIBRARY);
-
-            extern "C" fn manifest_json() -> pv::RString {
-                pv::manifest_text(&MANIFEST)
-            }
-
-            extern "C" fn create(
-                name: pv::RStr<'_>,
-                host: pv::HostObj,
-                options: pv::RStr<'_>,
-            ) -> pv::CreateResult {
-                $(if name.as_str() == <$backend as pv::Exported>::INFO.name {
-                    return pv::create::<$backend>(host, options);
-                })+
-                pv::unknown_backend(name)
-            }
-
-            fn root() -> pv::RootRef {
-                pv::root(manifest_json, create)
-            }
 
             extern "C" fn module() -> pv::RootModuleResult {
                 pv::root_module(root)

@@ -19,7 +19,7 @@ use super::{
     convert,
     instance::{CONSTRUCTION_LIMIT, Instance, NotConstructed},
     isolation::IsolationMode,
-    preflight::{BackendInfo, Candidate},
+    preflight::{BackendInfo, Candidate, Manifest},
     services::{
         Services,
         call::{ActiveCall, PrivateTexts},
@@ -54,7 +54,7 @@ pub struct Backend {
 impl Backend {
     pub(super) fn new(
         name: &BackendName,
-        candidate: &Candidate,
+        library: &Manifest,
         place: IsolationMode,
         info: BackendInfo,
         instance: Instance,
@@ -62,15 +62,25 @@ impl Backend {
     ) -> Self {
         Self {
             name: name.to_string(),
-            version: candidate.manifest.version.clone(),
-            abi: candidate.manifest.abi.to_string(),
-            sha256: candidate.sha256.clone(),
-            signer: candidate.signed.as_ref().map(|signed| signed.by.clone()),
-            newer_abi: candidate.manifest.newer_abi(),
+            version: library.version.clone(),
+            abi: library.abi.to_string(),
+            sha256: String::new(),
+            signer: None,
+            newer_abi: library.newer_abi(),
             place,
             info,
             instance: Arc::new(instance),
             services,
+        }
+    }
+
+    /// The same backend, whose library was read from this file.
+    #[must_use]
+    pub(super) fn read_from(self, candidate: &Candidate) -> Self {
+        Self {
+            sha256: candidate.sha256.clone(),
+            signer: candidate.signed.as_ref().map(|signed| signed.by.clone()),
+            ..self
         }
     }
 
@@ -94,7 +104,7 @@ impl Backend {
         self.newer_abi.as_deref()
     }
 
-    /// The hash of its library, in lower-case hex.
+    /// The hash of its library, in lower-case hex; empty: it is linked into this program.
     pub fn library_sha256(&self) -> &str {
         &self.sha256
     }

@@ -68,6 +68,11 @@ impl Library {
         .map(Self)
     }
 
+    /// One that is linked into this program, so that the compiler has found it to fit.
+    pub(super) fn linked(root: RootRef) -> Self {
+        Self(EntryPoint::Root(root))
+    }
+
     /// Constructs the backend `name`.
     pub(super) fn create(
         self,

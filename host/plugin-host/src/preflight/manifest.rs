@@ -117,7 +117,7 @@ struct Envelope {
 
 impl Manifest {
     /// Reads a manifest; `file` names the library in a refusal.
-    pub(super) fn parse(file: &str, text: &[u8]) -> Result<Self, Refusal> {
+    pub(crate) fn parse(file: &str, text: &[u8]) -> Result<Self, Refusal> {
         // What the author's crate writes names that crate; a C compiler takes the text as its author wrote it.
         let is_rust = text.windows(12).any(|part| part == b"\"plugin_api\"");
         let cure = if is_rust {

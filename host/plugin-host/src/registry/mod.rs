@@ -3,6 +3,7 @@
 //! Invariant: everything that can be found wrong without running the library's code is found before any of it
 //! runs, and reported at once.
 
+mod construct;
 mod decide;
 mod successor;
 mod survey;
@@ -21,19 +22,15 @@ pub use self::successor::{Choice, Next, Running};
 pub use self::survey::{BackendReport, LibraryAbout, LibraryReport};
 pub use self::watch::Seen;
 use super::{
-    Backend, BackendName, convert,
+    Backend, BackendName,
     discover::{self, Found},
-    instance::{CONSTRUCTION_LIMIT, Instance, Maker, Opened, within_limit},
+    instance::{CONSTRUCTION_LIMIT, Opened, within_limit},
     isolation::{IsolationMode, IsolationRules},
     load::Library,
     options,
     preflight::{self, Candidate, Platform, Refused},
     refusal::{Refusal, code},
-    scrub::Scrubber,
-    services::{
-        Services,
-        http::{Bounds, Clients, Egress, Http, Outbound, StandIn},
-    },
+    services::http::{Clients, Outbound, StandIn},
     stage,
     trust::{Build, Lock, TrustRules},
 };
@@ -281,20 +278,7 @@ impl Loader {
             .clone();
         let options = options::check(name, &candidate.manifest, &info, options)?;
         let place = self.place(found, &candidate.sha256, lock);
-        let base_url = options.base_url.as_deref();
-        let egress = Egress::new(&info.hosts, base_url, self.config.allow_private_addresses);
-        let services = Arc::new(Services::new(
-            &name.to_string(),
-            Arc::new(self.scrubber(&options.secrets)),
-            self.config.clock.clone(),
-            self.config.entropy.clone(),
-            Http {
-                clients: Arc::clone(&self.clients),
-                egress,
-                bounds: Bounds::new(self.config.requests_at_once),
-                clock: self.config.clock.clone(),
-            },
-        ));
+        let services = self.services(name, &info, &options);
         if scans && place == IsolationMode::Inline && !self.is_open(&candidate.sha256) {
             self.scan(name, candidate, &options.json, &services)
                 .map_err(|refusal| vec![refusal])?;
@@ -302,26 +286,9 @@ impl Loader {
         let library = self
             .open(&name.library, candidate, place)
             .map_err(|refusal| vec![refusal])?;
-        let maker = Maker::new(library, &name.backend, options.json, Arc::clone(&services));
-        let instance = Instance::construct(maker).map_err(|why| {
-            let code = why.code();
-            let message = convert::failure(&why.raw(), &services.scrubber, &[]).message;
-            let sentence = if code == code::OPTION_TYPE {
-                format!("{name} does not take its options: {message}; correct OPTIONS")
-            } else {
-                format!("{name} could not be constructed: {message}")
-            };
-            vec![Refusal::new(code, sentence)]
-        })?;
-        Ok(Backend::new(name, candidate, place, info, instance, services))
-    }
-
-    fn scrubber(&self, secrets: &[String]) -> Scrubber {
-        if self.is_rehearsal {
-            Scrubber::default()
-        } else {
-            Scrubber::new(secrets)
-        }
+        let instance = construct::instance(name, library, options, &services)?;
+        let backend = Backend::new(name, &candidate.manifest, place, info, instance, services);
+        Ok(backend.read_from(candidate))
     }
 
     fn open(&self, stem: &str, candidate: &Candidate, place: IsolationMode) -> Result<Opened, Refusal> {
