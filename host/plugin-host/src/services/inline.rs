@@ -31,10 +31,15 @@ pub(crate) fn report_object(call: &Arc<CallInfo>) -> ReportObj {
     abi::report(OfCall(Arc::clone(call)))
 }
 
+/// Answers where it was asked.
+trait Answers: Send + Sync + 'static {
+    fn answer(&self, request: HostRequest) -> Answer;
+}
+
 /// In whichever call the thread is.
 struct OfBackend(Arc<Services>);
 
-impl OfBackend {
+impl Answers for OfBackend {
     fn answer(&self, request: HostRequest) -> Answer {
         call::current(|call| self.0.answer(call, request))
     }
@@ -43,35 +48,23 @@ impl OfBackend {
 /// In this one.
 struct OfCall(Arc<CallInfo>);
 
-impl OfCall {
+impl Answers for OfCall {
     fn answer(&self, request: HostRequest) -> Answer {
         self.0.services().answer(Some(&ActiveCall::of(&self.0)), request)
     }
 }
 
-fn now(answer: Answer) -> Result<HostReply, Unanswered> {
-    match answer {
-        Answer::Now(answered) => answered.map_err(Unanswered::Error),
-        // No method of the ABI waits on its thread for what takes time.
-        Answer::Later(_) => Err(Unanswered::Lost),
-    }
-}
-
-async fn later(answer: Answer) -> Result<HostReply, Unanswered> {
-    let answered = match answer {
-        Answer::Now(answered) => answered,
-        Answer::Later(answer) => answer.await,
-    };
-    answered.map_err(Unanswered::Error)
-}
-
-impl Carrier for OfBackend {
+impl<T: Answers> Carrier for T {
     fn tell(&self, request: HostRequest) -> Result<(), Unanswered> {
-        now(self.answer(request)).map(drop)
+        self.ask(request).map(drop)
     }
 
     fn ask(&self, request: HostRequest) -> Result<HostReply, Unanswered> {
-        now(self.answer(request))
+        match self.answer(request) {
+            Answer::Now(answered) => answered.map_err(Unanswered::Error),
+            // No method of the ABI waits on its thread for what takes time.
+            Answer::Later(_) => Err(Unanswered::Lost),
+        }
     }
 
     fn begin(
@@ -79,7 +72,14 @@ impl Carrier for OfBackend {
         request: HostRequest,
     ) -> impl Future<Output = Result<HostReply, Unanswered>> + Send + 'static {
         // Now, because the future may be polled when another call is current.
-        later(self.answer(request))
+        let answer = self.answer(request);
+        async move {
+            let answered = match answer {
+                Answer::Now(answered) => answered,
+                Answer::Later(answer) => answer.await,
+            };
+            answered.map_err(Unanswered::Error)
+        }
     }
 }
 
@@ -90,23 +90,6 @@ impl HostCarrier for OfBackend {
 
     fn monotonic_ns(&self) -> u64 {
         nanoseconds(self.0.clock.elapsed())
-    }
-}
-
-impl Carrier for OfCall {
-    fn tell(&self, request: HostRequest) -> Result<(), Unanswered> {
-        now(self.answer(request)).map(drop)
-    }
-
-    fn ask(&self, request: HostRequest) -> Result<HostReply, Unanswered> {
-        now(self.answer(request))
-    }
-
-    fn begin(
-        &self,
-        request: HostRequest,
-    ) -> impl Future<Output = Result<HostReply, Unanswered>> + Send + 'static {
-        later(self.answer(request))
     }
 }
 

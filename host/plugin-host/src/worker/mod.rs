@@ -4,7 +4,8 @@
 //! The way of a call: `remote` implements the ABI's `BackendV1` → `exchange` waits for the answer and runs what the
 //! library asks of the host meanwhile → `link` holds the `channel` to one process → `watch` is the thread that started the
 //! `process`, reads from it (`reception`, `output`), and tells how it ended (`death`) → `supervisor` says whether there
-//! is another. `child` is the other side. The host's services are the very objects that a library in this process gets.
+//! is another. `child` is the other side. What the library asks of the host is answered where a library in this process
+//! has it answered: `services`.
 //!
 //! Invariants: a message is sent again only when its call had asked for no HTTP request and nothing else can have
 //! reached a network: never twice; and what a worker says costs this process a bounded amount of memory and time.
