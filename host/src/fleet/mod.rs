@@ -8,6 +8,8 @@ mod breaker;
 mod for_tests;
 mod lane;
 mod library;
+#[cfg(test)]
+mod linked_stories;
 mod member;
 mod sender;
 mod status;
