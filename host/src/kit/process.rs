@@ -27,7 +27,7 @@ use super::{
 };
 use crate::clock::Clock;
 
-/// The command that runs one check. Hidden from `--help`: only [`Supervisor`] runs it.
+/// The command that runs one check. Hidden from `--help`: only `Supervisor` runs it.
 pub const COMMAND: &str = "__plugin-check";
 
 /// Default time limit of one check. Checks of a correct library end within a few seconds, even on a slow machine.

@@ -3,7 +3,7 @@
 //! it; a further one moves the log while others write (`log`). Several processes may share the file.
 //!
 //! Invariants: no rule of verification is here: what a row means for a number or a code is decided in
-//! [`rules`](phone_verify_domain::rules), of what was loaded under the lock. No driver error leaves this crate, and no other
+//! [`rules`], of what was loaded under the lock. No driver error leaves this crate, and no other
 //! crate of the program names the driver. No unsafe code.
 #![forbid(unsafe_code)]
 

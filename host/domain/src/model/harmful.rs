@@ -1,7 +1,7 @@
 //! Characters that must not be shown as they are when they come from outside: in a log, on a terminal, in an answer.
 
 /// Whether a terminal or a viewer would interpret a character instead of showing it: control characters, separators of
-/// lines and paragraphs, and what [`is_invisible`] names.
+/// lines and paragraphs, marks that change the direction of text, and invisible characters.
 pub fn is_harmful(character: char) -> bool {
     character.is_control() || matches!(character, '\u{2028}' | '\u{2029}') || is_invisible(character)
 }
