@@ -1,4 +1,5 @@
-//! The service on a fake network: put together by the daemon's own code, on a real database, with a clock that the test moves.
+//! The service on a fake network: put together by the daemon's own code, on a real database, with a clock that the test
+//! moves.
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 

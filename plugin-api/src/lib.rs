@@ -125,8 +125,8 @@ macro_rules! __library {
     };
 }
 
-/// The same backends for a host that they are linked into, without a file: what [`export_backends!`] exports, as a value.
-/// For tests of a host; several libraries may be linked into one program.
+/// The same backends for a host that they are linked into, without a file: what [`export_backends!`] exports, as a
+/// value. For tests of a host; several libraries may be linked into one program.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __linked_backends {

@@ -257,7 +257,8 @@ fn a_faulty_setting_is_not_held_against_others() {
     }
 }
 
-/// Every command says it the same way: the folder, the setting, what to do; and nothing of what else would lie in there.
+/// Every command says it the same way: the folder, the setting, what to do; and nothing of what else would lie in
+/// there.
 #[test]
 fn a_missing_folder_of_the_database_is_one_problem() {
     for (key, value) in [

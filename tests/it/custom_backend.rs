@@ -1,5 +1,5 @@
-//! A third party's backend: the examples are built out of the workspace, in Rust against the author's crate alone and in C
-//! against the header, and dropped into the directory of a host that is not rebuilt.
+//! A third party's backend: the examples are built out of the workspace, in Rust against the author's crate alone and
+//! in C against the header, and dropped into the directory of a host that is not rebuilt.
 
 use std::{
     fs,

@@ -1,5 +1,5 @@
-//! Whatever is asked of whichever route, the answer is one that a program can act on: an error has a status, a body with a
-//! stable code, and in the head what the status promises. The table of routes is held against `/openapi.json`.
+//! Whatever is asked of whichever route, the answer is one that a program can act on: an error has a status, a body
+//! with a stable code, and in the head what the status promises. The table of routes is held against `/openapi.json`.
 
 use std::collections::BTreeSet;
 

@@ -1,5 +1,5 @@
-//! The files that the daemon depends on: who can have written them, and what they are. Judged before anything is read of
-//! them, by every command.
+//! The files that the daemon depends on: who can have written them, and what they are. Judged before anything is read
+//! of them, by every command.
 #![cfg(unix)]
 
 use std::{

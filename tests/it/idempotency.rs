@@ -1,5 +1,5 @@
-//! Requests of the native API that are made again: under an `Idempotency-Key` each is done once, whatever it asks for. And
-//! what was told is found by whoever reads right after it.
+//! Requests of the native API that are made again: under an `Idempotency-Key` each is done once, whatever it asks for.
+//! And what was told is found by whoever reads right after it.
 
 use std::sync::Arc;
 

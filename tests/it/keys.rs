@@ -142,7 +142,8 @@ async fn keys_are_exchanged_in_two_steps_while_two_processes_serve() {
     let first = site.serve();
     let second = second(&site, &old);
     let daemons = [(&first, KEY_FILE), (&second, "second.key")];
-    // The new one goes last everywhere, and then first everywhere. At every moment codes of either are good at the other.
+    // The new one goes last everywhere, and then first everywhere. At every moment codes of either are good at the
+    // other.
     let (mut number, mut sent) = (0, [0, 0]);
     for (times, keys) in [(1, format!("{old}\n{new}\n")), (2, format!("{new}\n{old}\n"))] {
         for (daemon, file) in daemons {

@@ -1,4 +1,5 @@
-//! A running daemon takes up what changes: libraries, and on SIGHUP the settings. Nothing is lost, and nothing is sent twice.
+//! A running daemon takes up what changes: libraries, and on SIGHUP the settings. Nothing is lost, and nothing is sent
+//! twice.
 
 use std::{
     collections::HashMap,

@@ -1,4 +1,5 @@
-//! A database that another process keeps locked: nobody waits for long, and whoever cannot be served is told to come again.
+//! A database that another process keeps locked: nobody waits for long, and whoever cannot be served is told to come
+//! again.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! What `/metrics` tells of a running daemon, in the formats that are asked for, and that `host/docs/metrics.md` says the same.
+//! What `/metrics` tells of a running daemon, in the formats that are asked for, and that `host/docs/metrics.md` says
+//! the same.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -57,7 +58,8 @@ fn code_in(text: &str) -> String {
     text.chars().filter(char::is_ascii_digit).collect()
 }
 
-/// A day in the life of a daemon: numbers are verified, codes are wrong, the provider refuses, a limit and a cap are reached.
+/// A day in the life of a daemon: numbers are verified, codes are wrong, the provider refuses, a limit and a cap are
+/// reached.
 async fn a_day(accounts: &Gateway<Nexmo>, daemon: &Daemon) {
     let registered = daemon.register(NUMBER).await;
     let code = code_in(&accounts.sms_to(NUMBER).await.text);

@@ -1,5 +1,5 @@
-//! Options of a wrong type: whatever TOML can hold for whatever a library asks for is taken, or refused with one code, by the
-//! option's name, before any code of the library runs.
+//! Options of a wrong type: whatever TOML can hold for whatever a library asks for is taken, or refused with one code,
+//! by the option's name, before any code of the library runs.
 #![cfg(unix)]
 
 use std::process::Command;
@@ -135,8 +135,8 @@ fn every_type_of_toml_for_every_type_of_option() {
     }
 }
 
-/// The range of a number and the items of a list are known to the library alone, which refuses them with the same code, as
-/// the author's crate does by itself.
+/// The range of a number and the items of a list are known to the library alone, which refuses them with the same code,
+/// as the author's crate does by itself.
 #[test]
 fn what_a_library_has_against_its_options_has_the_same_code() {
     let site = picky();

@@ -1,5 +1,5 @@
-//! What a page of another site can do with the daemon from somebody's browser: nothing, unless the settings name its origin.
-//! The requests are as browsers make them (fetch.spec.whatwg.org, w3c.github.io/webappsec-fetch-metadata).
+//! What a page of another site can do with the daemon from somebody's browser: nothing, unless the settings name its
+//! origin. The requests are as browsers make them (fetch.spec.whatwg.org, w3c.github.io/webappsec-fetch-metadata).
 
 use std::sync::atomic::{AtomicU32, Ordering};
 

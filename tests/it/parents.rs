@@ -1,5 +1,5 @@
-//! Whatever the program's parent left it, and whatever a library does to what all of the process shares: it works, and its
-//! files are where the settings say.
+//! Whatever the program's parent left it, and whatever a library does to what all of the process shares: it works, and
+//! its files are where the settings say.
 #![cfg(target_os = "linux")]
 
 use std::{

@@ -1,4 +1,5 @@
-//! Records that get old while the daemon runs, or before it does. `host/src/verifier/retention_stories.rs` moves the clock.
+//! Records that get old while the daemon runs, or before it does. `host/src/verifier/retention_stories.rs` moves the
+//! clock.
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,5 +1,5 @@
-//! The daemon under a service manager: what it tells it, as systemd's `sd_notify(3)` has it, and the sockets that it takes
-//! from it, as `sd_listen_fds(3)` has it.
+//! The daemon under a service manager: what it tells it, as systemd's `sd_notify(3)` has it, and the sockets that it
+//! takes from it, as `sd_listen_fds(3)` has it.
 #![cfg(target_os = "linux")]
 
 use std::{

@@ -1,4 +1,5 @@
-//! What keeps the daemon from starting: that `check` says it before, whether it may pass by itself, and what is to be done.
+//! What keeps the daemon from starting: that `check` says it before, whether it may pass by itself, and what is to be
+//! done.
 #![cfg(unix)]
 
 use std::{

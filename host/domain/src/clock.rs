@@ -3,9 +3,9 @@
 //!
 //! The wall clock of a machine is set forward and back: by an operator, by NTP, by a virtual machine that resumes. What
 //! lasts for a time (a code, a limit, a cooldown) must neither end late nor keep anybody waiting because of that. So
-//! [`Clock::now`] is the *service time*: the wall clock, as long as that goes forward, and never slower than the time that
-//! really passes. When the wall clock is set back, the service time goes on as if it had not been; when it is set forward,
-//! the service time follows. So whatever lasts for a time is over as soon as either clock says so.
+//! [`Clock::now`] is the *service time*: the wall clock, as long as that goes forward, and never slower than the time
+//! that really passes. When the wall clock is set back, the service time goes on as if it had not been; when it is set
+//! forward, the service time follows. So whatever lasts for a time is over as soon as either clock says so.
 //!
 //! What is stored is service time. How far it is ahead of the time since the machine was started is stored too
 //! ([`Timeline`]), so that it goes on over a restart and is the same for all processes on one database.
@@ -30,7 +30,8 @@ impl UnixMillis {
         humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_millis(self.0)).to_string()
     }
 
-    /// The end of a day, in UTC: the first instant of the next. `None`: it is no date such as 2027-01-31, or before 1970.
+    /// The end of a day, in UTC: the first instant of the next. `None`: it is no date such as 2027-01-31, or before
+    /// 1970.
     pub fn end_of(day: &str) -> Option<Self> {
         const DAY: Duration = Duration::from_secs(24 * 60 * 60);
         let begin = humantime::parse_rfc3339(&format!("{day}T00:00:00Z")).ok()?;
@@ -87,7 +88,8 @@ pub struct Clock {
 enum Source {
     System {
         start: Instant,
-        /// Names the start of the machine that the steady time counts from; `None`: it counts from the start of this process.
+        /// Names the start of the machine that the steady time counts from; `None`: it counts from the start of this
+        /// process.
         boot: Option<Arc<str>>,
     },
     Manual(Arc<Manual>),
@@ -163,8 +165,8 @@ impl Clock {
         self.now().min(self.wall()).minus(age)
     }
 
-    /// A service time as the wall clock has it, for people and other programs: what is to come is as far ahead there as it
-    /// is here, and what has been is never later than the wall clock.
+    /// A service time as the wall clock has it, for people and other programs: what is to come is as far ahead there as
+    /// it is here, and what has been is never later than the wall clock.
     pub fn shown(&self, time: UnixMillis) -> UnixMillis {
         let (now, wall) = (self.now(), self.wall());
         if time > now {
@@ -187,8 +189,8 @@ impl Clock {
         }
     }
 
-    /// What another process on this machine needs to have the same service time; `None`: the system does not tell one start
-    /// of the machine from another.
+    /// What another process on this machine needs to have the same service time; `None`: the system does not tell one
+    /// start of the machine from another.
     pub fn timeline(&self) -> Option<Timeline> {
         self.now();
         let boot = match &self.source {

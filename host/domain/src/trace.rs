@@ -1,8 +1,8 @@
-//! Which request something is done for: its id and its trace, as W3C Trace Context has it. Both are in every line that is
-//! logged meanwhile, in the backend's call, in what its provider is asked, and in the answer.
+//! Which request something is done for: its id and its trace, as W3C Trace Context has it. Both are in every line that
+//! is logged meanwhile, in the backend's call, in what its provider is asked, and in the answer.
 //!
-//! Invariant: what a client sends as one of them is taken over only if it is short, of harmless characters, and no phone
-//! number; else they are made anew.
+//! Invariant: what a client sends as one of them is taken over only if it is short, of harmless characters, and no
+//! phone number; else they are made anew.
 
 use std::{
     cell::RefCell,
@@ -177,8 +177,8 @@ fn is_sane(id: &str) -> bool {
     (1..=MAX_REQUEST_ID).contains(&id.len()) && id.bytes().all(is_harmless) && !holds_phone_number(id)
 }
 
-/// Whether there may be a phone number in it, for ids are not masked: as many digits as one has, in one piece or with marks
-/// between them. What is made by a machine in one of the usual shapes holds none, though its digits may look so.
+/// Whether there may be a phone number in it, for ids are not masked: as many digits as one has, in one piece or with
+/// marks between them. What is made by a machine in one of the usual shapes holds none, though its digits may look so.
 fn holds_phone_number(id: &str) -> bool {
     !is_of_a_machine(id) && runs_of_digits(id).any(|length| PHONE_NUMBER.contains(&length))
 }
@@ -192,8 +192,8 @@ fn runs_of_digits(id: &str) -> impl Iterator<Item = usize> {
         })
 }
 
-/// Hexadecimal digits, in groups or not, as UUIDs and traces have them; and `Root=1-67891233-abcdef012345678912345678`, the
-/// id of Amazon's load balancers.
+/// Hexadecimal digits, in groups or not, as UUIDs and traces have them; and `Root=1-67891233-abcdef012345678912345678`,
+/// the id of Amazon's load balancers.
 fn is_of_a_machine(id: &str) -> bool {
     let hex =
         |text: &str, length: usize| text.len() == length && text.bytes().all(|byte| byte.is_ascii_hexdigit());

@@ -10,7 +10,8 @@ use phone_verify_plugin_host::{
 };
 use serde_json::Map;
 
-/// What a backend may call instead of its own code, in the calls that make, word and judge codes. This program only sends.
+/// What a backend may call instead of its own code, in the calls that make, word and judge codes. This program only
+/// sends.
 struct NoCodes;
 
 #[async_trait::async_trait]

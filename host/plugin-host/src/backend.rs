@@ -159,8 +159,8 @@ impl Backend {
         self.overrides(overrides::SEND_BULK_SMS)
     }
 
-    /// Whose silence it is when a call ends without an answer and without a request: in a worker process the library has
-    /// no other way to a provider.
+    /// Whose silence it is when a call ends without an answer and without a request: in a worker process the library
+    /// has no other way to a provider.
     fn silent(&self) -> Origin {
         match self.place {
             IsolationMode::Worker => Origin::Library,

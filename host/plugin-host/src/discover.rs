@@ -158,8 +158,8 @@ pub(super) fn file(path: &Path) -> Option<Found> {
     })
 }
 
-/// The library that a file would be in a plugin directory of another system, by its name; and why it is none here, if it is
-/// a library of this one nevertheless.
+/// The library that a file would be in a plugin directory of another system, by its name; and why it is none here, if
+/// it is a library of this one nevertheless.
 pub(super) fn misnamed(path: &Path) -> Option<(Found, Refusal)> {
     let (stem, system) = FileNaming::HERE.of_another_system(path.file_name()?.to_str()?)?;
     let refusal = Refusal::new(

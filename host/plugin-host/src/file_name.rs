@@ -6,7 +6,8 @@ use std::env::consts::{DLL_PREFIX, DLL_SUFFIX};
 
 use super::{name::is_library_name, refusal::nearest};
 
-/// A file may begin with it on every system: a crate makes `acme.dll`, a C project built with MinGW often `libacme.dll`.
+/// A file may begin with it on every system: a crate makes `acme.dll`, a C project built with MinGW often
+/// `libacme.dll`.
 const PREFIX: &str = "lib";
 
 /// What files of libraries are called on a system.

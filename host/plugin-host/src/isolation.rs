@@ -1,7 +1,7 @@
 //! Where a library's code runs: in this process, or in a worker process of its own.
 //!
-//! Invariant: a library that is neither bundled with this program nor trusted by the hash of its bytes runs here only if
-//! the settings say so in so many words.
+//! Invariant: a library that is neither bundled with this program nor trusted by the hash of its bytes runs here only
+//! if the settings say so in so many words.
 
 use std::{
     collections::BTreeMap,

@@ -2,12 +2,12 @@
 //!
 //! A backend is exported by a shared library that somebody else compiled against `phone-verify-plugin-api`, in Rust, or
 //! against its C header. The way of a library: `discover` (which file is meant) → `preflight` (read it, run nothing) →
-//! `trust` (may these bytes be used) → `options` (do the settings fit) → `stage` (a private copy) → `load` (open it, check
-//! the ABI) → `instance` (construct) → [`Backend`] (call). `isolation` says whether it runs in this process or in one of
-//! its own ([`worker`]). `services` is what the library gets from the host. [`Loader`] puts it all together.
+//! `trust` (may these bytes be used) → `options` (do the settings fit) → `stage` (a private copy) → `load` (open it,
+//! check the ABI) → `instance` (construct) → [`Backend`] (call). `isolation` says whether it runs in this process or in
+//! one of its own ([`worker`]). `services` is what the library gets from the host. [`Loader`] puts it all together.
 //!
-//! [`files`] judges who may have written a file, and [`own_process`] is what this program is and needs of the system; the
-//! program uses both for what is its own, too.
+//! [`files`] judges who may have written a file, and [`own_process`] is what this program is and needs of the system;
+//! the program uses both for what is its own, too.
 //!
 //! # Use
 //!
@@ -20,8 +20,8 @@
 //!
 //! # Invariants
 //!
-//! Nothing of a library runs before its file was judged. A library that panics, hangs or answers nonsense costs that call.
-//! Nothing that a library says is shown unmasked. Only `load`, the start of a worker process on Windows and
+//! Nothing of a library runs before its file was judged. A library that panics, hangs or answers nonsense costs that
+//! call. Nothing that a library says is shown unmasked. Only `load`, the start of a worker process on Windows and
 //! `own_process::windows` have unsafe code.
 #![deny(unsafe_code)]
 
@@ -88,8 +88,8 @@ pub trait BaseCalls: Send + Sync {
     async fn validate(&self, code: &SecurityCode) -> Option<Result<Verdict, SendFailure>>;
 }
 
-/// A line that a library in this process printed, as it may be shown: nothing tells what it is about, so every word that
-/// may be a code is masked.
+/// A line that a library in this process printed, as it may be shown: nothing tells what it is about, so every word
+/// that may be a code is masked.
 pub fn clean_printed(line: &str) -> String {
     scrub::mask_any_code(&scrub::Scrubber::default().clean(line, &[], MAX_PRINTED_CHARACTERS))
 }

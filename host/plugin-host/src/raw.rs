@@ -1,5 +1,5 @@
-//! How the ABI's structs are written into a frame of a worker process. The ABI itself knows nothing of frames, so its types are described
-//! here a second time; the compiler holds the two descriptions equal.
+//! How the ABI's structs are written into a frame of a worker process. The ABI itself knows nothing of frames, so its
+//! types are described here a second time; the compiler holds the two descriptions equal.
 //!
 //! Invariant: nothing here has a `Debug`, for all of it may hold a secret, a code or a number.
 

@@ -35,8 +35,8 @@ pub(super) fn discard(directory: &Path, sha256: &str) {
     let _ = fs::remove_file(copy(directory, sha256));
 }
 
-/// Deletes the copies that no version needs any more, given the hashes of those that one does. Where a file cannot be deleted
-/// while it is open in a process, as on Windows, [`discard`] leaves it to the next start.
+/// Deletes the copies that no version needs any more, given the hashes of those that one does. Where a file cannot be
+/// deleted while it is open in a process, as on Windows, [`discard`] leaves it to the next start.
 pub(super) fn sweep(directory: &Path, needed: impl Fn(&str) -> bool) {
     for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
         let path = entry.path();
@@ -117,8 +117,8 @@ fn place(folder: &Path, sha256: &str, bytes: &[u8]) -> Result<Staged, Trouble> {
     }
 }
 
-/// The file, if it holds these bytes, and nobody else can have a hand in it. Read again rather than trusted: a full disk
-/// may have cut it off.
+/// The file, if it holds these bytes, and nobody else can have a hand in it. Read again rather than trusted: a full
+/// disk may have cut it off.
 fn whole(path: &Path, bytes: &[u8]) -> Option<fs::File> {
     let file = files::open(path, Subject::PrivateCopies).ok()?;
     if !is_ours_alone(&file.metadata().ok()?) {
@@ -142,8 +142,8 @@ fn is_ours_alone(_found: &fs::Metadata) -> bool {
     true
 }
 
-/// Before it is opened again: makes sure that what lies there is what was hashed, and makes it again out of its open file if
-/// it is gone or another.
+/// Before it is opened again: makes sure that what lies there is what was hashed, and makes it again out of its open
+/// file if it is gone or another.
 pub(super) fn restore(staged: &Staged) -> Result<(), Refusal> {
     let path = staged.path.display();
     let not_staged = |why: String| {

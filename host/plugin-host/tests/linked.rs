@@ -1,5 +1,5 @@
-//! A library that is linked into the program: every service of the host, asked by an author's code through the crate for
-//! authors and answered by the host's own, without a file, a process or a network.
+//! A library that is linked into the program: every service of the host, asked by an author's code through the crate
+//! for authors and answered by the host's own, without a file, a process or a network.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::{

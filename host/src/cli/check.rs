@@ -1,5 +1,5 @@
-//! `phone-verify check`: whether a start would succeed, tried without touching a network, and without making anything that
-//! stays.
+//! `phone-verify check`: whether a start would succeed, tried without touching a network, and without making anything
+//! that stays.
 //!
 //! Invariant: every stage is judged, or is said not to be, with the settings that keep it from being judged.
 

@@ -90,8 +90,8 @@ enum Command {
     Forget(person::Forget),
     /// Copy the database, while it is in use, and its keys, and check the copy
     ///
-    /// The copy is one file, with its keys beside it, and can be restored, or named in the settings as it is. Settings and
-    /// libraries are not in it.
+    /// The copy is one file, with its keys beside it, and can be restored, or named in the settings as it is. Settings
+    /// and libraries are not in it.
     Backup(backup::Backup),
     /// Put a backup into the place of the database and its keys, and keep what was there
     ///

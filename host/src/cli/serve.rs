@@ -33,7 +33,8 @@ pub(super) struct Serve {
     /// Run without settings: print each SMS to the terminal, keep nothing after the end
     #[arg(long)]
     demo: bool,
-    /// Listen here instead of where the settings say: 127.0.0.1:8000, localhost:8000, unix:PATH; may be given several times
+    /// Listen here instead of where the settings say: 127.0.0.1:8000, localhost:8000, unix:PATH; may be given several
+    /// times
     #[arg(long, value_name = "PLACE", value_parser = place)]
     listen: Vec<Listen>,
 }

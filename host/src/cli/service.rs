@@ -1,7 +1,7 @@
 //! `phone-verify service`: the daemon as a service of Windows.
 //!
-//! The service runs as `NT SERVICE\\phone-verify`, an account of its own that has no rights elsewhere. Its settings, keys and
-//! database lie in a folder that this account and administrators alone can reach; its log is a file there.
+//! The service runs as `NT SERVICE\\phone-verify`, an account of its own that has no rights elsewhere. Its settings,
+//! keys and database lie in a folder that this account and administrators alone can reach; its log is a file there.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -197,8 +197,8 @@ fn install(named: Option<PathBuf>) -> Result<(), Failure> {
     ))
 }
 
-/// Closes a folder to all but the system, administrators and the service: every user can make files in `%ProgramData%`, and
-/// read what others make there.
+/// Closes a folder to all but the system, administrators and the service: every user can make files in `%ProgramData%`,
+/// and read what others make there.
 fn close(folder: &Path) -> Result<(), Failure> {
     let icacls = std::env::var_os("SystemRoot").map_or_else(
         || PathBuf::from("icacls.exe"),

@@ -1,8 +1,9 @@
-//! A backup, and the way back: a copy of the database in one file, and beside it, under the same name with `.key` added, the
-//! keys that belong to it. Where the settings hold the keys, they are not copied: a secret that was kept off the disk stays off.
+//! A backup, and the way back: a copy of the database in one file, and beside it, under the same name with `.key`
+//! added, the keys that belong to it. Where the settings hold the keys, they are not copied: a secret that was kept off
+//! the disk stays off.
 //!
-//! Invariants: a backup is there under its name only when it is whole; no file is overwritten by one; and what a restore
-//! replaces is kept, as a backup that can be restored.
+//! Invariants: a backup is there under its name only when it is whole; no file is overwritten by one; and what a
+//! restore replaces is kept, as a backup that can be restored.
 
 use std::{
     fs::{self, File},

@@ -1,7 +1,7 @@
 //! How many files and sockets the system lets this process open, and how many of them connections may take.
 //!
-//! Invariant: connections never take what is needed to answer them: database, libraries, providers. And a daemon that could
-//! not answer any does not start: whatever is opened last would fail first, with a sentence about that.
+//! Invariant: connections never take what is needed to answer them: database, libraries, providers. And a daemon that
+//! could not answer any does not start: whatever is opened last would fail first, with a sentence about that.
 
 use super::Problem;
 

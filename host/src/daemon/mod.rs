@@ -67,8 +67,8 @@ pub fn judge_library(settings: &Settings, loader: &Loader) -> Vec<Refusal> {
     judged.err().unwrap_or_default()
 }
 
-/// What a start goes on with where the backend in the plugin directory is refused, if a version that served before can be
-/// used.
+/// What a start goes on with where the backend in the plugin directory is refused, if a version that served before can
+/// be used.
 pub fn version_before(settings: &Settings, loader: &Loader) -> Option<Backend> {
     let options = &settings.phone_verification.options;
     let name = backend_name(settings).ok()?;

@@ -1,5 +1,5 @@
-//! What serves next, made of what is in use now and of the settings. A start is a reload of nothing: both go through here, from
-//! the choice of a library to what is said of it.
+//! What serves next, made of what is in use now and of the settings. A start is a reload of nothing: both go through
+//! here, from the choice of a library to what is said of it.
 //!
 //! Invariant: nothing here changes what is in use; so what cannot be made costs nothing.
 
@@ -58,8 +58,8 @@ impl Maker {
         ))
     }
 
-    /// The fleet that the settings describe. A member of `now` whose library need not be renewed is in it again, with its
-    /// breaker and its calls. Opens and constructs, which may take seconds: not for a thread that others wait for.
+    /// The fleet that the settings describe. A member of `now` whose library need not be renewed is in it again, with
+    /// its breaker and its calls. Opens and constructs, which may take seconds: not for a thread that others wait for.
     pub(super) fn members(
         &self,
         settings: &Settings,
@@ -92,8 +92,8 @@ impl Maker {
         Ok(self.of(settings, member, refusals))
     }
 
-    /// The fleet of now, of which a library cannot be renewed: it goes on, and is known to be another than the file in the
-    /// directory.
+    /// The fleet of now, of which a library cannot be renewed: it goes on, and is known to be another than the file in
+    /// the directory.
     pub(super) fn kept(&self, settings: &Settings, now: &Members, refusals: Vec<Refusal>) -> Members {
         let member = Arc::clone(&now.entries()[0].member);
         self.of(settings, member, refusals)

@@ -41,8 +41,8 @@ pub fn missing_folders(settings: &Settings) -> Vec<Problem> {
     problems
 }
 
-/// The settings without a record of the libraries in use, where that would lie in a folder that is missing: that is reported
-/// already, and a start makes neither.
+/// The settings without a record of the libraries in use, where that would lie in a folder that is missing: that is
+/// reported already, and a start makes neither.
 pub fn without_lock_file_in_a_missing_folder(settings: &mut Settings) {
     let lock_file = &mut settings.plugins.trust.lock_file;
     lock_file.take_if(|file| {
@@ -90,8 +90,8 @@ fn lost_key_file(database: &Path, key_file: &Path) -> Option<Problem> {
     })
 }
 
-/// [`open_store`], but of a database that is there: what only reads or deletes makes none, or a mistake in the settings would
-/// look like an empty one.
+/// [`open_store`], but of a database that is there: what only reads or deletes makes none, or a mistake in the settings
+/// would look like an empty one.
 pub fn open_existing_store(
     settings: &Settings,
     clock: &Clock,
@@ -123,8 +123,8 @@ pub fn must_exist(settings: &Settings) -> Result<(), Problem> {
     Ok(())
 }
 
-/// The database of the settings, and the keys to it. The clock goes on where those of other processes on it are. `observer` is
-/// told what its writes cost.
+/// The database of the settings, and the keys to it. The clock goes on where those of other processes on it are.
+/// `observer` is told what its writes cost.
 pub fn open_store(
     settings: &Settings,
     clock: &Clock,

@@ -1,7 +1,8 @@
-//! What a start would find, without making anything that stays: `phone-verify check` fails where `phone-verify serve` would,
-//! and says what a running daemon would make of a reload.
+//! What a start would find, without making anything that stays: `phone-verify check` fails where `phone-verify serve`
+//! would, and says what a running daemon would make of a reload.
 //!
-//! Invariant: what is made to try something lies in a folder of its own next to the real one, and is deleted afterwards.
+//! Invariant: what is made to try something lies in a folder of its own next to the real one, and is deleted
+//! afterwards.
 
 use std::{
     net::IpAddr,
@@ -38,8 +39,8 @@ pub fn store(settings: &Settings, entropy: &Entropy) -> Vec<Problem> {
     [tried, made].into_iter().filter_map(Result::err).collect()
 }
 
-/// Where a library is tried: beside where its private copies would lie. Where they lie already, or cannot, it is refused or
-/// not as it would be at a start.
+/// Where a library is tried: beside where its private copies would lie. Where they lie already, or cannot, it is
+/// refused or not as it would be at a start.
 pub fn staging(settings: &Settings) -> (PathBuf, Option<tempfile::TempDir>) {
     let staging = &settings.plugins.staging_directory;
     let trial = match staging.symlink_metadata() {
@@ -77,16 +78,16 @@ fn trial_folder(path: &Path, subject: Subject) -> Result<tempfile::TempDir, Prob
 
 /// What is found where a daemon is to listen.
 pub struct Listening {
-    /// Where a daemon on the same database listens, so that a start must wait for its end and a reload need not; empty: none
-    /// is seen.
+    /// Where a daemon on the same database listens, so that a start must wait for its end and a reload need not; empty:
+    /// none is seen.
     pub daemon: Vec<Listen>,
     /// What keeps a start after its end from listening.
     pub problems: Vec<Problem>,
 }
 
 impl Listening {
-    /// Whether the daemon listens at these places and at no other. Of a name, only the port is compared, and of port 0 only
-    /// the address.
+    /// Whether the daemon listens at these places and at no other. Of a name, only the port is compared, and of port 0
+    /// only the address.
     pub fn is_at(&self, places: &[Listen]) -> bool {
         let is_one = |at: &Listen, place: &Listen| match (at, place) {
             (Listen::Address(at), Listen::Address(place)) if place.port() == 0 => at.ip() == place.ip(),

@@ -1,8 +1,8 @@
-//! Takes up what changes while the daemon runs: the library in use, what is said of it in the lock file, and on SIGHUP the
-//! settings.
+//! Takes up what changes while the daemon runs: the library in use, what is said of it in the lock file, and on SIGHUP
+//! the settings.
 //!
-//! Invariants: one reload at a time; a reload that fails changes nothing but what `/readyz` and the log say; what serves is
-//! exchanged as a whole, and no call is lost or made twice by it.
+//! Invariants: one reload at a time; a reload that fails changes nothing but what `/readyz` and the log say; what
+//! serves is exchanged as a whole, and no call is lost or made twice by it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -76,7 +76,8 @@ impl Reloader {
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // Nothing is taken as seen yet: it may have changed since it was loaded.
         let (mut taken, mut last) = (None, None);
-        // As it was told at the start. What others told meanwhile, as of a store that does not answer, stays until this changes.
+        // As it was told at the start. What others told meanwhile, as of a store that does not answer, stays until this
+        // changes.
         let mut told = self.status();
         loop {
             tokio::select! {

@@ -1,5 +1,5 @@
-//! Runs the daemon: serve, reload, and end in order when asked to. Sockets, signals and the service manager are handed in, so
-//! that a test runs the same in its own process.
+//! Runs the daemon: serve, reload, and end in order when asked to. Sockets, signals and the service manager are handed
+//! in, so that a test runs the same in its own process.
 
 use std::{sync::Arc, time::Duration};
 
@@ -49,8 +49,8 @@ pub struct Control {
     pub reloads: mpsc::Receiver<()>,
 }
 
-/// Serves at these sockets until it is asked to stop. `ready` hears where once requests are answered. The error holds every
-/// problem found with backend and database; then nothing was served.
+/// Serves at these sockets until it is asked to stop. `ready` hears where once requests are answered. The error holds
+/// every problem found with backend and database; then nothing was served.
 pub async fn run(
     setup: Setup,
     listeners: Vec<Listener>,

@@ -1,5 +1,6 @@
-//! Everything that verifies numbers, without a way in: the store, the fleet, the dispatcher between them, and the verifier. The
-//! daemon opens HTTP on it, a command does one thing with it, a test puts it on a store and a fleet of its own.
+//! Everything that verifies numbers, without a way in: the store, the fleet, the dispatcher between them, and the
+//! verifier. The daemon opens HTTP on it, a command does one thing with it, a test puts it on a store and a fleet of
+//! its own.
 
 use std::{sync::Arc, time::Duration};
 
@@ -115,7 +116,8 @@ impl Service {
         }
     }
 
-    /// Looks whether another process exchanged the keys. What comes of it is not told: the next use of the store says it again.
+    /// Looks whether another process exchanged the keys. What comes of it is not told: the next use of the store says
+    /// it again.
     pub async fn review_keys(&self) {
         let _ = self.store.review_keys(self.clock.now()).await;
     }
@@ -142,7 +144,8 @@ impl Service {
         }
     }
 
-    /// Takes no more messages, and waits until what was taken is settled, at most for `limit`. Returns whether all of it was.
+    /// Takes no more messages, and waits until what was taken is settled, at most for `limit`. Returns whether all of
+    /// it was.
     pub async fn drain(&self, limit: Duration) -> bool {
         self.dispatcher.drain(limit).await
     }

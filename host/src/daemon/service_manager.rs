@@ -1,8 +1,8 @@
-//! Tells the service manager what the daemon does, in systemd's protocol (`sd_notify(3)`): that it serves, reloads or ends,
-//! and that it is alive. Without `NOTIFY_SOCKET` nothing is sent.
+//! Tells the service manager what the daemon does, in systemd's protocol (`sd_notify(3)`): that it serves, reloads or
+//! ends, and that it is alive. Without `NOTIFY_SOCKET` nothing is sent.
 //!
-//! Invariant: telling never fails or delays what is told of; and the daemon says that it is alive only after the runtime and
-//! the store have answered.
+//! Invariant: telling never fails or delays what is told of; and the daemon says that it is alive only after the
+//! runtime and the store have answered.
 
 use std::time::Duration;
 
@@ -81,8 +81,8 @@ mod windows {
         RELOAD.notified().await;
     }
 
-    /// Hears from now on what the service manager asks of the service of this name: to stop, and to reload, which is its
-    /// control for changed parameters.
+    /// Hears from now on what the service manager asks of the service of this name: to stop, and to reload, which is
+    /// its control for changed parameters.
     pub(crate) fn attend(service: &str) -> Result<()> {
         let handle = register(service, |control| match control {
             ServiceControl::Stop | ServiceControl::Shutdown | ServiceControl::Preshutdown => {

@@ -1,14 +1,14 @@
-//! What asks the daemon to end or to reload from outside: signals on Unix, events of the console and of the service manager on
-//! Windows.
+//! What asks the daemon to end or to reload from outside: signals on Unix, events of the console and of the service
+//! manager on Windows.
 
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::Control;
 
-/// To end is asked for by SIGTERM and SIGINT, to reload by SIGHUP. On Windows, to end by Ctrl-C, Ctrl-Break, the end of the
-/// console or of the system, and either by the service manager. Call it once, inside a tokio runtime, before anything else
-/// runs there: what was asked for earlier is not heard.
+/// To end is asked for by SIGTERM and SIGINT, to reload by SIGHUP. On Windows, to end by Ctrl-C, Ctrl-Break, the end of
+/// the console or of the system, and either by the service manager. Call it once, inside a tokio runtime, before
+/// anything else runs there: what was asked for earlier is not heard.
 pub fn signals() -> Control {
     let stop = CancellationToken::new();
     let cancel = stop.clone();

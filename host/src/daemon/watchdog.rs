@@ -1,5 +1,6 @@
 //! Tells the service manager that the daemon is alive, as long as that is so: the runtime runs this task, and the store
-//! answers. A store that answers with an error, as of a full disk, is alive: to start the daemon anew would mend nothing.
+//! answers. A store that answers with an error, as of a full disk, is alive: to start the daemon anew would mend
+//! nothing.
 //!
 //! Invariant: nothing is reported on behalf of a store that does not answer.
 

@@ -1,7 +1,7 @@
 //! Takes messages that are durable in the store to a backend of the fleet, and settles them.
 //!
-//! A message waits for a slot in the lane of its candidate, the member of the fleet that is to send it; then that member's
-//! breaker is asked, and the message is sent under a deadline, a second time if certainly nothing was sent.
+//! A message waits for a slot in the lane of its candidate, the member of the fleet that is to send it; then that
+//! member's breaker is asked, and the message is sent under a deadline, a second time if certainly nothing was sent.
 //!
 //! Invariants: it never judges a code; a message whose outcome is not known is never sent again by the
 //! process that tried it; what this process has under way is never taken up a second time, however long it takes and
@@ -58,8 +58,8 @@ struct Desk {
     clock: Clock,
     tasks: TaskTracker,
     metrics: Arc<MessageMetrics>,
-    /// What this process tried and could not record: to be recorded later. No more than was under way while the store was
-    /// down, since nothing begins without it.
+    /// What this process tried and could not record: to be recorded later. No more than was under way while the store
+    /// was down, since nothing begins without it.
     unrecorded: Mutex<HashMap<MessageId, (OutboxMessage, Dispatched)>>,
     /// What no backend was asked about before this process was to end.
     untried: Mutex<Vec<OutboxMessage>>,
@@ -137,8 +137,8 @@ impl Desk {
         }
     }
 
-    /// Sends in a task of its own, once there is a slot. The messages behind it wait as well: so no more are taken from the
-    /// queue than there are slots, and a full queue refuses what comes.
+    /// Sends in a task of its own, once there is a slot. The messages behind it wait as well: so no more are taken from
+    /// the queue than there are slots, and a full queue refuses what comes.
     async fn dispatch(self: &Arc<Self>, order: Order) {
         let Some((member, slot)) = self.candidate(&order.message).await else {
             self.is_untried(order.message);

@@ -1,7 +1,7 @@
 //! How one message is sent: a first try, and a second one if certainly nothing was sent and there is time.
 //!
-//! Invariants: a message whose outcome is not known is never tried again; each try has a deadline, and all of them have one
-//! together; whatever the number of tries, a breaker hears of one outcome.
+//! Invariants: a message whose outcome is not known is never tried again; each try has a deadline, and all of them have
+//! one together; whatever the number of tries, a breaker hears of one outcome.
 
 use std::{sync::Arc, time::Duration};
 
@@ -40,8 +40,8 @@ impl<'a> Tries<'a> {
         self.made
     }
 
-    /// Sends, and once more if certainly nothing was sent and there is time. Returns the backend that was asked last, or would
-    /// have been.
+    /// Sends, and once more if certainly nothing was sent and there is time. Returns the backend that was asked last,
+    /// or would have been.
     pub(super) async fn run(&mut self, mut member: Arc<Member>) -> (Arc<str>, Outcome) {
         if self.time_left().is_zero() {
             return (Arc::clone(member.backend()), Err(queue_timeout()));

@@ -78,8 +78,8 @@ impl Breaker {
         }
     }
 
-    /// A closed one for the backend that takes the place of this one's. What is still under way in this one's does not count
-    /// for it; only how often it opened goes on.
+    /// A closed one for the backend that takes the place of this one's. What is still under way in this one's does not
+    /// count for it; only how often it opened goes on.
     #[must_use]
     pub fn successor(&self) -> Self {
         Self {

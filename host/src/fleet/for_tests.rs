@@ -1,8 +1,9 @@
-//! Numbers for tests: no backend hears of them. Who asks for a code gets the fixed one of the settings, in the words of the
-//! template; who sends to one is answered as if the provider had taken it; and the host itself judges what comes back.
+//! Numbers for tests: no backend hears of them. Who asks for a code gets the fixed one of the settings, in the words of
+//! the template; who sends to one is answered as if the provider had taken it; and the host itself judges what comes
+//! back.
 //!
-//! Invariant: all that is special about these numbers is decided here, in front of the fleet's members. The verifier and the
-//! dispatcher know nothing of them.
+//! Invariant: all that is special about these numbers is decided here, in front of the fleet's members. The verifier
+//! and the dispatcher know nothing of them.
 
 use std::sync::Arc;
 

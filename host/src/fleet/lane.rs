@@ -1,7 +1,7 @@
 //! The bounds of one backend: how many calls are under way in it at once, and how long each may take.
 //!
-//! Invariant: a lane outlives the member that it was made for. The successor of a member takes the lane over, so that a reload
-//! never lets more calls be under way than the settings say; new bounds make a new lane.
+//! Invariant: a lane outlives the member that it was made for. The successor of a member takes the lane over, so that a
+//! reload never lets more calls be under way than the settings say; new bounds make a new lane.
 
 use std::{sync::Arc, time::Duration};
 

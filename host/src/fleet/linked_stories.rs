@@ -1,4 +1,5 @@
-//! Codes that go through a real library, which is linked in: an author's code, behind the ABI, as a member of the fleet.
+//! Codes that go through a real library, which is linked in: an author's code, behind the ABI, as a member of the
+//! fleet.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},

@@ -1,7 +1,7 @@
 //! One backend of the fleet, under the name that the settings give it.
 //!
-//! Invariant: nothing of a member changes while it serves but what it counts. Another library, other options or other bounds
-//! make another member, its successor; so a call has one member from begin to end.
+//! Invariant: nothing of a member changes while it serves but what it counts. Another library, other options or other
+//! bounds make another member, its successor; so a call has one member from begin to end.
 
 use std::{sync::Arc, time::Duration};
 
@@ -49,8 +49,8 @@ pub struct Member {
 }
 
 impl Member {
-    /// `before`: who had the name until now. Its lane goes on if the bounds are the same; its breaker does not, for what it
-    /// knows is of another library or other credentials.
+    /// `before`: who had the name until now. Its lane goes on if the bounds are the same; its breaker does not, for
+    /// what it knows is of another library or other credentials.
     pub fn new(name: &str, parts: Parts, bounds: Bounds, before: Option<&Self>, clock: &Clock) -> Self {
         let lane = before.map(Self::lane).filter(|lane| lane.bounds() == bounds);
         Self {

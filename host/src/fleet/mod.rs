@@ -1,7 +1,8 @@
-//! The backends in use, by name, each with its library, its bounds, its breaker and its calls; and who of them has a message.
+//! The backends in use, by name, each with its library, its bounds, its breaker and its calls; and who of them has a
+//! message.
 //!
-//! Invariants: the fleet is exchanged as a whole; a call ends in the member in which it began, and none begins in a member
-//! that is no longer in the fleet; there is always a member.
+//! Invariants: the fleet is exchanged as a whole; a call ends in the member in which it began, and none begins in a
+//! member that is no longer in the fleet; there is always a member.
 
 mod authority;
 mod breaker;
@@ -115,8 +116,8 @@ impl Fleet {
         self.current.load_full()
     }
 
-    /// Calls from now on begin in `next`. Whoever is no longer a member is dropped once its calls have ended. Call it inside a
-    /// tokio runtime.
+    /// Calls from now on begin in `next`. Whoever is no longer a member is dropped once its calls have ended. Call it
+    /// inside a tokio runtime.
     pub fn exchange(&self, next: Members) {
         let next = Arc::new(next);
         let before = self.current.swap(Arc::clone(&next));

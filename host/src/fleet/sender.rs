@@ -1,7 +1,7 @@
 //! Who sends: the least that a backend must do to carry messages.
 //!
-//! Invariant: a sender knows one backend. Which backend has a message, in which order several are tried, and whether one is
-//! left alone for a while is decided elsewhere; and it never sees a code but as a part of a text.
+//! Invariant: a sender knows one backend. Which backend has a message, in which order several are tried, and whether
+//! one is left alone for a while is decided elsewhere; and it never sees a code but as a part of a text.
 
 use std::{sync::Arc, time::Duration};
 
@@ -30,8 +30,8 @@ pub trait Sender: Send + Sync {
     /// Whether the backend has a way of its own to send one text to several numbers.
     fn sends_bulk(&self) -> bool;
 
-    /// Sends one text to several numbers in the backend's own way; `settled` hears each outcome as it comes. Returns within
-    /// `time_limit`.
+    /// Sends one text to several numbers in the backend's own way; `settled` hears each outcome as it comes. Returns
+    /// within `time_limit`.
     async fn send_bulk(&self, numbers: &[PhoneNumber], text: &str, time_limit: Duration, settled: Settled);
 
     /// Why no message can reach the backend now, in one sentence for an operator; `None`: one can.

@@ -1,5 +1,5 @@
-//! What there is to say of a backend in use, computed in one place: `/readyz`, `/v1/backends`, `/metrics`, the log and the
-//! command line show the same.
+//! What there is to say of a backend in use, computed in one place: `/readyz`, `/v1/backends`, `/metrics`, the log and
+//! the command line show the same.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! HTTP: a thin shell over the verifier. All routes are on this page, each with the scope that an API key needs for it; a
-//! route is a file in `routes`, errors become answers in `error` alone.
+//! HTTP: a thin shell over the verifier. All routes are on this page, each with the scope that an API key needs for it;
+//! a route is a file in `routes`, errors become answers in `error` alone.
 
 mod access;
 mod answer;

@@ -15,8 +15,9 @@ const KEYS: [(&str, &str); 2] = [("plugins", "staging_directory"), ("plugins", "
 /// A reload exchanges keys for others. Only whether the settings have keys at all is read at the start.
 const STORE_KEYS: (&str, &str) = ("store", "keys");
 
-/// A hash of the value of each setting, by section and key, so that a change of a value is seen which the effective settings
-/// mask. Kept in memory only; never printed, since the hash of a short secret tells the secret to somebody who tries all.
+/// A hash of the value of each setting, by section and key, so that a change of a value is seen which the effective
+/// settings mask. Kept in memory only; never printed, since the hash of a short secret tells the secret to somebody who
+/// tries all.
 #[derive(Default)]
 pub(super) struct Fingerprints(BTreeMap<(&'static str, &'static str), u64>);
 

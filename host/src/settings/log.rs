@@ -28,8 +28,8 @@ pub enum LogFormat {
     Json,
 }
 
-/// Former names of modules, and the crates that they are now: filters by a former name still work. Nothing in what is left of
-/// `store` logs.
+/// Former names of modules, and the crates that they are now: filters by a former name still work. Nothing in what is
+/// left of `store` logs.
 const MOVED: [(&str, &str); 3] = [
     ("phone_verify::backends", "phone_verify_plugin_host"),
     ("phone_verify::store::sqlite", "phone_verify_store_sqlite"),

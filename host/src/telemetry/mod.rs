@@ -109,8 +109,8 @@ pub(crate) fn show_as_printed(is_shown: bool) {
     let _ = is_shown;
 }
 
-/// Prints a text to the standard output of the daemon, without waiting for its reader. Nothing in the format JSON: there
-/// the log says it.
+/// Prints a text to the standard output of the daemon, without waiting for its reader. Nothing in the format JSON:
+/// there the log says it.
 pub(crate) fn announce(text: String) {
     if STYLE.get().is_some_and(|style| style.format == LogFormat::Json) {
         return;

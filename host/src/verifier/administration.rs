@@ -1,8 +1,9 @@
-//! What operators, and the daemon by itself, do with what is stored: delete what is old, show or delete what is stored about one
-//! number, begin bulk jobs, read the logs. It needs no backend, so all of that works where a library is missing.
+//! What operators, and the daemon by itself, do with what is stored: delete what is old, show or delete what is stored
+//! about one number, begin bulk jobs, read the logs. It needs no backend, so all of that works where a library is
+//! missing.
 //!
-//! Invariants: every entry of the audit log is written here, or by the transaction that it is about. What deletes or discloses
-//! something is recorded before it happens; what changes nothing is not recorded.
+//! Invariants: every entry of the audit log is written here, or by the transaction that it is about. What deletes or
+//! discloses something is recorded before it happens; what changes nothing is not recorded.
 
 use std::{sync::Arc, time::Duration};
 
@@ -59,7 +60,8 @@ impl Administration {
         self.store.delete_before(before, false).await
     }
 
-    /// Deletes the entries of the audit log from longer ago than `age`, unless they are so old only because a clock ran ahead.
+    /// Deletes the entries of the audit log from longer ago than `age`, unless they are so old only because a clock ran
+    /// ahead.
     pub async fn delete_audit_entries(&self, age: Duration) -> Result<(), StoreError> {
         let deleted = self.store.delete_audit_entries_before(self.clock.ago(age));
         if deleted.await? == 0 {
@@ -69,7 +71,8 @@ impl Administration {
             .await
     }
 
-    /// All that is stored about a number, judged by these rules. Recorded even if there is nothing: it discloses personal data.
+    /// All that is stored about a number, judged by these rules. Recorded even if there is nothing: it discloses
+    /// personal data.
     pub async fn export(
         &self,
         number: &PhoneNumber,
@@ -95,15 +98,15 @@ impl Administration {
         self.store.forget(number, None).await
     }
 
-    /// Deletes all that is stored about a number. Returns how many records. The entry names the number masked: it must not be
-    /// readable in the audit log either.
+    /// Deletes all that is stored about a number. Returns how many records. The entry names the number masked: it must
+    /// not be readable in the audit log either.
     pub async fn forget(&self, number: &PhoneNumber) -> Result<u64, StoreError> {
         let entry = self.entry("forget", number.masked());
         self.store.forget(number, Some(entry)).await
     }
 
-    /// Begins a bulk job, or goes on with the one of this name. Returns whether it is new, and how far it is. A job without
-    /// anything left to send is not recorded.
+    /// Begins a bulk job, or goes on with the one of this name. Returns whether it is new, and how far it is. A job
+    /// without anything left to send is not recorded.
     pub async fn begin_job(
         &self,
         job: JobId,

@@ -1,9 +1,9 @@
-//! Who has authority over codes: makes them, words the SMS that carry them, and judges what comes back. The host does all of
-//! that itself, unless the backend that is responsible for a number wants to. The fleet of backends is behind this trait, so
-//! that the verifier knows none.
+//! Who has authority over codes: makes them, words the SMS that carry them, and judges what comes back. The host does
+//! all of that itself, unless the backend that is responsible for a number wants to. The fleet of backends is behind
+//! this trait, so that the verifier knows none.
 //!
-//! Invariant: who has authority over a code sends nothing. It is asked before a message is durable, and when a code has come
-//! back.
+//! Invariant: who has authority over a code sends nothing. It is asked before a message is durable, and when a code has
+//! come back.
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
-//! How much of the caps on the whole service and on each country is used, so that an operator can act before they are full.
+//! How much of the caps on the whole service and on each country is used, so that an operator can act before they are
+//! full.
 
 use std::{fmt, sync::Arc};
 
@@ -16,7 +17,8 @@ const NEAR_PERCENT: u64 = 80;
 pub struct CapUse {
     /// [`Limit::code`].
     pub code: &'static str,
-    /// The ISO 3166 code of the country that it is the cap of; empty: of the whole service, or of numbers of no country.
+    /// The ISO 3166 code of the country that it is the cap of; empty: of the whole service, or of numbers of no
+    /// country.
     pub country: String,
     /// Counted within the window that ends now: SMS, or millionths of the currency.
     pub used: u64,
@@ -39,7 +41,8 @@ impl CapUse {
         }
     }
 
-    /// Whether an operator should act: 80 % of what unknown numbers may use is used, which is never later than 80 % of the cap.
+    /// Whether an operator should act: 80 % of what unknown numbers may use is used, which is never later than 80 % of
+    /// the cap.
     pub fn is_near(&self) -> bool {
         self.used.saturating_mul(100) >= self.open.saturating_mul(NEAR_PERCENT)
     }

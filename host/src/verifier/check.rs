@@ -64,8 +64,8 @@ impl Verifier {
         self.check_session(id, request).await
     }
 
-    /// What looks foreign may have been made by another process with a key that this one lacks. Whether it has that key now;
-    /// an error while it has not.
+    /// What looks foreign may have been made by another process with a key that this one lacks. Whether it has that key
+    /// now; an error while it has not.
     pub(super) async fn has_renewed_keys(&self) -> Result<bool, StoreError> {
         let review = self.store.review_keys(self.clock.now()).await?;
         if review.lacks {

@@ -139,8 +139,8 @@ impl Verifier {
         }))
     }
 
-    /// Sends the code of a verification again, or another in its place, also when nobody waits any more. Neither its life
-    /// nor its attempts change. `client`: who asks, for the limit of an address.
+    /// Sends the code of a verification again, or another in its place, also when nobody waits any more. Neither its
+    /// life nor its attempts change. `client`: who asks, for the limit of an address.
     pub async fn resend(
         &self,
         id: VerificationId,

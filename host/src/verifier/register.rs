@@ -60,8 +60,8 @@ pub enum ResendPolicy {
     /// The code that is pending.
     #[default]
     Same,
-    /// Another one. For whoever registers again it is beside the one that is pending, which stays good where it was asked
-    /// for; for whoever has it sent again by the verification's id it takes the place of the one before.
+    /// Another one. For whoever registers again it is beside the one that is pending, which stays good where it was
+    /// asked for; for whoever has it sent again by the verification's id it takes the place of the one before.
     New,
 }
 
@@ -129,7 +129,8 @@ impl Verifier {
     /// Sends a code to a number. Returns when the provider has taken the SMS; goes on when nobody waits any more.
     ///
     /// While a code is pending for the number, that code is sent again, or another beside it, as
-    /// [`Policy::resend`](super::Policy::resend) says: registering resets no attempts, cancels no code and lengthens no life.
+    /// [`Policy::resend`](super::Policy::resend) says: registering resets no attempts, cancels no code and lengthens no
+    /// life.
     pub async fn register(&self, request: RegisterRequest) -> Result<Registered, RegisterError> {
         let verifier = self.clone();
         let registered = to_its_end(async move { verifier.begin_and_send(request).await }).await;

@@ -13,8 +13,8 @@ impl Verifier {
         Administration::new(Arc::clone(&self.store), self.clock.clone(), actor)
     }
 
-    /// Deletes what is older than the settings keep, if there is anything: records, and entries of the audit log. Several
-    /// processes may do it at once. Returns how many records.
+    /// Deletes what is older than the settings keep, if there is anything: records, and entries of the audit log.
+    /// Several processes may do it at once. Returns how many records.
     pub async fn delete_old_records(&self) -> Result<u64, StoreError> {
         let daemon = self.administration("daemon".to_owned());
         daemon.delete_audit_entries(self.policy.audit_retention).await?;

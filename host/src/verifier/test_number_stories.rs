@@ -25,7 +25,8 @@ fn test_numbers() -> TestNumbers {
     }])
 }
 
-/// `number(1)` is for tests for a day. The backend would make codes, word texts and judge codes itself, if it were asked.
+/// `number(1)` is for tests for a day. The backend would make codes, word texts and judge codes itself, if it were
+/// asked.
 fn service(limits: RateLimits) -> Service {
     let network = FakeNetwork::new(Behaviour {
         judge: Judge::Sandbox,

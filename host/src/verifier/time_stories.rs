@@ -1,5 +1,5 @@
-//! Whatever is done to the clock of a machine (it is set forward and back, suspended, started anew), each SMS is sent once,
-//! nobody waits for longer than the window of a limit, and no code is good for longer than its life.
+//! Whatever is done to the clock of a machine (it is set forward and back, suspended, started anew), each SMS is sent
+//! once, nobody waits for longer than the window of a limit, and no code is good for longer than its life.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -137,8 +137,8 @@ impl Machine {
         times.max().unwrap()
     }
 
-    /// After a restart of the machine the wall clock alone tells how long it was off. If that was set back, but not to before
-    /// the latest registration, nothing in the world tells: the codes are younger by what is lost.
+    /// After a restart of the machine the wall clock alone tells how long it was off. If that was set back, but not to
+    /// before the latest registration, nothing in the world tells: the codes are younger by what is lost.
     fn loses_time(&mut self, off: Duration, before: UnixMillis) {
         let wall = self.clock.wall();
         if self.latest > wall.plus(2 * DIFFERENCE) {
@@ -150,8 +150,8 @@ impl Machine {
         }
     }
 
-    /// A process ends with nothing under way: that an SMS may be sent twice when it is killed before it has recorded it is
-    /// another story. And nothing of it goes on, as it would in the next process of a test.
+    /// A process ends with nothing under way: that an SMS may be sent twice when it is killed before it has recorded it
+    /// is another story. And nothing of it goes on, as it would in the next process of a test.
     async fn ends(&self, process: usize) {
         assert!(self.processes[process].drain().await);
         self.processes[process].is_killed();

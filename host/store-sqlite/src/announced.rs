@@ -1,5 +1,5 @@
-//! Outcomes of messages that were told to whoever asked for them, and are not recorded yet. What is read shows them, so that
-//! nobody who was told that an SMS was sent finds that it is still to be sent.
+//! Outcomes of messages that were told to whoever asked for them, and are not recorded yet. What is read shows them, so
+//! that nobody who was told that an SMS was sent finds that it is still to be sent.
 //!
 //! Invariant: what is not in here is in the database. So a reader looks in here first.
 

@@ -1,6 +1,6 @@
 //! Whether a database lacks the log that its header names, at rest. A process that begins to use it passes through that
-//! state, as does one that ends: the former writes the header before it makes the log, the latter deletes the log before
-//! it writes the header.
+//! state, as does one that ends: the former writes the header before it makes the log, the latter deletes the log
+//! before it writes the header.
 //!
 //! Invariant: a file that another process is in the middle of is not called a copy, however slow the machine is.
 
@@ -46,8 +46,8 @@ fn stays<E>(
     Ok(true)
 }
 
-/// Whether another process has it open as a database: the engine keeps a lock on these bytes, which are those of its file
-/// format (`PENDING_BYTE`, `RESERVED_BYTE` and `SHARED_FIRST` in `os.h`).
+/// Whether another process has it open as a database: the engine keeps a lock on these bytes, which are those of its
+/// file format (`PENDING_BYTE`, `RESERVED_BYTE` and `SHARED_FIRST` in `os.h`).
 #[cfg(unix)]
 fn is_locked(file: &Path, files: &dyn Files) -> bool {
     use rustix::process::{Flock, FlockOffsetType, FlockType, fcntl_getlk};
@@ -75,8 +75,8 @@ fn is_locked(_file: &Path, _files: &dyn Files) -> bool {
 mod tests {
     use super::*;
 
-    /// What is seen of the file at one look after the other: whether it lacks its log, and whether it is locked. The last
-    /// one stays.
+    /// What is seen of the file at one look after the other: whether it lacks its log, and whether it is locked. The
+    /// last one stays.
     fn judged(looks: &[(bool, bool)]) -> (bool, usize) {
         let at = std::cell::Cell::new(0);
         let now = || looks[at.get().min(looks.len() - 1)];

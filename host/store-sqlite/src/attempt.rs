@@ -20,7 +20,8 @@ struct Rows {
     id: VerificationId,
     /// The session that it joined, or itself: its row has the code's life and failures.
     code_of: VerificationId,
-    /// The session whose code is compared: the one that it joined, or itself, also where it joined with a code of its own.
+    /// The session whose code is compared: the one that it joined, or itself, also where it joined with a code of its
+    /// own.
     made_for: VerificationId,
     number: Vec<u8>,
     key_id: u32,

@@ -1,5 +1,5 @@
-//! Who did what. Rows are added, never changed, and deleted when they are older than the log is kept; the schema refuses
-//! anything else.
+//! Who did what. Rows are added, never changed, and deleted when they are older than the log is kept; the schema
+//! refuses anything else.
 
 use rusqlite::{Connection, params};
 

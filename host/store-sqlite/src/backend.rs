@@ -1,5 +1,5 @@
-//! The backends that messages were sent with: a row names its backend by a small number, since there are many rows and few
-//! backends.
+//! The backends that messages were sent with: a row names its backend by a small number, since there are many rows and
+//! few backends.
 
 use rusqlite::{Connection, OptionalExtension};
 

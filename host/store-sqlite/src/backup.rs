@@ -1,7 +1,7 @@
 //! A copy of a database that is in use, and the way back.
 //!
-//! Invariants: a copy holds what was committed at one moment, whoever writes meanwhile; nothing is restored that was not found
-//! whole and written with the keys at hand; and a database that another process has open is not changed.
+//! Invariants: a copy holds what was committed at one moment, whoever writes meanwhile; nothing is restored that was
+//! not found whole and written with the keys at hand; and a database that another process has open is not changed.
 
 use std::{
     fs,
@@ -172,10 +172,11 @@ pub struct Contents {
 }
 
 impl Sqlite {
-    /// Copies the database at `path`, whoever uses it, into the new file `copy`, and checks the copy. It is one file, and can
-    /// be used as a database at once. `named` is what the copy will be called once it is whole, for a sentence.
+    /// Copies the database at `path`, whoever uses it, into the new file `copy`, and checks the copy. It is one file,
+    /// and can be used as a database at once. `named` is what the copy will be called once it is whole, for a sentence.
     ///
-    /// `keyring` reads the keys that belong to it, and is called once the copy is made: keys that came meanwhile are in it.
+    /// `keyring` reads the keys that belong to it, and is called once the copy is made: keys that came meanwhile are in
+    /// it.
     pub fn back_up<E: From<BackupError>>(
         path: &Path,
         copy: &Path,
@@ -189,7 +190,8 @@ impl Sqlite {
         Ok(check(Checked::CopyOf(path), &connection, &keyring, now)?)
     }
 
-    /// Whether the file is a whole database of a version that is known, with these keys, and all of it in this one file.
+    /// Whether the file is a whole database of a version that is known, with these keys, and all of it in this one
+    /// file.
     pub fn check_backup(
         path: &Path,
         keyring: &Keyring,
@@ -220,8 +222,8 @@ impl Sqlite {
         check(Checked::Backup(path), &connection, keyring, now)
     }
 
-    /// Takes the database at `path` for this process alone, so that it can be exchanged. `None`: there is none, or none that
-    /// `SQLite` can read, which is then to be moved away.
+    /// Takes the database at `path` for this process alone, so that it can be exchanged. `None`: there is none, or none
+    /// that `SQLite` can read, which is then to be moved away.
     pub fn take(path: &Path) -> Result<Option<Taken>, BackupError> {
         let failed = |error: &rusqlite::Error| {
             if open_error::is_busy(error) {

@@ -1,5 +1,5 @@
-//! What the engine needs to know of files, and does not judge itself: who else could have written them. The program that it
-//! is a part of has one rule for all of its files, and hands it in.
+//! What the engine needs to know of files, and does not judge itself: who else could have written them. The program
+//! that it is a part of has one rule for all of its files, and hands it in.
 
 use std::{
     fmt,
@@ -19,8 +19,8 @@ pub enum Subject {
 
 /// A rule for files.
 pub trait Files: Send + Sync {
-    /// Judges a file, or, if it is not there, the folder in which it would be made. Returns where it is, links followed, and
-    /// whether it is there.
+    /// Judges a file, or, if it is not there, the folder in which it would be made. Returns where it is, links
+    /// followed, and whether it is there.
     fn judge(&self, path: &Path, subject: Subject) -> Result<(PathBuf, bool), Refusal>;
 
     /// Opens a file for reading that is there and may be used.

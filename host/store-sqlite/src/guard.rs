@@ -106,8 +106,8 @@ fn read_decision(row: &Row<'_>) -> Result<Decision, Fault> {
     })
 }
 
-/// Of the numbers that codes were made for in a time, without those that certainly were not sent: how many, and how many sent
-/// one back.
+/// Of the numbers that codes were made for in a time, without those that certainly were not sent: how many, and how
+/// many sent one back.
 pub(super) fn conversion(
     connection: &Connection,
     from: UnixMillis,

@@ -1,8 +1,8 @@
-//! Which of the server's keys the database is written with, and since when. Each process that makes codes says so now and
-//! then. So a process that lacks a key that another one uses knows that it does, and all count under the same one.
+//! Which of the server's keys the database is written with, and since when. Each process that makes codes says so now
+//! and then. So a process that lacks a key that another one uses knows that it does, and all count under the same one.
 //!
-//! Invariant: the order in which keys were first used is the same for all processes on one database, whatever the order in
-//! which each of them names its keys.
+//! Invariant: the order in which keys were first used is the same for all processes on one database, whatever the order
+//! in which each of them names its keys.
 
 use rusqlite::{Connection, OptionalExtension, params};
 

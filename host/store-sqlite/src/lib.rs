@@ -1,6 +1,6 @@
 //! The embedded engine of phone-verify: what [`Store`](phone_verify_domain::store::Store) promises, kept in a file of
-//! `SQLite`. All writes go through one thread that commits in groups (`writer`); reads have connections of their own beside
-//! it; a further one moves the log while others write (`log`). Several processes may share the file.
+//! `SQLite`. All writes go through one thread that commits in groups (`writer`); reads have connections of their own
+//! beside it; a further one moves the log while others write (`log`). Several processes may share the file.
 //!
 //! Invariants: no rule of verification is here: what a row means for a number or a code is decided in
 //! [`rules`], of what was loaded under the lock. No driver error leaves this crate, and no other
@@ -76,8 +76,8 @@ pub struct Sqlite {
 }
 
 impl Sqlite {
-    /// Opens the file, makes it where there is none, and brings its schema up to date. `files` judges it first; `observer` is
-    /// told what the writes cost.
+    /// Opens the file, makes it where there is none, and brings its schema up to date. `files` judges it first;
+    /// `observer` is told what the writes cost.
     pub fn open(
         path: &Path,
         keyring: Arc<Keyring>,
@@ -98,8 +98,8 @@ impl Sqlite {
         })
     }
 
-    /// Has the clock of this process go on where those of the others on the database are. To be called before anything else
-    /// is asked that depends on time.
+    /// Has the clock of this process go on where those of the others on the database are. To be called before anything
+    /// else is asked that depends on time.
     pub fn join_time(&self, clock: &Clock) -> Result<(), StoreError> {
         let join = || {
             let connection = open::connect(&self.path)?;
@@ -140,8 +140,8 @@ impl Sqlite {
         request.map(|request| request::Row::prepare(request, &self.keyring))
     }
 
-    /// Why [`Self::open`] would refuse the file, as far as it can be told without a change to it or beside it. That there is
-    /// none is no reason.
+    /// Why [`Self::open`] would refuse the file, as far as it can be told without a change to it or beside it. That
+    /// there is none is no reason.
     pub fn look(path: &Path, keyring: &Keyring, files: &dyn Files) -> Result<(), OpenError> {
         open::look(path, keyring, files)
     }

@@ -1,7 +1,7 @@
 //! Messages, from the transaction that begins one until its verification is deleted.
 //!
-//! Invariant: a message under way is one process's, and another takes it only when that one is dead. No clock has a say in
-//! it. What is settled is not settled again.
+//! Invariant: a message under way is one process's, and another takes it only when that one is dead. No clock has a say
+//! in it. What is settled is not settled again.
 
 use std::sync::Arc;
 
@@ -70,8 +70,9 @@ pub(super) fn seal(message: &OutboxMessage, keyring: &Keyring) -> Result<Vec<u8>
     Ok(keyring.seal(Zeroizing::new(plain), &message.id.0)?)
 }
 
-/// Until schema version 2 number, language and text were sealed as three lines, and what the message was counted in was not
-/// kept. A number begins with `+`; of what is sealed now, the first byte is the length of the number, which is less.
+/// Until schema version 2 number, language and text were sealed as three lines, and what the message was counted in was
+/// not kept. A number begins with `+`; of what is sealed now, the first byte is the length of the number, which is
+/// less.
 fn as_before(plain: &[u8]) -> Option<Content<'_>> {
     let mut parts = std::str::from_utf8(plain).ok()?.splitn(3, '\n');
     Some(Content {
@@ -270,8 +271,8 @@ fn leases(connection: &Connection, settled: &Settled) -> Result<Option<u32>, Fau
     Ok(leases.flatten())
 }
 
-/// Gives a message back that its process never tried: the next one has it as if this one never had. `sealed`: anew, with
-/// the code that gave way to it.
+/// Gives a message back that its process never tried: the next one has it as if this one never had. `sealed`: anew,
+/// with the code that gave way to it.
 pub(super) fn release(
     connection: &Connection,
     (verification, id, sealed): &(VerificationId, MessageId, Vec<u8>),

@@ -18,8 +18,8 @@ use crate::{
     store::Keyring,
 };
 
-/// Settings of the connection that writes. Pages are kept in up to 4 MiB. A log that had to become longer than 128 MiB is cut
-/// back to that once it begins anew.
+/// Settings of the connection that writes. Pages are kept in up to 4 MiB. A log that had to become longer than 128 MiB
+/// is cut back to that once it begins anew.
 const WRITING: [(&str, i64); 2] = [("cache_size", -4096), ("journal_size_limit", 128 * 1024 * 1024)];
 
 /// The pause between two looks at a database that another process is writing, and how often is looked: some two seconds
@@ -28,8 +28,8 @@ const WRITING: [(&str, i64); 2] = [("cache_size", -4096), ("journal_size_limit",
 pub(super) const BUSY_PAUSE: Duration = Duration::from_millis(5);
 pub(super) const BUSY_LOOKS: i32 = 400;
 
-/// What ends the use of a database. A file that says that it has a log, and has none beside it, was copied while it was in
-/// use: so one that is whole must not say so.
+/// What ends the use of a database. A file that says that it has a log, and has none beside it, was copied while it was
+/// in use: so one that is whole must not say so.
 pub(super) const CLOSE: &str =
     "PRAGMA wal_checkpoint(TRUNCATE); PRAGMA busy_timeout = 0; PRAGMA journal_mode = DELETE";
 
@@ -133,8 +133,8 @@ pub(super) fn look(path: &Path, keyring: &Keyring, files: &dyn Files) -> Result<
     let Some(name) = file.to_str().filter(|_| !is_empty) else {
         return Ok(());
     };
-    // In use, or left by a process that died, it has its log beside it. If it lacks it, one would be made to read it, unless
-    // it is said that nobody changes it.
+    // In use, or left by a process that died, it has its log beside it. If it lacks it, one would be made to read it,
+    // unless it is said that nobody changes it.
     let lacks_log = super::at_rest::lacks_log(&file, files)?;
     let immutable = if lacks_log { "&immutable=1" } else { "" };
     let name = name.replace('%', "%25").replace('?', "%3f").replace('#', "%23");
@@ -150,8 +150,8 @@ pub(super) fn look(path: &Path, keyring: &Keyring, files: &dyn Files) -> Result<
     judge(&connection, path, keyring)
 }
 
-/// Whether the header says that there is a log, without making one, as to ask the engine would. Only of a file that this
-/// process does not have open: to close a file once more is to give up the locks on it.
+/// Whether the header says that there is a log, without making one, as to ask the engine would. Only of a file that
+/// this process does not have open: to close a file once more is to give up the locks on it.
 pub(super) fn header_says_it_has_a_log(
     path: &Path,
     subject: Subject,
@@ -167,8 +167,8 @@ pub(super) fn header_says_it_has_a_log(
     Ok(file.read_exact(&mut header).is_ok() && header[VERSIONS].contains(&WITH_LOG))
 }
 
-/// Says what keeps a database at `path` from being written, by writing one with a log of its own in the folder `trial`, which
-/// lies beside it.
+/// Says what keeps a database at `path` from being written, by writing one with a log of its own in the folder `trial`,
+/// which lies beside it.
 pub(super) fn rehearse(path: &Path, trial: &Path, files: &dyn Files) -> Result<(), OpenError> {
     #[cfg(not(unix))]
     let _ = files;

@@ -1,5 +1,5 @@
-//! The operations of the trait, on this engine: seals and digests are made before the writer is asked, so that it waits for
-//! nothing slow; each is one transaction.
+//! The operations of the trait, on this engine: seals and digests are made before the writer is asked, so that it waits
+//! for nothing slow; each is one transaction.
 
 use std::{
     sync::{Arc, PoisonError},

@@ -1,4 +1,5 @@
-//! Forgets what is no longer needed, in steps that leave room for others. What that is, is decided in `rules::retention`.
+//! Forgets what is no longer needed, in steps that leave room for others. What that is, is decided in
+//! `rules::retention`.
 
 use rusqlite::{Connection, OptionalExtension, params};
 

@@ -13,7 +13,8 @@ use crate::{
     },
 };
 
-/// Has the clock of a process that begins go on where the others on the database are. Returns whether they should be told.
+/// Has the clock of a process that begins go on where the others on the database are. Returns whether they should be
+/// told.
 pub(super) fn join(connection: &Connection, clock: &Clock) -> Result<bool, Fault> {
     let known = read(connection)?;
     let follows = known.as_ref().is_some_and(|known| clock.follow(known));

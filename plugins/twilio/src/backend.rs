@@ -22,7 +22,8 @@ pub struct TwilioOptions {
     /// The messaging service that chooses the sender, instead of FROM.
     #[option(example = "MG0123456789abcdef0123456789abcdef")]
     pub messaging_service_sid: Option<String>,
-    /// Asks Twilio to keep neither the text nor the whole number. Needs Message Redaction, which Twilio enables by account.
+    /// Asks Twilio to keep neither the text nor the whole number. Needs Message Redaction, which Twilio enables by
+    /// account.
     #[option(default = false)]
     pub redact: bool,
     /// Where the provider listens; a proxy or a test names another address.

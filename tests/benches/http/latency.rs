@@ -1,8 +1,8 @@
 //! How long clients wait for the answer to a registration.
 //!
-//! In the closed loop each connection asks again once it was answered: a server that stalls is asked less meanwhile, which
-//! hides most of the stall. In the open loop requests are due at a rate, as those of people are, who do not know of each
-//! other, and the wait counts from when a request was due, not from when it could be written: nothing hides.
+//! In the closed loop each connection asks again once it was answered: a server that stalls is asked less meanwhile,
+//! which hides most of the stall. In the open loop requests are due at a rate, as those of people are, who do not know
+//! of each other, and the wait counts from when a request was due, not from when it could be written: nothing hides.
 
 use std::{
     collections::VecDeque,

@@ -1,16 +1,16 @@
 //! What a register and verify pair costs over HTTP, beside the least that could do it.
 //!
-//! `cargo bench -p phone-verify-tests --bench http` builds the daemon and a backend library that sends nothing, and measures
-//! in turn, on the same machine and with the same client, which is a process of its own: a bare server (see `bare.rs`),
-//! without and with an index on the number; the daemon on an empty database; the same without limits and without the
-//! guard; and the daemon on databases that hold a million and ten million verifications. The numbers are scattered over
-//! whole countries. It prints rates, then ratios round by round with their least and their median. Ratios are to be quoted,
-//! since they hold when the machine's speed drifts.
+//! `cargo bench -p phone-verify-tests --bench http` builds the daemon and a backend library that sends nothing, and
+//! measures in turn, on the same machine and with the same client, which is a process of its own: a bare server (see
+//! `bare.rs`), without and with an index on the number; the daemon on an empty database; the same without limits and
+//! without the guard; and the daemon on databases that hold a million and ten million verifications. The numbers are
+//! scattered over whole countries. It prints rates, then ratios round by round with their least and their median.
+//! Ratios are to be quoted, since they hold when the machine's speed drifts.
 //!
-//! `-- --latency --seconds N` measures for N seconds each how long clients of the bare servers and of the daemon wait for the
-//! answer to a registration, at 64 connections that each ask again once they were answered. `-- --open-loop RATE --seconds N`
-//! has RATE pairs a second begin instead, whatever the server does, and counts from when a request was due: so one that had to
-//! wait for its turn counts with that wait, as it does for a client (see `latency.rs`).
+//! `-- --latency --seconds N` measures for N seconds each how long clients of the bare servers and of the daemon wait
+//! for the answer to a registration, at 64 connections that each ask again once they were answered. `-- --open-loop
+//! RATE --seconds N` has RATE pairs a second begin instead, whatever the server does, and counts from when a request
+//! was due: so one that had to wait for its turn counts with that wait, as it does for a client (see `latency.rs`).
 //!
 //! `--before PROGRAM` measures another build of the daemon in the same rounds, to see what a change costs.
 #![expect(clippy::disallowed_methods, reason = "a benchmark measures the real time")]

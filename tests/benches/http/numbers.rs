@@ -83,7 +83,8 @@ fn number(n: usize) -> String {
     let beginning = beginnings[n % beginnings.len()];
     let n = n / beginnings.len();
     let all = 10_usize.pow(digits);
-    // The golden section of a power of ten, made odd and no multiple of five: each rest comes once before any comes again.
+    // The golden section of a power of ten, made odd and no multiple of five: each rest comes once before any comes
+    // again.
     let step = [6_180_339, 61_803_399][usize::from(digits == 8)];
     format!("{beginning}{:0width$}", n * step % all, width = digits as usize)
 }

@@ -1,4 +1,5 @@
-//! The page of the demo in a real browser, as its visitors use it: with a keyboard alone, in a narrow window, in the dark.
+//! The page of the demo in a real browser, as its visitors use it: with a keyboard alone, in a narrow window, in the
+//! dark.
 
 use phone_verify_tests::{browser::Browser, daemon::Daemon};
 use serde_json::{Value, json};

@@ -1,5 +1,5 @@
-//! The page of `serve --demo`: what it consists of, and who may read what arrives on its phone. Its routes are no part of the
-//! API, and no other daemon has them.
+//! The page of `serve --demo`: what it consists of, and who may read what arrives on its phone. Its routes are no part
+//! of the API, and no other daemon has them.
 
 mod browser;
 

@@ -1,5 +1,5 @@
-//! Whose doing the end of a worker process was: the library's, the system's, or somebody else's. Only the first is for the
-//! author of the library.
+//! Whose doing the end of a worker process was: the library's, the system's, or somebody else's. Only the first is for
+//! the author of the library.
 #![cfg(target_os = "linux")]
 
 use std::process::Command;

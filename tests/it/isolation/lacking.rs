@@ -15,8 +15,8 @@ use serde_json::json;
 
 const NUMBER: &str = "+13478379634";
 
-/// Runs a program on a system that does not know one call, or kills who makes it; and the same for what asks for seccomp
-/// in the older way.
+/// Runs a program on a system that does not know one call, or kills who makes it; and the same for what asks for
+/// seccomp in the older way.
 const LAUNCHER: &str = r#"
     #include <errno.h>
     #include <linux/filter.h>

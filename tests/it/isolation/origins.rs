@@ -1,5 +1,5 @@
-//! Where a failure arose: at the provider, in the library, or in the host. The breaker counts the first alone, and no library
-//! can say it of itself.
+//! Where a failure arose: at the provider, in the library, or in the host. The breaker counts the first alone, and no
+//! library can say it of itself.
 
 use std::time::Duration;
 

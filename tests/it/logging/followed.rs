@@ -1,5 +1,5 @@
-//! A request is followed by its ids: from the client's headers into the log, the backend's call, the provider's request, and
-//! back in the answer.
+//! A request is followed by its ids: from the client's headers into the log, the backend's call, the provider's
+//! request, and back in the answer.
 
 use phone_verify_tests::{
     connection::Connection,

@@ -1,4 +1,5 @@
-//! What a network and a provider out of order do, and what may be sent again after it: only what certainly was not sent.
+//! What a network and a provider out of order do, and what may be sent again after it: only what certainly was not
+//! sent.
 
 use std::time::Duration;
 

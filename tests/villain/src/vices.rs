@@ -232,8 +232,8 @@ impl ViciousBackend {
 }
 
 impl ViciousBackend {
-    /// No vice: one request for all numbers, as providers with a call for many have it. What is refused as a whole is sent
-    /// one by one.
+    /// No vice: one request for all numbers, as providers with a call for many have it. What is refused as a whole is
+    /// sent one by one.
     async fn send_at_once(
         &self,
         numbers: &[PhoneNumber],

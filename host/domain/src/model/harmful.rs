@@ -6,8 +6,8 @@ pub fn is_harmful(character: char) -> bool {
     character.is_control() || matches!(character, '\u{2028}' | '\u{2029}') || is_invisible(character)
 }
 
-/// Whether a character shows nothing, or changes the direction of the text after it. Joiners are allowed, since words of
-/// some languages and emoji need them.
+/// Whether a character shows nothing, or changes the direction of the text after it. Joiners are allowed, since words
+/// of some languages and emoji need them.
 pub(super) fn is_invisible(character: char) -> bool {
     matches!(
         character,

@@ -1,9 +1,9 @@
 //! An attempt on a code: whether there is one to take, what it comes to, and what it changes.
 //!
 //! All sessions that register a number while a code is pending share that code, so that registering again makes no code
-//! easier to guess. The first session owns `max_failed_attempts` attempts; each later one owns [`OF_A_LATER_SESSION`], so
-//! that others cannot use up all attempts of a person who has the right code, and beyond that draws on what is left of the
-//! code's `max_failed_attempts`.
+//! easier to guess. The first session owns `max_failed_attempts` attempts; each later one owns [`OF_A_LATER_SESSION`],
+//! so that others cannot use up all attempts of a person who has the right code, and beyond that draws on what is left
+//! of the code's `max_failed_attempts`.
 //!
 //! Invariants: an answer that says whether a code matched has taken an attempt, unless it is [`Verdict::Valid`]; with
 //! `only_once`, of all attempts on one code one is valid.
@@ -23,8 +23,8 @@ pub struct Terms {
     pub now: UnixMillis,
     /// Whether a code is good for one use.
     pub only_once: bool,
-    /// How many wrong codes the first session of a code may give, and how many all sessions together before the later ones
-    /// have no more than what they own.
+    /// How many wrong codes the first session of a code may give, and how many all sessions together before the later
+    /// ones have no more than what they own.
     pub max_failed_attempts: u32,
     /// What the caller says that the code is for.
     pub bound: Option<Bound>,
@@ -154,8 +154,8 @@ impl State {
         self.standing().judge(matches, terms.now, terms.only_once)
     }
 
-    /// Judges a code for an attempt that is [available](Self::available). A right one takes none; the attempts that were
-    /// taken before stay taken.
+    /// Judges a code for an attempt that is [available](Self::available). A right one takes none; the attempts that
+    /// were taken before stay taken.
     pub fn check(self, taken: TakenAttempt, matches: bool, terms: Terms) -> Judged {
         let verdict = self.compare(matches, terms);
         let state = if verdict == Verdict::Valid {

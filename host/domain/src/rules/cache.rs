@@ -1,7 +1,7 @@
 //! The counters that decisions read and change.
 //!
-//! The counters of the whole service and of a country are in every registration, so an engine reads and writes each once for
-//! a whole group of operations: the group's decisions share one [`CounterCache`].
+//! The counters of the whole service and of a country are in every registration, so an engine reads and writes each
+//! once for a whole group of operations: the group's decisions share one [`CounterCache`].
 //!
 //! Invariant: a counter that is not in the cache is read from the engine before it is used, never taken as empty.
 

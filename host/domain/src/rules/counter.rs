@@ -157,8 +157,8 @@ pub struct Counter {
 }
 
 impl Counter {
-    /// One that a message was counted in, of what can be [taken back](Counted::is_taken_back_after): with no limits, for they
-    /// were kept.
+    /// One that a message was counted in, of what can be [taken back](Counted::is_taken_back_after): with no limits,
+    /// for they were kept.
     pub fn counted_before(key: CounterKey, amount: u64) -> Option<Self> {
         let counted = Counted::TAKEN_BACK
             .into_iter()

@@ -25,8 +25,8 @@ pub struct Finding {
     pub verified_before: bool,
 }
 
-/// Judges a message; `None`: nothing speaks against it. With what was found comes the reason that it is refused for, unless
-/// it may go all the same.
+/// Judges a message; `None`: nothing speaks against it. With what was found comes the reason that it is refused for,
+/// unless it may go all the same.
 pub(super) fn judge<C: Counters>(
     counters: &C,
     guarded: &Guarded,
@@ -153,7 +153,8 @@ pub fn count_verified<C: Counters>(
     now: UnixMillis,
 ) -> Result<(), C::Error> {
     let cache = counters.cache();
-    // One number is one sign that people use the service there, or its owner alone could raise a country's budget by it.
+    // One number is one sign that people use the service there, or its owner alone could raise a country's budget by
+    // it.
     if !was_verified_today {
         cache
             .histories

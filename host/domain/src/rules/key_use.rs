@@ -1,8 +1,8 @@
-//! Which of the server's keys are in use on a database, by what each process says now and then: whether one that another
-//! process uses is missing here, and under which one all of them count.
+//! Which of the server's keys are in use on a database, by what each process says now and then: whether one that
+//! another process uses is missing here, and under which one all of them count.
 //!
-//! Invariant: the order in which keys were first used is the same for all processes on one database, whatever the order in
-//! which each of them names its keys.
+//! Invariant: the order in which keys were first used is the same for all processes on one database, whatever the order
+//! in which each of them names its keys.
 
 use std::time::Duration;
 

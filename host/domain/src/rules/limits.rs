@@ -74,7 +74,8 @@ fn share<C: Counters>(counters: &C, charge: Charge<'_>, now: UnixMillis) -> Resu
     })
 }
 
-/// Counts a message in all of its counters, or in none if a limit is reached: then the answer is the one that lasts longest.
+/// Counts a message in all of its counters, or in none if a limit is reached: then the answer is the one that lasts
+/// longest.
 pub(super) fn count<C: Counters>(
     counters: &C,
     charge: Charge<'_>,

@@ -1,9 +1,9 @@
 //! What phone-verify decides about numbers and codes: each decision is a pure function from what is stored and what is
 //! asked to an answer and the new state.
 //!
-//! Invariant: nothing here reads a clock, a database or a random number. A storage engine locks and loads what a decision
-//! needs, has it decided here, and stores what became of it, in one transaction; so every engine has the same rules, and a
-//! rule is tested without one.
+//! Invariant: nothing here reads a clock, a database or a random number. A storage engine locks and loads what a
+//! decision needs, has it decided here, and stores what became of it, in one transaction; so every engine has the same
+//! rules, and a rule is tested without one.
 
 pub mod admission;
 pub mod attempt;

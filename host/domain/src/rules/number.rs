@@ -1,8 +1,8 @@
-//! What is remembered of a number: the SMS to it, the wrong codes for it, and the last code that was made for it, from which
-//! it is known whether the number was verified before.
+//! What is remembered of a number: the SMS to it, the wrong codes for it, and the last code that was made for it, from
+//! which it is known whether the number was verified before.
 //!
-//! Invariant: this is written when a code is made, not when the last one comes back. Rows of numbers lie all over a database,
-//! so a check that succeeds mostly writes none.
+//! Invariant: this is written when a code is made, not when the last one comes back. Rows of numbers lie all over a
+//! database, so a check that succeeds mostly writes none.
 
 use serde::{Deserialize, Serialize};
 
@@ -28,8 +28,8 @@ pub struct Number {
 struct Memory {
     /// The verification that the last code was made for.
     last_code: Option<[u8; 16]>,
-    /// The last day that a code but that one came back on, by its number since 1970; 0: none did. The first day stands for
-    /// one that is not known, as what was written before days were.
+    /// The last day that a code but that one came back on, by its number since 1970; 0: none did. The first day stands
+    /// for one that is not known, as what was written before days were.
     verified_on: u64,
     ends_at_ms: u64,
 }
@@ -75,8 +75,8 @@ pub fn was_verified<C: Counters>(counters: &C, key: CounterKey, now: UnixMillis)
     Ok(memory.verified_on != 0 || memory.last_code_on(counters)?.is_some())
 }
 
-/// The code of a verification comes back. Returns whether another code of the number came back on the same day: then the
-/// number is counted already among those that are verified that day.
+/// The code of a verification comes back. Returns whether another code of the number came back on the same day: then
+/// the number is counted already among those that are verified that day.
 ///
 /// Of the last code that was made, its verification tells that it came back, and nothing is written here; of one before
 /// it, as when codes for several purposes are pending, only this row can.
@@ -120,8 +120,8 @@ pub fn remember<C: Counters>(
     numbers.change(counters, key, |number| number.memory = memory)
 }
 
-/// Forgets whether the number was verified. What limits count stays, and ends by itself. Returns whether there was anything
-/// to forget.
+/// Forgets whether the number was verified. What limits count stays, and ends by itself. Returns whether there was
+/// anything to forget.
 pub fn forget<C: Counters>(counters: &C, key: CounterKey) -> Result<bool, C::Error> {
     let numbers = &counters.cache().numbers;
     if numbers.look(counters, key, |number| number.memory.last_code.is_none())? {

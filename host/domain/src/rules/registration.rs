@@ -1,7 +1,8 @@
-//! A registration: whether it makes a code of its own, joins the one that is pending for its number and purpose, or waits.
+//! A registration: whether it makes a code of its own, joins the one that is pending for its number and purpose, or
+//! waits.
 //!
-//! Registering again while a code is pending makes no second code: the new session joins the pending one, so that asking
-//! again gives an attacker no further attempts, and the code in an SMS that comes late is still good.
+//! Registering again while a code is pending makes no second code: the new session joins the pending one, so that
+//! asking again gives an attacker no further attempts, and the code in an SMS that comes late is still good.
 //!
 //! Invariant: a number has at most one pending code for a purpose.
 
@@ -80,8 +81,8 @@ pub enum Refusal {
     },
 }
 
-/// Decides a registration whose message was made before. `made_with`: the session whose pending code the message was made
-/// with; `None`: with a fresh code.
+/// Decides a registration whose message was made before. `made_with`: the session whose pending code the message was
+/// made with; `None`: with a fresh code.
 pub fn decide(
     pending: Option<&Pending>,
     made_with: Option<VerificationId>,

@@ -21,8 +21,8 @@ pub fn sweep(now: UnixMillis) -> Sweep {
     }
 }
 
-/// The least id of what was made at a time or later. Ids begin with the time at which they were made, in milliseconds, so
-/// what is older than that is a range of them.
+/// The least id of what was made at a time or later. Ids begin with the time at which they were made, in milliseconds,
+/// so what is older than that is a range of them.
 pub fn first_id_at(time: UnixMillis) -> [u8; 16] {
     let mut id = [0; 16];
     id[..6].copy_from_slice(&time.0.to_be_bytes()[2..]);

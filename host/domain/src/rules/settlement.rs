@@ -9,13 +9,13 @@ use crate::model::{Delivery, FailureClass};
 pub struct Settlement {
     /// What became of it.
     pub delivery: Delivery,
-    /// Why it certainly was not sent: then what was counted for it is taken back, the same request may be made again, and a
-    /// session that has no other message ends.
+    /// Why it certainly was not sent: then what was counted for it is taken back, the same request may be made again,
+    /// and a session that has no other message ends.
     pub not_sent: Option<FailureClass>,
 }
 
-/// Settles a message. `outcome`: what the one process that tried it last was answered; `leases`: how many processes had it
-/// so far, `None` when that is not known any more.
+/// Settles a message. `outcome`: what the one process that tried it last was answered; `leases`: how many processes had
+/// it so far, `None` when that is not known any more.
 pub fn decide(outcome: Result<(), FailureClass>, leases: Option<u32>) -> Settlement {
     match outcome {
         Ok(()) => Settlement {
@@ -44,8 +44,8 @@ pub struct SharedCode {
     pub is_pending: bool,
 }
 
-/// A session whose only message certainly was not sent gives up its place: its token was given to nobody. Once no other has
-/// the code, the next registration makes its own.
+/// A session whose only message certainly was not sent gives up its place: its token was given to nobody. Once no other
+/// has the code, the next registration makes its own.
 pub fn give_up(code: SharedCode) -> SharedCode {
     let sessions = code.sessions.saturating_sub(1);
     SharedCode {
@@ -54,8 +54,8 @@ pub fn give_up(code: SharedCode) -> SharedCode {
     }
 }
 
-/// Whether a code that gave way to another comes back once that one certainly was not sent: not if the other was used, or gave
-/// way to yet another. Both are digests.
+/// Whether a code that gave way to another comes back once that one certainly was not sent: not if the other was used,
+/// or gave way to yet another. Both are digests.
 pub fn comes_back(gave_way_to: &[u8], current: Option<&[u8]>) -> bool {
     current == Some(gave_way_to)
 }

@@ -1,7 +1,7 @@
 //! What becomes of a message whose process died before it was settled.
 //!
-//! Invariant: a message that may have been sent twice is not tried a third time, and none is sent whose code is of no use
-//! any more.
+//! Invariant: a message that may have been sent twice is not tried a third time, and none is sent whose code is of no
+//! use any more.
 
 use crate::clock::UnixMillis;
 
@@ -54,7 +54,8 @@ pub fn decide(left: Left, now: UnixMillis) -> TakeOver {
     }
 }
 
-/// How many processes may have tried a message that its own gives back untried: the next one has it as if this one never had.
+/// How many processes may have tried a message that its own gives back untried: the next one has it as if this one
+/// never had.
 pub fn released(leases: u32) -> u32 {
     leases.saturating_sub(1)
 }

@@ -1,8 +1,8 @@
 //! How the clock of a process agrees with those of the other processes on a database.
 //!
-//! While the machine runs, its steady time tells how long a process was away, whatever the wall clock says meanwhile. After
-//! a restart of the machine only the wall clock does. If that is behind what is in the database, nobody knows how long the
-//! machine was off: then so much time passes at once that every code has ended.
+//! While the machine runs, its steady time tells how long a process was away, whatever the wall clock says meanwhile.
+//! After a restart of the machine only the wall clock does. If that is behind what is in the database, nobody knows how
+//! long the machine was off: then so much time passes at once that every code has ended.
 
 use std::time::Duration;
 
@@ -26,8 +26,8 @@ pub fn is_news(own: Option<&Timeline>, known: Option<&Timeline>) -> bool {
     }
 }
 
-/// Where the clock of a process that begins goes on, if it is behind what was stored last. `follows`: the others said how far
-/// they are since the machine was started.
+/// Where the clock of a process that begins goes on, if it is behind what was stored last. `follows`: the others said
+/// how far they are since the machine was started.
 pub fn goes_on_at(now: UnixMillis, stored_last: Option<UnixMillis>, follows: bool) -> Option<UnixMillis> {
     let behind = stored_last.filter(|last| *last > now.plus(TOLERANCE))?;
     Some(if follows { behind } else { behind.plus(HORIZON) })

@@ -74,8 +74,8 @@ pub struct Keyring {
 /// Never empty; the first one is current.
 struct Keys {
     all: Vec<Key>,
-    /// Under which limits are counted, and requests and jobs known again: the one that the database has known for longest, so
-    /// that a new one sets nothing back.
+    /// Under which limits are counted, and requests and jobs known again: the one that the database has known for
+    /// longest, so that a new one sets nothing back.
     counting: usize,
 }
 
@@ -241,8 +241,8 @@ impl Keyring {
         }
     }
 
-    /// Whether the database is being written with a key that is not among them, by another process: then it cannot be told
-    /// whether what was made with it is right.
+    /// Whether the database is being written with a key that is not among them, by another process: then it cannot be
+    /// told whether what was made with it is right.
     pub fn lacks_a_key(&self) -> bool {
         self.lacks.load(Ordering::Relaxed)
     }
@@ -355,8 +355,8 @@ impl Keyring {
         }
     }
 
-    /// What a purpose is stored as, and found by: a digest under each key, in the order of [`Self::number_digests`]; `None`:
-    /// there is no purpose.
+    /// What a purpose is stored as, and found by: a digest under each key, in the order of [`Self::number_digests`];
+    /// `None`: there is no purpose.
     pub fn bounds(&self, purpose: &Purpose) -> Vec<Option<Bound>> {
         let keys = self.keys.load();
         keys.all.iter().map(|key| key.bound(purpose)).collect()
@@ -376,8 +376,8 @@ impl Keyring {
         ))
     }
 
-    /// The job that sends this text to these numbers, in whichever order they are given: a file that was sorted since must
-    /// not have everybody texted again. `again` tells repetitions apart.
+    /// The job that sends this text to these numbers, in whichever order they are given: a file that was sorted since
+    /// must not have everybody texted again. `again` tells repetitions apart.
     pub fn job_id(&self, numbers: &[PhoneNumber], message: &str, again: &str) -> JobId {
         let mut mac = self.keys.load().counting().job.clone();
         let mut numbers: Vec<&str> = numbers.iter().map(PhoneNumber::e164).collect();

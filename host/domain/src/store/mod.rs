@@ -295,10 +295,10 @@ pub trait Store: Send + Sync {
     /// says otherwise.
     async fn begin_verification(&self, new: NewVerification) -> Result<Begun, StoreError>;
 
-    /// The base check. Takes an attempt, then compares, then records the verdict. An attempt that fails is
-    /// spent, and one that succeeds is not; none that was spent comes back. With `only_once`, of any number of calls with
-    /// the right code exactly one is [`Verdict::Valid`], and a session that was verified is
-    /// [`Verdict::AlreadyVerified`] once it has no attempts.
+    /// The base check. Takes an attempt, then compares, then records the verdict. An attempt that fails is spent, and
+    /// one that succeeds is not; none that was spent comes back. With `only_once`, of any number of calls with the
+    /// right code exactly one is [`Verdict::Valid`], and a session that was verified is [`Verdict::AlreadyVerified`]
+    /// once it has no attempts.
     async fn check_code(
         &self,
         id: VerificationId,
@@ -379,17 +379,17 @@ pub trait Store: Send + Sync {
         dispatched: &Dispatched,
     ) -> Result<(), StoreError>;
 
-    /// Gives messages back that no backend was asked about, before this process ends: the next one has them as if this one
-    /// never had. To be called once nothing of them is under way.
+    /// Gives messages back that no backend was asked about, before this process ends: the next one has them as if this
+    /// one never had. To be called once nothing of them is under way.
     async fn release_messages(&self, messages: &[OutboxMessage]) -> Result<(), StoreError>;
 
-    /// From now on the verification is found as [`Self::settle_message`] will record it. So whoever is told of the outcome
-    /// before it is recorded finds it all the same.
+    /// From now on the verification is found as [`Self::settle_message`] will record it. So whoever is told of the
+    /// outcome before it is recorded finds it all the same.
     fn announce(&self, message: &OutboxMessage, dispatched: &Dispatched);
 
-    /// Takes messages that dead processes left; never one of a process that lives, whatever the time. A message is taken
-    /// once at most from a process that may have tried it, and not once its code has expired or was used; those that are
-    /// over are settled as unknown.
+    /// Takes messages that dead processes left; never one of a process that lives, whatever the time. A message is
+    /// taken once at most from a process that may have tried it, and not once its code has expired or was used; those
+    /// that are over are settled as unknown.
     async fn take_over_messages(&self, now: UnixMillis, limit: u32)
     -> Result<Vec<OutboxMessage>, StoreError>;
 
@@ -406,8 +406,8 @@ pub trait Store: Send + Sync {
     /// What was counted lately against the caps of the whole service and of each country.
     async fn caps(&self) -> Result<Vec<CapLog>, StoreError>;
 
-    /// How many of the numbers that codes were made for in a time sent one back, of the latest ten thousand codes that the
-    /// guard looked at; without those that certainly were not sent.
+    /// How many of the numbers that codes were made for in a time sent one back, of the latest ten thousand codes that
+    /// the guard looked at; without those that certainly were not sent.
     async fn conversion(&self, from: UnixMillis, to: UnixMillis) -> Result<Conversion, StoreError>;
 
     /// Deletes, or only counts, verifications, bulk jobs and decisions from before `before`, in steps that leave room
@@ -417,8 +417,8 @@ pub trait Store: Send + Sync {
     /// All that is stored about a number.
     async fn records_of(&self, number: &PhoneNumber, rules: CheckRules) -> Result<Records, StoreError>;
 
-    /// Counts all that is stored about a number, and deletes it if there is an `entry`, which then is in the audit log unless
-    /// there was nothing. A code that is pending for it is good no more.
+    /// Counts all that is stored about a number, and deletes it if there is an `entry`, which then is in the audit log
+    /// unless there was nothing. A code that is pending for it is good no more.
     async fn forget(&self, number: &PhoneNumber, entry: Option<AuditEntry>) -> Result<u64, StoreError>;
 
     /// Adds to the audit log.

@@ -217,8 +217,8 @@ impl fmt::Display for Fault {
     }
 }
 
-/// What to do about a file that cannot be read. Where it belongs to somebody else, the command is more likely run by the wrong
-/// user than the file of the wrong one.
+/// What to do about a file that cannot be read. Where it belongs to somebody else, the command is more likely run by
+/// the wrong user than the file of the wrong one.
 #[cfg(unix)]
 pub fn readable_cure(path: &Path, error: &io::Error) -> String {
     use std::os::unix::fs::MetadataExt;

@@ -1,5 +1,5 @@
-//! Temporary folders that a process could not delete at its end, because it had a library in them open: on Windows, where
-//! the next one deletes them.
+//! Temporary folders that a process could not delete at its end, because it had a library in them open: on Windows,
+//! where the next one deletes them.
 //!
 //! Invariant: nothing of a folder is touched whose owner still runs, which has a library in it open.
 

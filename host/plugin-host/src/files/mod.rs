@@ -1,11 +1,11 @@
-//! The files that this program depends on: who can have written them, who can read them, and what they are. Libraries, their
-//! private copies, the lock file, the database, the keys and the settings are all judged here, by one rule, which is that of
-//! `StrictModes` in OpenSSH: the file, every folder above it and every link on the way belongs to root or to the user that
-//! runs this program, and nobody else can write it.
+//! The files that this program depends on: who can have written them, who can read them, and what they are. Libraries,
+//! their private copies, the lock file, the database, the keys and the settings are all judged here, by one rule, which
+//! is that of `StrictModes` in OpenSSH: the file, every folder above it and every link on the way belongs to root or to
+//! the user that runs this program, and nobody else can write it.
 //!
-//! Invariants: a path is walked from the root, one open folder after the other, and each is judged before it is searched, so
-//! nobody else can exchange what lies behind it; nothing but a regular file is opened, never waiting for a writer; and no
-//! more of it is read than its bound.
+//! Invariants: a path is walked from the root, one open folder after the other, and each is judged before it is
+//! searched, so nobody else can exchange what lies behind it; nothing but a regular file is opened, never waiting for a
+//! writer; and no more of it is read than its bound.
 
 mod fault;
 mod leftovers;
@@ -74,14 +74,14 @@ pub fn read_into(file: File, path: &Path, subject: Subject, bytes: &mut Vec<u8>)
     Ok(())
 }
 
-/// Judges a file, or, if it is not there, the folder in which it would be made. Returns where it is, links followed, and
-/// whether it is there.
+/// Judges a file, or, if it is not there, the folder in which it would be made. Returns where it is, links followed,
+/// and whether it is there.
 pub fn judge(path: &Path, subject: Subject) -> Result<(PathBuf, bool), Fault> {
     walk::to(path, subject)?.judged(subject)
 }
 
-/// Judges a folder, makes it if it is not there, and closes it to all but its owner, who must be this user. Returns where it
-/// is, links followed.
+/// Judges a folder, makes it if it is not there, and closes it to all but its owner, who must be this user. Returns
+/// where it is, links followed.
 pub fn private_folder(path: &Path, subject: Subject) -> Result<PathBuf, Fault> {
     make_above(path, subject)?;
     walk::to(path, subject)?.private_folder(subject)

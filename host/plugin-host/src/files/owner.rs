@@ -1,5 +1,5 @@
-//! As root, a command acts as the user whose installation it is about: so nothing that this user wrote is run or believed by
-//! root, and what a command makes belongs to the daemon, which can go on with it.
+//! As root, a command acts as the user whose installation it is about: so nothing that this user wrote is run or
+//! believed by root, and what a command makes belongs to the daemon, which can go on with it.
 
 use std::{
     fs, io,

@@ -1,9 +1,9 @@
-//! What a worker process says of its own crash: registers and return addresses, as places in mapped code. It says nothing of
-//! what is in memory, for that holds numbers, codes and secrets, and so may a register: of one that does not point into a
-//! mapped library, only a class is said.
+//! What a worker process says of its own crash: registers and return addresses, as places in mapped code. It says
+//! nothing of what is in memory, for that holds numbers, codes and secrets, and so may a register: of one that does not
+//! point into a mapped library, only a class is said.
 //!
-//! Invariants: the handler calls nothing but `write`, `sigaction` and `raise`, allocates nothing, and reads only the stack
-//! between its pointer and its bottom, and code; and after it the process dies as it would have without it.
+//! Invariants: the handler calls nothing but `write`, `sigaction` and `raise`, allocates nothing, and reads only the
+//! stack between its pointer and its bottom, and code; and after it the process dies as it would have without it.
 
 /// How the line begins that the handler writes to the standard error, once.
 pub(crate) const MARK: &str = "\u{1e}phone-verify-crash ";
@@ -305,7 +305,8 @@ mod here {
         ]
     }
 
-    /// Where calls on the stack return to, the innermost first: what lies there, points into code, and comes after a call.
+    /// Where calls on the stack return to, the innermost first: what lies there, points into code, and comes after a
+    /// call.
     fn returns(line: &mut Line, sp: usize, fault: Option<usize>) {
         let bottom = BOTTOM_OF_STACK.load(Ordering::Relaxed);
         let is_on_stack = sp < bottom && bottom - sp <= STACK_BYTES;

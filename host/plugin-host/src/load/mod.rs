@@ -1,9 +1,9 @@
 //! Opens a staged library and takes out its root module, or the table of the C door. Most unsafe code of the host
 //! is here.
 //!
-//! Invariant: a [`Library`] is had only after its major version, its `abi_stable` and the layout of every type of
-//! the ABI, or the size of its table, were found to fit; and what was opened once is never closed, since wakers, vtables and
-//! destructors of thread-locals point into it until the process ends.
+//! Invariant: a [`Library`] is had only after its major version, its `abi_stable` and the layout of every type of the
+//! ABI, or the size of its table, were found to fit; and what was opened once is never closed, since wakers, vtables
+//! and destructors of thread-locals point into it until the process ends.
 #![allow(unsafe_code)]
 
 mod c;
@@ -39,14 +39,14 @@ enum EntryPoint {
 }
 
 impl Library {
-    /// Opens the staged file at `path`; `file` names the library in a refusal, and `overrides` is what its manifest says that
-    /// it overrides.
+    /// Opens the staged file at `path`; `file` names the library in a refusal, and `overrides` is what its manifest
+    /// says that it overrides.
     ///
     /// This runs the library's constructors.
     pub(super) fn open(path: &Path, file: &str, overrides: u64) -> Result<Self, Refusal> {
         let handle = handle(path).map_err(|error| not_opened(file, path, &error))?;
-        // SAFETY: the symbol is the static `LibHeader` that export_backends! writes, and `AbiHeaderRef` is a reference to
-        // its first field. The library is never closed: see `forget` below.
+        // SAFETY: the symbol is the static `LibHeader` that export_backends! writes, and `AbiHeaderRef` is a reference
+        // to its first field. The library is never closed: see `forget` below.
         let header = unsafe { handle.get::<AbiHeaderRef>(ROOT_MODULE_LOADER_NAME_WITH_NUL.as_bytes()) };
         let header = header.ok().map(|symbol| *symbol);
         // SAFETY: the symbol is the table that `phone_verify_plugin.h` declares; that it is one is checked before use.
@@ -95,8 +95,8 @@ fn root(header: AbiHeaderRef, file: &str) -> Result<RootRef, Refusal> {
     check_version(header, file)?;
     layout::check(header, file)?;
     // SAFETY: `layout::check` found the layout of the library's root module to be compatible with that of `RootRef`, in
-    // one direction or the other; every accessor of a prefix type looks at the fields that the object itself says it has,
-    // so that it does not matter which of the two is the older one.
+    // one direction or the other; every accessor of a prefix type looks at the fields that the object itself says it
+    // has, so that it does not matter which of the two is the older one.
     unsafe { header.unchecked_layout::<RootRef>() }.map_err(|error| {
         let why = error.to_string();
         Refusal::new(
@@ -138,8 +138,8 @@ fn handle(path: &Path) -> Result<libloading::Library, libloading::Error> {
     unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) }.map(Into::into)
 }
 
-/// What it needs is looked for in the folder of the program and in that of the system, and nowhere else: the current folder
-/// and `PATH` are anybody's.
+/// What it needs is looked for in the folder of the program and in that of the system, and nowhere else: the current
+/// folder and `PATH` are anybody's.
 #[cfg(windows)]
 fn handle(path: &Path) -> Result<libloading::Library, libloading::Error> {
     use libloading::os::windows::{LOAD_LIBRARY_SEARCH_DEFAULT_DIRS, Library};

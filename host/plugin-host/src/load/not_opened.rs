@@ -1,5 +1,5 @@
-//! Why a system did not open a library, from what its loader says: with whatever helps, and with the name of what is missing
-//! where the loader tells it.
+//! Why a system did not open a library, from what its loader says: with whatever helps, and with the name of what is
+//! missing where the loader tells it.
 //!
 //! Invariant: only text is looked at, so that what every system says is tested on every system.
 

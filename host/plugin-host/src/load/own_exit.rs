@@ -1,7 +1,8 @@
-//! Windows does not say who ended a process: it ends with a code either way. So a worker process says it when it ends itself,
-//! such as by an `exit` of its library: the system then calls back in the thread that asked for the end.
+//! Windows does not say who ended a process: it ends with a code either way. So a worker process says it when it ends
+//! itself, such as by an `exit` of its library: the system then calls back in the thread that asked for the end.
 //!
-//! Invariant: a process that somebody else ends says nothing; one that crashes neither, but an exception has a code of its own.
+//! Invariant: a process that somebody else ends says nothing; one that crashes neither, but an exception has a code of
+//! its own.
 
 /// The line that is written to the standard error.
 pub(crate) const MARK: &str = "\u{1e}phone-verify-exit";
@@ -28,7 +29,8 @@ mod here {
 
     /// From now on this thread says it when it ends the process.
     pub(crate) fn announce() {
-        // SAFETY: the function has the signature that is asked for, and is part of the program, which is never unloaded.
+        // SAFETY: the function has the signature that is asked for, and is part of the program, which is never
+        // unloaded.
         let slot = unsafe { FlsAlloc(Some(ends)) };
         if slot != FLS_OUT_OF_INDEXES {
             // Only a slot that has a value is called back for.

@@ -2,8 +2,8 @@
 //!
 //! A path is no such thing: a package upgrade replaces, renames or removes the file at it while this process goes on.
 //! On Linux the kernel keeps the running file reachable as `/proc/self/exe`, whatever lies at its path. Where there is
-//! no such link (no `/proc`, another system), the file is opened at start and its path is used as long as it still leads
-//! to that file; afterwards a private copy is made of what is open.
+//! no such link (no `/proc`, another system), the file is opened at start and its path is used as long as it still
+//! leads to that file; afterwards a private copy is made of what is open.
 //!
 //! Invariant: a child is never another program than this one.
 

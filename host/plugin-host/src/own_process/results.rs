@@ -1,8 +1,8 @@
 //! Where the result of a command goes, and nothing else.
 //!
-//! A library that runs in this process may print; so may whatever it brings along. A script that reads `--json` must get
-//! the result alone. So before any foreign code runs, the standard output is put aside for the result, and what others
-//! print there goes to the standard error.
+//! A library that runs in this process may print; so may whatever it brings along. A script that reads `--json` must
+//! get the result alone. So before any foreign code runs, the standard output is put aside for the result, and what
+//! others print there goes to the standard error.
 //!
 //! Invariant: only [`write()`] reaches what was the standard output.
 

@@ -20,8 +20,8 @@ pub fn notify_of_changed_parameters(service: &Service) -> io::Result<()> {
     Ok(())
 }
 
-/// Has what this process prints go to the files that `open` gives, one for each of its two streams. A stream for which there
-/// is none stays as it is.
+/// Has what this process prints go to the files that `open` gives, one for each of its two streams. A stream for which
+/// there is none stays as it is.
 pub fn print_to(open: impl Fn() -> io::Result<File>) {
     for stream in [STD_ERROR_HANDLE, STD_OUTPUT_HANDLE] {
         if let Ok(file) = open() {

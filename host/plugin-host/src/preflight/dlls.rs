@@ -1,7 +1,7 @@
 //! Which DLL is missing. Windows says that one is, and not which; so the way of its loader is gone once more.
 //!
-//! Invariant: only files are read. It is asked only after the loader failed, so that a DLL that comes from elsewhere, such as
-//! one that is loaded already, is never called missing while all is well.
+//! Invariant: only files are read. It is asked only after the loader failed, so that a DLL that comes from elsewhere,
+//! such as one that is loaded already, is never called missing while all is well.
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -11,8 +11,8 @@ use std::{
 
 use super::pe;
 
-/// Where the loader looks, first to last, as `load` has it look: the folder of the program, then that of the system. See
-/// <https://learn.microsoft.com/windows/win32/dlls/dynamic-link-library-search-order>.
+/// Where the loader looks, first to last, as `load` has it look: the folder of the program, then that of the system.
+/// See <https://learn.microsoft.com/windows/win32/dlls/dynamic-link-library-search-order>.
 pub(super) struct Folders {
     program: PathBuf,
     system: PathBuf,
@@ -32,8 +32,8 @@ impl Folders {
 /// More are not looked at: nobody has written a library that needs so many of its own.
 const MAX_LOOKED_AT: usize = 256;
 
-/// What a DLL lacks, as the end of a sentence that begins with its name; `None` where all seems to be there. `library` is
-/// where it lies, `needed` what it needs, and `architecture` what all of that must be built for.
+/// What a DLL lacks, as the end of a sentence that begins with its name; `None` where all seems to be there. `library`
+/// is where it lies, `needed` what it needs, and `architecture` what all of that must be built for.
 pub(super) fn lacking(
     library: &Path,
     needed: &[String],

@@ -138,7 +138,8 @@ pub(super) fn damaged(file: &str, bytes: &[u8]) -> Refusal {
     )
 }
 
-/// A class of Java begins as a universal library of macOS does; but that has a few parts, and Java has version 45 or later.
+/// A class of Java begins as a universal library of macOS does; but that has a few parts, and Java has version 45 or
+/// later.
 pub(super) fn is_java(bytes: &[u8]) -> bool {
     bytes.starts_with(&[0xca, 0xfe, 0xba, 0xbe])
         && bytes

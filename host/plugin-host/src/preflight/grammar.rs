@@ -1,8 +1,8 @@
-//! The grammar of a manifest: which keys it has and what each holds. What does not fit is reported with its place and in the words
-//! of JSON, for an author in C wrote it by hand.
+//! The grammar of a manifest: which keys it has and what each holds. What does not fit is reported with its place and
+//! in the words of JSON, for an author in C wrote it by hand.
 //!
-//! A host ignores a key that it does not know, since a later version may have it; whoever misspelt one wants to hear of it all
-//! the same.
+//! A host ignores a key that it does not know, since a later version may have it; whoever misspelt one wants to hear of
+//! it all the same.
 
 use serde_json::{Map, Value};
 
@@ -91,8 +91,8 @@ const OPTION: &[Key] = &[
 /// The types that a host knows; it takes a value of any other as it is.
 const TYPES: &[&str] = &["string", "integer", "bool", "seconds", "list", "table"];
 
-/// What keeps the manifest from being read: keys that are missing, or hold something else. Each names its place, such as
-/// `backends[0].options[1].type`.
+/// What keeps the manifest from being read: keys that are missing, or hold something else. Each names its place, such
+/// as `backends[0].options[1].type`.
 pub(super) fn faults(manifest: &Value, keys: &[Key]) -> Vec<String> {
     let mut found = Vec::new();
     match manifest.as_object() {

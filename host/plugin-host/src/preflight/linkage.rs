@@ -1,8 +1,8 @@
 //! How a library is linked: what it needs besides itself, where it looks for that, and what opening it would do to the
 //! whole process. All of it is read before any of its code runs.
 //!
-//! Invariant: a dependency is called missing only where it is; one that is there, and is not found from a private copy or
-//! within the sandbox, is called that.
+//! Invariant: a dependency is called missing only where it is; one that is there, and is not found from a private copy
+//! or within the sandbox, is called that.
 
 use std::{
     env, fs,
@@ -97,8 +97,8 @@ impl Linkage {
     }
 }
 
-/// The same refusal, or the true cause of it: a dependency that was not found although it is there, or the name of the one
-/// that is missing. `is_confined`: it was opened in a worker process.
+/// The same refusal, or the true cause of it: a dependency that was not found although it is there, or the name of the
+/// one that is missing. `is_confined`: it was opened in a worker process.
 pub(crate) fn explained(refusal: Refusal, candidate: &Candidate, is_confined: bool) -> Refusal {
     let needed = &candidate.linkage.needed;
     let here = Platform::here();

@@ -1,5 +1,5 @@
-//! What the headers of a library of macOS say about whether it can be loaded here; of a universal one, what the part for
-//! this processor says.
+//! What the headers of a library of macOS say about whether it can be loaded here; of a universal one, what the part
+//! for this processor says.
 //!
 //! Invariant: as for ELF; and the table of exports, a graph in which a name is looked for letter by letter, is followed
 //! along that name alone: a damaged one may have more ways through it than could ever be walked.
@@ -314,8 +314,8 @@ fn address_of<Mach: MachHeader<Endian = Endianness>>(
     Some(super::named(file.symbols().filter(is_exported), name)?.address())
 }
 
-/// Follows a name through the table of exports; see `<mach-o/loader.h>` on `LC_DYLD_INFO`. An edge of the graph has a part of
-/// the name, which is never empty but in a damaged one.
+/// Follows a name through the table of exports; see `<mach-o/loader.h>` on `LC_DYLD_INFO`. An edge of the graph has a
+/// part of the name, which is never empty but in a damaged one.
 fn in_table(table: &[u8], name: &[u8]) -> Option<u64> {
     /// Longer ones make no name of a backend library.
     const MAX_EDGE: usize = 4096;

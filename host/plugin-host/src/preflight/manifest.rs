@@ -1,7 +1,8 @@
 //! The manifest: what a library says about itself, as a JSON text in the file.
 //!
-//! Invariant: a [`Manifest`] has schema 1, the host's ABI major, and at least one backend; every list is bounded; and no
-//! text of it does anything to a terminal but to be read there, for operators look at a library before they trust it.
+//! Invariant: a [`Manifest`] has schema 1, the host's ABI major, and at least one backend; every list is bounded; and
+//! no text of it does anything to a terminal but to be read there, for operators look at a library before they trust
+//! it.
 
 use std::fmt;
 
@@ -37,7 +38,8 @@ pub(crate) struct Manifest {
     #[serde(default)]
     pub(crate) plugin_api: String,
     pub(crate) backends: Vec<BackendInfo>,
-    /// What its provider answers, for the conformance kit, which reads it: the lines of a text. A host looks at none of it.
+    /// What its provider answers, for the conformance kit, which reads it: the lines of a text. A host looks at none of
+    /// it.
     #[serde(default)]
     pub(crate) tape: Value,
     /// Warnings about unknown keys; a host ignores them.
@@ -192,8 +194,8 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// What a version of the ABI that is newer than the host's means. It is no reason against the library: a minor version
-    /// only adds, and what is not there a library does without.
+    /// What a version of the ABI that is newer than the host's means. It is no reason against the library: a minor
+    /// version only adds, and what is not there a library does without.
     pub(crate) fn newer_abi(&self) -> Option<String> {
         (self.abi.minor > ABI_MINOR).then(|| {
             format!(
@@ -253,8 +255,8 @@ fn other_abi(file: &str, envelope: &Envelope, is_rust: bool) -> Refusal {
     Refusal::new(code::ABI_MAJOR, sentence)
 }
 
-/// Where a text ceases to be JSON: by what stands before that, for a compiler put the text into one line, and its author
-/// never saw that line.
+/// Where a text ceases to be JSON: by what stands before that, for a compiler put the text into one line, and its
+/// author never saw that line.
 fn no_json(text: &[u8], error: &serde_json::Error) -> String {
     let before = before(text, error.line(), error.column());
     if error.is_eof() {

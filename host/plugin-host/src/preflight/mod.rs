@@ -162,8 +162,8 @@ fn judge(file: &str, bytes: &[u8], platform: &Platform) -> Result<(Manifest, Lin
     Ok((manifest, linkage))
 }
 
-/// The manifest of a library of whatever system, without a judgement whether it would load here. All parts of a universal
-/// library are of one name and version, so that a signature for these is right whichever part is loaded.
+/// The manifest of a library of whatever system, without a judgement whether it would load here. All parts of a
+/// universal library are of one name and version, so that a signature for these is right whichever part is loaded.
 pub(super) fn manifest_of(file: &str, bytes: &[u8]) -> Result<Manifest, Refusal> {
     if format::is_java(bytes) {
         return Err(no_library(file));
@@ -248,8 +248,8 @@ fn exported<'data>(
     }
 }
 
-/// The symbol of that name. A damaged file may have millions of them that all begin within one endless name: so only so much
-/// of names is read as a whole library can have.
+/// The symbol of that name. A damaged file may have millions of them that all begin within one endless name: so only so
+/// much of names is read as a whole library can have.
 fn named<'data, S: ObjectSymbol<'data>>(symbols: impl Iterator<Item = S>, name: &str) -> Option<S> {
     const MAX_READ: usize = 1 << 28;
     let mut read = 0;

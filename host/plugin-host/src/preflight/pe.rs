@@ -1,7 +1,7 @@
 //! What the headers of a DLL of Windows say about whether it can be loaded here.
 //!
-//! Invariant: as for ELF; nothing is read that lies outside of the file, and no name is longer than a bound, however often a
-//! file points to it.
+//! Invariant: as for ELF; nothing is read that lies outside of the file, and no name is longer than a bound, however
+//! often a file points to it.
 
 use object::{
     FileKind, LittleEndian as LE,

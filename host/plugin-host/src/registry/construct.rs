@@ -1,5 +1,5 @@
-//! The last step to a backend: its services, and its construction. And a library that is linked into this program, for which
-//! this is the only step.
+//! The last step to a backend: its services, and its construction. And a library that is linked into this program, for
+//! which this is the only step.
 
 use std::sync::Arc;
 
@@ -23,8 +23,8 @@ use crate::{
 };
 
 impl Loader {
-    /// Constructs a backend of a library that is linked into this program. There is no file to find, to judge, to trust or to
-    /// stage; all else is as for a library in this process that was loaded from one.
+    /// Constructs a backend of a library that is linked into this program. There is no file to find, to judge, to trust
+    /// or to stage; all else is as for a library in this process that was loaded from one.
     pub fn load_linked(
         &self,
         name: &BackendName,

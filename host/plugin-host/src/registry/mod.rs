@@ -85,8 +85,8 @@ pub struct Loader {
     config: LoaderConfig,
     platform: Platform,
     clients: Arc<Clients>,
-    /// Whether this is the conformance kit: secrets that backends say are seen, and the process in which a library is opened is
-    /// no daemon that it could weaken.
+    /// Whether this is the conformance kit: secrets that backends say are seen, and the process in which a library is
+    /// opened is no daemon that it could weaken.
     is_rehearsal: bool,
     /// Whether the versions that are loaded are recorded as the ones in use.
     records: bool,
@@ -204,8 +204,8 @@ impl Loader {
             .unwrap_or_default()
     }
 
-    /// Deletes private copies that no recorded version needs. Where a file can be deleted while it is in use, that was done
-    /// when it was replaced; elsewhere it is done by the next process.
+    /// Deletes private copies that no recorded version needs. Where a file can be deleted while it is in use, that was
+    /// done when it was replaced; elsewhere it is done by the next process.
     pub fn sweep(&self) {
         if cfg!(unix) {
             return;
@@ -260,8 +260,8 @@ impl Loader {
         isolation.place(&found.stem, &found.path, sha256, is_trusted)
     }
 
-    /// Opens and constructs; `scans`: first in a process of its own, where a crash costs nothing. `found` is where it lies in
-    /// its directory, wherever its bytes were read.
+    /// Opens and constructs; `scans`: first in a process of its own, where a crash costs nothing. `found` is where it
+    /// lies in its directory, wherever its bytes were read.
     fn construct(
         &self,
         name: &BackendName,

@@ -48,8 +48,8 @@ pub enum Next {
 }
 
 impl Loader {
-    /// Loads what is to serve: the file in the directory; should that be refused, and not be the version in use as the lock
-    /// file names it, that version, or the one before. The error says why there is none.
+    /// Loads what is to serve: the file in the directory; should that be refused, and not be the version in use as the
+    /// lock file names it, that version, or the one before. The error says why there is none.
     pub fn choose(
         &self,
         name: &BackendName,
@@ -116,7 +116,8 @@ impl Loader {
         Err(refusals)
     }
 
-    /// A version that served before, read from its private copy and judged by the present rules: a key may be revoked since.
+    /// A version that served before, read from its private copy and judged by the present rules: a key may be revoked
+    /// since.
     pub(super) fn kept(&self, library: &str, build: &Build) -> Result<Candidate, Refusal> {
         let copy = stage::copy(&self.config.staging, &build.sha256);
         let found = Found {
@@ -143,9 +144,9 @@ impl Loader {
         Ok(candidate)
     }
 
-    /// Opens and constructs in a process of its own what is to run in this one. It is no sandbox, for such a library may
-    /// use threads, files and the network. That it crashes is a verdict; what the system does not let that process do, and
-    /// an error of the constructor, which may be of what the version that serves holds, is none.
+    /// Opens and constructs in a process of its own what is to run in this one. It is no sandbox, for such a library
+    /// may use threads, files and the network. That it crashes is a verdict; what the system does not let that process
+    /// do, and an error of the constructor, which may be of what the version that serves holds, is none.
     pub(super) fn scan(
         &self,
         name: &BackendName,

@@ -125,8 +125,8 @@ pub struct BackendReport {
 }
 
 impl LibraryReport {
-    /// What one file holds, wherever it lies; `None` if it is not named as a library of any system. One that is named as
-    /// a library of another system is refused: as what it is, or for its name.
+    /// What one file holds, wherever it lies; `None` if it is not named as a library of any system. One that is named
+    /// as a library of another system is refused: as what it is, or for its name.
     pub fn of_file(path: &Path) -> Option<Self> {
         let platform = Platform::here();
         let (found, judged) = if let Some(found) = discover::file(path) {

@@ -1,5 +1,5 @@
-//! What can be seen from outside of the library in use, to tell whether it may have changed. Nothing is opened but the lock
-//! file.
+//! What can be seen from outside of the library in use, to tell whether it may have changed. Nothing is opened but the
+//! lock file.
 
 use std::{
     fs::Metadata,

@@ -1,6 +1,6 @@
-//! The ABI's objects that a library is given: the host's, a call's and a report's. Each method puts what the library asks
-//! into a [`HostRequest`], and hands that to a carrier, which takes it to where it is answered: a function call in this
-//! process, a frame in a worker.
+//! The ABI's objects that a library is given: the host's, a call's and a report's. Each method puts what the library
+//! asks into a [`HostRequest`], and hands that to a carrier, which takes it to where it is answered: a function call in
+//! this process, a frame in a worker.
 //!
 //! Invariant: nothing here panics into a library, where a panic would end the process.
 

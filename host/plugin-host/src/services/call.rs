@@ -19,8 +19,8 @@ pub(crate) struct CallInfo {
     call: Call,
     /// Of the backend that is called.
     services: Arc<Services>,
-    /// On the services' clock; set when somebody asks first, in the first poll or after it at the latest. Most calls of a
-    /// cheap backend end without, and reading the clock is a good part of what they cost.
+    /// On the services' clock; set when somebody asks first, in the first poll or after it at the latest. Most calls of
+    /// a cheap backend end without, and reading the clock is a good part of what they cost.
     deadline: OnceLock<Duration>,
     /// What [`ActiveCall`] borrows; set in what [`ActiveCall::kept`] gives.
     private: OnceLock<OwnedTexts>,
@@ -28,7 +28,8 @@ pub(crate) struct CallInfo {
     reported: OnceLock<Arc<Reported>>,
     /// The request that it is made for.
     trace: Option<Trace>,
-    /// Where a failure of the call would arise, as far as the host saw: one of [`ORIGINS`] by its place, counted from 1.
+    /// Where a failure of the call would arise, as far as the host saw: one of [`ORIGINS`] by its place, counted from
+    /// 1.
     origin: AtomicU8,
 }
 

@@ -1,8 +1,8 @@
 //! A library's log lines, in the host's log.
 //!
-//! Invariant: a line holds no secret, no code and no full phone number, is one line of bounded length, and a
-//! flood of them is cut off. Where it is unknown which code a line could hold, because it was written outside of a call or
-//! while a code is made, every word that may be one is masked.
+//! Invariant: a line holds no secret, no code and no full phone number, is one line of bounded length, and a flood of
+//! them is cut off. Where it is unknown which code a line could hold, because it was written outside of a call or while
+//! a code is made, every word that may be one is masked.
 
 use std::{
     sync::{

@@ -1,5 +1,5 @@
-//! What the host offers a library. `protocol` says what can be asked, `answer` answers, `abi` are the objects by which a
-//! library asks, and `inline` carries what one in this process asks; `worker` what one in a process of its own does.
+//! What the host offers a library. `protocol` says what can be asked, `answer` answers, `abi` are the objects by which
+//! a library asks, and `inline` carries what one in this process asks; `worker` what one in a process of its own does.
 //!
 //! Invariant: nothing here panics into a library, where a panic would end the process; and what a library
 //! says is masked before it is shown.

@@ -1,8 +1,9 @@
 //! What a library asks of the host, and what the host answers: one protocol, whichever way a library came in.
 //!
-//! A library in this process asks through the ABI's objects (`abi`), and so does one that is linked into the program; one
-//! in C through its table of functions, which is written on top of these objects; one in a worker process through the same
-//! objects there, which put the request into a frame. All of them only translate. `answer` is the one place that answers.
+//! A library in this process asks through the ABI's objects (`abi`), and so does one that is linked into the program;
+//! one in C through its table of functions, which is written on top of these objects; one in a worker process through
+//! the same objects there, which put the request into a frame. All of them only translate. `answer` is the one place
+//! that answers.
 //!
 //! Nothing has a `Debug`: a request may hold a secret, a code or a number.
 

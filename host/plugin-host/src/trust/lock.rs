@@ -1,8 +1,8 @@
-//! `plugins.lock`: which bytes of each library are in use, and which were before. Written when a library is first used, when
-//! another version of it is taken up, and by `plugin trust` and `plugin rollback`; a running daemon watches it.
+//! `plugins.lock`: which bytes of each library are in use, and which were before. Written when a library is first used,
+//! when another version of it is taken up, and by `plugin trust` and `plugin rollback`; a running daemon watches it.
 //!
-//! Invariants: a reader sees the file before a change or after it, never between; of several processes that change it one
-//! after the other does, on what the one before it left.
+//! Invariants: a reader sees the file before a change or after it, never between; of several processes that change it
+//! one after the other does, on what the one before it left.
 
 use std::{
     collections::BTreeMap,
@@ -30,8 +30,8 @@ pub(crate) struct LockFile(PathBuf);
 /// The version of the file's form. A later one may mean what must not be overlooked; what may be overlooked needs none.
 const VERSION: i64 = 1;
 
-/// What stands in it. What it holds beside that was written by a later version of this program, which may be overlooked,
-/// and stays.
+/// What stands in it. What it holds beside that was written by a later version of this program, which may be
+/// overlooked, and stays.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Lock {
     /// Missing in files of before there were versions.

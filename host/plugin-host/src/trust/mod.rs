@@ -1,4 +1,5 @@
-//! Whether a library may be used at all: who can have written its file, and whether its bytes are the ones that are trusted.
+//! Whether a library may be used at all: who can have written its file, and whether its bytes are the ones that are
+//! trusted.
 //!
 //! Invariant: what is judged is the hash of the bytes that are staged and opened, never a file that is read again.
 
@@ -90,8 +91,8 @@ pub struct LibraryTrust {
 }
 
 impl TrustRules {
-    /// Refuses a file that others can have written. The folder of this program is not looked at: who can write there can
-    /// exchange the program.
+    /// Refuses a file that others can have written. The folder of this program is not looked at: who can write there
+    /// can exchange the program.
     pub(super) fn check_ownership(&self, path: &Path) -> Result<(), Refusal> {
         if self.mode == Trust::Any || lies_beside_program(path) {
             return Ok(());
@@ -167,8 +168,8 @@ impl TrustRules {
         }
     }
 
-    /// Refuses what may not be trusted even on an operator's word, or was in use before and may not be any more. `text` is
-    /// the signature, if there is one.
+    /// Refuses what may not be trusted even on an operator's word, or was in use before and may not be any more. `text`
+    /// is the signature, if there is one.
     pub(super) fn allow(
         &self,
         found: &Found,

@@ -1,9 +1,9 @@
-//! What is kept of a worker process that died of its library, for the library's author: one file for each crash, in a folder
-//! that only this user can read.
+//! What is kept of a worker process that died of its library, for the library's author: one file for each crash, in a
+//! folder that only this user can read.
 //!
-//! Invariants: at most [`MAX_BUNDLES`] are kept, of at most some 16 KiB each; and none holds a number, a code, a secret or
-//! the text of an SMS: what was printed is masked as in the log, and of what the process says of its registers only places
-//! in mapped code are taken, each read letter by letter, for it is the library's word.
+//! Invariants: at most [`MAX_BUNDLES`] are kept, of at most some 16 KiB each; and none holds a number, a code, a secret
+//! or the text of an SMS: what was printed is masked as in the log, and of what the process says of its registers only
+//! places in mapped code are taken, each read letter by letter, for it is the library's word.
 
 use std::{
     collections::BTreeMap,
@@ -90,7 +90,8 @@ struct State {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     fault: Option<String>,
     registers: BTreeMap<String, String>,
-    /// The innermost first. They are what lies on the stack and follows a call, so that some may be left of earlier calls.
+    /// The innermost first. They are what lies on the stack and follows a call, so that some may be left of earlier
+    /// calls.
     return_addresses: Vec<String>,
 }
 
@@ -235,8 +236,8 @@ fn build_id(copy: &Path) -> Option<String> {
 }
 
 impl State {
-    /// Of the line that the handler in the process wrote, or that the library wants to be taken for it: what is not of its
-    /// form is left out.
+    /// Of the line that the handler in the process wrote, or that the library wants to be taken for it: what is not of
+    /// its form is left out.
     fn parse(line: &str) -> Option<Self> {
         let mut state = Self::default();
         for part in line.strip_prefix(load::crash::MARK)?.split(' ') {

@@ -1,8 +1,8 @@
 //! Why a worker process is no more, and whose doing that was, in words for whom it concerns.
 //!
-//! Invariant: the author of a library is named only for what its code did. Before the library is opened none of its code
-//! runs; the sandbox refuses with an error and never kills; and a sealed process cannot send itself SIGKILL or SIGSYS:
-//! these come from the system, or from somebody else.
+//! Invariant: the author of a library is named only for what its code did. Before the library is opened none of its
+//! code runs; the sandbox refuses with an error and never kills; and a sealed process cannot send itself SIGKILL or
+//! SIGSYS: these come from the system, or from somebody else.
 
 #[cfg(unix)]
 use std::os::unix::process::ExitStatusExt;
@@ -142,8 +142,8 @@ impl Remains {
         (code::WORKER_DIED, what)
     }
 
-    /// The code of an end that neither an exception brought nor the process itself. An exception ends a process with its number,
-    /// which is negative; -1 is what PowerShell ends others with.
+    /// The code of an end that neither an exception brought nor the process itself. An exception ends a process with
+    /// its number, which is negative; -1 is what PowerShell ends others with.
     #[cfg(windows)]
     fn code_from_outside(&self) -> Option<i32> {
         let code = self.status.and_then(|status| status.code())?;

@@ -1,7 +1,7 @@
 //! One message to a worker and its answer, with all that the library asks of the host in between.
 //!
-//! What a library asks for that takes time runs here, inside of the call's own future: it is polled, bounded and dropped
-//! with the call, as it is for a library in this process.
+//! What a library asks for that takes time runs here, inside of the call's own future: it is polled, bounded and
+//! dropped with the call, as it is for a library in this process.
 //!
 //! Invariant: dropping the future gives the call up in the worker.
 

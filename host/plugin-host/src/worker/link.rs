@@ -323,8 +323,8 @@ impl Link {
         ended
     }
 
-    /// Takes out what was given up and has stopped. A call that nobody gave up stays: whoever waits for it must hear how it
-    /// ended.
+    /// Takes out what was given up and has stopped. A call that nobody gave up stays: whoever waits for it must hear
+    /// how it ended.
     pub(super) fn stopped(&self, id: u64) -> Result<(), Killed> {
         let mut state = self.state();
         if state.calls.contains_key(&id) {

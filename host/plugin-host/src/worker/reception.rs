@@ -83,7 +83,8 @@ fn forward(pending: Option<Pending>, event: Event) -> Result<(), Killed> {
     }
 }
 
-/// Has the host answer what the library asks: here and now, or in the future of its call. `bytes` is what it takes in memory.
+/// Has the host answer what the library asks: here and now, or in the future of its call. `bytes` is what it takes in
+/// memory.
 fn ask(
     link: &Link,
     id: u64,

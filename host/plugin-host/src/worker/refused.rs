@@ -27,8 +27,8 @@ pub(super) fn speaks_of_it(text: &str) -> bool {
     SIGNS.iter().any(|sign| text.contains(sign))
 }
 
-/// Says so in an error that speaks of it. What a provider has answered, which may use the same words, has a status; and a
-/// request that the host made for the library, such as one whose host name has no address, has a code of the host's.
+/// Says so in an error that speaks of it. What a provider has answered, which may use the same words, has a status; and
+/// a request that the host made for the library, such as one whose host name has no address, has a code of the host's.
 pub(super) fn explained(mut error: RawError) -> RawError {
     let is_of_a_request = error.http_status != 0 || error.code.starts_with("http_");
     if !is_of_a_request && speaks_of_it(&error.message) {

@@ -227,8 +227,8 @@ impl Supervisor {
         Ok(link)
     }
 
-    /// Why calls fail without a word of the library, for whoever looks after it: it is quarantined, or no process of it can
-    /// be started.
+    /// Why calls fail without a word of the library, for whoever looks after it: it is quarantined, or no process of it
+    /// can be started.
     pub(crate) fn trouble(&self) -> Option<String> {
         let crashes = lock(&self.crashes);
         let now = self.spec.clock.elapsed();
@@ -244,7 +244,8 @@ impl Supervisor {
         }
     }
 
-    /// What its sandbox cannot keep the library from on this system, in one sentence; `None`: nothing, or no process runs.
+    /// What its sandbox cannot keep the library from on this system, in one sentence; `None`: nothing, or no process
+    /// runs.
     pub(crate) fn weakness(&self) -> Option<String> {
         let live = self.live.load_full()?;
         let lacking = live.lacking();
@@ -340,8 +341,8 @@ fn remedy(error: &io::Error) -> &'static str {
     }
 }
 
-/// How long to wait after so many crashes within the window: not at all after the first, then twice as long each time. A
-/// quarter of it is chance, so that libraries that crashed together do not start together.
+/// How long to wait after so many crashes within the window: not at all after the first, then twice as long each time.
+/// A quarter of it is chance, so that libraries that crashed together do not start together.
 fn wait(crashes: usize, chance: u8) -> Duration {
     let Some(doublings) = crashes.checked_sub(2).and_then(|more| u32::try_from(more).ok()) else {
         return Duration::ZERO;

@@ -1,5 +1,5 @@
-//! `GET /metrics`: for Prometheus, as text or as `OpenMetrics`, whichever `Accept` prefers. Put together when it is asked
-//! for, from what the parts count anyway.
+//! `GET /metrics`: for Prometheus, as text or as `OpenMetrics`, whichever `Accept` prefers. Put together when it is
+//! asked for, from what the parts count anyway.
 
 use std::sync::Arc;
 

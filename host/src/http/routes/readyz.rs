@@ -1,9 +1,9 @@
 //! `GET /readyz`: whether this process can serve: a backend is loaded and the store takes writes. 503 when not.
 //!
-//! Invariant: what is out of order elsewhere, such as a provider that is down, never makes it 503, for an orchestrator would
-//! then cut off those who have a code already, and every process on the database at once. It makes it `degraded`, with a
-//! warning that says what is refused. Warns too while a sandbox backend is in use, and while what lies in the plugin
-//! directory or the settings file is not what serves.
+//! Invariant: what is out of order elsewhere, such as a provider that is down, never makes it 503, for an orchestrator
+//! would then cut off those who have a code already, and every process on the database at once. It makes it `degraded`,
+//! with a warning that says what is refused. Warns too while a sandbox backend is in use, and while what lies in the
+//! plugin directory or the settings file is not what serves.
 
 use std::sync::Arc;
 

@@ -140,7 +140,8 @@ impl World {
         self.sessions[session].number
     }
 
-    /// What tells the code that a session was sent last from others: the code, or the session where each SMS says another.
+    /// What tells the code that a session was sent last from others: the code, or the session where each SMS says
+    /// another.
     pub(super) fn place_of_code(&self, session: usize) -> usize {
         if self.sends_new_codes {
             session

@@ -35,8 +35,8 @@ pub(super) fn move_frames(connection: &Connection) -> rusqlite::Result<Option<Fr
     Ok(Some(frames).filter(|_| !is_busy))
 }
 
-/// Moves all, waits for readers as long as the connection waits for locks, and has the next write begin the log anew. Nobody
-/// writes meanwhile. `false`: a reader did not end, or another connection is moving the log.
+/// Moves all, waits for readers as long as the connection waits for locks, and has the next write begin the log anew.
+/// Nobody writes meanwhile. `false`: a reader did not end, or another connection is moving the log.
 pub(super) fn restart(connection: &Connection) -> rusqlite::Result<bool> {
     checkpoint(connection, "PRAGMA wal_checkpoint(RESTART)").map(|(_, is_busy)| !is_busy)
 }

@@ -1,12 +1,12 @@
-//! Keeps the log short. What is committed is in the log, and durable; from there it is moved to the database file, where it
-//! belongs. Once all of it is there, and no reader looks into the log, the next write begins the log anew.
+//! Keeps the log short. What is committed is in the log, and durable; from there it is moved to the database file,
+//! where it belongs. Once all of it is there, and no reader looks into the log, the next write begins the log anew.
 //!
-//! To move tens of MiB of pages that lie all over the file, and to flush them, takes the disk a while. So a thread of its own
-//! does that while others write ([`mover`]), until few frames are left. The writer moves those between two groups, when none
-//! can be added, and the next group begins the log anew.
+//! To move tens of MiB of pages that lie all over the file, and to flush them, takes the disk a while. So a thread of
+//! its own does that while others write ([`mover`]), until few frames are left. The writer moves those between two
+//! groups, when none can be added, and the next group begins the log anew.
 //!
-//! Invariants: a group waits for no move but that of the few last frames, as long as the disk can follow; and the log grows
-//! beyond [`Bounds::longest`] only for as long as somebody reads what was there before it.
+//! Invariants: a group waits for no move but that of the few last frames, as long as the disk can follow; and the log
+//! grows beyond [`Bounds::longest`] only for as long as somebody reads what was there before it.
 
 mod frames;
 mod mover;
@@ -26,8 +26,8 @@ use crate::store::StoreObserver;
 /// How long the log may be, in frames.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bounds {
-    /// From here on it is to begin anew. A page that was changed often by then is moved once. More would take long to read
-    /// again after a crash.
+    /// From here on it is to begin anew. A page that was changed often by then is moved once. More would take long to
+    /// read again after a crash.
     pub(super) restart_from: u32,
     /// The writer moves no more than that while others wait.
     pub(super) rest: u32,
@@ -60,7 +60,8 @@ enum Moving {
     ByWriter,
 }
 
-/// How many frames the log must have for each step. A step that readers kept from its end is tried again some frames later.
+/// How many frames the log must have for each step. A step that readers kept from its end is tried again some frames
+/// later.
 #[derive(Clone, Copy)]
 struct Due {
     ask: u32,
@@ -106,8 +107,8 @@ impl Log {
         Arc::clone(&self.observer)
     }
 
-    /// To be called between two groups, once the one before is answered. What fails is tried again after a later group: that
-    /// a group is durable does not depend on it.
+    /// To be called between two groups, once the one before is answered. What fails is tried again after a later group:
+    /// that a group is durable does not depend on it.
     pub(super) fn keep_short(&mut self, connection: &mut Connection) {
         let Ok(frames) = Frames::of(connection) else {
             return;
@@ -171,8 +172,8 @@ impl Log {
         }
     }
 
-    /// The disk does not follow, or readers follow each other without a gap: those who write wait, so that the log ends.
-    /// A reader that takes long is not waited for. Then the log is as long as what is written meanwhile.
+    /// The disk does not follow, or readers follow each other without a gap: those who write wait, so that the log
+    /// ends. A reader that takes long is not waited for. Then the log is as long as what is written meanwhile.
     fn wait(&self, connection: &mut Connection) {
         if let Moving::Apart(mover) = &self.moving {
             mover.wait();

@@ -117,8 +117,8 @@ impl Mover {
         self.shared.wait_while(At::Work);
     }
 
-    /// Ends it, and closes its connection. What is returned must not be closed before the last connection to the file is:
-    /// on Unix, to close a file is to give up all locks that the process has on it.
+    /// Ends it, and closes its connection. What is returned must not be closed before the last connection to the file
+    /// is: on Unix, to close a file is to give up all locks that the process has on it.
     pub(super) fn end(self) -> Option<File> {
         self.shared.set(At::End);
         self.thread.join().ok().flatten()
@@ -181,8 +181,8 @@ fn move_all(
         let Some(Frames { moved, .. }) = pass(connection)? else {
             return Ok(());
         };
-        // The engine flushes the file only once the log is in it to the last frame. Then little is to be left to flush. What
-        // this flush cannot do, that one does.
+        // The engine flushes the file only once the log is in it to the last frame. Then little is to be left to flush.
+        // What this flush cannot do, that one does.
         if let Some(file) = file {
             let _ = file.sync_data();
         }

@@ -1,5 +1,5 @@
-//! What every engine must do. A case is written once against [`Store`](super::Store), and runs on each engine under the same
-//! name: the crate of an engine says [`contract!`](crate::contract) with its name and how to make one.
+//! What every engine must do. A case is written once against [`Store`](super::Store), and runs on each engine under the
+//! same name: the crate of an engine says [`contract!`](crate::contract) with its name and how to make one.
 #![allow(
     missing_docs,
     reason = "the name of a case is the sentence that it holds an engine to"

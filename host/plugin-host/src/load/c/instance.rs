@@ -6,8 +6,8 @@ use phone_verify_plugin_abi::{HostObj, RawError, c};
 
 use super::{call::Calls, host};
 
-/// What the host knows of a library's backend. A library may keep the pointer to it, on a thread that nobody knows of, so
-/// it is never freed: a few hundred bytes for each time that a backend is constructed. What it leads to is let go.
+/// What the host knows of a library's backend. A library may keep the pointer to it, on a thread that nobody knows of,
+/// so it is never freed: a few hundred bytes for each time that a backend is constructed. What it leads to is let go.
 #[repr(C)]
 pub(super) struct Context {
     /// What the library sees. First, so that a pointer to the whole is one to it.
@@ -52,8 +52,8 @@ pub(super) struct Instance {
     pub(super) backend: c::Backend,
 }
 
-// SAFETY: the pointer is the library's, and the header says that all its functions may be called from any thread, several
-// at once; the host itself never looks at what it points to.
+// SAFETY: the pointer is the library's, and the header says that all its functions may be called from any thread,
+// several at once; the host itself never looks at what it points to.
 unsafe impl Send for Instance {}
 // SAFETY: as above.
 unsafe impl Sync for Instance {}

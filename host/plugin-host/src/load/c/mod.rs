@@ -1,5 +1,5 @@
-//! The second door: a library in C, whose table is wrapped as a backend like any other. The rules on both sides stand in
-//! `phone_verify_plugin.h`.
+//! The second door: a library in C, whose table is wrapped as a backend like any other. The rules on both sides stand
+//! in `phone_verify_plugin.h`.
 //!
 //! Invariant: a library that breaks them in what can be seen from outside, such as by answering twice or late, is told
 //! of in the log and harms nobody.
@@ -36,8 +36,8 @@ pub(super) struct Table {
 }
 
 impl Table {
-    /// Checks a table, which must have what `overrides`, of the manifest, says: a call of what is not there would never be
-    /// answered.
+    /// Checks a table, which must have what `overrides`, of the manifest, says: a call of what is not there would never
+    /// be answered.
     ///
     /// # Safety
     /// `entry` points to the table that a library exports, which begins with its size.

@@ -182,7 +182,8 @@ fn a_library_cut_off_anywhere_is_refused_as_that() {
     }
 }
 
-/// A name can be reached in the table of exports in more ways than there are atoms: two edges to the same node, many times.
+/// A name can be reached in the table of exports in more ways than there are atoms: two edges to the same node, many
+/// times.
 #[test]
 fn a_table_of_exports_with_endless_ways_through_it_is_no_trap() {
     let mut library = Dylib::backend();

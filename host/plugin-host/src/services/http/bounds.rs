@@ -1,5 +1,5 @@
-//! What the requests of one backend may take of this process at once: connections, of which a process has few, and memory
-//! for the answers.
+//! What the requests of one backend may take of this process at once: connections, of which a process has few, and
+//! memory for the answers.
 //!
 //! Invariant: a backend that asks for more waits, or gets an error; no other backend notices.
 

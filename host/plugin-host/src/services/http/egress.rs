@@ -89,9 +89,9 @@ impl Egress {
     }
 }
 
-/// Judges a name that a proxy is to resolve, for whoever may reach public addresses alone. Networks with a proxy often do
-/// not resolve the names of the internet; what does not resolve here must not be one of those that a network gives to its
-/// own machines.
+/// Judges a name that a proxy is to resolve, for whoever may reach public addresses alone. Networks with a proxy often
+/// do not resolve the names of the internet; what does not resolve here must not be one of those that a network gives
+/// to its own machines.
 pub(super) async fn admit_by_proxy(host: &str) -> Result<(), String> {
     let addresses = tokio::time::timeout(LOOKUP_LIMIT, tokio::net::lookup_host((host, 443))).await;
     match addresses {

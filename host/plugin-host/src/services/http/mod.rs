@@ -82,8 +82,8 @@ pub(crate) struct Http {
 }
 
 impl Http {
-    /// Makes one request, in this call, if there is one. It hears where the request came to an end: only what reached the
-    /// provider, or tried to, says something about that.
+    /// Makes one request, in this call, if there is one. It hears where the request came to an end: only what reached
+    /// the provider, or tried to, says something about that.
     pub(super) async fn exchange(
         &self,
         raw: RawHttpRequest,

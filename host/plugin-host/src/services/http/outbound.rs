@@ -1,7 +1,7 @@
 //! What backends' requests go through on their way out: a proxy, and the certificates that this server shows of itself.
 //!
-//! Invariant: the credentials in a proxy's address and the keys of certificates never print. What a backend may reach is
-//! the same with a proxy as without one (`egress`).
+//! Invariant: the credentials in a proxy's address and the keys of certificates never print. What a backend may reach
+//! is the same with a proxy as without one (`egress`).
 
 use std::{fmt, net::IpAddr};
 
@@ -61,8 +61,8 @@ pub struct ClientCertificate {
 }
 
 impl Proxy {
-    /// Reads `http://proxy.example:3128`; without a scheme it is http's. The error is what was needed, and repeats nothing
-    /// of it.
+    /// Reads `http://proxy.example:3128`; without a scheme it is http's. The error is what was needed, and repeats
+    /// nothing of it.
     pub fn parse(text: &str, origin: &str) -> Result<Self, String> {
         let needed = || {
             format!(
@@ -167,8 +167,8 @@ fn is_this_machine(host: &str) -> bool {
 }
 
 impl ClientCertificate {
-    /// For `api.bank.example`, or for one port of it, `api.bank.example:8443`; `pem` holds the certificates and the key.
-    /// The error is what was needed.
+    /// For `api.bank.example`, or for one port of it, `api.bank.example:8443`; `pem` holds the certificates and the
+    /// key. The error is what was needed.
     pub fn new(host: &str, pem: Zeroizing<Vec<u8>>) -> Result<Self, String> {
         let needed = || format!("must be a host such as api.bank.example, or one with its port, not {host}");
         let url = Url::parse(&format!("https://{host}/")).map_err(|_| needed())?;

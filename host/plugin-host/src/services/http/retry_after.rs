@@ -1,5 +1,5 @@
-//! `Retry-After` in an answer (RFC 9110, section 10.2.3): a number of seconds, or a date. Libraries get seconds, so that
-//! each of them, in whatever language, reads one form.
+//! `Retry-After` in an answer (RFC 9110, section 10.2.3): a number of seconds, or a date. Libraries get seconds, so
+//! that each of them, in whatever language, reads one form.
 
 use std::time::{Duration, SystemTime};
 

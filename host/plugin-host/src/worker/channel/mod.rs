@@ -1,8 +1,8 @@
-//! What host and worker are connected by, and how either end waits for the other: a pair of sockets on Unix, two pipes with
-//! a thread for each on Windows, whose pipes cannot be waited for together.
+//! What host and worker are connected by, and how either end waits for the other: a pair of sockets on Unix, two pipes
+//! with a thread for each on Windows, whose pipes cannot be waited for together.
 //!
-//! Invariant: on the host's side neither reading nor writing waits for the worker, only [`Channel::wait`] does, which ends
-//! when somebody rings.
+//! Invariant: on the host's side neither reading nor writing waits for the worker, only [`Channel::wait`] does, which
+//! ends when somebody rings.
 
 #[cfg(any(windows, test))]
 #[cfg_attr(unix, allow(dead_code, reason = "its tests run on every system"))]

@@ -1,7 +1,8 @@
-//! Two pipes, and a third for what the worker prints. A thread reads each of those that come in, and one writes: what waits
-//! for several of them waits for their [`Bell`].
+//! Two pipes, and a third for what the worker prints. A thread reads each of those that come in, and one writes: what
+//! waits for several of them waits for their [`Bell`].
 //!
-//! Invariant: no more than [`ROOM_BYTES`] lie in either direction; whoever would add to it waits in the thread of that pipe.
+//! Invariant: no more than [`ROOM_BYTES`] lie in either direction; whoever would add to it waits in the thread of that
+//! pipe.
 
 use std::{
     collections::VecDeque,

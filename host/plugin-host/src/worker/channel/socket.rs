@@ -113,8 +113,8 @@ impl Printed {
 pub(in super::super) struct Inherited(UnixStream);
 
 impl Inherited {
-    /// The socket, which comes as standard input, where the library then finds nothing. All else that is open but the three
-    /// streams is closed.
+    /// The socket, which comes as standard input, where the library then finds nothing. All else that is open but the
+    /// three streams is closed.
     pub(in super::super) fn take() -> io::Result<Self> {
         close_inherited();
         let stdin = io::stdin();

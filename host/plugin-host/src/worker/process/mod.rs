@@ -1,7 +1,7 @@
 //! A worker's process: how it is started, and how it is seen to that it is gone.
 //!
-//! Invariant: it ends with this process, whatever ends that; and it is left nothing but the channel and the pipe for what it
-//! prints.
+//! Invariant: it ends with this process, whatever ends that; and it is left nothing but the channel and the pipe for
+//! what it prints.
 
 #[cfg(unix)]
 mod unix;

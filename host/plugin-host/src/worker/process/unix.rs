@@ -2,8 +2,8 @@
 //!
 //! Invariant: it has nothing open but the socket and the pipe for what it prints, and one that is confined has no
 //! environment; it is in a process group of its own, so that all of it can be ended; and what a service manager or a
-//! terminal sends to all processes of the service is for the daemon alone: a worker ends with the daemon, after the last
-//! call.
+//! terminal sends to all processes of the service is for the daemon alone: a worker ends with the daemon, after the
+//! last call.
 
 use std::{
     io,
@@ -31,8 +31,8 @@ pub(in super::super) struct Process(Child);
 impl Process {
     /// Starts it. Returns the channel to it, and what it prints.
     ///
-    /// The calling thread must last as long as the process, which ends with it. What it blocks from now on is blocked in
-    /// the process from its first instruction.
+    /// The calling thread must last as long as the process, which ends with it. What it blocks from now on is blocked
+    /// in the process from its first instruction.
     pub(in super::super) fn start(
         program: &Program,
         is_confined: bool,

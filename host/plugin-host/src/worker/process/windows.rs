@@ -1,10 +1,11 @@
-//! A worker's process on Windows: in a job object of its own, with a restricted token, and with no handle but its own three.
+//! A worker's process on Windows: in a job object of its own, with a restricted token, and with no handle but its own
+//! three.
 //!
-//! The job ends the process when its last handle is closed, which the system does when this process ends, however it ends;
-//! it also bounds memory and forbids further processes. The token has no privileges, no administrators' group, and the low
-//! integrity level, at which nothing of this user can be written. What such a process can still do, read files that this
-//! user may read and reach a network, is told as what this system lacks (`child/sandbox`). The documents that this is built on
-//! are named in `host/docs/windows.md`.
+//! The job ends the process when its last handle is closed, which the system does when this process ends, however it
+//! ends; it also bounds memory and forbids further processes. The token has no privileges, no administrators' group,
+//! and the low integrity level, at which nothing of this user can be written. What such a process can still do, read
+//! files that this user may read and reach a network, is told as what this system lacks (`child/sandbox`). The
+//! documents that this is built on are named in `host/docs/windows.md`.
 //!
 //! Invariant: the process runs its first instruction only once it is in its job.
 #![allow(unsafe_code)]
@@ -263,7 +264,8 @@ impl Sid {
     }
 }
 
-/// The process and its first thread, which does not run yet, and its id. `handles`: to read from, to write to, to print to.
+/// The process and its first thread, which does not run yet, and its id. `handles`: to read from, to write to, to print
+/// to.
 fn create(
     program: &Program,
     handles: [RawHandle; 3],
@@ -293,8 +295,8 @@ fn create(
         CREATE_SUSPENDED | CREATE_UNICODE_ENVIRONMENT | DETACHED_PROCESS | EXTENDED_STARTUPINFO_PRESENT;
     let mut created = PROCESS_INFORMATION::default();
     let startup_info = (&raw const startup).cast();
-    // SAFETY: the texts end in nul, the environment in two; they, the list and the handles in it outlive the call. The command
-    // line is writable. The cast is what the flag EXTENDED_STARTUPINFO_PRESENT asks for.
+    // SAFETY: the texts end in nul, the environment in two; they, the list and the handles in it outlive the call. The
+    // command line is writable. The cast is what the flag EXTENDED_STARTUPINFO_PRESENT asks for.
     checked(unsafe {
         match token {
             Some(token) => CreateProcessAsUserW(
@@ -347,8 +349,8 @@ impl Attributes {
         // SAFETY: the memory is as large as was asked for.
         checked(unsafe { InitializeProcThreadAttributeList(list, 1, 0, &raw mut bytes) })?;
         let attributes = Self { memory };
-        // SAFETY: the list is initialised; the handles stay where they are until the process is created, as its caller holds
-        // them.
+        // SAFETY: the list is initialised; the handles stay where they are until the process is created, as its caller
+        // holds them.
         checked(unsafe {
             UpdateProcThreadAttribute(
                 attributes.list(),
@@ -409,8 +411,8 @@ pub(in super::super) fn inherited() -> io::Result<(PipeReader, PipeWriter)> {
             .unwrap_or_else(|| Err(io::Error::other("it was not given the handles of its pipes")))
     };
     let [from, to] = [next()?, next()?];
-    // SAFETY: the host made these two handles inheritable for this process alone, and nothing else here knows of them. Should
-    // a person have run this command, the numbers lead to no open handle or to one that nothing else uses yet.
+    // SAFETY: the host made these two handles inheritable for this process alone, and nothing else here knows of them.
+    // Should a person have run this command, the numbers lead to no open handle or to one that nothing else uses yet.
     let [from, to] = [from, to].map(|address| unsafe { OwnedHandle::from_raw_handle(address as RawHandle) });
     Ok((from.into(), to.into()))
 }

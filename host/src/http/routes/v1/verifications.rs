@@ -92,8 +92,8 @@ pub(in crate::http) struct BegunBody {
 
 /// Send a security code
 ///
-/// Answers once the provider has taken the SMS. While a code is pending for the number and purpose, the same code is sent
-/// again, or another beside it, as the settings say, to a session of its own.
+/// Answers once the provider has taken the SMS. While a code is pending for the number and purpose, the same code is
+/// sent again, or another beside it, as the settings say, to a session of its own.
 #[utoipa::path(
     post,
     path = "/v1/verifications",
