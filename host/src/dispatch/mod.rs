@@ -22,7 +22,10 @@ use tokio::{
     sync::{mpsc, oneshot},
     time::{MissedTickBehavior, interval, sleep},
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::{
+    sync::CancellationToken,
+    task::{TaskTracker, task_tracker::TaskTrackerToken},
+};
 
 use self::tries::Tries;
 use crate::{
@@ -144,11 +147,13 @@ impl Desk {
             self.is_untried(order.message);
             return;
         };
+        // A reload between here and the call finds a call in the member, and waits for it.
+        let held = member.hold();
         let desk = Arc::clone(self);
         let trace = order.trace.clone();
         self.tasks.spawn(Trace::scope(trace, async move {
             let under_way = desk.metrics.begin();
-            let dispatched = desk.send(&order, member).await;
+            let dispatched = desk.send(&order, member, held).await;
             drop((slot, under_way));
             let Order { message, answer, .. } = order;
             let outcome = &dispatched.outcome;
@@ -242,8 +247,8 @@ impl Desk {
         }
     }
 
-    /// Has a message sent by `member`.
-    async fn send(&self, order: &Order, member: Arc<Member>) -> Dispatched {
+    /// Has a message sent by `member`, which is `held` until it has the message.
+    async fn send(&self, order: &Order, member: Arc<Member>, held: TaskTrackerToken) -> Dispatched {
         // Whatever the backend and its breaker are up to.
         if let Some(outcome) = self.fleet.outcome_without_backend(&order.message.number) {
             return Dispatched {
@@ -253,7 +258,7 @@ impl Desk {
             };
         }
         let mut tries = Tries::of(order, self);
-        let (backend, outcome) = tries.run(member).await;
+        let (backend, outcome) = tries.run(member, held).await;
         self.metrics.settled(&backend, &outcome);
         Dispatched {
             backend,

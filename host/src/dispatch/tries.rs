@@ -6,6 +6,7 @@
 use std::{sync::Arc, time::Duration};
 
 use tokio::time::sleep;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::Desk;
 use crate::{
@@ -41,8 +42,12 @@ impl<'a> Tries<'a> {
     }
 
     /// Sends, and once more if certainly nothing was sent and there is time. Returns the backend that was asked last,
-    /// or would have been.
-    pub(super) async fn run(&mut self, mut member: Arc<Member>) -> (Arc<str>, Outcome) {
+    /// or would have been. The member is `held` until it has answered.
+    pub(super) async fn run(
+        &mut self,
+        mut member: Arc<Member>,
+        held: TaskTrackerToken,
+    ) -> (Arc<str>, Outcome) {
         if self.time_left().is_zero() {
             return (Arc::clone(member.backend()), Err(queue_timeout()));
         }
@@ -51,6 +56,8 @@ impl<'a> Tries<'a> {
             Err(refused) => return (Arc::clone(member.backend()), Err(refused)),
         };
         let mut outcome = self.once(&member).await;
+        // Not over the pause, which can be long: a reload would wait for it.
+        drop(held);
         if let Err(failure) = &outcome {
             let pause = failure.retry_after.unwrap_or(RETRY_PAUSE);
             if failure.class.may_be_retried() && pause < self.time_left() {

@@ -49,6 +49,8 @@ struct Counted {
     /// The time on the clock's `elapsed` at which a probe is let through.
     open_until: Option<Duration>,
     probing: bool,
+    /// Whether its backend left the fleet.
+    retired: bool,
     messages: Counts,
 }
 
@@ -87,6 +89,11 @@ impl Breaker {
             counted: Mutex::default(),
             opened: Arc::clone(&self.opened),
         }
+    }
+
+    /// Its backend left the fleet: what is still under way in it opens and closes nothing, and is not told.
+    pub fn retire(&self) {
+        self.counted().retired = true;
     }
 
     /// The messages so far, by outcome.
@@ -137,6 +144,9 @@ impl Breaker {
     /// What became of a message that was let through.
     pub fn record(&self, admitted: &Admitted, outcome: &Outcome) {
         let mut counted = self.counted();
+        if counted.retired {
+            return;
+        }
         if admitted.is_probe {
             counted.probing = false;
         }
@@ -279,10 +289,14 @@ mod tests {
         let before = Breaker::new(Clock::manual(UnixMillis(0)));
         let under_way: Vec<Admitted> = (0..MAX_FAILURES).map(|_| before.admit().unwrap()).collect();
         let next = before.successor();
+        before.retire();
         for admitted in &under_way {
             before.record(admitted, &failed());
         }
-        assert_eq!(next.state(), BreakerState::Closed);
-        assert_eq!(next.counts(), Counts::default());
+        assert_eq!(
+            (before.state(), next.state()),
+            (BreakerState::Closed, BreakerState::Closed)
+        );
+        assert_eq!((next.counts(), next.opened()), (Counts::default(), 0));
     }
 }

@@ -1,8 +1,9 @@
 //! A loaded library as a member of the fleet: what the dispatcher and the verifier ask goes into it as calls.
 //!
-//! Invariant: every call holds a token of the member's calls from before it begins until it has ended.
+//! Invariants: every call holds a token of the member's calls from before it begins until it has ended; the destructor of
+//! the backend runs on a thread where it may block, whoever lets go of the library last.
 
-use std::{sync::Arc, time::Duration};
+use std::{ops::Deref, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use futures_util::FutureExt;
@@ -22,11 +23,39 @@ use crate::{
 
 /// A constructed backend, with what its overrides can fall back on.
 pub struct Library {
-    backend: Backend,
+    backend: DroppedApart,
     base: Arc<Base>,
     /// How long a call that sends nothing may take.
     time_limit: Duration,
     calls: TaskTracker,
+}
+
+/// A backend whose destructor, which is foreign code, keeps no thread of the runtime: a call may be the last that holds the
+/// library when it ends.
+struct DroppedApart(Option<Backend>);
+
+impl Deref for DroppedApart {
+    type Target = Backend;
+
+    fn deref(&self) -> &Backend {
+        self.0.as_ref().expect("only the destructor takes it")
+    }
+}
+
+impl Drop for DroppedApart {
+    fn drop(&mut self) {
+        let backend = self.0.take();
+        // Without a runtime there is nobody whom it could keep.
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            return;
+        };
+        let dropped = runtime.spawn_blocking(move || drop(backend));
+        runtime.spawn(async move {
+            if dropped.await.is_err_and(|error| error.is_panic()) {
+                tracing::warn!("the destructor of the backend before panicked");
+            }
+        });
+    }
 }
 
 /// The base behaviour.
@@ -68,7 +97,7 @@ impl Library {
         let calls = TaskTracker::new();
         let facts = BackendFacts::of(&backend);
         let library = Arc::new(Self {
-            backend,
+            backend: DroppedApart(Some(backend)),
             base: Arc::new(base),
             time_limit,
             calls: calls.clone(),

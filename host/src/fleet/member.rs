@@ -5,7 +5,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
 
 use super::{BackendFacts, Bounds, Breaker, Lane, Sender};
 use crate::{clock::Clock, verifier::CodeAuthority};
@@ -102,6 +102,11 @@ impl Member {
         &self.breaker
     }
 
+    /// Has the member, for as long as it is held, count as one that a call is in.
+    pub fn hold(&self) -> TaskTrackerToken {
+        self.calls.token()
+    }
+
     /// Waits for the calls in it, and drops it. What is not ended by the limit ends by its own deadline.
     pub(super) async fn drain(self: Arc<Self>) {
         self.calls.close();
@@ -113,11 +118,6 @@ impl Member {
             let calls = self.calls.len();
             tracing::warn!(%backend, version, calls, "the backend before still has calls");
             self.calls.wait().await;
-        }
-        // Its destructor is foreign code.
-        let dropped = tokio::task::spawn_blocking(move || drop(self)).await;
-        if dropped.is_err() {
-            tracing::warn!("the destructor of the backend before panicked");
         }
     }
 }

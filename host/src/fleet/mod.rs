@@ -124,6 +124,7 @@ impl Fleet {
         for Entry { member, .. } in before.entries() {
             let stays = |entry: &Entry| Arc::ptr_eq(&entry.member, member);
             if !next.entries.iter().any(stays) {
+                member.breaker().retire();
                 tokio::spawn(Arc::clone(member).drain());
             }
         }

@@ -3,7 +3,8 @@
 //! missing.
 //!
 //! Invariants: every entry of the audit log is written here, or by the transaction that it is about. What deletes or
-//! discloses something is recorded before it happens; what changes nothing is not recorded.
+//! discloses records is recorded before it happens; what changes nothing is not recorded. Only of entries of the audit
+//! log itself it is recorded afterwards that they were deleted, since nobody knows before whether any are.
 
 use std::{sync::Arc, time::Duration};
 

@@ -2,7 +2,9 @@
 //!
 //! Invariants: what is deleted by itself is in the audit log, like what somebody deletes; what deletes nothing is not.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
+#[cfg(test)]
+use std::time::Duration;
 
 use super::{Administration, Verifier};
 use crate::store::StoreError;
@@ -23,8 +25,9 @@ impl Verifier {
             .await
     }
 
-    /// Deletes what began longer ago than `age`; with `dry_run` it is only counted. Returns how many.
-    pub async fn cleanup(&self, age: Duration, dry_run: bool) -> Result<u64, StoreError> {
+    /// Deletes what began longer ago than `age`, without a trace; with `dry_run` it is only counted. Returns how many.
+    #[cfg(test)]
+    pub(crate) async fn cleanup(&self, age: Duration, dry_run: bool) -> Result<u64, StoreError> {
         self.store
             .delete_before(self.clock.now().minus(age), dry_run)
             .await
