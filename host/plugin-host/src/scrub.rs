@@ -43,7 +43,7 @@ impl Scrubber {
     /// The text as it may be shown, at most `max_characters` long. `private` is what the call is about: a
     /// message with its code, a code, a token, the number in E.164.
     pub(super) fn clean(&self, text: &str, private: &[&str], max_characters: usize) -> String {
-        let mut clean: Vec<char> = mask_each(&self.mask(text, private), number_length)
+        let mut clean: Vec<char> = mask_each(&self.mask(text, private), any_number)
             .chars()
             .map(|character| if is_harmful(character) { ' ' } else { character })
             .collect();
@@ -75,7 +75,7 @@ impl Scrubber {
             }
         }
         match number {
-            Some(number) => mask_each(&clean, |text, _| length_of(number, text)),
+            Some(number) => mask_each(&clean, |text, _| this_number(number, text)),
             None => clean.into_owned(),
         }
     }
@@ -121,10 +121,16 @@ fn may_be_code(word: &str) -> bool {
 /// of secrets, and is none of them.
 fn mask_credentials(text: &mut Cow<'_, str>) {
     for scheme in ["basic ", "bearer "] {
-        let mut from = 0;
         // ASCII lower case keeps every byte in its place.
-        while let Some(at) = text[from..].to_ascii_lowercase().find(scheme) {
-            from += at + scheme.len();
+        let lower = text.to_ascii_lowercase();
+        let mut clean = String::new();
+        let mut done = 0;
+        for (at, _) in lower.match_indices(scheme) {
+            let from = at + scheme.len();
+            // The name of a scheme that begins in what was masked was masked with it.
+            if at < done {
+                continue;
+            }
             let length = text[from..]
                 .bytes()
                 .take_while(|byte| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(byte))
@@ -132,8 +138,14 @@ fn mask_credentials(text: &mut Cow<'_, str>) {
             let value = &text[from..from + length];
             // "Basic authentication" is told as it is.
             if length >= MIN_CREDENTIALS && !value.bytes().all(|byte| byte.is_ascii_lowercase()) {
-                text.to_mut().replace_range(from..from + length, MASK);
+                clean.push_str(&text[done..from]);
+                clean.push_str(MASK);
+                done = from + length;
             }
+        }
+        if done > 0 {
+            clean.push_str(&text[done..]);
+            *text = Cow::Owned(clean);
         }
     }
 }
@@ -146,70 +158,83 @@ fn e164_digits(text: &str) -> Option<&str> {
     is_number.then_some(digits)
 }
 
-/// Masks phone numbers, as `+13****34`. `length` says how many bytes at the start of a text are one; it is told
-/// whether that start is inside of a word.
-fn mask_each(text: &str, length: impl Fn(&str, bool) -> usize) -> String {
+/// What stands at the start of a text, and in how many bytes.
+enum Found {
+    /// A phone number.
+    Number(usize),
+    /// No number starts in any of these bytes.
+    Other(usize),
+}
+
+/// Masks phone numbers, as `+13****34`. `look` is told whether the start of its text is inside of a word. What it
+/// looked through is not looked through again, so that the time is linear in the text.
+fn mask_each(text: &str, mut look: impl FnMut(&str, bool) -> Found) -> String {
     let mut clean = String::with_capacity(text.len());
     let mut rest = text;
     let mut inside_word = false;
     while let Some(first) = rest.chars().next() {
-        let length = length(rest, inside_word);
-        if length > 0 {
-            let number: String = rest[..length].chars().filter(char::is_ascii_digit).collect();
-            let plus = if first == '+' { "+" } else { "" };
-            clean.push_str(&format!(
-                "{plus}{}****{}",
-                &number[..2],
-                &number[number.len() - 2..]
-            ));
-            rest = &rest[length..];
-            inside_word = true;
-        } else {
-            clean.push(first);
-            rest = &rest[first.len_utf8()..];
-            inside_word = first.is_alphanumeric();
-        }
+        let length = match look(rest, inside_word) {
+            Found::Number(length) => {
+                let number: String = rest[..length].chars().filter(char::is_ascii_digit).collect();
+                let plus = if first == '+' { "+" } else { "" };
+                clean.push_str(&format!(
+                    "{plus}{}****{}",
+                    &number[..2],
+                    &number[number.len() - 2..]
+                ));
+                length
+            }
+            Found::Other(length) => {
+                let length = length.max(first.len_utf8());
+                clean.push_str(&rest[..length]);
+                length
+            }
+        };
+        inside_word = rest[..length].ends_with(char::is_alphanumeric);
+        rest = &rest[length..];
     }
     clean
 }
 
-/// How many bytes at the start of `text` may be a phone number: a plus sign and 7 to 15 digits with the usual
-/// punctuation, or 8 to 15 digits that stand alone; 0: none.
-fn number_length(text: &str, inside_word: bool) -> usize {
+/// What may be a phone number at the start of `text`: a plus sign and 7 to 15 digits with the usual punctuation, or 8
+/// to 15 digits that stand alone.
+fn any_number(text: &str, inside_word: bool) -> Found {
     if let Some(rest) = text.strip_prefix('+') {
         // Punctuation may lead into another number; then only the digits in one piece count.
         return [punctuated(rest), plain(rest)]
             .into_iter()
             .find(|(digits, _)| (MIN_DIGITS..=15).contains(digits))
-            .map_or(0, |(_, length)| length + 1);
+            .map_or(Found::Other(0), |(_, length)| Found::Number(length + 1));
     }
     if inside_word {
-        return 0;
+        return Found::Other(0);
     }
     let (digits, length) = plain(text);
     // A word that only begins with digits, such as a hash, is no number.
     let is_word = text[length..].starts_with(char::is_alphabetic);
     if (8..=15).contains(&digits) && !is_word {
-        length
+        Found::Number(length)
     } else {
-        0
+        // Behind its first digit one is inside of a word.
+        Found::Other(length)
     }
 }
 
-/// How many bytes at the start of `text` are `number`, written in whatever way: with another prefix, without its
-/// country code, or in the middle of a word; 0: none.
-fn length_of(number: &str, text: &str) -> usize {
+/// Whether `number` is at the start of `text`, written in whatever way: with another prefix, without its country code,
+/// or in the middle of a word.
+fn this_number(number: &str, text: &str) -> Found {
     if !text.starts_with(|first: char| first.is_ascii_digit()) {
-        return 0;
+        return Found::Other(0);
     }
     let (_, length) = punctuated(text);
     let digits: String = text[..length].chars().filter(char::is_ascii_digit).collect();
     let pairs = number.bytes().rev().zip(digits.bytes().rev());
     let same_at_the_end = pairs.take_while(|(one, other)| one == other).count();
     if same_at_the_end >= MIN_DIGITS || digits.contains(number) {
-        length
+        Found::Number(length)
     } else {
-        0
+        // What begins at a later digit has the same end, and less before it.
+        Found::Other(length)
     }
 }
 
@@ -339,7 +364,48 @@ mod tests {
         assert!(long.ends_with('…'));
     }
 
+    #[test]
+    fn no_run_of_a_text_is_looked_through_again() {
+        for piece in ["0", "1 ", "+1", "1-(2) ", "é1", "+", "1234567 ", "12345678 "] {
+            let text = piece.repeat(MAX_INPUT_BYTES / piece.len());
+            let run = |text: &str| punctuated(text.trim_start_matches('+')).1;
+            let (mut looked_for_any, mut looked_for_this) = (0, 0);
+            mask_each(&text, |text, inside_word| {
+                looked_for_any += if text.starts_with('+') {
+                    run(&text[1..])
+                } else if inside_word {
+                    0
+                } else {
+                    plain(text).1
+                };
+                any_number(text, inside_word)
+            });
+            mask_each(&text, |text, _| {
+                looked_for_this += if text.starts_with('+') { 0 } else { run(text) };
+                this_number("13478379634", text)
+            });
+            for looked_at in [looked_for_any, looked_for_this] {
+                assert!(looked_at <= text.len(), "{looked_at} of {}: {piece}", text.len());
+            }
+        }
+    }
+
+    /// The rule, tried at every character.
+    fn masked_step_by_step(text: &str, look: impl Fn(&str, bool) -> Found) -> String {
+        mask_each(text, |text, inside_word| match look(text, inside_word) {
+            Found::Other(_) => Found::Other(0),
+            number => number,
+        })
+    }
+
     proptest! {
+        #[test]
+        fn what_is_skipped_holds_no_number(text in "([0-9]{0,17}|1?3478379634|[-+ .()/x\u{a0}é]{0,3}){0,12}") {
+            prop_assert_eq!(mask_each(&text, any_number), masked_step_by_step(&text, any_number));
+            let this = |text: &str, _| this_number("13478379634", text);
+            prop_assert_eq!(mask_each(&text, this), masked_step_by_step(&text, this));
+        }
+
         #[test]
         fn a_number_never_comes_through(before in "\\PC{0,12}", number in "\\+[1-9][0-9]{6,14}", after in "[^0-9]{0,12}") {
             let clean = clean(&format!("{before} {number}{after}"));
