@@ -210,9 +210,10 @@ fn write(
     if !group.is_empty() {
         finish(&connection, &mut group, observer, |_| {});
     }
+    let disk = log.disk();
     let file = log.end();
     // Leaves one file behind instead of three; and one that says that it is whole, if nobody else has it open.
-    let _ = connection.execute_batch(open::CLOSE);
+    let _ = disk.judge(connection.execute_batch(open::CLOSE));
     drop(connection);
     drop(file);
 }

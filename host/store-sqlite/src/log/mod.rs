@@ -6,15 +6,18 @@
 //! groups, when none can be added, and the next group begins the log anew.
 //!
 //! Invariants: a group waits for no move but that of the few last frames, as long as the disk can follow; and the log
-//! grows beyond [`Bounds::longest`] only for as long as somebody reads what was there before it.
+//! grows beyond [`Bounds::longest`] only for as long as somebody reads what was there before it. It never begins anew
+//! after the disk could not flush what was moved ([`disk`]).
 
+mod disk;
 mod frames;
 mod mover;
 #[cfg(test)]
 mod stories;
 
-use std::{fs::File, path::PathBuf, sync::Arc, thread, time::Duration};
+use std::{fs::File, io, path::PathBuf, sync::Arc, thread, time::Duration};
 
+pub(super) use disk::Disk;
 pub(super) use frames::Frames;
 use rusqlite::Connection;
 use tokio::time::Instant;
@@ -50,10 +53,28 @@ const FOR_READERS: Duration = Duration::from_millis(100);
 /// Moves what is in the log at that moment.
 type Pass = Box<dyn FnMut(&Connection) -> rusqlite::Result<Option<Frames>> + Send>;
 
+/// Flushes what was moved.
+type Flush = Box<dyn FnMut(&File) -> io::Result<()> + Send>;
+
+/// How the thread moves.
+struct Means {
+    pass: Pass,
+    flush: Flush,
+}
+
+impl Default for Means {
+    fn default() -> Self {
+        Self {
+            pass: Box::new(frames::move_frames),
+            flush: Box::new(File::sync_data),
+        }
+    }
+}
+
 /// Who moves the log.
 enum Moving {
     /// Nobody had to so far.
-    NotYet(Pass),
+    NotYet(Means),
     /// A thread of its own.
     Apart(Mover),
     /// The writer, for the thread could not be started.
@@ -82,6 +103,7 @@ impl Due {
 /// The log of a database, as its writer keeps it.
 pub(super) struct Log {
     path: PathBuf,
+    disk: Disk,
     bounds: Bounds,
     observer: Arc<dyn StoreObserver>,
     moving: Moving,
@@ -90,17 +112,23 @@ pub(super) struct Log {
 
 impl Log {
     pub(super) fn of(path: PathBuf, observer: Arc<dyn StoreObserver>) -> Self {
-        Self::with(path, observer, Bounds::USUAL, Box::new(frames::move_frames))
+        Self::with(path, observer, Bounds::USUAL, Means::default())
     }
 
-    fn with(path: PathBuf, observer: Arc<dyn StoreObserver>, bounds: Bounds, pass: Pass) -> Self {
+    fn with(path: PathBuf, observer: Arc<dyn StoreObserver>, bounds: Bounds, means: Means) -> Self {
         Self {
+            disk: Disk::of(path.clone()),
             path,
             bounds,
             observer,
-            moving: Moving::NotYet(pass),
+            moving: Moving::NotYet(means),
             due: Due::first(bounds),
         }
+    }
+
+    /// What is said of the file.
+    pub(super) fn disk(&self) -> Disk {
+        self.disk.clone()
     }
 
     pub(super) fn observer(&self) -> Arc<dyn StoreObserver> {
@@ -123,7 +151,7 @@ impl Log {
         } else if frames.left() <= self.bounds.rest || matches!(self.moving, Moving::ByWriter) {
             if frames.written >= self.due.finish {
                 self.due.finish = frames.written + self.bounds.rest / 4;
-                let _ = frames::move_frames(connection);
+                let _ = self.disk.judge(frames::move_frames(connection));
             }
         } else if frames.written >= self.due.ask {
             self.due.ask = frames.written + self.bounds.rest * 4;
@@ -146,12 +174,13 @@ impl Log {
     /// Has the thread move the log; starts it, if this is the first time.
     fn ask(&mut self) {
         self.moving = match std::mem::replace(&mut self.moving, Moving::ByWriter) {
-            Moving::NotYet(pass) => {
+            Moving::NotYet(means) => {
                 let started = Mover::start(
                     self.path.clone(),
+                    self.disk.clone(),
                     self.bounds.rest,
                     Arc::clone(&self.observer),
-                    pass,
+                    means,
                 );
                 match started {
                     Ok(mover) => Moving::Apart(mover),
@@ -181,10 +210,10 @@ impl Log {
         let _ = connection.busy_timeout(FOR_READERS);
         for _ in 0..open::BUSY_LOOKS {
             let began = Instant::now();
-            match frames::move_frames(connection) {
+            match self.disk.judge(frames::move_frames(connection)) {
                 // Another process moves it.
                 Ok(None) => thread::sleep(open::BUSY_PAUSE),
-                Ok(Some(_)) => match frames::restart(connection) {
+                Ok(Some(_)) => match self.disk.judge(frames::restart(connection)) {
                     Ok(false) if began.elapsed() < FOR_READERS => {}
                     _ => break,
                 },

@@ -11,7 +11,7 @@ use std::{
 use rusqlite::Connection;
 use tokio::time::Instant;
 
-use super::{super::open, frames::Frames};
+use super::{super::open, Means, disk::Disk, frames::Frames};
 use crate::store::StoreObserver;
 
 /// How often what was written meanwhile is moved as well. Each time it is less, unless the disk cannot follow.
@@ -76,12 +76,13 @@ pub(super) struct Mover {
 }
 
 impl Mover {
-    /// `pass` moves what is in the log at that moment. `rest`: it is enough when so few frames are left.
+    /// `rest`: it is enough when so few frames are left.
     pub(super) fn start(
         path: PathBuf,
+        disk: Disk,
         rest: u32,
         observer: Arc<dyn StoreObserver>,
-        pass: impl FnMut(&Connection) -> rusqlite::Result<Option<Frames>> + Send + 'static,
+        means: Means,
     ) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             at: Mutex::new(At::Rest),
@@ -90,7 +91,7 @@ impl Mover {
         let ends = Ends(Arc::clone(&shared));
         let thread = thread::Builder::new()
             .name("store-log".into())
-            .spawn(move || run(&path, &ends.0, rest, &*observer, pass))?;
+            .spawn(move || run(&path, &disk, &ends.0, rest, &*observer, means))?;
         Ok(Self { shared, thread })
     }
 
@@ -127,10 +128,11 @@ impl Mover {
 
 fn run(
     path: &Path,
+    disk: &Disk,
     shared: &Shared,
     rest: u32,
     observer: &dyn StoreObserver,
-    mut pass: impl FnMut(&Connection) -> rusqlite::Result<Option<Frames>>,
+    mut means: Means,
 ) -> Option<File> {
     let connection = match open::connect(path) {
         Ok(connection) => connection,
@@ -148,7 +150,7 @@ fn run(
     let mut has_failed = false;
     while shared.wait_while(At::Rest) == At::Work {
         let began = Instant::now();
-        match move_all(&connection, file.as_ref(), rest, &mut pass, shared) {
+        match move_all(&connection, file.as_ref(), disk, rest, &mut means, shared) {
             Ok(()) => {
                 has_failed = false;
                 observer.log_moved(began.elapsed());
@@ -171,20 +173,21 @@ fn run(
 fn move_all(
     connection: &Connection,
     file: Option<&File>,
+    disk: &Disk,
     rest: u32,
-    pass: &mut impl FnMut(&Connection) -> rusqlite::Result<Option<Frames>>,
+    means: &mut Means,
     shared: &Shared,
 ) -> rusqlite::Result<()> {
     let mut before = Frames::of(connection)?.moved;
     for _ in 0..MAX_PASSES {
         // Another process does it.
-        let Some(Frames { moved, .. }) = pass(connection)? else {
+        let Some(Frames { moved, .. }) = disk.judge((means.pass)(connection))? else {
             return Ok(());
         };
         // The engine flushes the file only once the log is in it to the last frame. Then little is to be left to flush.
-        // What this flush cannot do, that one does.
+        // What this flush could not write, that one may take for written.
         if let Some(file) = file {
-            let _ = file.sync_data();
+            disk.judge_flush((means.flush)(file));
         }
         let left = Frames::of(connection)?.left();
         // Readers need the file as it is, or it is enough.

@@ -9,7 +9,7 @@ use rusqlite::Connection;
 
 use super::{
     super::{Fault, open, writer::Writer},
-    Bounds, Frames, Log, Moving, frames,
+    Bounds, Disk, Frames, Log, Means, Moving, frames,
 };
 
 const SHORT: Bounds = Bounds {
@@ -71,8 +71,33 @@ impl Desk {
 }
 
 fn log(database: &Path) -> Log {
-    let pass = Box::new(frames::move_frames);
-    Log::with(database.to_owned(), Arc::new(()), SHORT, pass)
+    Log::with(database.to_owned(), Arc::new(()), SHORT, Means::default())
+}
+
+/// A thread that moves the log like this.
+fn passing(pass: impl FnMut(&Connection) -> rusqlite::Result<Option<Frames>> + Send + 'static) -> Means {
+    Means {
+        pass: Box::new(pass),
+        ..Means::default()
+    }
+}
+
+/// Why the process would have ended.
+type Ended = mpsc::Receiver<String>;
+
+/// Has the log say why the process is to end, instead of ending it.
+fn that_tells_its_end(mut log: Log) -> (Log, Ended) {
+    let (ends, ended) = mpsc::channel();
+    let end = Arc::new(move |why: &str| {
+        let _ = ends.send(why.to_owned());
+    });
+    log.disk = Disk::with(log.path.clone(), end);
+    (log, ended)
+}
+
+/// What the engine says when the system could not flush the file.
+fn not_flushed() -> rusqlite::Error {
+    rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_IOERR_FSYNC), None)
 }
 
 fn writing(database: &Path, log: Log) -> Writer {
@@ -123,7 +148,7 @@ async fn those_who_write_do_not_wait_for_a_move() {
         let _ = released.recv();
         frames::move_frames(connection)
     };
-    let log = Log::with(desk.database(), Arc::new(()), SHORT, Box::new(slow));
+    let log = Log::with(desk.database(), Arc::new(()), SHORT, passing(slow));
     let process = writing(&desk.database(), log);
     write_until(&desk, &process, |frames| frames.written >= SHORT.restart_from).await;
     begun.recv().unwrap();
@@ -178,8 +203,7 @@ async fn several_processes_keep_one_log_short() {
 #[tokio::test]
 async fn the_log_of_a_process_that_died_is_moved_by_the_next() {
     let desk = Desk::new();
-    let pass = Box::new(|_: &Connection| Ok(None));
-    let log = Log::with(desk.database(), Arc::new(()), SHORT, pass);
+    let log = Log::with(desk.database(), Arc::new(()), SHORT, passing(|_| Ok(None)));
     let died = writing(&desk.database(), log);
     write_until(&desk, &died, |frames| frames.written >= SHORT.restart_from).await;
     let rows = desk.count();
@@ -208,4 +232,71 @@ async fn without_a_thread_the_writer_moves_the_log() {
         let written = desk.frames().written;
         assert!(written < SHORT.restart_from + 2 * WRITE, "{written}");
     }
+}
+
+/// A process whose log is long enough for the thread to be asked, and why it would have ended.
+async fn asked(desk: &Desk, means: Means) -> (Writer, Ended) {
+    let (log, ended) = that_tells_its_end(Log::with(desk.database(), Arc::new(()), SHORT, means));
+    let process = writing(&desk.database(), log);
+    write_until(desk, &process, |frames| frames.written >= SHORT.restart_from).await;
+    (process, ended)
+}
+
+#[tokio::test]
+async fn a_process_whose_disk_could_not_write_what_was_moved_ends_and_says_so() {
+    let by_the_thread = Means {
+        flush: Box::new(|_| Err(std::io::Error::other("the disk is gone"))),
+        ..Means::default()
+    };
+    let by_the_engine = passing(|_| Err(not_flushed()));
+    for (means, cause) in [
+        (by_the_thread, "the disk is gone"),
+        (by_the_engine, "Error code 1034: disk I/O error"),
+    ] {
+        let desk = Desk::new();
+        let (_process, ended) = asked(&desk, means).await;
+        let why = ended.recv().unwrap();
+        let file = desk.database();
+        let found = format!(
+            "the disk could not write the database {}: {cause}",
+            file.display()
+        );
+        assert!(why.starts_with(&found), "{why}");
+        assert!(why.ends_with("; the next start reads it from the log"), "{why}");
+    }
+}
+
+#[tokio::test]
+async fn a_move_that_failed_otherwise_ends_no_process() {
+    let (begins, begun) = mpsc::channel();
+    let begins_too = begins.clone();
+    let no_room = passing(move |_| {
+        let _ = begins.send(());
+        let full = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL);
+        Err(rusqlite::Error::SqliteFailure(full, None))
+    });
+    let knows_no_flush = Means {
+        flush: Box::new(move |_| {
+            let _ = begins_too.send(());
+            Err(std::io::ErrorKind::Unsupported.into())
+        }),
+        ..Means::default()
+    };
+    for means in [no_room, knows_no_flush] {
+        let desk = Desk::new();
+        let (process, ended) = asked(&desk, means).await;
+        begun.recv().unwrap();
+        drop(process);
+        assert!(ended.try_recv().is_err());
+    }
+}
+
+#[test]
+fn no_move_of_any_thread_goes_on_after_a_flush_that_failed() {
+    let desk = Desk::new();
+    let (log, ended) = that_tells_its_end(desk.log());
+    let _ = log.disk().judge::<()>(Err(not_flushed()));
+    assert!(ended.try_recv().is_ok());
+    assert!(log.disk().judge(Ok(())).is_ok());
+    assert!(ended.try_recv().is_err());
 }
