@@ -384,7 +384,8 @@ impl Backend {
                 "the backend panicked and is constructed anew"
             );
             self.replace(&backend).await;
-            if error.flags & error_flag::NOT_RUN == 0 {
+            // That nothing ran is the library's word. What the host saw of the call counts more.
+            if error.flags & error_flag::NOT_RUN == 0 || call.has_been_seen() {
                 // Who knows how far it got.
                 failure.class = when_unfinished;
                 return Err(failure);

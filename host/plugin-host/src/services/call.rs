@@ -49,6 +49,11 @@ impl CallInfo {
         ORIGINS.get(place.checked_sub(1)?).copied()
     }
 
+    /// Whether the host saw that the library was at work: it asked for a request, or reported what became of a number.
+    pub(crate) fn has_been_seen(&self) -> bool {
+        self.origin().is_some() || self.reported().is_some_and(|reported| reported.has_settled())
+    }
+
     pub(crate) fn services(&self) -> &Arc<Services> {
         &self.services
     }
@@ -232,4 +237,33 @@ pub(super) fn current<T>(look: impl FnOnce(Option<&ActiveCall<'_>>) -> T) -> T {
 /// The same, to keep; for a backend that runs elsewhere and asks for the host's services from another thread.
 pub(crate) fn entered() -> Option<Arc<CallInfo>> {
     current(|call| call.map(ActiveCall::kept))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+
+    fn active() -> ActiveCall<'static> {
+        ActiveCall::new(
+            testing::call(Duration::from_secs(1)),
+            &testing::services(),
+            PrivateTexts::default(),
+        )
+    }
+
+    #[test]
+    fn a_call_is_seen_by_a_request_or_a_report() {
+        let call = active();
+        assert!(!call.has_been_seen());
+        call.arises_in(Origin::Provider);
+        assert!(call.has_been_seen());
+
+        let call = active();
+        let reported = Reported::new(2, 0, Arc::new(|_, _| {}), Arc::default());
+        call.reports_to(&reported);
+        assert!(!call.has_been_seen());
+        reported.settle(&call, 1, Err(crate::convert::raw_error(0, "x", "x")));
+        assert!(call.has_been_seen());
+    }
 }

@@ -36,6 +36,12 @@ impl Reported {
         })
     }
 
+    /// Whether anything is settled.
+    pub(super) fn has_settled(&self) -> bool {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.iter().any(|is_open| !is_open)
+    }
+
     /// Settles what is still open with `failure`, and hears nothing more.
     pub(crate) fn close(&self, failure: &SendFailure) {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);

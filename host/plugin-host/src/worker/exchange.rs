@@ -26,8 +26,8 @@ use crate::services::protocol::Answered;
 pub(super) enum Lost {
     /// The process ended meanwhile.
     Died { death: Arc<Death>, is_touched: bool },
-    /// It was about to end when the call came: nothing ran.
-    Closed,
+    /// It was about to end when the call came; nothing ran unless it is touched.
+    Closed { is_touched: bool },
     /// The message is longer than a frame.
     TooLarge,
 }
@@ -46,7 +46,8 @@ pub(super) async fn exchange(
         id,
         running: Vec::new(),
     };
-    link.begin(id, pending).map_err(|_| Lost::Closed)?;
+    link.begin(id, pending)
+        .map_err(|_| Lost::Closed { is_touched: false })?;
     let mut give_up = GiveUp { link, id: Some(id) };
     if link.send(id, &message).is_err() {
         link.end(id);
@@ -68,12 +69,12 @@ pub(super) async fn exchange(
     })
     .await;
     give_up.id = None;
-    outcome.ok_or_else(|| match link.death() {
-        Some(death) => Lost::Died {
-            death,
-            is_touched: is_touched.load(Ordering::Relaxed) || !link.is_sealed(),
-        },
-        None => Lost::Closed,
+    outcome.ok_or_else(|| {
+        let is_touched = is_touched.load(Ordering::Relaxed) || !link.is_sealed();
+        match link.death() {
+            Some(death) => Lost::Died { death, is_touched },
+            None => Lost::Closed { is_touched },
+        }
     })
 }
 

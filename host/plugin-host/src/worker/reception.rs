@@ -47,7 +47,14 @@ pub(super) fn receive(
         }
         ToHost::Done(outcome) => {
             let outcome = outcome.map_err(|error| error.0);
-            forward(link.end(id), Event::Done(outcome))?;
+            let pending = pending();
+            if let Some(pending) = &pending {
+                // It has run: should its outcome be lost, it must not be made again.
+                pending.is_touched.store(true, Ordering::Relaxed);
+            }
+            // A call whose outcome finds no room stays, so that it hears that its process was killed for it.
+            forward(pending, Event::Done(outcome))?;
+            link.end(id);
         }
         ToHost::Ask {
             request,
@@ -116,4 +123,72 @@ fn ask(
         _ => {}
     }
     Ok(())
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::{future::Future, pin::pin, task::Context, time::Duration};
+
+    use super::*;
+    use crate::{
+        clock::Clock,
+        testing,
+        worker::{
+            channel::Channel,
+            death::{Death, Remains},
+            exchange::{Lost, exchange},
+            message::{Outcome, Times, ToWorker},
+        },
+    };
+
+    /// What becomes of an exchange, its call's events having come while nobody looked.
+    #[allow(clippy::unwrap_used, reason = "for tests")]
+    async fn lost_after(events: impl Fn(&Link, u64)) -> Option<Lost> {
+        let (channel, _worker) = Channel::new().unwrap();
+        let link = Link::new(channel, Clock::system());
+        link.seal();
+        let (pending, receiver) = Pending::new(testing::services(), None);
+        let message = ToWorker::Create {
+            instance: 1,
+            export: String::new(),
+            options_json: String::new(),
+            times: Times {
+                unix_ms: 0,
+                monotonic_ns: 0,
+            },
+        };
+        let mut exchange = pin!(exchange(&link, message, pending, receiver));
+        let mut context = Context::from_waker(std::task::Waker::noop());
+        assert!(exchange.as_mut().poll(&mut context).is_pending());
+        let id = *link.state().calls.keys().next().unwrap();
+        events(&link, id);
+        link.close(Arc::new(Death::new(
+            Some(&Killed::Breach("a test")),
+            &Remains::default(),
+        )));
+        tokio::time::timeout(Duration::from_secs(60), exchange)
+            .await
+            .unwrap()
+            .err()
+    }
+
+    fn done(link: &Link, id: u64) -> Result<(), Killed> {
+        receive(link, "x", id, ToHost::Done(Ok(Outcome::Nothing)), 1)
+    }
+
+    #[tokio::test]
+    async fn a_call_whose_outcome_finds_no_room_is_not_made_again() {
+        let lost = lost_after(|link, id| {
+            while receive(link, "x", id, ToHost::Drop { request: 1 }, 1).is_ok() {}
+            assert!(done(link, id).is_err());
+        })
+        .await;
+        assert!(matches!(lost, Some(Lost::Died { is_touched: true, .. })));
+    }
+
+    #[tokio::test]
+    async fn a_call_that_ended_has_its_outcome_though_the_process_is_gone() {
+        let lost = lost_after(|link, id| assert!(done(link, id).is_ok())).await;
+        assert!(lost.is_none());
+    }
 }

@@ -135,7 +135,7 @@ impl Remote {
                 code::NOT_CONSTRUCTED,
                 "its options are longer than 2 MiB, which a worker process does not take; shorten them",
             ),
-            Some(Err(Lost::Closed)) => return Ok(None),
+            Some(Err(Lost::Closed { .. })) => return Ok(None),
             None => {
                 link.kill(Killed::TooSlow("construct a backend"));
                 NotConstructed::too_slow()
@@ -217,7 +217,12 @@ impl Remote {
             let (death, is_touched) = match exchange(&link, message, pending, events).await {
                 Ok(outcome) => return outcome.map_err(|error| self.explained(error)),
                 // The process ended in order at this very moment.
-                Err(Lost::Closed) => continue,
+                Err(Lost::Closed { is_touched: false }) => continue,
+                Err(Lost::Closed { is_touched: true }) => {
+                    arises_in(Origin::Host);
+                    let why = "its worker process ended before the outcome of the call was heard";
+                    return Err(raw_error(kind::OUTCOME_UNKNOWN, code::WORKER_DIED, why));
+                }
                 Err(Lost::TooLarge) => {
                     arises_in(Origin::Library);
                     return Err(internal("the call has more than 2 MiB"));
