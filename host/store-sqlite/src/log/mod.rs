@@ -32,7 +32,7 @@ pub(super) struct Bounds {
     /// From here on it is to begin anew. A page that was changed often by then is moved once. More would take long to
     /// read again after a crash.
     pub(super) restart_from: u32,
-    /// The writer moves no more than that while others wait.
+    /// The writer moves no more than that while others wait, or than a few groups, if these are longer.
     pub(super) rest: u32,
     /// From here on the writer waits for the disk.
     pub(super) longest: u32,
@@ -108,6 +108,10 @@ pub(super) struct Log {
     observer: Arc<dyn StoreObserver>,
     moving: Moving,
     due: Due,
+    /// The length of the log after the group before, once there was one.
+    before: Option<u32>,
+    /// How many frames the last group added.
+    group: u32,
 }
 
 impl Log {
@@ -123,6 +127,8 @@ impl Log {
             observer,
             moving: Moving::NotYet(means),
             due: Due::first(bounds),
+            before: None,
+            group: 0,
         }
     }
 
@@ -142,20 +148,31 @@ impl Log {
             return;
         };
         self.observer.log_is(frames.bytes());
+        let began_anew = self.before.is_some_and(|before| frames.written < before);
+        // Another process may have filled it meanwhile: what it has is no group.
+        if let Some(before) = self.before.filter(|_| !began_anew) {
+            self.group = frames.written - before;
+        }
+        self.before = Some(frames.written);
+        if began_anew {
+            self.due = Due::first(self.bounds);
+        }
+        let rest = self.bounds.rest.max(self.group.saturating_mul(2));
         if frames.written < self.bounds.restart_from {
             self.due = Due::first(self.bounds);
         } else if frames.written >= self.due.wait {
             self.due.wait = frames.written.saturating_mul(2);
             self.wait(connection);
         } else if frames.left() == 0 || self.is_moving() {
-        } else if frames.left() <= self.bounds.rest || matches!(self.moving, Moving::ByWriter) {
+        } else if frames.left() <= rest.saturating_add(self.group) || matches!(self.moving, Moving::ByWriter)
+        {
             if frames.written >= self.due.finish {
-                self.due.finish = frames.written + self.bounds.rest / 4;
+                self.due.finish = frames.written.saturating_add(rest / 4);
                 let _ = self.disk.judge(frames::move_frames(connection));
             }
         } else if frames.written >= self.due.ask {
-            self.due.ask = frames.written + self.bounds.rest * 4;
-            self.ask();
+            self.due.ask = frames.written.saturating_add(rest.saturating_mul(4));
+            self.ask(rest);
         }
     }
 
@@ -171,14 +188,13 @@ impl Log {
         is_at_rest == Some(false)
     }
 
-    /// Has the thread move the log; starts it, if this is the first time.
-    fn ask(&mut self) {
+    /// Has the thread move the log, but for so many frames; starts it, if this is the first time.
+    fn ask(&mut self, rest: u32) {
         self.moving = match std::mem::replace(&mut self.moving, Moving::ByWriter) {
             Moving::NotYet(means) => {
                 let started = Mover::start(
                     self.path.clone(),
                     self.disk.clone(),
-                    self.bounds.rest,
                     Arc::clone(&self.observer),
                     means,
                 );
@@ -197,7 +213,7 @@ impl Log {
             moving => moving,
         };
         if let Moving::Apart(mover) = &self.moving {
-            mover.ask();
+            mover.ask(rest);
         }
     }
 

@@ -4,7 +4,10 @@ use std::{
     fs::{File, OpenOptions},
     io,
     path::{Path, PathBuf},
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
     thread,
 };
 
@@ -31,6 +34,8 @@ enum At {
 struct Shared {
     at: Mutex<At>,
     changed: Condvar,
+    /// It is enough when so few frames are left.
+    rest: AtomicU32,
 }
 
 impl Shared {
@@ -76,22 +81,21 @@ pub(super) struct Mover {
 }
 
 impl Mover {
-    /// `rest`: it is enough when so few frames are left.
     pub(super) fn start(
         path: PathBuf,
         disk: Disk,
-        rest: u32,
         observer: Arc<dyn StoreObserver>,
         means: Means,
     ) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             at: Mutex::new(At::Rest),
             changed: Condvar::new(),
+            rest: AtomicU32::new(0),
         });
         let ends = Ends(Arc::clone(&shared));
         let thread = thread::Builder::new()
             .name("store-log".into())
-            .spawn(move || run(&path, &disk, &ends.0, rest, &*observer, means))?;
+            .spawn(move || run(&path, &disk, &ends.0, &*observer, means))?;
         Ok(Self { shared, thread })
     }
 
@@ -104,8 +108,9 @@ impl Mover {
         }
     }
 
-    /// Has it move the log.
-    pub(super) fn ask(&self) {
+    /// Has it move the log. It is enough when so few frames are left as `rest`.
+    pub(super) fn ask(&self, rest: u32) {
+        self.shared.rest.store(rest, Ordering::Relaxed);
         let mut at = self.shared.lock();
         if *at == At::Rest {
             *at = At::Work;
@@ -130,7 +135,6 @@ fn run(
     path: &Path,
     disk: &Disk,
     shared: &Shared,
-    rest: u32,
     observer: &dyn StoreObserver,
     mut means: Means,
 ) -> Option<File> {
@@ -150,7 +154,7 @@ fn run(
     let mut has_failed = false;
     while shared.wait_while(At::Rest) == At::Work {
         let began = Instant::now();
-        match move_all(&connection, file.as_ref(), disk, rest, &mut means, shared) {
+        match move_all(&connection, file.as_ref(), disk, &mut means, shared) {
             Ok(()) => {
                 has_failed = false;
                 observer.log_moved(began.elapsed());
@@ -174,7 +178,6 @@ fn move_all(
     connection: &Connection,
     file: Option<&File>,
     disk: &Disk,
-    rest: u32,
     means: &mut Means,
     shared: &Shared,
 ) -> rusqlite::Result<()> {
@@ -191,7 +194,7 @@ fn move_all(
         }
         let left = Frames::of(connection)?.left();
         // Readers need the file as it is, or it is enough.
-        if moved == before || left <= rest || *shared.lock() == At::End {
+        if moved == before || left <= shared.rest.load(Ordering::Relaxed) || *shared.lock() == At::End {
             return Ok(());
         }
         before = moved;

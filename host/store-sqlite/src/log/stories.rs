@@ -300,3 +300,73 @@ fn no_move_of_any_thread_goes_on_after_a_flush_that_failed() {
     assert!(log.disk().judge(Ok(())).is_ok());
     assert!(ended.try_recv().is_err());
 }
+
+/// Writes more frames in one group than the writer moves at once.
+async fn write_much(process: &Writer) {
+    let insert = |connection: &super::super::writer::Transaction<'_>| {
+        connection.execute("INSERT INTO number (filling) VALUES (randomblob(160000))", [])?;
+        Ok::<_, Fault>(())
+    };
+    process.run(insert).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_log_begins_anew_also_if_each_group_is_longer_than_the_rest_that_is_left_to_the_writer() {
+    let desk = Desk::new();
+    let (writes, written) = mpsc::channel();
+    let during_a_group = passing(move |connection| {
+        let moved = frames::move_frames(connection)?;
+        // There is always something new by the time a move is done.
+        let is_new =
+            |moved: Frames| Ok::<_, rusqlite::Error>(Frames::of(connection)?.written != moved.written);
+        while let Some(moved) = moved
+            && !is_new(moved)?
+            && written.recv().is_ok()
+        {}
+        Ok(moved)
+    });
+    let never_too_long = Bounds {
+        longest: u32::MAX,
+        ..SHORT
+    };
+    let log = Log::with(desk.database(), Arc::new(()), never_too_long, during_a_group);
+    let process = writing(&desk.database(), log);
+    let (mut before, mut now) = (0, 0);
+    while now >= before && now < 100 * SHORT.restart_from {
+        write_much(&process).await;
+        let _ = writes.send(());
+        (before, now) = (now, desk.frames().written);
+    }
+    drop(writes);
+    assert!(now < before, "{now}");
+}
+
+#[test]
+fn another_process_that_began_the_log_anew_and_filled_it_puts_no_step_off() {
+    let mut desk = Desk::new();
+    let mut log = desk.log();
+    let database = desk.database();
+    let other = open::connect(&database).unwrap();
+    let write_until = |is_there: fn(u32) -> bool| {
+        while !is_there(Frames::of(&other).unwrap().written) {
+            other
+                .execute("INSERT INTO number (filling) VALUES (randomblob(2000))", [])
+                .unwrap();
+        }
+    };
+    // Somebody reads what was there before the log.
+    let reader = open::connect(&database).unwrap();
+    reader
+        .execute_batch("BEGIN; SELECT count(*) FROM number")
+        .unwrap();
+    write_until(|written| written >= SHORT.longest);
+    log.keep_short(&mut desk.watcher);
+    assert!(log.due.wait > SHORT.longest);
+    reader.execute_batch("COMMIT").unwrap();
+    frames::restart(&other).unwrap();
+    write_until(|written| written < SHORT.restart_from);
+    write_until(|written| written >= SHORT.restart_from);
+    log.keep_short(&mut desk.watcher);
+    assert_eq!(log.due.wait, SHORT.longest);
+    log.end();
+}
