@@ -231,7 +231,7 @@ impl Backend {
             },
         );
         let scrubber = Arc::clone(&self.services.scrubber);
-        let reported = Reported::new(numbers.len(), offset, settled, scrubber);
+        let reported = Reported::new(numbers, offset, settled, scrubber);
         call.reports_to(&reported);
         let kept = call.kept();
         // A caller that gives up drops this future, and must hear of what is open all the same.
@@ -372,7 +372,7 @@ impl Backend {
                     );
                 }
             };
-            let mut failure = convert::failure(&error, &self.services.scrubber, &call.private().all());
+            let mut failure = convert::failure(&error, &self.services.scrubber, &call.about());
             if error.flags & error_flag::PANIC == 0 {
                 return Err(failure.arisen_in(call.origin().unwrap_or_default()));
             }

@@ -4,7 +4,7 @@
 //! Invariant: what leaves [`Scrubber::clean`] holds no secret option's value, none of the texts that the call
 //! is about, and no full phone number.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, cmp::Reverse};
 
 use crate::model::{Alphabet, is_harmful};
 
@@ -35,50 +35,78 @@ impl Scrubber {
                 [secret.clone(), escaped]
             })
             .collect();
-        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+        secrets.sort_by_key(|secret| Reverse(secret.len()));
         secrets.dedup();
         Self { secrets }
     }
 
     /// The text as it may be shown, at most `max_characters` long. `private` is what the call is about: a
-    /// message with its code, a code, a token, the number in E.164.
+    /// message with its code, a code, a token, numbers in E.164.
     pub(super) fn clean(&self, text: &str, private: &[&str], max_characters: usize) -> String {
-        let mut clean: Vec<char> = mask_each(&self.mask(text, private), any_number)
-            .chars()
-            .map(|character| if is_harmful(character) { ' ' } else { character })
-            .collect();
-        if clean.len() > max_characters {
-            clean.truncate(max_characters.saturating_sub(1));
-            clean.push('…');
-        }
-        clean.into_iter().collect()
+        shown(&masked(&self.secrets, text, private), max_characters)
+    }
+
+    /// The same, by what each of several backends keeps secret.
+    pub(super) fn clean_by_all<'a>(
+        scrubbers: impl Iterator<Item = &'a Self>,
+        text: &str,
+        private: &[&str],
+        max_characters: usize,
+    ) -> String {
+        let secrets = scrubbers.flat_map(|scrubber| &scrubber.secrets);
+        let mut secrets: Vec<&str> = secrets.map(String::as_str).collect();
+        secrets.sort_by_key(|secret| Reverse(secret.len()));
+        shown(&masked(&secrets, text, private), max_characters)
     }
 
     /// A provider's id for a message. It may well look like a phone number, so only the number of the call is masked.
     pub(super) fn clean_id(&self, id: &str, private: &[&str]) -> String {
-        self.mask(id, private)
+        masked(&self.secrets, id, private)
     }
+}
 
-    fn mask(&self, text: &str, private: &[&str]) -> String {
-        let mut clean = Cow::Borrowed(cut(text, MAX_INPUT_BYTES));
-        for secret in &self.secrets {
-            mask(&mut clean, secret);
-        }
-        mask_credentials(&mut clean);
-        let number = private.iter().find_map(|text| e164_digits(text));
-        for text in private.iter().filter(|text| e164_digits(text).is_none()) {
-            if text.chars().count() >= MIN_SECRET_LENGTH {
-                mask(&mut clean, text);
-            }
-            for word in code_words(text) {
-                mask(&mut clean, word);
-            }
-        }
-        match number {
-            Some(number) => mask_each(&clean, |text, _| this_number(number, text)),
-            None => clean.into_owned(),
-        }
+/// What is known to be secret or private is masked before what only looks like a number, which could be a part of it.
+fn shown(masked: &str, max_characters: usize) -> String {
+    let mut clean: Vec<char> = mask_each(masked, any_number)
+        .chars()
+        .map(|character| if is_harmful(character) { ' ' } else { character })
+        .collect();
+    if clean.len() > max_characters {
+        clean.truncate(max_characters.saturating_sub(1));
+        clean.push('…');
     }
+    clean.into_iter().collect()
+}
+
+/// `secrets`: longest first.
+fn masked(secrets: &[impl AsRef<str>], text: &str, private: &[&str]) -> String {
+    let mut clean = Cow::Borrowed(cut(text, MAX_INPUT_BYTES));
+    for secret in secrets {
+        mask(&mut clean, secret.as_ref());
+    }
+    mask_credentials(&mut clean);
+    let mut numbers = Vec::new();
+    let mut words = Vec::new();
+    for text in private {
+        if let Some(number) = e164_digits(text) {
+            numbers.push(number);
+            continue;
+        }
+        if text.chars().count() >= MIN_SECRET_LENGTH {
+            words.push(*text);
+        }
+        words.extend(code_words(text));
+    }
+    words.sort_by_key(|word| Reverse(word.len()));
+    for word in words {
+        mask(&mut clean, word);
+    }
+    let digits = clean.bytes().filter(u8::is_ascii_digit).count();
+    if numbers.is_empty() || digits < MIN_DIGITS {
+        return clean.into_owned();
+    }
+    numbers.sort_unstable_by(|one, other| tail(one).cmp(tail(other)));
+    mask_each(&clean, |text, _| one_of(&numbers, text))
 }
 
 /// Masks every word that may be a security code, in a text of which nobody knows what it is about.
@@ -220,22 +248,34 @@ fn any_number(text: &str, inside_word: bool) -> Found {
     }
 }
 
-/// Whether `number` is at the start of `text`, written in whatever way: with another prefix, without its country code,
-/// or in the middle of a word.
-fn this_number(number: &str, text: &str) -> Found {
+/// Whether one of `numbers`, which are in the order of their tails, is at the start of `text`, written in whatever way:
+/// with another prefix, without its country code, or in the middle of a word.
+fn one_of(numbers: &[&str], text: &str) -> Found {
     if !text.starts_with(|first: char| first.is_ascii_digit()) {
         return Found::Other(0);
     }
     let (_, length) = punctuated(text);
     let digits: String = text[..length].chars().filter(char::is_ascii_digit).collect();
-    let pairs = number.bytes().rev().zip(digits.bytes().rev());
-    let same_at_the_end = pairs.take_while(|(one, other)| one == other).count();
-    if same_at_the_end >= MIN_DIGITS || digits.contains(number) {
+    let is_found = (MIN_DIGITS..=digits.len()).any(|end| {
+        let before = &digits[..end];
+        let first = numbers.partition_point(|number| tail(number) < tail(before));
+        let mut same = numbers[first..]
+            .iter()
+            .take_while(|number| tail(number) == tail(before));
+        // At the end of the run it may lack its country code; within, it is whole.
+        same.any(|number| end == digits.len() || before.ends_with(number))
+    });
+    if is_found {
         Found::Number(length)
     } else {
         // What begins at a later digit has the same end, and less before it.
         Found::Other(length)
     }
+}
+
+/// The last digits of a number, by which it is found.
+fn tail(digits: &str) -> &str {
+    &digits[digits.len() - MIN_DIGITS..]
 }
 
 /// The digits at the start of `text`: how many, and in how many bytes.
@@ -347,6 +387,38 @@ mod tests {
     }
 
     #[test]
+    fn each_number_and_code_of_several_calls_is_masked() {
+        let private = [
+            "Your code is 4829",
+            "+13478379634",
+            "Your code is 482913",
+            "+442079460018",
+        ];
+        for (text, expected) in [
+            ("347-837-9634 and (020) 7946-0018", "34****34 and (02****18"),
+            ("x13478379634x442079460018", "x13****34x44****18"),
+            ("482913 or 4829", "*** or ***"),
+        ] {
+            assert_eq!(Scrubber::default().clean(text, &private, 200), expected);
+        }
+    }
+
+    #[test]
+    fn what_is_secret_is_masked_before_what_looks_like_a_number() {
+        let ours = Scrubber::new(&["k-4477009001231x".to_owned(), "4477009001".to_owned()]);
+        let theirs = Scrubber::new(&["sid 13478379634 of us".to_owned(), "+4477009001231".to_owned()]);
+        let clean = |text| Scrubber::clean_by_all([&ours, &theirs].into_iter(), text, &[], 200);
+        assert_eq!(clean("k-4477009001231x, sid 13478379634 of us"), "***, ***");
+        assert_eq!(clean("+4477009001231"), "***");
+    }
+
+    /// The rule for one number, as it reads.
+    fn is_at_the_end_or_whole(number: &str, digits: &str) -> bool {
+        let pairs = number.bytes().rev().zip(digits.bytes().rev());
+        pairs.take_while(|(one, other)| one == other).count() >= MIN_DIGITS || digits.contains(number)
+    }
+
+    #[test]
     fn credentials_are_masked() {
         assert_eq!(
             clean("authorization: Basic QUM6czNjcmV0 and bearer a.b.c-123=, Basic authentication"),
@@ -382,7 +454,7 @@ mod tests {
             });
             mask_each(&text, |text, _| {
                 looked_for_this += if text.starts_with('+') { 0 } else { run(text) };
-                this_number("13478379634", text)
+                one_of(&["13478379634"], text)
             });
             for looked_at in [looked_for_any, looked_for_this] {
                 assert!(looked_at <= text.len(), "{looked_at} of {}: {piece}", text.len());
@@ -402,8 +474,20 @@ mod tests {
         #[test]
         fn what_is_skipped_holds_no_number(text in "([0-9]{0,17}|1?3478379634|[-+ .()/x\u{a0}é]{0,3}){0,12}") {
             prop_assert_eq!(mask_each(&text, any_number), masked_step_by_step(&text, any_number));
-            let this = |text: &str, _| this_number("13478379634", text);
+            let this = |text: &str, _| one_of(&["13478379634"], text);
             prop_assert_eq!(mask_each(&text, this), masked_step_by_step(&text, this));
+        }
+
+        #[test]
+        fn a_number_is_found_among_many(
+            mut numbers in proptest::collection::vec("[12]{7,9}", 0..6),
+            digits in "[12]{1,20}",
+        ) {
+            let by_the_rule = numbers.iter().any(|number| is_at_the_end_or_whole(number, &digits));
+            numbers.sort_by(|one, other| tail(one).cmp(tail(other)));
+            let numbers: Vec<&str> = numbers.iter().map(String::as_str).collect();
+            let is_found = matches!(one_of(&numbers, &digits), Found::Number(_));
+            prop_assert_eq!(is_found, by_the_rule);
         }
 
         #[test]

@@ -109,10 +109,18 @@ impl CallInfo {
         self.trace.as_ref()
     }
 
-    /// What the call is about.
-    pub(crate) fn private(&self) -> PrivateTexts<'_> {
+    /// All that the call is about; of a bulk call also its numbers.
+    pub(crate) fn about(&self) -> Vec<&str> {
         let texts = self.private.get();
-        texts.map(|texts| texts.borrow()).unwrap_or_default()
+        self.with_numbers(texts.map(OwnedTexts::borrow).unwrap_or_default())
+    }
+
+    fn with_numbers<'a>(&'a self, private: PrivateTexts<'a>) -> Vec<&'a str> {
+        let numbers = self
+            .reported()
+            .into_iter()
+            .flat_map(|reported| reported.numbers());
+        private.all().into_iter().chain(numbers).collect()
     }
 }
 
@@ -192,8 +200,13 @@ impl<'a> ActiveCall<'a> {
         }
     }
 
-    /// What the call is about.
-    pub(crate) fn private(&self) -> PrivateTexts<'a> {
+    /// All that the call is about; of a bulk call also its numbers.
+    pub(crate) fn about(&self) -> Vec<&str> {
+        self.with_numbers(self.private())
+    }
+
+    /// What the call is about as a whole.
+    pub(super) fn private(&self) -> PrivateTexts<'a> {
         self.private.unwrap_or_default()
     }
 
@@ -260,7 +273,8 @@ mod tests {
         assert!(call.has_been_seen());
 
         let call = active();
-        let reported = Reported::new(2, 0, Arc::new(|_, _| {}), Arc::default());
+        let number = crate::model::PhoneNumber::parse("+13478379634", None).unwrap();
+        let reported = Reported::new(&[number.clone(), number], 0, Arc::new(|_, _| {}), Arc::default());
         call.reports_to(&reported);
         assert!(!call.has_been_seen());
         reported.settle(&call, 1, Err(crate::convert::raw_error(0, "x", "x")));

@@ -96,7 +96,7 @@ impl Log {
         fields: &[Tuple2<RString, RString>],
         call: Option<&ActiveCall<'_>>,
     ) -> (String, Option<String>) {
-        let private = call.map(ActiveCall::private).unwrap_or_default().all();
+        let private = call.map(ActiveCall::about).unwrap_or_default();
         let is_known = private.iter().any(|text| !text.is_empty());
         let clean = |text: &str, max_characters| {
             let text = self.scrubber.clean(text, &private, max_characters);

@@ -147,10 +147,8 @@ fn clean(text: &str, link: &Link) -> String {
     let given_up = state.given_up.values().filter_map(|call| call.info.clone());
     let calls: Vec<Arc<CallInfo>> = running.chain(given_up).collect();
     drop(state);
-    let private: Vec<&str> = calls.iter().flat_map(|call| call.private().all()).collect();
-    let mut text = Scrubber::default().clean(text, &private, MAX_LINE_BYTES);
-    for instance in instances {
-        text = instance.scrubber.clean(&text, &[], MAX_LINE_BYTES);
-    }
+    let private: Vec<&str> = calls.iter().flat_map(|call| call.about()).collect();
+    let scrubbers = instances.iter().map(|instance| &*instance.scrubber);
+    let text = Scrubber::clean_by_all(scrubbers, text, &private, MAX_LINE_BYTES);
     mask_any_code(&text)
 }
