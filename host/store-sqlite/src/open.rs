@@ -9,6 +9,7 @@ use std::{
 use rusqlite::{Connection, OpenFlags, config::DbConfig};
 
 use super::{
+    log,
     open_error::{OpenError, unreachable, unusable},
     presence::Processes,
     schema::{NEWEST, Schema, WITH_MESSAGES, migrate},
@@ -87,6 +88,7 @@ pub(super) fn prepare(path: &Path, keyring: &Keyring, files: &dyn Files) -> Resu
     for (setting, value) in WRITING {
         connection.pragma_update(None, setting, value).map_err(unusable)?;
     }
+    log::move_found(&connection, path);
     Ok(connection)
 }
 
@@ -390,6 +392,22 @@ mod tests {
         let writing = super::prepare(&path, &ours, &AnyFile).unwrap();
         writing.execute_batch("BEGIN IMMEDIATE").unwrap();
         super::prepare(&path, &ours, &AnyFile).unwrap();
+    }
+
+    #[test]
+    fn a_long_log_that_a_process_left_is_moved_before_the_next_serves() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("phone-verify.db");
+        let ours = keys();
+        let died = super::prepare(&path, &ours, &AnyFile).unwrap();
+        died.pragma_update(None, "synchronous", "OFF").unwrap();
+        died.execute_batch("CREATE TABLE filling (id); INSERT INTO filling VALUES (zeroblob(68000000))")
+            .unwrap();
+        let left = log::Frames::of(&died).unwrap();
+        assert_eq!(left.moved, 0);
+        let next = super::prepare(&path, &ours, &AnyFile).unwrap();
+        let found = log::Frames::of(&next).unwrap();
+        assert_eq!(found.moved, found.written, "of {}", left.written);
     }
 
     #[test]

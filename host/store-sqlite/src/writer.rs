@@ -197,14 +197,14 @@ fn write(
         // Those first, since they were asked for first.
         join(&mut group);
         group.append(&mut asked);
-        finish(&connection, &mut group, observer, |group| {
+        let found_no_room = finish(&connection, &mut group, observer, |group| {
             while group.len() < MAX_GROUP
                 && let Ok(operation) = waiting.try_recv()
             {
                 group.push(operation);
             }
         });
-        log.keep_short(&mut connection);
+        log.keep_short(&mut connection, found_no_room);
     }
     join(&mut group);
     if !group.is_empty() {
@@ -219,16 +219,17 @@ fn write(
 }
 
 /// Runs a group, and what `join` adds to it meanwhile. Where another process keeps the database locked, what came while
-/// that was waited for fails too: nobody waits twice.
+/// that was waited for fails too: nobody waits twice. Returns whether it failed for another reason, such as a full disk.
 fn finish(
     connection: &Connection,
     group: &mut Group,
     observer: &dyn StoreObserver,
     mut join: impl FnMut(&mut Group),
-) {
+) -> bool {
     let began = Instant::now();
     let committed = commit(connection, group, &mut join);
     observer.committed(group.len(), began.elapsed(), committed.is_ok());
+    let found_no_room = committed.as_ref().is_err_and(|error| !is_busy(error));
     let committed = committed.map_err(|error| {
         roll_back(connection);
         if is_busy(&error) {
@@ -244,6 +245,7 @@ fn finish(
     for operation in group.drain(..) {
         operation.answer(committed.clone());
     }
+    found_no_room
 }
 
 fn commit(

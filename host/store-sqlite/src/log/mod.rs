@@ -15,7 +15,14 @@ mod mover;
 #[cfg(test)]
 mod stories;
 
-use std::{fs::File, io, path::PathBuf, sync::Arc, thread, time::Duration};
+use std::{
+    fs::File,
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    thread,
+    time::Duration,
+};
 
 pub(super) use disk::Disk;
 pub(super) use frames::Frames;
@@ -100,6 +107,14 @@ impl Due {
     }
 }
 
+/// Moves a long log that a process left that died. Nobody waits for it yet. What fails is tried again once the log is
+/// written to.
+pub(super) fn move_found(connection: &Connection, path: &Path) {
+    if Frames::of(connection).is_ok_and(|frames| frames.left() >= Bounds::USUAL.restart_from) {
+        let _ = Disk::of(path.to_owned()).judge(frames::move_frames(connection));
+    }
+}
+
 /// The log of a database, as its writer keeps it.
 pub(super) struct Log {
     path: PathBuf,
@@ -142,8 +157,9 @@ impl Log {
     }
 
     /// To be called between two groups, once the one before is answered. What fails is tried again after a later group:
-    /// that a group is durable does not depend on it.
-    pub(super) fn keep_short(&mut self, connection: &mut Connection) {
+    /// that a group is durable does not depend on it. `found_no_room`: the group before could not be made durable, so that
+    /// what is moved makes room for the next.
+    pub(super) fn keep_short(&mut self, connection: &mut Connection, found_no_room: bool) {
         let Ok(frames) = Frames::of(connection) else {
             return;
         };
@@ -158,7 +174,9 @@ impl Log {
             self.due = Due::first(self.bounds);
         }
         let rest = self.bounds.rest.max(self.group.saturating_mul(2));
-        if frames.written < self.bounds.restart_from {
+        if found_no_room && frames.left() > 0 {
+            let _ = self.disk.judge(frames::move_frames(connection));
+        } else if frames.written < self.bounds.restart_from {
             self.due = Due::first(self.bounds);
         } else if frames.written >= self.due.wait {
             self.due.wait = frames.written.saturating_mul(2);

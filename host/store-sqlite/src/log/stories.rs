@@ -360,13 +360,32 @@ fn another_process_that_began_the_log_anew_and_filled_it_puts_no_step_off() {
         .execute_batch("BEGIN; SELECT count(*) FROM number")
         .unwrap();
     write_until(|written| written >= SHORT.longest);
-    log.keep_short(&mut desk.watcher);
+    log.keep_short(&mut desk.watcher, false);
     assert!(log.due.wait > SHORT.longest);
     reader.execute_batch("COMMIT").unwrap();
     frames::restart(&other).unwrap();
     write_until(|written| written < SHORT.restart_from);
     write_until(|written| written >= SHORT.restart_from);
-    log.keep_short(&mut desk.watcher);
+    log.keep_short(&mut desk.watcher, false);
     assert_eq!(log.due.wait, SHORT.longest);
     log.end();
+}
+
+#[tokio::test]
+async fn a_group_that_finds_no_room_has_the_log_moved_so_that_its_room_can_be_used_again() {
+    let desk = Desk::new();
+    let process = desk.process();
+    write_until(&desk, &process, |frames| frames.written >= SHORT.restart_from / 2).await;
+    assert_eq!(desk.frames().moved, 0);
+    let too_much = |connection: &super::super::writer::Transaction<'_>| {
+        // As on a full disk.
+        connection.query_row("PRAGMA max_page_count = 1", [], |_| Ok(()))?;
+        connection.execute("INSERT INTO number (filling) VALUES (randomblob(160000))", [])?;
+        Ok::<_, Fault>(())
+    };
+    process.run(too_much).await.unwrap_err();
+    // What is asked for now runs after what that group caused.
+    process.run(|_| Ok(())).await.unwrap();
+    let frames = desk.frames();
+    assert_eq!(frames.left(), 0, "{frames:?}");
 }
