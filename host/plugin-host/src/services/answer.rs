@@ -2,9 +2,11 @@
 //!
 //! Invariant: nothing here panics, and what a library says is masked before it is shown.
 
-use std::sync::Arc;
+use std::{panic::AssertUnwindSafe, sync::Arc};
 
+use futures_util::FutureExt;
 use phone_verify_plugin_abi::{RawError, abi_stable::std_types::RString, kind, verdict};
+use zeroize::Zeroizing;
 
 use super::{
     Services,
@@ -21,8 +23,7 @@ use crate::{
 impl Services {
     /// Answers a request of this backend, made in this call; `None`: in none that is known.
     pub(crate) fn answer(self: &Arc<Self>, call: Option<&ActiveCall<'_>>, request: HostRequest) -> Answer {
-        let panicked = raw_error(kind::INTERNAL, "host_panic", "the host could not answer");
-        guarded(Answer::error(panicked), || match request {
+        guarded(Answer::error(panicked()), || match request {
             HostRequest::Log {
                 level,
                 message,
@@ -34,10 +35,10 @@ impl Services {
             HostRequest::Random { length } => Answer::Now(Ok(self.random(length))),
             HostRequest::Http(request) => {
                 let (services, call) = (Arc::clone(self), call.map(ActiveCall::kept));
-                Answer::Later(Box::pin(async move {
+                later(async move {
                     let response = services.http.exchange(request.0, call.as_deref()).await;
                     answered(response.map(|response| HostReply::Http(HttpResponse(response))))
-                }))
+                })
             }
             of_a_call => match call {
                 Some(call) => answer_in(call, of_a_call),
@@ -47,13 +48,25 @@ impl Services {
     }
 
     fn random(&self, length: u32) -> HostReply {
-        let mut bytes = vec![0; MAX_RANDOM_BYTES.min(length as usize)];
+        let mut bytes = Zeroizing::new(vec![0; MAX_RANDOM_BYTES.min(length as usize)]);
         if let Err(error) = self.entropy.fill(&mut bytes) {
             // A library that asked for randomness and got none would make guessable codes.
             end_process(&format!("no randomness for a library: {error}"));
         }
         HostReply::Random(bytes)
     }
+}
+
+/// What takes its time; it may panic as little as what is answered at once.
+fn later(work: impl Future<Output = Answered> + Send + 'static) -> Answer {
+    Answer::Later(Box::pin(async move {
+        let answer = AssertUnwindSafe(work).catch_unwind().await;
+        answer.unwrap_or_else(|_| Err(Error(panicked())))
+    }))
+}
+
+fn panicked() -> RawError {
+    raw_error(kind::INTERNAL, "host_panic", "the host could not answer")
 }
 
 /// Answers what can only be asked in a call.
@@ -79,7 +92,7 @@ fn answer_in(call: &ActiveCall<'_>, request: HostRequest) -> Answer {
                 return Answer::Now(Ok(HostReply::Verdict(verdict::INVALID)));
             };
             let base = Arc::clone(call.base());
-            Answer::Later(Box::pin(async move {
+            later(async move {
                 answered(match base.validate(&code).await {
                     Some(Ok(verdict)) => Ok(HostReply::Verdict(convert::raw_verdict(verdict))),
                     Some(Err(failure)) => Err(convert::raw_failure(&failure)),
@@ -89,7 +102,7 @@ fn answer_in(call: &ActiveCall<'_>, request: HostRequest) -> Answer {
                         "the base can only judge a code inside validate_security_code",
                     )),
                 })
-            }))
+            })
         }
         HostRequest::Settle { index, outcome } => {
             // What is reported in a call of another kind is nobody's business.
@@ -110,4 +123,62 @@ fn answered(outcome: Result<HostReply, RawError>) -> Answered {
 /// The error of what is asked when its call is over, or there never was one.
 pub(crate) fn over() -> RawError {
     raw_error(kind::INTERNAL, "call_over", "the call is over")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{
+        BaseCalls, Call,
+        model::{SendFailure, Verdict},
+        services::call::PrivateTexts,
+        testing,
+    };
+
+    struct PanickingBase;
+
+    #[async_trait::async_trait]
+    impl BaseCalls for PanickingBase {
+        fn security_code(&self) -> Result<SecurityCode, SendFailure> {
+            panic!("as it is to")
+        }
+
+        fn message(&self, _code: &SecurityCode) -> String {
+            panic!("as it is to")
+        }
+
+        async fn validate(&self, _code: &SecurityCode) -> Option<Result<Verdict, SendFailure>> {
+            panic!("as it is to")
+        }
+    }
+
+    #[tokio::test]
+    async fn a_panic_of_the_host_is_an_error_for_the_library_now_and_later() {
+        let base = Arc::new(PanickingBase);
+        let call = Call {
+            base,
+            ..testing::call(Duration::from_secs(1))
+        };
+        let services = testing::services();
+        let call = ActiveCall::new(call, &services, PrivateTexts::default());
+        let security_code = || RString::from("424242");
+        for request in [
+            HostRequest::SecurityCode,
+            HostRequest::Message {
+                security_code: security_code(),
+            },
+            HostRequest::Validate {
+                security_code: security_code(),
+            },
+        ] {
+            let answer = match services.answer(Some(&call), request) {
+                Answer::Now(answer) => answer,
+                Answer::Later(work) => work.await,
+            };
+            let code = answer.err().map(|error| error.0.code.into_string());
+            assert_eq!(code.as_deref(), Some("host_panic"));
+        }
+    }
 }

@@ -60,7 +60,7 @@ impl Services {
 }
 
 /// Ends the process. What the program does with a panic says why: it logs it, or prints it.
-fn end_process(why: &str) -> ! {
+pub(super) fn end_process(why: &str) -> ! {
     let _ = catch_unwind(|| panic!("{why}; the process ends"));
     std::process::abort()
 }

@@ -11,6 +11,7 @@ use std::{future::Future, pin::Pin};
 
 use phone_verify_plugin_abi::{Ext, RawError, abi_stable::std_types::RString};
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 use crate::raw::{Error, HttpRequest, HttpResponse, Receipt, pairs};
 
@@ -63,7 +64,9 @@ impl HostRequest {
 pub(crate) enum HostReply {
     /// It is done, and there is nothing to say about it.
     Done,
-    Random(Vec<u8>),
+    /// Somebody makes codes of it.
+    #[serde(with = "erased")]
+    Random(Zeroizing<Vec<u8>>),
     Text(RString),
     Http(HttpResponse),
     /// One of the ABI's verdicts.
@@ -83,5 +86,24 @@ pub(crate) enum Answer {
 impl Answer {
     pub(super) fn error(error: RawError) -> Self {
         Self::Now(Err(Error(error)))
+    }
+}
+
+/// Bytes that are erased when they are dropped.
+mod erased {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use zeroize::Zeroizing;
+
+    pub(super) fn serialize<S: Serializer>(
+        bytes: &Zeroizing<Vec<u8>>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        bytes.as_slice().serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Zeroizing<Vec<u8>>, D::Error> {
+        Vec::deserialize(deserializer).map(Zeroizing::new)
     }
 }

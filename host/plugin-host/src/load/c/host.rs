@@ -18,7 +18,7 @@ use super::{
 use crate::{
     convert::raw_error,
     raw,
-    services::{guarded, protocol::HostReply},
+    services::{end_process, guarded, protocol::HostReply},
 };
 
 /// What every library in C is given.
@@ -80,17 +80,25 @@ unsafe extern "C" fn monotonic_ns(host: *const c::Host) -> u64 {
 }
 
 unsafe extern "C" fn random(host: *const c::Host, into: *mut c_void, length: usize) {
-    if into.is_null() || isize::try_from(length).is_err() {
+    if into.is_null() || length == 0 {
         return;
     }
-    with_host(host, (), |host| {
-        // SAFETY: the header asks for that many bytes to write to, which need not have a value before.
-        let into = unsafe {
-            into.cast::<u8>().write_bytes(0, length);
-            std::slice::from_raw_parts_mut(into.cast::<u8>(), length)
-        };
-        host.random(RSliceMut::from(into));
-    });
+    let is_filled = isize::try_from(length).is_ok()
+        && with_host(host, false, |host| {
+            // SAFETY: the header asks for that many bytes to write to, which need not have a value before.
+            let into = unsafe {
+                into.cast::<u8>().write_bytes(0, length);
+                std::slice::from_raw_parts_mut(into.cast::<u8>(), length)
+            };
+            host.random(RSliceMut::from(into));
+            true
+        });
+    if !is_filled {
+        // It would make guessable codes of what it believes to be random.
+        end_process(
+            "no randomness for a library in C: it asked after it was destroyed, or for an impossible length",
+        );
+    }
 }
 
 unsafe extern "C" fn http(
@@ -256,5 +264,36 @@ pub(super) fn receipt(message_id: Option<String>) -> RawReceipt {
         message_id: RString::from(message_id.unwrap_or_default()),
         flags: 0,
         ext: RVec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    /// Set in the process that is to end.
+    const ENDS: &str = "PHONE_VERIFY_TEST_ENDS";
+
+    #[test]
+    fn a_library_that_gets_no_randomness_does_not_go_on_with_zeroes() {
+        if std::env::var_os(ENDS).is_some() {
+            let mut bytes = [0_u8; 8];
+            // SAFETY: the bytes are there; the host is gone.
+            unsafe { random(std::ptr::null(), bytes.as_mut_ptr().cast(), bytes.len()) };
+            return;
+        }
+        let this = "load::c::host::tests::a_library_that_gets_no_randomness_does_not_go_on_with_zeroes";
+        let ended = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", this, "--nocapture"])
+            .env(ENDS, "1")
+            .output()
+            .unwrap();
+        let told = String::from_utf8_lossy(&ended.stderr);
+        assert!(
+            !ended.status.success() && told.contains("no randomness"),
+            "{told}"
+        );
     }
 }
