@@ -12,6 +12,7 @@ use std::{
 use rusqlite::{
     Connection, ErrorCode, OpenFlags,
     backup::{Backup, StepResult},
+    config::DbConfig,
 };
 
 use super::{
@@ -312,9 +313,14 @@ impl Taken {
 
 fn copy_into(path: &Path, copy: &Path, named: &Path) -> Result<(), BackupError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let from = Connection::open_with_flags(path, flags)
-        .and_then(|from| from.busy_timeout(PATIENCE).map(|()| from))
-        .map_err(|error| BackupError::failed(path, "read", &error))?;
+    let open = || {
+        let from = Connection::open_with_flags(path, flags)?;
+        from.busy_timeout(PATIENCE)?;
+        // The log that a crash left stays beside the file, which says that it has one.
+        from.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        Ok(from)
+    };
+    let from = open().map_err(|error: rusqlite::Error| BackupError::failed(path, "read", &error))?;
     transfer(&from, path, copy, named)
 }
 
@@ -400,4 +406,26 @@ fn check(
         schema,
         verifications: u64::try_from(verifications).unwrap_or(0),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{entropy::Entropy, files::AnyFile};
+
+    #[test]
+    fn a_backup_after_a_crash_leaves_the_log_beside_the_database() {
+        let folder = tempfile::tempdir().unwrap();
+        let [path, crashed, copy] =
+            ["phone-verify.db", "crashed.db", "copy.db"].map(|name| folder.path().join(name));
+        let keys = Keyring::ephemeral(Entropy::system()).unwrap();
+        let in_use = open::prepare(&path, &keys, &AnyFile).unwrap();
+        for companion in ["", "-wal"] {
+            fs::copy(open::beside(&path, companion), open::beside(&crashed, companion)).unwrap();
+        }
+        drop(in_use);
+        let log = fs::read(open::beside(&crashed, "-wal")).unwrap();
+        Sqlite::back_up::<BackupError>(&crashed, &copy, &copy, || Ok(keys), UnixMillis(0)).unwrap();
+        assert_eq!(fs::read(open::beside(&crashed, "-wal")).unwrap(), log);
+    }
 }

@@ -239,8 +239,16 @@ fn note_key(connection: &Connection, keyring: &Keyring) -> rusqlite::Result<()> 
 
 /// A connection as every part of the engine uses it.
 pub(super) fn connect(path: &Path) -> rusqlite::Result<Connection> {
-    let flags =
-        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    connect_with(path, OpenFlags::SQLITE_OPEN_CREATE)
+}
+
+/// The same, to a file that is there.
+pub(super) fn connect_to_existing(path: &Path) -> rusqlite::Result<Connection> {
+    connect_with(path, OpenFlags::empty())
+}
+
+fn connect_with(path: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
+    let flags = flags | OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(path, flags)?;
     wait_as_usual(&mut connection)?;
     connection.pragma_update(None, "synchronous", "FULL")?;

@@ -211,15 +211,14 @@ fn write(
         finish(&connection, &mut group, observer, |_| {});
     }
     let disk = log.disk();
-    let file = log.end();
+    log.end();
     // Leaves one file behind instead of three; and one that says that it is whole, if nobody else has it open.
     let _ = disk.judge(connection.execute_batch(open::CLOSE));
-    drop(connection);
-    drop(file);
 }
 
 /// Runs a group, and what `join` adds to it meanwhile. Where another process keeps the database locked, what came while
-/// that was waited for fails too: nobody waits twice. Returns whether it failed for another reason, such as a full disk.
+/// that was waited for fails too: nobody waits twice. Returns whether it failed for another reason, such as a full
+/// disk.
 fn finish(
     connection: &Connection,
     group: &mut Group,

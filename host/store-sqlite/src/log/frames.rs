@@ -1,6 +1,6 @@
 //! How full the log is, and how it is emptied, as `SQLite` says and does it.
 
-use rusqlite::Connection;
+use rusqlite::{Connection, ffi};
 
 /// What is in the log. A frame is a page of 4 KiB with a header of 24 bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -12,9 +12,15 @@ pub(crate) struct Frames {
 }
 
 impl Frames {
-    /// Only looks.
+    /// Only looks. Fails where nothing is known, for another connection is changing the log.
     pub(crate) fn of(connection: &Connection) -> rusqlite::Result<Self> {
-        checkpoint(connection, "PRAGMA wal_checkpoint(NOOP)").map(|(frames, _)| frames)
+        match checkpoint(connection, "PRAGMA wal_checkpoint(NOOP)")? {
+            (_, true) => Err(rusqlite::Error::SqliteFailure(
+                ffi::Error::new(ffi::SQLITE_BUSY),
+                None,
+            )),
+            (frames, false) => Ok(frames),
+        }
     }
 
     /// How many are in the log alone.

@@ -157,8 +157,8 @@ impl Log {
     }
 
     /// To be called between two groups, once the one before is answered. What fails is tried again after a later group:
-    /// that a group is durable does not depend on it. `found_no_room`: the group before could not be made durable, so that
-    /// what is moved makes room for the next.
+    /// that a group is durable does not depend on it. `found_no_room`: the group before could not be made durable, so
+    /// that what is moved makes room for the next.
     pub(super) fn keep_short(&mut self, connection: &mut Connection, found_no_room: bool) {
         let Ok(frames) = Frames::of(connection) else {
             return;
@@ -257,11 +257,10 @@ impl Log {
         let _ = open::wait_as_usual(connection);
     }
 
-    /// Ends the thread. What is returned is to be closed after the last connection: see [`Mover::end`].
-    pub(super) fn end(self) -> Option<File> {
-        match self.moving {
-            Moving::Apart(mover) => mover.end(),
-            Moving::NotYet(_) | Moving::ByWriter => None,
+    /// Ends the thread.
+    pub(super) fn end(self) {
+        if let Moving::Apart(mover) = self.moving {
+            mover.end();
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::{
     fs::{File, OpenOptions},
     io,
+    mem::ManuallyDrop,
     path::{Path, PathBuf},
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
@@ -14,7 +15,12 @@ use std::{
 use rusqlite::Connection;
 use tokio::time::Instant;
 
-use super::{super::open, Means, disk::Disk, frames::Frames};
+use super::{
+    super::{open, open_error::is_busy},
+    Means,
+    disk::Disk,
+    frames::Frames,
+};
 use crate::store::StoreObserver;
 
 /// How often what was written meanwhile is moved as well. Each time it is less, unless the disk cannot follow.
@@ -77,7 +83,7 @@ impl Drop for Ends {
 /// The way to the thread.
 pub(super) struct Mover {
     shared: Arc<Shared>,
-    thread: thread::JoinHandle<Option<File>>,
+    thread: thread::JoinHandle<()>,
 }
 
 impl Mover {
@@ -123,22 +129,15 @@ impl Mover {
         self.shared.wait_while(At::Work);
     }
 
-    /// Ends it, and closes its connection. What is returned must not be closed before the last connection to the file
-    /// is: on Unix, to close a file is to give up all locks that the process has on it.
-    pub(super) fn end(self) -> Option<File> {
+    /// Ends it, and closes its connection.
+    pub(super) fn end(self) {
         self.shared.set(At::End);
-        self.thread.join().ok().flatten()
+        let _ = self.thread.join();
     }
 }
 
-fn run(
-    path: &Path,
-    disk: &Disk,
-    shared: &Shared,
-    observer: &dyn StoreObserver,
-    mut means: Means,
-) -> Option<File> {
-    let connection = match open::connect(path) {
+fn run(path: &Path, disk: &Disk, shared: &Shared, observer: &dyn StoreObserver, mut means: Means) {
+    let connection = match open::connect_to_existing(path) {
         Ok(connection) => connection,
         Err(error) => {
             tracing::warn!(
@@ -146,20 +145,28 @@ fn run(
                  opened: {error}",
                 path.display()
             );
-            return None;
+            return;
         }
     };
     // Some systems flush only what was opened for writing.
-    let file = OpenOptions::new().write(true).open(path).ok();
+    // It is never closed, also if this panics: on Unix, to close a file is to give up all locks that the process has on
+    // it, those of the other connections too.
+    let file = OpenOptions::new()
+        .write(true)
+        .open(path)
+        .ok()
+        .map(ManuallyDrop::new);
     let mut has_failed = false;
     while shared.wait_while(At::Rest) == At::Work {
         let began = Instant::now();
-        match move_all(&connection, file.as_ref(), disk, &mut means, shared) {
-            Ok(()) => {
+        match move_all(&connection, file.as_deref(), disk, &mut means, shared) {
+            Ok(has_moved) => {
                 has_failed = false;
-                observer.log_moved(began.elapsed());
+                if has_moved {
+                    observer.log_moved(began.elapsed());
+                }
             }
-            Err(error) if !has_failed => {
+            Err(error) if !has_failed && !is_busy(&error) => {
                 has_failed = true;
                 tracing::warn!(
                     "the log of the database {} cannot be moved to it, and grows: {error}",
@@ -170,34 +177,35 @@ fn run(
         }
         shared.rests();
     }
-    file
 }
 
-/// Moves what there is, and what is written meanwhile, until little is left.
+/// Moves what there is, and what is written meanwhile, until little is left. Returns whether it moved anything.
 fn move_all(
     connection: &Connection,
     file: Option<&File>,
     disk: &Disk,
     means: &mut Means,
     shared: &Shared,
-) -> rusqlite::Result<()> {
+) -> rusqlite::Result<bool> {
     let mut before = Frames::of(connection)?.moved;
+    let mut has_moved = false;
     for _ in 0..MAX_PASSES {
         // Another process does it.
         let Some(Frames { moved, .. }) = disk.judge((means.pass)(connection))? else {
-            return Ok(());
+            return Ok(has_moved);
         };
+        has_moved |= moved != before;
         // The engine flushes the file only once the log is in it to the last frame. Then little is to be left to flush.
         // What this flush could not write, that one may take for written.
         if let Some(file) = file {
             disk.judge_flush((means.flush)(file));
         }
-        let left = Frames::of(connection)?.left();
+        let left = Frames::of(connection).map_or(u32::MAX, Frames::left);
         // Readers need the file as it is, or it is enough.
         if moved == before || left <= shared.rest.load(Ordering::Relaxed) || *shared.lock() == At::End {
-            return Ok(());
+            return Ok(has_moved);
         }
         before = moved;
     }
-    Ok(())
+    Ok(has_moved)
 }

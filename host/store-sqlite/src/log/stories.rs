@@ -8,7 +8,7 @@ use std::{
 use rusqlite::Connection;
 
 use super::{
-    super::{Fault, open, writer::Writer},
+    super::{Fault, open, open_error::is_busy, writer::Writer},
     Bounds, Disk, Frames, Log, Means, Moving, frames,
 };
 
@@ -51,7 +51,13 @@ impl Desk {
     }
 
     fn frames(&self) -> Frames {
-        Frames::of(&self.watcher).unwrap()
+        loop {
+            match Frames::of(&self.watcher) {
+                // Somebody is changing it at this moment.
+                Err(error) if is_busy(&error) => {}
+                frames => return frames.unwrap(),
+            }
+        }
     }
 
     fn count(&self) -> u32 {
@@ -388,4 +394,75 @@ async fn a_group_that_finds_no_room_has_the_log_moved_so_that_its_room_can_be_us
     process.run(|_| Ok(())).await.unwrap();
     let frames = desk.frames();
     assert_eq!(frames.left(), 0, "{frames:?}");
+}
+
+#[tokio::test]
+async fn to_look_at_the_log_moves_nothing() {
+    let desk = Desk::new();
+    let process = desk.process();
+    write(&process).await;
+    let before = std::fs::read(desk.database()).unwrap();
+    let frames = [desk.frames(), desk.frames()];
+    assert!(frames[0].written > 0);
+    assert_eq!(frames.map(|frames| frames.moved), [0, 0]);
+    assert_eq!(std::fs::read(desk.database()).unwrap(), before);
+}
+
+/// Counts moves.
+#[derive(Default)]
+struct Moves(std::sync::atomic::AtomicU32);
+
+impl crate::store::StoreObserver for Moves {
+    fn log_moved(&self, _: std::time::Duration) {
+        self.0.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+    }
+}
+
+#[tokio::test]
+async fn what_another_process_moves_is_not_counted_as_moved_by_this_one() {
+    let desk = Desk::new();
+    let (begins, begun) = mpsc::channel();
+    let by_another = passing(move |_| {
+        let _ = begins.send(());
+        Ok(None)
+    });
+    let moves = Arc::new(Moves::default());
+    let log = Log::with(desk.database(), moves.clone(), SHORT, by_another);
+    let process = writing(&desk.database(), log);
+    write_until(&desk, &process, |frames| frames.written >= SHORT.restart_from).await;
+    begun.recv().unwrap();
+    drop(process);
+    assert_eq!(moves.0.load(std::sync::atomic::Ordering::SeqCst), 0);
+}
+
+/// To close it would give up the locks of all connections of this process.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn the_file_that_the_thread_flushes_is_never_closed_even_if_it_panics() {
+    let desk = Desk::new();
+    let (begins, begun) = mpsc::channel::<()>();
+    let panics = passing(move |_| {
+        let _ = &begins;
+        panic!("a fault of ours")
+    });
+    let log = Log::with(desk.database(), Arc::new(()), SHORT, panics);
+    let process = writing(&desk.database(), log);
+    write_until(&desk, &process, |frames| frames.written >= SHORT.restart_from).await;
+    // It is gone.
+    begun.recv().unwrap_err();
+    let database = desk.database().canonicalize().unwrap();
+    let Desk { folder, watcher } = desk;
+    drop((process, watcher));
+    let open = std::fs::read_dir("/proc/self/fd").unwrap();
+    let open = open.filter_map(|file| std::fs::read_link(file.ok()?.path()).ok());
+    assert_eq!(open.filter(|file| *file == database).count(), 1);
+    drop(folder);
+}
+
+#[test]
+fn a_database_that_was_deleted_is_not_made_again_to_move_its_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let missing = folder.path().join("test.db");
+    open::connect_to_existing(&missing).unwrap_err();
+    assert!(!missing.exists());
 }
