@@ -125,11 +125,18 @@ async fn a_library_in_c_overrides_and_asks_the_base() {
     let heard = Arc::new(Mutex::new(Vec::new()));
     let outcomes = Arc::clone(&heard);
     let settled = Arc::new(move |index, outcome: Result<phone_verify::model::Receipt, _>| {
-        let message_id = outcome.unwrap().message_id.unwrap();
-        outcomes.lock().unwrap().push((index, message_id));
+        let receipt = outcome.unwrap();
+        // An id that is the number itself is kept, and shown masked.
+        outcomes
+            .lock()
+            .unwrap()
+            .push((index, receipt.message_id.unwrap(), receipt.exact_id.unwrap()));
     });
     backend.send_bulk_sms(&numbers, "hello", call(), settled).await;
-    let expected = [(0, "+13478379634".to_owned()), (1, "+442079460018".to_owned())];
+    let expected = [
+        (0, "+13****34".to_owned(), "+13478379634".to_owned()),
+        (1, "+44****18".to_owned(), "+442079460018".to_owned()),
+    ];
     assert_eq!(*heard.lock().unwrap(), expected);
 }
 
