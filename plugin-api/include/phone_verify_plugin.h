@@ -210,7 +210,8 @@ struct pv_host {
     void (*log)(const pv_host *host, uint16_t level, pv_text message, const pv_pair *fields, size_t field_count);
     uint64_t (*now_unix_ms)(const pv_host *host);
     uint64_t (*monotonic_ns)(const pv_host *host);
-    /* Fills the buffer from the operating system's CSPRNG. */
+    /* Fills the buffer from the operating system's CSPRNG. Where there is none, or after `destroy`, the process ends: the
+     * library would make guessable codes of what it believes to be random. */
     void (*random)(const pv_host *host, void *into, size_t length);
     /* Sends a request through the host's pooled client. It verifies TLS, does not follow redirects, and reaches only
      * the hosts in the manifest and the host of the option BASE_URL. */
