@@ -46,6 +46,8 @@ pub(crate) struct Latency {
 impl Latency {
     /// Measures, and prints a table.
     pub(crate) fn run(&self) {
+        // First: a build between two measurements would tell in the one after it.
+        let program = artifacts::program();
         let load = self.rate.map_or_else(
             || format!("{CONNECTIONS} connections"),
             |rate| format!("{rate} pairs per second, counted from when each was due"),
@@ -71,7 +73,7 @@ impl Latency {
             let server = match (name, &self.before) {
                 ("bare", _) => Server::bare("--bare", &database),
                 ("indexed", _) => Server::bare("--indexed", &database),
-                ("daemon", _) => Server::daemon(&artifacts::program(), folder.path(), &database, LIMITS),
+                ("daemon", _) => Server::daemon(&program, folder.path(), &database, LIMITS),
                 (_, Some(before)) => Server::daemon(before, folder.path(), &database, LIMITS),
                 (_, None) => continue,
             };

@@ -80,6 +80,9 @@ VERIFY_SECURITY_CODE_ONLY_ONCE = true
 
 [server]
 listen = "127.0.0.1:0"
+# All clients have one address here; the bare servers do not bound it either.
+max_connections = 16384
+max_connections_per_address = 16384
 [store]
 url = "sqlite:{}"
 [plugins]
