@@ -18,12 +18,11 @@ use phone_verify::{
     entropy::Entropy,
     fleet::{BackendFacts, Bounds, DEFAULT, Entry, ForTests, Member, Members, Parts, Sender, Settled, Sms},
     http::{App, router},
-    model::{CodeFormat, Locale, Outcome, PhoneNumber, Receipt, SecurityCode, TestNumbers, Verdict},
+    model::{CodeFormat, Locale, Outcome, PhoneNumber, Receipt, SecurityCode, TestNumbers},
     settings::Settings,
     store::{Keyring, sqlite},
-    verifier::{AuthorityCall, BaseValidate, CheckRequest, CodeAuthority, Guard, RateLimits},
+    verifier::{AuthorityCall, CodeAuthority, Guard, RateLimits},
 };
-use serde_json::{Map, Value};
 use tower::ServiceExt;
 
 /// The time at which a test's clock starts.
@@ -210,27 +209,5 @@ impl CodeAuthority for ScriptedBackend {
     ) -> Option<AuthorityCall<'a, SecurityCode>> {
         let code = SecurityCode::new(self.code.clone()?)?;
         Some(Box::pin(async { Ok(code) }))
-    }
-
-    fn compose<'a>(
-        self: Arc<Self>,
-        _: &'a PhoneNumber,
-        _: &'a SecurityCode,
-        _: &'a Locale,
-        _: &'a Map<String, Value>,
-    ) -> Option<AuthorityCall<'a, Option<String>>> {
-        None
-    }
-
-    fn validates(&self, _: &PhoneNumber) -> bool {
-        false
-    }
-
-    fn validate(
-        self: Arc<Self>,
-        check: &CheckRequest,
-        base: Arc<dyn BaseValidate>,
-    ) -> AuthorityCall<'_, Verdict> {
-        Box::pin(async move { base.validate(&check.code).await })
     }
 }

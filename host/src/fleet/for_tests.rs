@@ -8,12 +8,11 @@
 use std::sync::Arc;
 
 use futures_util::{FutureExt, future::ready};
-use serde_json::{Map, Value};
 
 use crate::{
     clock::Clock,
-    model::{Locale, Outcome, PhoneNumber, Receipt, SecurityCode, TestNumbers, Verdict},
-    verifier::{AuthorityCall, BaseValidate, CheckRequest, CodeAuthority},
+    model::{Locale, Outcome, PhoneNumber, Receipt, SecurityCode, TestNumbers},
+    verifier::{AuthorityCall, CodeAuthority},
 };
 
 /// The numbers for tests, as the settings name them.
@@ -59,28 +58,6 @@ impl CodeAuthority for ForTests {
         _locale: &'a Locale,
     ) -> Option<AuthorityCall<'a, SecurityCode>> {
         Some(ready(Ok(self.code_of(number)?.clone())).boxed())
-    }
-
-    fn compose<'a>(
-        self: Arc<Self>,
-        _number: &'a PhoneNumber,
-        _code: &'a SecurityCode,
-        _locale: &'a Locale,
-        _context: &'a Map<String, Value>,
-    ) -> Option<AuthorityCall<'a, Option<String>>> {
-        None
-    }
-
-    fn validates(&self, _number: &PhoneNumber) -> bool {
-        false
-    }
-
-    fn validate(
-        self: Arc<Self>,
-        check: &CheckRequest,
-        base: Arc<dyn BaseValidate>,
-    ) -> AuthorityCall<'_, Verdict> {
-        async move { base.validate(&check.code).await }.boxed()
     }
 
     /// Also after its date: a number becomes one for tests, or stops being one, while a code is pending.
