@@ -7,7 +7,9 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 
-use crate::model::{Locale, Outcome, PhoneNumber};
+use crate::model::{
+    FailureClass, IncomingRequest, Locale, Outcome, PhoneNumber, ReceiptAnswer, SendFailure, TakesReceipts,
+};
 
 /// One text to one number.
 pub struct Sms<'a> {
@@ -33,6 +35,25 @@ pub trait Sender: Send + Sync {
     /// Sends one text to several numbers in the backend's own way; `settled` hears each outcome as it comes. Returns
     /// within `time_limit`.
     async fn send_bulk(&self, numbers: &[PhoneNumber], text: &str, time_limit: Duration, settled: Settled);
+
+    /// How the backend takes what its provider reports about messages; `None`: it takes no reports.
+    fn takes_receipts(&self) -> Option<TakesReceipts> {
+        None
+    }
+
+    /// Hands over a request that the provider made to report about messages. Returns within `time_limit`, with an
+    /// answer that is within its bounds; a request with a wrong signature is an answer too.
+    async fn receive(
+        &self,
+        _request: IncomingRequest,
+        _time_limit: Duration,
+    ) -> Result<ReceiptAnswer, SendFailure> {
+        Err(SendFailure::new(
+            FailureClass::Unsupported,
+            "no_receipts",
+            "the backend takes no delivery reports",
+        ))
+    }
 
     /// Why no message can reach the backend now, in one sentence for an operator; `None`: one can.
     fn trouble(&self) -> Option<String> {

@@ -18,6 +18,7 @@ pub mod page_origin;
 pub mod phone_number;
 pub mod purpose;
 mod quantity;
+pub mod report;
 pub mod security_code;
 pub mod segments;
 pub mod session_token;
@@ -41,6 +42,10 @@ pub use page_origin::{PageOrigin, PublicUrl};
 pub use phone_number::{PhoneNumber, Region};
 pub use purpose::{Bound, Purpose};
 pub use quantity::quantity;
+pub use report::{
+    Cost, Currency, DeliveryReport, IncomingRequest, ProviderMessageId, ReceiptAnswer, ReceiptKind,
+    ReportedState, TakesReceipts,
+};
 pub use security_code::SecurityCode;
 pub use session_token::SessionToken;
 pub use test_number::{TestNumber, TestNumbers};
