@@ -211,7 +211,7 @@ fn spoil(site: &Site, how: &str) -> &'static str {
         "of a newer version" => {
             let newer = Connection::open(&backup).unwrap();
             newer.pragma_update(None, "user_version", 99).unwrap();
-            "it has schema version 99, and this program knows up to 3; restore it with a newer phone-verify"
+            "it has schema version 99, and this program knows up to"
         }
         "copied without its log" => {
             let copied = Connection::open(&backup).unwrap();

@@ -114,21 +114,35 @@ fn verification(found: &Found, clock: &Clock) -> Value {
         "delivery": verification.delivery().state(),
         "backend": last.and_then(|message| message.backend.as_ref()),
         "provider_message_id": last.and_then(|message| message.provider_id.as_ref()),
-        "messages": verification.messages.iter().map(message).collect::<Vec<_>>(),
+        "messages": verification.messages.iter().map(|sms| message(sms, clock)).collect::<Vec<_>>(),
         "client_ref": found.client_ref,
         "purpose": verification.purpose,
     })
 }
 
-/// One SMS, with every try to send it.
-fn message(message: &Message) -> Value {
+/// One SMS, with every try to send it and what the provider reported.
+fn message(message: &Message, clock: &Clock) -> Value {
+    let reported = message.reported.as_ref().map(|reported| {
+        json!({
+            "received_at_unix_ms": clock.shown(reported.received_at).0,
+            "class": reported.class.map(FailureClass::as_str),
+            "code": reported.code,
+            "at_unix_ms": reported.at.map(|at| at.0),
+            "cost": reported.cost.map(|cost| json!({
+                "amount": cost.to_string(),
+                "currency": cost.currency.as_str(),
+            })),
+            "segments": reported.segments,
+        })
+    });
     json!({
         "id": message.id.to_string(),
         "delivery": message.delivery.state(),
-        "class": message.delivery.class().map(FailureClass::as_str),
+        "class": message.class().map(FailureClass::as_str),
         "backend": message.backend,
         "provider_message_id": message.provider_id,
         "tries": message.tries,
+        "reported": reported,
     })
 }
 

@@ -136,15 +136,16 @@ pub(super) fn status() -> RefOr<Schema> {
 pub(super) fn delivery() -> RefOr<Schema> {
     one_of(
         Delivery::STATES,
-        "`queued`: the SMS is on its way to the provider; `sent`: the provider took it; `failed`: it was not sent; \
-         `unknown`: nobody knows whether it was sent. Later versions may add states.",
+        "`queued`: the SMS is on its way to the provider; `sent`: the provider took it; `delivered`, `undelivered`: the \
+         provider reports that it arrived, or did not; `failed`: it was not sent; `unknown`: it is not known whether it was \
+         sent, or the provider reports that it does not know what became of it. Later versions may add states.",
     )
 }
 
 pub(super) fn failure_class() -> RefOr<Schema> {
     one_of(
         FailureClass::ALL.map(|(_, name)| name),
-        "The class of the failure. Not there where there was none.",
+        "Why it was not sent or not delivered. Not there where that is not known, or it was.",
     )
 }
 

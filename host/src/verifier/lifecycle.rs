@@ -259,8 +259,10 @@ impl Verifier {
 
 fn as_sent_before(verification: Verification) -> Result<Verification, ResendError> {
     match verification.delivery() {
-        Delivery::Sent => Ok(verification),
         Delivery::Pending => Err(ResendError::UnderWay),
         Delivery::Failed(class) => Err(ResendError::NotSent(as_before(class))),
+        Delivery::Sent | Delivery::Unconfirmed | Delivery::Undelivered | Delivery::Delivered => {
+            Ok(verification)
+        }
     }
 }

@@ -312,13 +312,16 @@ impl Verifier {
         let found = self.found(id).await?;
         let found = found.ok_or(RegisterError::UnderWay)?;
         match found.verification.first_delivery() {
-            Delivery::Sent => Ok(Registered {
-                id,
-                session_token: self.keyring.session_token(id, number),
-                expires_at: found.verification.expires_at,
-            }),
             Delivery::Pending => Err(RegisterError::UnderWay),
             Delivery::Failed(class) => Err(RegisterError::NotSent(as_before(class))),
+            // Whatever was reported since: the first answer was that the provider took it.
+            Delivery::Sent | Delivery::Unconfirmed | Delivery::Undelivered | Delivery::Delivered => {
+                Ok(Registered {
+                    id,
+                    session_token: self.keyring.session_token(id, number),
+                    expires_at: found.verification.expires_at,
+                })
+            }
         }
     }
 }

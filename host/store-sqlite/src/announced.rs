@@ -34,6 +34,7 @@ impl Announced {
             backend: Some(dispatched.backend.to_string()),
             provider_id,
             tries: dispatched.tries.clone(),
+            reported: None,
         };
         self.lock().insert(message.verification, announced);
     }

@@ -30,6 +30,7 @@ mod open_error;
 mod operations;
 mod person;
 mod presence;
+mod receipt;
 mod request;
 mod retention;
 mod schema;

@@ -10,11 +10,11 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::{
-    Fault, backend, lifecycle, presence::ProcessId, request, time, verification, writer::Transaction,
+    Fault, backend, lifecycle, presence::ProcessId, receipt, request, time, verification, writer::Transaction,
 };
 use crate::{
     clock::UnixMillis,
-    model::{Delivery, FailureClass, Locale, Message, MessageId, PhoneNumber, Try, VerificationId},
+    model::{Delivery, FailureClass, Locale, Message, MessageId, PhoneNumber, Region, Try, VerificationId},
     rules::{
         guard, limits,
         settlement::{self, Settlement},
@@ -133,7 +133,7 @@ pub(super) fn insert(
 /// Those of a verification, the first one first.
 pub(super) fn of(connection: &Connection, verification: VerificationId) -> Result<Vec<Message>, Fault> {
     let mut statement = connection.prepare_cached(
-        "SELECT m.id, m.state, b.name, m.provider_id, m.tries FROM message m LEFT JOIN backend b ON b.id = m.backend
+        "SELECT m.id, m.state, b.name, m.provider_id, m.tries, m.report FROM message m LEFT JOIN backend b ON b.id = m.backend
          WHERE m.verification = ?1 ORDER BY m.n",
     )?;
     let mut rows = statement.query([verification.0])?;
@@ -150,6 +150,7 @@ pub(super) fn of(connection: &Connection, verification: VerificationId) -> Resul
                 .transpose()
                 .map_err(|_| Fault::corrupt("a message whose tries cannot be read"))?
                 .unwrap_or_default(),
+            reported: receipt::read(row.get(5)?)?,
         });
     }
     Ok(messages)
@@ -168,6 +169,8 @@ pub(super) struct Settled {
     provider_digest: Option<[u8; 16]>,
     /// As JSON.
     tries: Option<String>,
+    /// Of its number.
+    country: Option<String>,
     counters: Arc<[Counter]>,
     counted_at: UnixMillis,
     guard: Option<Arc<Guarded>>,
@@ -191,6 +194,7 @@ impl Settled {
             provider_digest: exact.or(shown.as_ref()).map(|id| keyring.provider_id_digest(id)),
             provider_id: shown,
             tries: tries.map(|tries| serde_json::to_string(tries).expect("texts and numbers can be written")),
+            country: message.number.country().map(Region::code),
             counters: Arc::clone(&message.counters),
             counted_at: message.counted_at,
             guard: message.guard.clone(),
@@ -207,6 +211,7 @@ impl Settled {
             provider_id: None,
             provider_digest: None,
             tries: None,
+            country: None,
             counters: Arc::default(),
             counted_at: UnixMillis(0),
             guard: None,
@@ -228,8 +233,8 @@ pub(super) fn settle(transaction: &Transaction<'_>, settled: &Settled) -> Result
     };
     let recorded = transaction
         .prepare_cached(
-            "UPDATE message SET state = ?3, backend = ?4, provider_id = ?5, provider_digest = ?7, tries = ?6, sealed = NULL, holder = NULL,
-                 leases = NULL
+            "UPDATE message SET state = ?3, backend = ?4, provider_id = ?5, provider_digest = ?7, tries = ?6, country = ?8, sealed = NULL,
+                 holder = NULL, leases = NULL
              WHERE verification = ?1 AND id = ?2 AND sealed IS NOT NULL",
         )?
         .execute(params![
@@ -239,7 +244,8 @@ pub(super) fn settle(transaction: &Transaction<'_>, settled: &Settled) -> Result
             backend,
             settled.provider_id,
             settled.tries,
-            settled.provider_digest
+            settled.provider_digest,
+            settled.country
         ])?;
     let Some(failure) = not_sent.filter(|_| recorded > 0) else {
         return Ok(());

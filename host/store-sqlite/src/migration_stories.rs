@@ -32,19 +32,29 @@ fn keyring() -> Arc<Keyring> {
     Arc::new(Keyring::of(&[key], Entropy::seeded(1)).unwrap())
 }
 
+/// The version of the program that wrote the database.
+const WRITTEN_BY: i64 = 2;
+
 /// The database as a program of schema version 2 left it when it was killed under load.
 fn written_before(path: &Path) {
+    brought_to(path, WRITTEN_BY);
+}
+
+/// The same, brought to a later version since.
+fn brought_to(path: &Path, version: i64) {
     let database = Connection::open(path).unwrap();
-    for (version, migration) in &schema::MIGRATIONS[..2] {
-        database.execute_batch(migration).unwrap();
-        database.pragma_update(None, "user_version", version).unwrap();
-    }
     database
         .pragma_update(None, "application_id", schema::APPLICATION_ID)
         .unwrap();
-    database
-        .execute_batch(include_str!("fixtures/version_2.sql"))
-        .unwrap();
+    for (number, migration) in schema::MIGRATIONS.iter().filter(|(number, _)| *number <= version) {
+        database.execute_batch(migration).unwrap();
+        database.pragma_update(None, "user_version", number).unwrap();
+        if *number == WRITTEN_BY {
+            database
+                .execute_batch(include_str!("fixtures/version_2.sql"))
+                .unwrap();
+        }
+    }
 }
 
 fn open_store(path: &Path, keyring: Arc<Keyring>) -> Result<Sqlite, OpenError> {
@@ -70,9 +80,15 @@ fn rules() -> CheckRules {
 
 #[tokio::test]
 async fn every_session_of_before_stands_where_it_stood() {
+    for version in WRITTEN_BY..=schema::NEWEST {
+        every_session_stands_where_it_stood_at(version).await;
+    }
+}
+
+async fn every_session_stands_where_it_stood_at(version: i64) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("phone-verify.db");
-    written_before(&path);
+    brought_to(&path, version);
     let keyring = keyring();
     let store = open_store(&path, Arc::clone(&keyring)).unwrap();
     let mut not_sent = 0;

@@ -10,20 +10,20 @@ use async_trait::async_trait;
 use tokio::time::Instant;
 
 use super::{
-    Sqlite, announced, attempt, audit, bulk, counter, guard, lifecycle, message, person, presence, request,
-    retention, timeline, verification, writer,
+    Sqlite, announced, attempt, audit, bulk, counter, guard, lifecycle, message, person, presence, receipt,
+    request, retention, timeline, verification, writer,
 };
 use crate::{
     clock::{Clock, UnixMillis},
     model::{
-        Delivery, Limit, Outcome, PhoneNumber, SecurityCode, Verdict, VerificationId,
+        Delivery, DeliveryReport, Limit, Outcome, PhoneNumber, SecurityCode, Verdict, VerificationId,
         guard::{Conversion, Decision},
     },
     rules::{self, attempt::TakenAttempt, number},
     store::{
         Answer, AuditEntry, Begun, BulkFailure, BulkLease, BulkProgress, CapLog, CheckRules, Dispatched,
-        Found, JobId, KeyReview, MasterKey, MessageBegun, NewVerification, OutboxMessage, Records,
-        RequestKey, RunId, Seen, Store, StoreError,
+        EarlyReports, Found, JobId, KeyReview, MasterKey, MessageBegun, NewVerification, OutboxMessage,
+        Records, ReportOutcome, RequestKey, RunId, Seen, Store, StoreError,
     },
 };
 
@@ -205,6 +205,34 @@ impl Store for Sqlite {
 
     fn announce(&self, message: &OutboxMessage, dispatched: &Dispatched) {
         self.announced.tell(message, dispatched);
+    }
+
+    async fn apply_reports(
+        &self,
+        backend: &str,
+        reports: Vec<DeliveryReport>,
+        now: UnixMillis,
+    ) -> Result<Vec<ReportOutcome>, StoreError> {
+        if reports.is_empty() {
+            return Ok(Vec::new());
+        }
+        let prepare = |report| receipt::Row::prepare(report, &self.keyring);
+        let rows: Vec<_> = reports.into_iter().map(prepare).collect();
+        let backend = backend.to_owned();
+        self.write(move |transaction| receipt::apply(transaction, &backend, &rows, now))
+            .await
+    }
+
+    async fn apply_early_reports(&self, now: UnixMillis) -> Result<EarlyReports, StoreError> {
+        let due = self.read(move |connection| receipt::due(connection, now)).await?;
+        if due.is_nothing() {
+            return Ok(EarlyReports {
+                waiting: due.waiting(),
+                ..EarlyReports::default()
+            });
+        }
+        self.write(move |transaction| receipt::apply_early(transaction, &due, now))
+            .await
     }
 
     async fn take_over_messages(

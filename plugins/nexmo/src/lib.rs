@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod backend;
+mod gsm;
 mod reply;
 mod sandbox;
 

@@ -5,9 +5,9 @@ use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::VerificationId;
+use super::{Region, Reported, VerificationId};
 use crate::{
-    clock::Clock,
+    clock::{Clock, UnixMillis},
     entropy::{Entropy, NoEntropy},
 };
 
@@ -25,6 +25,13 @@ impl MessageId {
     /// The id of the first message of this verification.
     pub fn of_first(VerificationId(id): VerificationId) -> Self {
         Self(id)
+    }
+
+    /// When the message began, by the service time.
+    pub fn began_at(self) -> UnixMillis {
+        let mut millis = [0; 8];
+        millis[2..].copy_from_slice(&self.0[..6]);
+        UnixMillis(u64::from_be_bytes(millis))
     }
 }
 
@@ -54,47 +61,87 @@ pub struct Message {
     pub provider_id: Option<String>,
     /// Every attempt to send it, recorded by the process that settled it.
     pub tries: Vec<Try>,
+    /// What the provider reported since it accepted the message. `None`: nothing.
+    pub reported: Option<Reported>,
+}
+
+impl Message {
+    /// Why it was not sent or not delivered, as far as that is known.
+    pub fn class(&self) -> Option<FailureClass> {
+        let reported = self.reported.as_ref().and_then(|reported| reported.class);
+        self.delivery.class().or(reported)
+    }
+
+    /// The state of one of its tries, as users see it: that of the message for the one that the provider accepted.
+    pub fn state_of(&self, tried: &Try) -> &'static str {
+        match &tried.class {
+            None => self.delivery.state(),
+            Some(class) => Delivery::of_name(class).state(),
+        }
+    }
 }
 
 /// The delivery state of an SMS, as far as it is known.
+///
+/// The dispatcher settles a pending message as sent or failed. From sent on, reports of the provider move it:
+/// [`rules::receipt`](crate::rules::receipt) says in which order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Delivery {
     /// It waits for the answer of the provider.
     Pending,
     /// The provider accepted it.
     Sent,
+    /// The provider accepted it, and reports that it does not know what became of it.
+    Unconfirmed,
+    /// The provider accepted it, and reports that it did not arrive.
+    Undelivered,
+    /// The provider reports that it arrived.
+    Delivered,
     /// It was not sent, or it is unknown whether it was.
     Failed(FailureClass),
 }
 
 impl Delivery {
-    /// The states that users see. Every failure is one of the last two.
-    pub const STATES: [&str; 4] = ["queued", "sent", "failed", "unknown"];
+    /// The states that users see.
+    pub const STATES: [&str; 6] = ["queued", "sent", "delivered", "undelivered", "failed", "unknown"];
 
     /// The state that users see, one of [`Self::STATES`].
     pub fn state(self) -> &'static str {
-        let [queued, sent, failed, unknown] = Self::STATES;
+        let [queued, sent, delivered, undelivered, failed, unknown] = Self::STATES;
         match self {
             Self::Pending => queued,
             Self::Sent => sent,
-            Self::Failed(FailureClass::OutcomeUnknown) => unknown,
+            Self::Delivered => delivered,
+            Self::Undelivered => undelivered,
+            Self::Unconfirmed | Self::Failed(FailureClass::OutcomeUnknown) => unknown,
             Self::Failed(_) => failed,
         }
     }
 
-    /// The reason of a failure. `None`: it was sent, or is pending.
-    pub fn class(self) -> Option<FailureClass> {
+    /// Whether the provider accepted the message, whatever it reported since.
+    pub fn was_accepted(self) -> bool {
         match self {
-            Self::Pending | Self::Sent => None,
-            Self::Failed(class) => Some(class),
+            Self::Sent | Self::Unconfirmed | Self::Undelivered | Self::Delivered => true,
+            Self::Pending | Self::Failed(_) => false,
         }
     }
 
-    /// The name that a store uses: `pending`, `sent`, or the failure's class.
+    /// The reason why it was not sent. `None`: it was sent, or is pending.
+    pub fn class(self) -> Option<FailureClass> {
+        match self {
+            Self::Failed(class) => Some(class),
+            _ => None,
+        }
+    }
+
+    /// The name that a store uses: `pending`, `sent`, that of a reported state, or the failure's class.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Pending => "pending",
             Self::Sent => "sent",
+            Self::Unconfirmed => "unconfirmed",
+            Self::Undelivered => "undelivered",
+            Self::Delivered => "delivered",
             Self::Failed(class) => class.as_str(),
         }
     }
@@ -105,9 +152,31 @@ impl Delivery {
         match name {
             "pending" => Self::Pending,
             "sent" => Self::Sent,
+            "unconfirmed" => Self::Unconfirmed,
+            "undelivered" => Self::Undelivered,
+            "delivered" => Self::Delivered,
             class => Self::Failed(FailureClass::parse(class).unwrap_or(FailureClass::Internal)),
         }
     }
+}
+
+/// A message whose record a report changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReportedMessage {
+    /// Its id.
+    pub id: MessageId,
+    /// The verification that it belongs to.
+    pub verification: VerificationId,
+    /// The backend that it was sent with.
+    pub backend: String,
+    /// The country that it was sent to. `None`: the number has none, or it was sent by an earlier version.
+    pub country: Option<Region>,
+    /// Its state now.
+    pub delivery: Delivery,
+    /// Whether the report changed the state, and not only what is known beside it.
+    pub is_new_state: bool,
+    /// All that is known from reports.
+    pub reported: Reported,
 }
 
 /// One attempt to send a message through a backend.
@@ -370,6 +439,29 @@ mod tests {
                 assert_eq!(failure.sign(), Sign::Nothing, "{name} in {}", origin.as_str());
             }
         }
+    }
+
+    #[test]
+    fn a_store_reads_the_state_that_it_wrote_and_users_see_one_of_the_states() {
+        let failures = FailureClass::ALL.map(|(class, _)| Delivery::Failed(class));
+        let reported = [
+            Delivery::Pending,
+            Delivery::Sent,
+            Delivery::Unconfirmed,
+            Delivery::Undelivered,
+            Delivery::Delivered,
+        ];
+        for delivery in reported.into_iter().chain(failures) {
+            assert_eq!(Delivery::of_name(delivery.as_str()), delivery);
+            assert!(Delivery::STATES.contains(&delivery.state()));
+        }
+    }
+
+    #[test]
+    fn a_message_says_when_it_began() {
+        let clock = Clock::manual(UnixMillis(1_700_000_000_123));
+        let id = MessageId::generate(&clock, &Entropy::seeded(1)).unwrap();
+        assert_eq!(id.began_at(), UnixMillis(1_700_000_000_123));
     }
 
     #[test]

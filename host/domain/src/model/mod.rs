@@ -31,7 +31,8 @@ pub use autofill::Autofill;
 pub use client_address::{ClientAddress, ClientAddresses, Peer, Requester, TrustedProxies};
 pub use code_format::{Alphabet, CodeFormat};
 pub use delivery::{
-    Delivery, FailureClass, Message, MessageId, Origin, Outcome, Receipt, SendFailure, Sign, Try,
+    Delivery, FailureClass, Message, MessageId, Origin, Outcome, Receipt, ReportedMessage, SendFailure, Sign,
+    Try,
 };
 pub use harmful::is_harmful;
 pub use language::Language;
@@ -43,7 +44,7 @@ pub use phone_number::{PhoneNumber, Region};
 pub use purpose::{Bound, Purpose};
 pub use quantity::quantity;
 pub use report::{
-    Cost, Currency, DeliveryReport, IncomingRequest, ProviderMessageId, ReceiptAnswer, ReceiptKind,
+    Cost, Currency, DeliveryReport, IncomingRequest, ProviderMessageId, ReceiptAnswer, ReceiptKind, Reported,
     ReportedState, TakesReceipts,
 };
 pub use security_code::SecurityCode;

@@ -52,6 +52,37 @@ impl DeliveryReport {
     }
 }
 
+/// All that is known of a message from the reports about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reported {
+    /// When the report of the present state came in.
+    pub received_at: UnixMillis,
+    /// Why it was not delivered, if the provider says so.
+    pub class: Option<FailureClass>,
+    /// The provider's own code, at most [`Try::MAX_CODE`] characters.
+    pub code: Option<String>,
+    /// When it happened by the provider's clock.
+    pub at: Option<UnixMillis>,
+    /// What the message really costs.
+    pub cost: Option<Cost>,
+    /// In how many segments it was sent.
+    pub segments: Option<u32>,
+}
+
+impl Reported {
+    /// What is known from this report alone.
+    pub fn of(report: &DeliveryReport, received_at: UnixMillis) -> Self {
+        Self {
+            received_at,
+            class: report.class,
+            code: report.code.clone(),
+            at: report.at,
+            cost: report.cost,
+            segments: report.segments,
+        }
+    }
+}
+
 /// The provider's id of a message, as [`Receipt::exact_id`](super::Receipt::exact_id) gave it: 1 to
 /// [`Self::MAX_BYTES`] bytes.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -147,6 +178,18 @@ impl Cost {
             micros: micros.checked_add(u64::from(is_rounded))?,
             currency,
         })
+    }
+}
+
+/// The amount in decimals, without zeros at the end: `0.0333`.
+impl fmt::Display for Cost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (whole, micros) = (self.micros / 1_000_000, self.micros % 1_000_000);
+        let decimals = format!("{micros:06}");
+        match decimals.trim_end_matches('0') {
+            "" => write!(f, "{whole}"),
+            decimals => write!(f, "{whole}.{decimals}"),
+        }
     }
 }
 
@@ -353,6 +396,9 @@ mod tests {
             "99999999999999",
         ] {
             assert_eq!(micros(amount), None, "{amount}");
+        }
+        for (amount, shown) in [("0.0333", "0.0333"), ("12.50", "12.5"), ("7", "7"), ("0", "0")] {
+            assert_eq!(Cost::parse(amount, "EUR").unwrap().to_string(), shown);
         }
         let cost = Cost::parse("1", "usd").unwrap();
         assert_eq!(cost.currency.as_str(), "USD");

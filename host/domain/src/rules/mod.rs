@@ -18,6 +18,7 @@ pub mod key_use;
 pub mod lifecycle;
 pub mod limits;
 pub mod number;
+pub mod receipt;
 pub mod registration;
 pub mod request;
 pub mod retention;

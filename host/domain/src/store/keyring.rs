@@ -155,6 +155,10 @@ impl Key {
     }
 
     /// Over the digest, so that a token can be judged with a row that holds no number.
+    fn provider_id_digest(&self, id: &str) -> [u8; 16] {
+        start(&digest(&self.request, &[b"m", id.as_bytes()]))
+    }
+
     fn token_mac(&self, id: VerificationId, number: &[u8]) -> [u8; TOKEN_MAC_LENGTH] {
         start(&digest(&self.token, &[&id.0, number]))
     }
@@ -368,12 +372,20 @@ impl Keyring {
         keys.find(key_id).and_then(|key| key.bound(purpose))
     }
 
-    /// What a provider's id for a message is found by.
+    /// What a provider's id for a message is stored as.
     pub fn provider_id_digest(&self, id: &str) -> [u8; 16] {
-        start(&digest(
-            &self.keys.load().counting().request,
-            &[b"m", id.as_bytes()],
-        ))
+        self.keys.load().counting().provider_id_digest(id)
+    }
+
+    /// What it is found by: a digest under each key, that of [`Self::provider_id_digest`] first.
+    pub fn provider_id_digests(&self, id: &str) -> Vec<[u8; 16]> {
+        let keys = self.keys.load();
+        let counting = keys.counting();
+        let others = keys.all.iter().filter(|key| key.id != counting.id);
+        std::iter::once(counting)
+            .chain(others)
+            .map(|key| key.provider_id_digest(id))
+            .collect()
     }
 
     /// The job that sends this text to these numbers, in whichever order they are given: a file that was sorted since
@@ -498,6 +510,17 @@ mod tests {
                 assert!(!matches(wrong), "{wrong}");
             }
         }
+    }
+
+    #[test]
+    fn a_providers_id_is_found_after_the_keys_were_exchanged() {
+        let master = |n: u8| MasterKey::parse(&format!("{n:064x}")).unwrap();
+        let before = Keyring::of(&[master(1)], Entropy::seeded(1)).unwrap();
+        let stored = before.provider_id_digest("SM1");
+        let after = before.with_keys(&[master(2), master(1)]).unwrap();
+        let digests = after.provider_id_digests("SM1");
+        assert_eq!((digests.len(), digests[0]), (2, after.provider_id_digest("SM1")));
+        assert!(digests.contains(&stored));
     }
 
     #[test]

@@ -22,14 +22,14 @@ pub use crate::rules::{
 };
 pub use bulk::{BulkBatch, BulkFailure, BulkLease, BulkProgress, JobId, RunId};
 pub use keyring::{Keyring, MasterKey};
-pub use outbox::{Dispatched, OutboxMessage, ReplacedCode};
+pub use outbox::{Dispatched, EarlyReports, OutboxMessage, ReplacedCode, ReportOutcome};
 pub use person::{AuditEntry, BulkRecord, Records};
 
 use crate::{
     clock::{Clock, UnixMillis},
     model::{
-        Bound, Limit, LimitReached, Outcome, PhoneNumber, Purpose, SecurityCode, Verdict, Verification,
-        VerificationId,
+        Bound, DeliveryReport, Limit, LimitReached, Outcome, PhoneNumber, Purpose, SecurityCode, Verdict,
+        Verification, VerificationId,
         guard::{Conversion, Decision},
     },
     rules::attempt::{TakenAttempt, Terms},
@@ -386,6 +386,19 @@ pub trait Store: Send + Sync {
     /// From now on the verification is found as [`Self::settle_message`] will record it. So whoever is told of the
     /// outcome before it is recorded finds it all the same.
     fn announce(&self, message: &OutboxMessage, dispatched: &Dispatched);
+
+    /// Records what the provider of `backend` reports about messages, as [`rules::receipt`](crate::rules::receipt) says.
+    /// A message is found by the backend that it was sent with and by the provider's id alone. A report whose message is
+    /// not known yet is kept for a while. One outcome for each report, in their order.
+    async fn apply_reports(
+        &self,
+        backend: &str,
+        reports: Vec<DeliveryReport>,
+        now: UnixMillis,
+    ) -> Result<Vec<ReportOutcome>, StoreError>;
+
+    /// Records the reports that were kept and whose message is known by now, and gives up those that are too old.
+    async fn apply_early_reports(&self, now: UnixMillis) -> Result<EarlyReports, StoreError>;
 
     /// Takes messages that dead processes left; never one of a process that lives, whatever the time. A message is
     /// taken once at most from a process that may have tried it, and not once its code has expired or was used; those

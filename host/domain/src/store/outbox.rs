@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 use super::{Counter, Guarded, keyring::Digest};
 use crate::{
     clock::UnixMillis,
-    model::{Locale, MessageId, Outcome, PhoneNumber, Try, VerificationId},
+    model::{Locale, MessageId, Outcome, PhoneNumber, ReportedMessage, Try, VerificationId},
     rules::admission::Charge,
 };
 
@@ -79,4 +79,28 @@ pub struct Dispatched {
     pub outcome: Outcome,
     /// Each time that a backend was asked; empty: none was.
     pub tries: Vec<Try>,
+}
+
+/// What became of a provider's report about a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReportOutcome {
+    /// It changed the record of a message.
+    Recorded(Box<ReportedMessage>),
+    /// It said nothing that was not known.
+    NothingNew,
+    /// No message has its id yet. It is kept for a while.
+    Early,
+    /// No message has its id, and it is not kept any longer, or as many as may be are kept.
+    Unknown,
+}
+
+/// What became of reports that were kept because their message was not known.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EarlyReports {
+    /// Those that changed the record of a message.
+    pub recorded: Vec<ReportedMessage>,
+    /// Those whose message was never known: they are not kept any longer.
+    pub unknown: u64,
+    /// Those that are still kept.
+    pub waiting: u64,
 }

@@ -14,6 +14,7 @@ mod desk;
 pub mod durability;
 pub mod limits;
 pub mod message;
+pub mod receipt;
 pub mod request;
 pub mod retention;
 
@@ -89,6 +90,16 @@ macro_rules! contract {
                 a_code_that_somebody_may_have_got_stays_pending
                 a_message_that_two_tried_may_have_been_sent_by_the_first
                 a_session_that_got_no_message_gives_up_its_place;
+            receipt:
+                a_report_finds_its_message_by_backend_and_id_alone
+                a_report_that_comes_again_changes_nothing
+                a_report_about_another_processs_message_is_recorded
+                a_report_before_its_message_is_settled_is_kept_and_recorded
+                a_report_about_no_message_is_given_up
+                no_more_than_so_many_unknown_reports_are_kept
+                an_acknowledged_report_survives_a_crash
+                a_report_ends_no_verification
+                a_provider_that_gives_an_id_again_means_the_latest_message;
             bulk:
                 a_job_is_begun_once
                 every_number_is_leased_once_and_settled

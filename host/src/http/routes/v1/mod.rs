@@ -25,7 +25,7 @@ use crate::{
         problem::Problem,
         schema,
     },
-    model::{Delivery, FailureClass, Purpose, Try, Verification, VerificationId},
+    model::{Delivery, FailureClass, Message, Purpose, Try, Verification, VerificationId},
 };
 
 /// A verification, without its number and its code.
@@ -79,8 +79,56 @@ pub(in crate::http) struct DeliveryBody {
     #[schema(example = "0C000000217B7F02", nullable = false)]
     #[serde(skip_serializing_if = "Option::is_none")]
     provider_message_id: Option<String>,
+    /// When the provider's report of this state came in. Not there where nothing was reported.
+    #[schema(schema_with = schema::time, required = false)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reported_at: Option<String>,
+    /// What the SMS cost, as the provider reported it. Not there where it did not.
+    #[schema(nullable = false)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cost: Option<CostBody>,
+    /// In how many segments it was sent, as the provider reported it. Not there where it did not.
+    #[schema(nullable = false)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    segments: Option<u32>,
     /// Each time that a backend was asked to send it; none while it is `queued`.
     tries: Vec<TryBody>,
+}
+
+/// A price.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Cost)]
+pub(in crate::http) struct CostBody {
+    /// In decimals, to a millionth.
+    #[schema(example = "0.0333")]
+    amount: String,
+    /// ISO 4217.
+    #[schema(example = "EUR")]
+    currency: String,
+}
+
+impl DeliveryBody {
+    /// `serving` is the backend in use now, which will send a message that is still pending.
+    fn of(message: Option<&Message>, serving: &str, clock: &Clock) -> Self {
+        let delivery = message.map_or(Delivery::Pending, |message| message.delivery);
+        let is_queued = delivery == Delivery::Pending;
+        let backend = message.and_then(|message| message.backend.clone());
+        let reported = message.and_then(|message| message.reported.as_ref());
+        let tries = message.map(|message| message.tries.iter().map(|tried| TryBody::of(tried, message)));
+        Self {
+            status: delivery.state(),
+            class: message.and_then(Message::class).map(FailureClass::as_str),
+            backend: backend.or_else(|| is_queued.then(|| serving.to_owned())),
+            provider_message_id: message.and_then(|message| message.provider_id.clone()),
+            reported_at: reported.map(|reported| clock.shown(reported.received_at).rfc3339()),
+            cost: reported.and_then(|reported| reported.cost).map(|cost| CostBody {
+                amount: cost.to_string(),
+                currency: cost.currency.as_str().to_owned(),
+            }),
+            segments: reported.and_then(|reported| reported.segments),
+            tries: tries.into_iter().flatten().collect(),
+        }
+    }
 }
 
 /// One time that a backend was asked to send an SMS.
@@ -90,10 +138,12 @@ pub(in crate::http) struct TryBody {
     /// The backend.
     #[schema(example = "nexmo.NexmoBackend")]
     backend: String,
+    #[schema(schema_with = schema::delivery)]
+    status: &'static str,
     #[schema(schema_with = schema::failure_class, required = false)]
     #[serde(skip_serializing_if = "Option::is_none")]
     class: Option<String>,
-    /// The provider's code for the failure, or the server's own.
+    /// The provider's code for the failure or in its report, or the server's own.
     #[schema(example = "nexmo_9", max_length = 64, nullable = false)]
     #[serde(skip_serializing_if = "Option::is_none")]
     code: Option<String>,
@@ -102,18 +152,20 @@ pub(in crate::http) struct TryBody {
 }
 
 impl TryBody {
-    fn of(tried: &Try) -> Self {
-        let Try {
-            backend,
-            class,
-            code,
-            duration_ms,
-        } = tried.clone();
+    fn of(tried: &Try, message: &Message) -> Self {
+        // What was reported is about the try that the provider accepted.
+        let reported = message.reported.as_ref().filter(|_| tried.class.is_none());
+        let class = reported.and_then(|reported| reported.class);
+        let code = reported.and_then(|reported| reported.code.clone());
         Self {
-            backend,
-            class,
-            code,
-            duration_ms,
+            status: message.state_of(tried),
+            backend: tried.backend.clone(),
+            class: tried
+                .class
+                .clone()
+                .or(class.map(|class| class.as_str().to_owned())),
+            code: tried.code.clone().or(code),
+            duration_ms: tried.duration_ms,
         }
     }
 }
@@ -122,10 +174,6 @@ impl VerificationBody {
     /// `serving` is the backend in use now, which will send a message that is still pending.
     fn of(verification: &Verification, client_ref: Option<String>, serving: &str, clock: &Clock) -> Self {
         let shown = |at: UnixMillis| clock.shown(at).rfc3339();
-        let message = verification.messages.last();
-        let delivery = verification.delivery();
-        let is_queued = delivery == Delivery::Pending;
-        let backend = message.and_then(|message| message.backend.clone());
         Self {
             id: verification.id.to_string(),
             status: verification.status.as_str(),
@@ -137,16 +185,7 @@ impl VerificationBody {
                 .resend_at
                 .map(|at| clock.shown(at).whole_second().rfc3339()),
             attempts_remaining: verification.attempts_remaining,
-            delivery: DeliveryBody {
-                status: delivery.state(),
-                class: delivery.class().map(FailureClass::as_str),
-                backend: backend.or_else(|| is_queued.then(|| serving.to_owned())),
-                provider_message_id: message.and_then(|message| message.provider_id.clone()),
-                tries: message
-                    .into_iter()
-                    .flat_map(|message| message.tries.iter().map(TryBody::of))
-                    .collect(),
-            },
+            delivery: DeliveryBody::of(verification.messages.last(), serving, clock),
             client_ref,
             purpose: verification.purpose.clone(),
         }

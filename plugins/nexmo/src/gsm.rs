@@ -7,16 +7,15 @@ const BASIC: &str = "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ
 /// The extension table: each character takes two septets.
 const EXTENSION: &str = "\u{c}^{}\\[~]|€";
 
-/// Whether the default alphabet of SMS can encode the whole text. Many providers must be told otherwise, or replace the
-/// characters that it lacks.
-pub fn is_gsm(text: &str) -> bool {
+/// Whether the default alphabet can encode the whole text.
+pub(crate) fn carries(text: &str) -> bool {
     text.chars()
         .all(|character| BASIC.contains(character) || EXTENSION.contains(character))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::is_gsm;
+    use super::carries;
 
     #[test]
     fn plain_text_and_the_extension_table_need_no_unicode() {
@@ -30,15 +29,15 @@ mod tests {
             "{a} [b] ~c~ \\d\\ |e| ^f^ 5€",
             "ΔΦΓΛΩΠΨΣΘΞ §¤ ÄÖÜäöüß ÅåÆæØø É",
         ] {
-            assert!(is_gsm(text), "{text}");
+            assert!(carries(text), "{text}");
         }
     }
 
     #[test]
     fn the_alphabet_has_only_the_capital_of_c_cedilla_and_the_grave_of_most_accents() {
-        assert!(is_gsm("Ç"));
+        assert!(carries("Ç"));
         for lost in ["ç", "á", "í", "ó", "ú", "ê", "ã", "È", "À", "É\u{301}"] {
-            assert!(!is_gsm(lost), "{lost}");
+            assert!(!carries(lost), "{lost}");
         }
     }
 
@@ -58,7 +57,7 @@ mod tests {
             "\u{a0}",
             "\u{1b}",
         ] {
-            assert!(!is_gsm(text), "{text:?}");
+            assert!(!carries(text), "{text:?}");
         }
     }
 
