@@ -59,6 +59,7 @@
 mod backend;
 mod call;
 mod error;
+mod gsm;
 mod host;
 mod http;
 mod option_value;
@@ -76,6 +77,7 @@ pub mod __private;
 pub use backend::{Backend, Report, send_to_each};
 pub use call::{Base, Call};
 pub use error::{Error, ErrorKind};
+pub use gsm::is_gsm;
 pub use host::{Host, LogLevel};
 pub use http::{Http, HttpError, Request, Response};
 pub use option_value::OptionValue;

@@ -18,8 +18,8 @@ pub(super) struct Options {
     pub(super) json: zeroize::Zeroizing<String>,
     /// The values that must not be seen.
     pub(super) secrets: Vec<String>,
-    /// Where the operator sends the backend's requests instead of to the provider.
-    pub(super) base_url: Option<String>,
+    /// Where the operator sends the backend's requests.
+    pub(super) base_urls: Vec<String>,
 }
 
 /// Checks what was given.
@@ -52,7 +52,7 @@ pub(super) fn check(
     let mut options = Options {
         json: String::new().into(),
         secrets: Vec::new(),
-        base_url: None,
+        base_urls: Vec::new(),
     };
     let mut table = Map::new();
     for (row, option) in backend.options.iter().enumerate() {
@@ -77,8 +77,8 @@ pub(super) fn check(
         if option.secret {
             texts(value, &mut options.secrets);
         }
-        if folded(&option.name) == "base_url" {
-            options.base_url = value.as_str().map(str::to_owned);
+        if option.is_base_url() {
+            options.base_urls.extend(value.as_str().map(str::to_owned));
         }
         table.insert(folded(&option.name), (*value).clone());
     }
@@ -97,6 +97,16 @@ impl OptionInfo {
     fn is_named(&self, key: &str) -> bool {
         let key = folded(key);
         folded(&self.name) == key || (!self.alias.is_empty() && folded(&self.alias) == key)
+    }
+
+    /// Whether its value is an address that the operator chose for the backend's requests. A backend that asks two
+    /// servers, such as one for tokens, has a second option, whose name ends in the same words.
+    fn is_base_url(&self) -> bool {
+        let is_one = |name: &str| {
+            let name = folded(name);
+            name == "base_url" || name.ends_with("_base_url")
+        };
+        is_one(&self.name) || is_one(&self.alias)
     }
 
     /// What the value must be, if it is something else. A type that this host does not know is left to the
@@ -232,6 +242,7 @@ mod tests {
                     {"name": "SECRET", "type": "string", "required": true, "secret": true},
                     {"name": "TIMEOUT", "alias": "TIME_LIMIT", "type": "seconds", "required": true, "default": 5},
                     {"name": "BASE_URL", "type": "string"},
+                    {"name": "TOKEN_URL", "alias": "TOKEN_BASE_URL", "type": "string"},
                     {"name": "FLASH", "type": "bool"},
                     {"name": "TAGS", "type": "list", "secret": true},
                 ]},
@@ -259,7 +270,16 @@ mod tests {
             })
         );
         assert_eq!(options.secrets, ["s3cret", "a1", "22"]);
-        assert_eq!(options.base_url.as_deref(), Some("http://127.0.0.1:9"));
+        assert_eq!(options.base_urls, ["http://127.0.0.1:9"]);
+    }
+
+    #[test]
+    fn a_base_url_is_known_by_the_end_of_its_name_or_alias() {
+        let options = check(&json!({
+            "KEY": "k", "SECRET": "s3cret", "BASE_URL": "https://a.example", "token_url": "https://b.example",
+        }))
+        .unwrap();
+        assert_eq!(options.base_urls, ["https://a.example", "https://b.example"]);
     }
 
     #[test]
@@ -278,7 +298,8 @@ mod tests {
         assert_eq!(
             refusals,
             [
-                "P603: acme.AcmeBackend has no option SECERT, only KEY, SECRET, TIMEOUT, BASE_URL, FLASH and TAGS; did \
+                "P603: acme.AcmeBackend has no option SECERT, only KEY, SECRET, TIMEOUT, BASE_URL, TOKEN_URL, FLASH and \
+                 TAGS; did \
                  you mean SECRET?; correct OPTIONS",
                 "P604: the option KEY of acme.AcmeBackend is written twice in OPTIONS, as KEY and key; remove one of \
                  them",

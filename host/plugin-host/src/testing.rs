@@ -20,7 +20,7 @@ pub(super) fn services() -> Arc<Services> {
     let clock = Clock::system();
     let http = Http {
         clients: Arc::new(Clients::through(Outbound::default())),
-        egress: Egress::new(&[], None, false),
+        egress: Egress::new(&[], &[], false),
         bounds: Bounds::new(1),
         clock: clock.clone(),
     };

@@ -64,9 +64,9 @@ fn made_up(info: &OptionInfo) -> Option<Value> {
         return None;
     }
     if !info.example.is_empty() {
-        return Some(json!(info.example));
+        return Some(example(info));
     }
-    if folded(&info.name) == "base_url" {
+    if names("base_url", info) {
         return Some(json!("https://provider.example"));
     }
     if !info.required {
@@ -79,6 +79,15 @@ fn made_up(info: &OptionInfo) -> Option<Value> {
         "table" => json!({}),
         _ => json!("phone-verify"),
     })
+}
+
+/// The example as a value of the option's type. That of a list or a table is JSON.
+fn example(info: &OptionInfo) -> Value {
+    let value = match info.value_type.as_str() {
+        "list" | "table" => serde_json::from_str(&info.example).ok(),
+        _ => None,
+    };
+    value.unwrap_or_else(|| json!(info.example))
 }
 
 #[cfg(test)]
@@ -102,6 +111,7 @@ mod tests {
             info("TIMES", &json!({ "required": true, "type": "integer" })),
             info("FLASH", &json!({ "default": false, "type": "bool" })),
             info("EXTRA", &json!({})),
+            info("ROUTES", &json!({ "type": "table", "example": r#"{"a": 1}"# })),
         ];
         let given = json!({ "auth-token": "from the author" });
         let sample = of(&infos, given.as_object().unwrap());
@@ -110,6 +120,7 @@ mod tests {
             json!({
                 "KEY": "canaryKEYq7x3", "TOKEN": "from the author", "FROM": "+1555",
                 "BASE_URL": "https://provider.example", "TIMES": 5,
+                "ROUTES": { "a": 1 },
             })
         );
         assert_eq!(sample.canaries, ["canaryKEYq7x3", "from the author"]);

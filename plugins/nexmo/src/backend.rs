@@ -2,10 +2,10 @@
 //! success: see [`crate::reply`].
 
 use phone_verify_plugin_api::{
-    Backend, Call, Error, ErrorKind, Host, Options, PhoneNumber, Receipt, Secret, backend,
+    Backend, Call, Error, ErrorKind, Host, Options, PhoneNumber, Receipt, Secret, backend, is_gsm,
 };
 
-use crate::{gsm, reply};
+use crate::reply;
 
 /// The `OPTIONS` of `nexmo.NexmoBackend`.
 #[derive(Options)]
@@ -51,7 +51,7 @@ impl NexmoBackend {
             ("to", number.digits()),
             ("text", message),
         ];
-        if !gsm::carries(message) {
+        if !is_gsm(message) {
             // Without this, the provider replaces characters that its default alphabet lacks.
             form.push(("type", "unicode"));
         }

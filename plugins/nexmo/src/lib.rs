@@ -5,7 +5,6 @@
 #![forbid(unsafe_code)]
 
 mod backend;
-mod gsm;
 mod reply;
 mod sandbox;
 

@@ -53,8 +53,11 @@ impl Loader {
         info: &BackendInfo,
         options: &Options,
     ) -> Arc<Services> {
-        let base_url = options.base_url.as_deref();
-        let egress = Egress::new(&info.hosts, base_url, self.config.allow_private_addresses);
+        let egress = Egress::new(
+            &info.hosts,
+            &options.base_urls,
+            self.config.allow_private_addresses,
+        );
         Arc::new(Services::new(
             &name.to_string(),
             Arc::new(self.scrubber(&options.secrets)),

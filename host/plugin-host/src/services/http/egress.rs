@@ -1,5 +1,5 @@
 //! Where a backend may send requests: to the hosts that its manifest declares, over https, and to the one that
-//! the operator named in its `base_url`.
+//! the operator named in its `base_url`, or in an option whose name ends so.
 //!
 //! Invariant: without the operator's word no request goes to a private address, whatever a name resolves to.
 
@@ -26,13 +26,13 @@ pub(super) enum Route {
 #[derive(Clone, Debug)]
 pub(crate) struct Egress {
     hosts: Vec<(String, u16)>,
-    base_url: Option<Url>,
+    base_urls: Vec<Url>,
     allow_private: bool,
 }
 
 impl Egress {
     /// `hosts` are those of the manifest, `host` or `host:port`.
-    pub(crate) fn new(hosts: &[String], base_url: Option<&str>, allow_private: bool) -> Self {
+    pub(crate) fn new(hosts: &[String], base_urls: &[String], allow_private: bool) -> Self {
         let hosts = hosts
             .iter()
             .map(|entry| {
@@ -45,7 +45,7 @@ impl Egress {
             .collect();
         Self {
             hosts,
-            base_url: base_url.and_then(|url| Url::parse(url).ok()),
+            base_urls: base_urls.iter().filter_map(|url| Url::parse(url).ok()).collect(),
             allow_private,
         }
     }
@@ -63,7 +63,7 @@ impl Egress {
                 && base.host_str() == Some(host)
                 && base.port_or_known_default() == Some(port)
         };
-        if self.base_url.as_ref().is_some_and(is_base) {
+        if self.base_urls.iter().any(is_base) {
             return Ok(Route::Trusted);
         }
         if !self
@@ -170,7 +170,7 @@ mod tests {
     fn a_declared_host_is_reached_over_https_only() {
         let egress = Egress::new(
             &["rest.nexmo.com".to_owned(), "Odd.Example:8443".to_owned()],
-            None,
+            &[],
             false,
         );
         assert_eq!(
@@ -201,7 +201,7 @@ mod tests {
 
     #[test]
     fn the_operators_base_url_may_be_anything() {
-        let egress = Egress::new(&[], Some("http://127.0.0.1:8080/proxy"), false);
+        let egress = Egress::new(&[], &["http://127.0.0.1:8080/proxy".to_owned()], false);
         assert_eq!(admit(&egress, "http://127.0.0.1:8080/other"), Ok(Route::Trusted));
         assert!(admit(&egress, "http://127.0.0.1:8081/").is_err());
         assert!(admit(&egress, "https://127.0.0.1:8080/").is_err());
@@ -210,12 +210,12 @@ mod tests {
     #[test]
     fn a_private_address_needs_the_operators_word() {
         let hosts = ["127.0.0.1".to_owned(), "[::1]".to_owned()];
-        let egress = Egress::new(&hosts, None, false);
+        let egress = Egress::new(&hosts, &[], false);
         assert_eq!(
             admit(&egress, "https://127.0.0.1/"),
             Err("127.0.0.1 is a private address".to_owned())
         );
-        let egress = Egress::new(&hosts, None, true);
+        let egress = Egress::new(&hosts, &[], true);
         assert_eq!(admit(&egress, "http://127.0.0.1:9/"), Ok(Route::Trusted));
     }
 
@@ -229,7 +229,7 @@ mod tests {
             ("[::ffff:a9fe:a9fe]", "https://[::ffff:169.254.169.254]/"),
             ("[64:ff9b::a00:1]", "https://[64:ff9b::10.0.0.1]/"),
         ] {
-            let egress = Egress::new(&[host.to_owned()], None, false);
+            let egress = Egress::new(&[host.to_owned()], &[], false);
             assert_eq!(admit(&egress, url), Err(format!("{host} is a private address")));
         }
     }

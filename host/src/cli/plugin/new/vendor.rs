@@ -25,6 +25,7 @@ const SOURCES: &[(&str, &str)] = sources![
     "src/backend.rs",
     "src/call.rs",
     "src/error.rs",
+    "src/gsm.rs",
     "src/hidden/glue.rs",
     "src/hidden/guard.rs",
     "src/hidden/manifest.rs",

@@ -7,15 +7,16 @@ const BASIC: &str = "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ
 /// The extension table: each character takes two septets.
 const EXTENSION: &str = "\u{c}^{}\\[~]|€";
 
-/// Whether the default alphabet can encode the whole text.
-pub(crate) fn carries(text: &str) -> bool {
+/// Whether the default alphabet of SMS can encode the whole text. Many providers must be told otherwise, or replace the
+/// characters that it lacks.
+pub fn is_gsm(text: &str) -> bool {
     text.chars()
         .all(|character| BASIC.contains(character) || EXTENSION.contains(character))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::carries;
+    use super::is_gsm;
 
     #[test]
     fn plain_text_and_the_extension_table_need_no_unicode() {
@@ -29,15 +30,15 @@ mod tests {
             "{a} [b] ~c~ \\d\\ |e| ^f^ 5€",
             "ΔΦΓΛΩΠΨΣΘΞ §¤ ÄÖÜäöüß ÅåÆæØø É",
         ] {
-            assert!(carries(text), "{text}");
+            assert!(is_gsm(text), "{text}");
         }
     }
 
     #[test]
     fn the_alphabet_has_only_the_capital_of_c_cedilla_and_the_grave_of_most_accents() {
-        assert!(carries("Ç"));
+        assert!(is_gsm("Ç"));
         for lost in ["ç", "á", "í", "ó", "ú", "ê", "ã", "È", "À", "É\u{301}"] {
-            assert!(!carries(lost), "{lost}");
+            assert!(!is_gsm(lost), "{lost}");
         }
     }
 
@@ -57,7 +58,7 @@ mod tests {
             "\u{a0}",
             "\u{1b}",
         ] {
-            assert!(!carries(text), "{text:?}");
+            assert!(!is_gsm(text), "{text:?}");
         }
     }
 
