@@ -14,6 +14,7 @@ pub mod language;
 pub mod limits;
 pub mod listen;
 pub mod message;
+mod numbering_plans;
 pub mod page_origin;
 pub mod phone_number;
 pub mod purpose;

@@ -13,14 +13,14 @@ use std::{
 
 use rlibphonenumber::{PHONE_NUMBER_UTIL, PhoneNumberFormat, PhoneNumberType};
 
-use super::typed;
+use super::{numbering_plans::Plan, typed};
 
 /// The longest text that is parsed, in bytes; libphonenumber has the same bound. E.164 has at most 15 digits. The rest
 /// is room for punctuation, invisible marks, and digits that take four bytes each.
 const MAX_TEXT_LENGTH: usize = 250;
 /// The most digits: a national number with the longest trunk prefix.
 const MAX_DIGITS: usize = 20;
-const BELARUS: i32 = 375;
+const BELARUS: u16 = 375;
 /// The most digits of a calling code (E.164, section 6.2.1).
 const MAX_CALLING_CODE_DIGITS: usize = 3;
 /// The fewest digits. Shorter numbers are for use within one country or network.
@@ -66,9 +66,7 @@ impl Region {
     /// Reads an ISO 3166 code, in any case.
     pub fn parse(text: &str) -> Option<Self> {
         let region = rlibphonenumber::Region::from_code(&text.to_ascii_uppercase()).ok()?;
-        PHONE_NUMBER_UTIL
-            .get_country_code_for_region(region)
-            .map(|_| Self(region))
+        Plan::has(region).then_some(Self(region))
     }
 
     /// The ISO 3166 code in upper case.
@@ -181,34 +179,27 @@ fn origin_as_it_stands(digits: &str) -> Option<Origin> {
         .strip_prefix('+')
         .filter(|digits| !digits.starts_with('0'))?;
     // The first match is right, as no calling code is the beginning of another one (E.164).
-    let (country_code, national) = (1..=MAX_CALLING_CODE_DIGITS.min(digits.len())).find_map(|at| {
+    let (calling_code, national) = (1..=MAX_CALLING_CODE_DIGITS.min(digits.len())).find_map(|at| {
         let (calling_code, national) = digits.split_at(at);
-        let country_code = calling_code.parse().ok()?;
-        PHONE_NUMBER_UTIL.get_region_for_country_code(country_code)?;
-        Some((country_code, national))
+        let calling_code = calling_code.parse().ok()?;
+        Plan::exists(calling_code).then_some((calling_code, national))
     })?;
-    if country_code == BELARUS || national.starts_with('0') {
+    if calling_code == BELARUS || national.starts_with('0') {
         return None;
     }
-    origin(&rlibphonenumber::PhoneNumber {
-        country_code,
-        national_number: national.parse().ok()?,
-        ..Default::default()
-    })
+    Plan::judge(calling_code, national).map(|(region, number_type)| Origin::new(Some(region), number_type))
 }
 
-/// What the numbering plan says about a number. `None`: it is not valid, which libphonenumber defines as having no
-/// known type.
+/// What the library says about a number. `None`: it is not valid, which it defines as having no known type.
 fn origin(number: &rlibphonenumber::PhoneNumber) -> Option<Origin> {
-    let found = PHONE_NUMBER_UTIL.get_number_type(number);
-    if found == PhoneNumberType::Unknown {
+    let number_type = PHONE_NUMBER_UTIL.get_number_type(number);
+    if number_type == PhoneNumberType::Unknown {
         return None;
     }
-    let listed = NUMBER_TYPES.iter().find(|(number_type, _)| *number_type == found);
-    Some(Origin {
-        country: PHONE_NUMBER_UTIL.get_region_for_number(number).map(Region),
-        number_type: listed.map(|(_, name)| *name),
-    })
+    Some(Origin::new(
+        PHONE_NUMBER_UTIL.get_region_for_number(number),
+        number_type,
+    ))
 }
 
 /// A cache of recently seen valid numbers: most numbers return within minutes, to be verified. It holds no numbers,
@@ -250,6 +241,14 @@ impl Recent {
 }
 
 impl Origin {
+    fn new(country: Option<rlibphonenumber::Region>, number_type: PhoneNumberType) -> Self {
+        let listed = NUMBER_TYPES.iter().find(|(listed, _)| *listed == number_type);
+        Self {
+            country: country.map(Region),
+            number_type: listed.map(|(_, name)| *name),
+        }
+    }
+
     /// The origin in 16 bits. Never 0, which marks an empty slot.
     fn pack(self) -> u64 {
         let letter = |byte: &u8| u64::from(byte.to_ascii_lowercase().saturating_sub(b'a'));
@@ -287,6 +286,7 @@ impl Origin {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use rlibphonenumber::PHONE_NUMBER_UTIL;
 
     use super::*;
 
@@ -379,42 +379,61 @@ mod tests {
         }
     }
 
-    fn by_the_long_way(digits: &str) -> Option<String> {
+    fn by_the_long_way(digits: &str) -> Option<PhoneNumber> {
         let number = PHONE_NUMBER_UTIL.parse(digits, None).ok()?;
-        let valid = PHONE_NUMBER_UTIL.is_valid_number(&number);
-        valid.then(|| {
-            PHONE_NUMBER_UTIL
+        Some(PhoneNumber {
+            origin: origin(&number)?,
+            e164: PHONE_NUMBER_UTIL
                 .format(&number, PhoneNumberFormat::E164)
-                .into_owned()
+                .into_owned(),
         })
     }
 
-    /// A number of every country, and variants of it with a digit added, removed, inserted where a prefix would be, or
-    /// changed there.
+    /// A number of each type of every country and of none, and variants of it with a digit added, removed, inserted
+    /// where a prefix would be, or changed there.
     #[test]
     fn the_short_way_judges_as_the_long_way_does() {
+        let library = &PHONE_NUMBER_UTIL;
+        let of_countries = library.get_supported_regions().flat_map(|region| {
+            let types = library.get_supported_types_for_region(region).unwrap_or_default();
+            types
+                .into_iter()
+                .filter_map(move |kind| library.get_example_number_for_type_and_region(region, kind).ok())
+        });
+        let of_none = library
+            .get_supported_global_network_calling_codes()
+            .filter_map(|code| library.get_example_number_for_non_geo_entity(code).ok());
         let mut examples = 0;
-        for region in PHONE_NUMBER_UTIL.get_supported_regions() {
-            let Ok(example) = PHONE_NUMBER_UTIL.get_example_number(region) else {
-                continue;
-            };
-            let example = PHONE_NUMBER_UTIL
-                .format(&example, PhoneNumberFormat::E164)
-                .into_owned();
+        for example in of_countries.chain(of_none) {
+            let example = library.format(&example, PhoneNumberFormat::E164).into_owned();
             examples += 1;
             let mut texts = vec![example.clone(), example[..example.len() - 1].to_owned()];
-            for digit in '0'..='9' {
-                texts.push(format!("{example}{digit}"));
-                for at in 2..6 {
-                    texts.push(format!("{}{digit}{}", &example[..at], &example[at..]));
-                    texts.push(format!("{}{digit}{}", &example[..at], &example[at + 1..]));
-                }
+            let digit = char::from(b'0' + u8::try_from(examples % 10).unwrap());
+            texts.push(format!("{example}{digit}"));
+            for at in 2..6 {
+                texts.push(format!("{}{digit}{}", &example[..at], &example[at..]));
+                texts.push(format!("{}{digit}{}", &example[..at], &example[at + 1..]));
             }
             for text in texts {
-                assert_eq!(e164(&text), by_the_long_way(&text), "{text}");
+                assert_eq!(
+                    PhoneNumber::parse(&text, None).ok(),
+                    by_the_long_way(&text),
+                    "{text}"
+                );
             }
         }
-        assert!(examples > 200);
+        assert!(examples > 1000, "{examples}");
+    }
+
+    proptest! {
+        #[test]
+        fn a_number_at_random_is_judged_as_by_the_long_way(
+            code in proptest::sample::select(PHONE_NUMBER_UTIL.get_supported_calling_codes().collect::<Vec<_>>()),
+            national in "[0-9]{4,12}",
+        ) {
+            let text = format!("+{code}{national}");
+            prop_assert_eq!(PhoneNumber::parse(&text, None).ok(), by_the_long_way(&text));
+        }
     }
 
     #[test]
