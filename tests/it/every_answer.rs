@@ -32,7 +32,7 @@ struct Route {
     status: u16,
 }
 
-const ROUTES: [Route; 12] = [
+const ROUTES: [Route; 14] = [
     Route {
         path: "/api/phone/register",
         methods: &["POST"],
@@ -93,6 +93,19 @@ const ROUTES: [Route; 12] = [
         body: none,
         status: 404,
     },
+    // The console takes no reports, so there is nothing for its provider.
+    Route {
+        path: "/v1/receipts/{backend}",
+        methods: &["GET", "POST"],
+        body: none,
+        status: 404,
+    },
+    Route {
+        path: "/v1/receipts/{backend}/{secret}",
+        methods: &["GET", "POST"],
+        body: none,
+        status: 404,
+    },
     Route {
         path: "/v1/backends",
         methods: &["GET"],
@@ -125,11 +138,19 @@ fn verification() -> Value {
 
 impl Route {
     fn at(&self) -> String {
-        self.path.replace("{id}", UNKNOWN)
+        self.path
+            .replace("{id}", UNKNOWN)
+            .replace("{backend}", "default")
+            .replace("{secret}", UNKNOWN)
     }
 
+    /// One that this program reads.
     fn takes_a_body(&self) -> bool {
-        self.methods.contains(&"POST")
+        self.methods.contains(&"POST") && !self.is_for_providers()
+    }
+
+    fn is_for_providers(&self) -> bool {
+        self.path.starts_with("/v1/receipts/")
     }
 
     fn is_native(&self) -> bool {
@@ -148,7 +169,7 @@ impl Route {
     }
 
     fn needs_a_key(&self) -> bool {
-        self.is_native() || self.path == "/metrics"
+        (self.is_native() && !self.is_for_providers()) || self.path == "/metrics"
     }
 }
 

@@ -44,6 +44,7 @@ mod parents;
 mod protocol;
 mod providers;
 mod proxies;
+mod receipts;
 mod refusals;
 mod retention;
 mod scopes;

@@ -18,7 +18,10 @@ use phone_verify::{
     entropy::Entropy,
     fleet::{BackendFacts, Bounds, DEFAULT, Entry, ForTests, Member, Members, Parts, Sender, Settled, Sms},
     http::{App, router},
-    model::{CodeFormat, Locale, Outcome, PhoneNumber, Receipt, SecurityCode, TestNumbers},
+    model::{
+        CodeFormat, IncomingRequest, Locale, Outcome, PhoneNumber, Receipt, ReceiptAnswer, SecurityCode,
+        SendFailure, TakesReceipts, TestNumbers,
+    },
     settings::Settings,
     store::{Keyring, sqlite},
     verifier::{AuthorityCall, CodeAuthority, Guard, RateLimits},
@@ -86,6 +89,8 @@ pub struct Service {
     pub clock: Clock,
     /// Its backend.
     pub backend: Arc<ScriptedBackend>,
+    /// Its keys.
+    pub keyring: Arc<Keyring>,
     // Fields are dropped in this order: the service must end before its database is removed.
     _running: daemon::Service,
     _folder: tempfile::TempDir,
@@ -97,6 +102,14 @@ impl Service {
     /// # Panics
     /// When the service cannot be started.
     pub fn start(rules: &Rules) -> Self {
+        Self::with(rules, |_| {})
+    }
+
+    /// The same with further settings.
+    ///
+    /// # Panics
+    /// When the service cannot be started.
+    pub fn with(rules: &Rules, further: impl FnOnce(&mut Settings)) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let (clock, entropy) = (Clock::manual(BEGIN), Entropy::system());
         let keyring = Arc::new(Keyring::ephemeral(entropy.clone()).expect("randomness"));
@@ -107,8 +120,12 @@ impl Service {
             code: rules.code.clone(),
             outcome: Mutex::new(Ok(Receipt::default())),
             sent: Mutex::default(),
+            takes_receipts: Mutex::default(),
+            receives: Mutex::new(Ok(ReceiptAnswer::new(200))),
+            received: Mutex::default(),
         });
-        let settings = rules.settings();
+        let mut settings = rules.settings();
+        further(&mut settings);
         let bounds = settings.dispatch.bounds;
         let member = Member::new(
             DEFAULT,
@@ -128,7 +145,7 @@ impl Service {
         let parts = ServiceParts {
             store: Arc::new(store),
             store_metrics: Arc::default(),
-            keyring,
+            keyring: Arc::clone(&keyring),
             members: Members::one(entry, for_tests),
             clock: clock.clone(),
             entropy,
@@ -143,6 +160,7 @@ impl Service {
             router: router(Arc::new(app)),
             clock,
             backend,
+            keyring,
             _running: service,
             _folder: folder,
         }
@@ -165,6 +183,9 @@ pub struct ScriptedBackend {
     code: Option<String>,
     outcome: Mutex<Outcome>,
     sent: Mutex<Vec<(PhoneNumber, String)>>,
+    takes_receipts: Mutex<Option<TakesReceipts>>,
+    receives: Mutex<Result<ReceiptAnswer, SendFailure>>,
+    received: Mutex<Vec<IncomingRequest>>,
 }
 
 impl ScriptedBackend {
@@ -176,6 +197,18 @@ impl ScriptedBackend {
     /// Every SMS that it was asked to send.
     pub fn sent(&self) -> Vec<(PhoneNumber, String)> {
         self.sent.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Takes requests of its provider from now on, and makes this of each.
+    pub fn receives(&self, takes: TakesReceipts, answer: Result<ReceiptAnswer, SendFailure>) {
+        *self.takes_receipts.lock().unwrap_or_else(PoisonError::into_inner) = Some(takes);
+        *self.receives.lock().unwrap_or_else(PoisonError::into_inner) = answer;
+    }
+
+    /// Every request of its provider that it was given.
+    pub fn received(&self) -> Vec<IncomingRequest> {
+        let received = self.received.lock().unwrap_or_else(PoisonError::into_inner);
+        received.clone()
     }
 
     fn take(&self, number: &PhoneNumber, text: &str) -> Outcome {
@@ -199,6 +232,19 @@ impl Sender for ScriptedBackend {
     }
 
     async fn send_bulk(&self, _: &[PhoneNumber], _: &str, _: Duration, _: Settled) {}
+
+    fn takes_receipts(&self) -> Option<TakesReceipts> {
+        *self.takes_receipts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn receive(&self, request: IncomingRequest, _: Duration) -> Result<ReceiptAnswer, SendFailure> {
+        let mut received = self.received.lock().unwrap_or_else(PoisonError::into_inner);
+        received.push(request);
+        self.receives
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
 }
 
 impl CodeAuthority for ScriptedBackend {

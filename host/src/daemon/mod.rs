@@ -7,6 +7,7 @@ mod descriptors;
 mod next;
 mod open_store;
 mod problem;
+mod receipt_addresses;
 pub mod rehearsal;
 mod reload;
 mod run;
@@ -24,6 +25,7 @@ pub use open_store::{
 };
 use open_store::{keyring, look_at_store};
 pub use problem::Problem;
+pub use receipt_addresses::{ReceiptAddress, receipt_addresses};
 pub use run::{Control, Reread, Setup, app, listen, run};
 pub use service::{Service, ServiceParts};
 pub use service_manager::ServiceManager;

@@ -4,7 +4,10 @@
 use std::{sync::Arc, time::Duration};
 
 use phone_verify_plugin_host::WorkerMetrics;
-use tokio::{sync::mpsc, time::interval};
+use tokio::{
+    sync::{Semaphore, mpsc},
+    time::interval,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -105,6 +108,8 @@ pub async fn run(
         Arc::clone(&app),
         settings.store.cleanup_interval,
     ));
+    let early_reports = service.verifier.clone();
+    let early_reports = tokio::spawn(async move { early_reports.watch_early_reports().await });
     let alive = tokio::spawn(watchdog::watch(Arc::clone(&manager), Arc::clone(&service.store)));
     let at_most = settings.server.shutdown_timeout + service.total_timeout;
     let ends = tokio::spawn(tell_of_end(Arc::clone(&manager), stop.clone(), at_most));
@@ -113,6 +118,7 @@ pub async fn run(
     caps.abort();
     keys.abort();
     retention.abort();
+    early_reports.abort();
     // One that is under way ends first: it may be recording which version is in use.
     if reloading.await.is_err() {
         tracing::error!("reloading panicked");
@@ -152,6 +158,7 @@ pub fn app(
         started_at: service.clock.now(),
         entropy: service.entropy.clone(),
         client_addresses: settings.log.client_addresses,
+        receipts_under_way: Semaphore::new(http::RECEIPTS_AT_ONCE),
         demo,
     }
 }

@@ -139,6 +139,7 @@ impl Service {
             http: Arc::default(),
             messages: self.dispatcher.metrics(),
             verifications: self.verifier.metrics(),
+            receipts: self.verifier.receipt_metrics(),
             store: Arc::clone(&self.store_metrics),
             workers,
         }

@@ -46,6 +46,8 @@ pub(super) enum Code {
     MethodNotAllowed,
     /// There is no verification with this id.
     VerificationNotFound,
+    /// No backend takes delivery receipts at this address.
+    BackendNotFound,
     /// An API key is needed.
     Unauthorized,
     /// The API key does not have the needed scope.
@@ -88,6 +90,8 @@ pub(super) enum Code {
     SmsOutcomeUnknown,
     /// The backend gave no verdict on the code.
     BackendFailed,
+    /// The report of a provider could not be read.
+    ReceiptNotTaken,
     /// Too many messages are waiting to be sent.
     Busy,
     /// The database cannot be used at the moment.

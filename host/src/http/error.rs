@@ -54,6 +54,10 @@ pub(super) enum ApiError {
     Resend(ResendError),
     Check(CheckError),
     Store(StoreError),
+    /// No backend takes delivery receipts at this address: an unknown backend, one that takes none, or a wrong secret.
+    NoReceiptsHere,
+    /// What a provider reports could not be read. The provider is to send it again.
+    ReceiptNotTaken,
     /// There is no verification with this id.
     NoVerification,
     /// The verification has ended with this status.
@@ -142,6 +146,16 @@ impl ApiError {
             Self::Over(status) => of_status(status),
             Self::Check(CheckError::Store(error)) | Self::Store(error) => of_store(&error),
             Self::UnderWay => under_way(),
+            Self::NoReceiptsHere => detail(
+                S::NOT_FOUND,
+                Code::BackendNotFound,
+                "No backend takes delivery receipts at this address.",
+            ),
+            Self::ReceiptNotTaken => detail(
+                S::SERVICE_UNAVAILABLE,
+                Code::ReceiptNotTaken,
+                "The report could not be read at the moment. Please send it again.",
+            ),
             Self::NoVerification => detail(
                 S::NOT_FOUND,
                 Code::VerificationNotFound,

@@ -28,6 +28,7 @@ use axum::{
     Router,
     middleware::{from_fn, from_fn_with_state},
 };
+use tokio::sync::Semaphore;
 use utoipa_axum::{
     router::{OpenApiRouter, UtoipaMethodRouterExt},
     routes as methods,
@@ -36,8 +37,8 @@ use utoipa_axum::{
 use keys::Need;
 pub use listener::{Listener, Passed, Unbound, bind, look};
 pub use live::{Generation, Live};
-pub use routes::demo::DemoPhone;
 use routes::{demo, healthz, metrics, phone_register, phone_verify, readyz, v1};
+pub use routes::{demo::DemoPhone, v1::receipts::RECEIPTS_AT_ONCE};
 pub use serve::{Bounds, ConnectionCounts, Connections, serve};
 
 use crate::{
@@ -79,6 +80,8 @@ pub struct App {
     pub entropy: Entropy,
     /// How the access log shows who made a request.
     pub client_addresses: ClientAddresses,
+    /// Bounds how many requests of providers libraries have at once.
+    pub receipts_under_way: Semaphore,
     /// What the page of `serve --demo` shows; `None`: this is no demo, and there is no page.
     pub demo: Option<Arc<DemoPhone>>,
 }
@@ -86,7 +89,9 @@ pub struct App {
 /// The service, from the outermost layer to the routes.
 pub fn router(app: Arc<App>) -> Router {
     let log = from_fn_with_state(Arc::clone(&app), access::log);
-    let (routes, description) = routes(&app).split_for_parts();
+    let (routes, mut description) = routes(&app).split_for_parts();
+    let (for_providers, of_providers) = for_providers().split_for_parts();
+    description.merge(of_providers);
     let routes = routes.route("/openapi.json", openapi::answer(&description));
     let routes = match &app.demo {
         Some(phone) => routes.merge(demo::routes(&app, phone)),
@@ -96,6 +101,7 @@ pub fn router(app: Arc<App>) -> Router {
         .fallback(routes::not_found)
         .method_not_allowed_fallback(routes::method_not_allowed)
         .layer(from_fn_with_state(Arc::clone(&app), cross_site::guard))
+        .merge(for_providers.method_not_allowed_fallback(routes::method_not_allowed))
         .layer(log)
         .with_state(app);
     Router::new()
@@ -124,6 +130,18 @@ fn routes(app: &Arc<App>) -> OpenApiRouter<Arc<App>> {
         .merge(needs(app, Scope::Verify, verify))
         .merge(needs(app, Scope::Read, openapi::with_problems(read)))
         .merge(needs(app, Scope::Metrics, openapi::with_errors(metrics)))
+}
+
+/// Where providers report about messages. They have no API key, and which pages may use the service does not concern
+/// them: the signature of a request, or a secret part of the address, says who makes it.
+fn for_providers() -> OpenApiRouter<Arc<App>> {
+    let routes = OpenApiRouter::new()
+        .routes(methods!(v1::receipts::post, v1::receipts::get))
+        .routes(methods!(
+            v1::receipts::post_to_secret,
+            v1::receipts::get_at_secret
+        ));
+    openapi::with_problems(routes)
 }
 
 /// The endpoints of django-phone-verify.

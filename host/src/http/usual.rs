@@ -10,6 +10,10 @@ use axum::{
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 const NO_SNIFFING: HeaderValue = HeaderValue::from_static("nosniff");
 
+/// The URI of a request as the client sent it: an extension of a request whose trailing slash was removed.
+#[derive(Clone)]
+pub(super) struct AsSent(pub(super) Uri);
+
 /// Middleware around all routes: removes a trailing slash before the route is chosen, and adds `OPTIONS` to `Allow`
 /// afterwards.
 ///
@@ -17,7 +21,8 @@ const NO_SNIFFING: HeaderValue = HeaderValue::from_static("nosniff");
 /// token, or be true for a moment only. No browser may guess another media type than the one it is sent with.
 pub(super) async fn around(mut request: Request, next: Next) -> Response {
     if let Some(uri) = without_trailing_slash(request.uri()) {
-        *request.uri_mut() = uri;
+        let sent = std::mem::replace(request.uri_mut(), uri);
+        request.extensions_mut().insert(AsSent(sent));
     }
     let mut response = next.run(request).await;
     let headers = response.headers_mut();

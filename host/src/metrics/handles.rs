@@ -9,10 +9,10 @@ use std::{
     time::Duration,
 };
 
-use super::series::{Counter, Histogram, SIZE, Series};
+use super::series::{Counter, DELIVERY, Histogram, SIZE, Series};
 use crate::{
-    model::{FailureClass, Outcome, PhoneNumber, Region, Verdict},
-    store::StoreObserver,
+    model::{Delivery, DeliveryReport, FailureClass, Outcome, PhoneNumber, Region, ReportedMessage, Verdict},
+    store::{ReportOutcome, StoreObserver},
 };
 
 /// Counts requests by route. The label is the pattern of a route, so a client cannot create new labels.
@@ -98,6 +98,77 @@ pub struct UnderWay(Arc<MessageMetrics>);
 impl Drop for UnderWay {
     fn drop(&mut self) {
         self.0.ended.inc();
+    }
+}
+
+/// Counts what providers report about messages.
+#[derive(Debug, Default)]
+pub struct ReceiptMetrics {
+    /// Requests of providers: by backend, and by what became of them.
+    pub(super) requests: Series<(Arc<str>, &'static str), Counter>,
+    /// Reports: by backend, by the state that they give, and by what became of them.
+    pub(super) reports: Series<(Arc<str>, &'static str, &'static str), Counter>,
+    /// How long messages took to arrive: by backend and country.
+    pub(super) arrivals: Series<(Arc<str>, Option<Region>), Arrival>,
+    /// Reports that were kept, and whose message was never known.
+    pub(super) given_up: Counter,
+}
+
+/// How long messages took to arrive.
+#[derive(Debug)]
+pub(super) struct Arrival(pub(super) Histogram);
+
+impl Default for Arrival {
+    fn default() -> Self {
+        Self(Histogram::new(&DELIVERY))
+    }
+}
+
+impl ReceiptMetrics {
+    /// Counts a request of a provider: `taken`, `refused` by the library, `failed` or `out_of_bounds` in it, or sent to a
+    /// `wrong_address`.
+    pub fn asked(&self, backend: &Arc<str>, outcome: &'static str) {
+        self.requests.with(&(Arc::clone(backend), outcome), Counter::inc);
+    }
+
+    /// Counts what became of a report.
+    pub fn reported(&self, backend: &Arc<str>, report: &DeliveryReport, outcome: &ReportOutcome) {
+        let name = match outcome {
+            ReportOutcome::Recorded(_) => "recorded",
+            ReportOutcome::NothingNew => "nothing_new",
+            ReportOutcome::Early => "early",
+            ReportOutcome::Unknown => "unknown",
+        };
+        let labels = (Arc::clone(backend), report.state.as_str(), name);
+        self.reports.with(&labels, Counter::inc);
+        if let ReportOutcome::Recorded(message) = outcome {
+            self.recorded(message);
+        }
+    }
+
+    /// Counts a report that was kept until its message was known.
+    pub fn recorded_later(&self, message: &ReportedMessage) {
+        let labels = (
+            Arc::from(message.backend.as_str()),
+            message.delivery.state(),
+            "recorded_later",
+        );
+        self.reports.with(&labels, Counter::inc);
+        self.recorded(message);
+    }
+
+    /// Counts reports that were kept, and whose message was never known.
+    pub fn given_up(&self, reports: u64) {
+        self.given_up.add(reports);
+    }
+
+    fn recorded(&self, message: &ReportedMessage) {
+        if message.is_new_state && message.delivery == Delivery::Delivered {
+            let took = message.id.began_at().until(message.reported.received_at);
+            let labels = (Arc::from(message.backend.as_str()), message.country);
+            let millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+            self.arrivals.with(&labels, |arrival| arrival.0.saw(millis));
+        }
     }
 }
 

@@ -13,7 +13,9 @@ mod series;
 mod told;
 
 pub use exposition::Format;
-pub use handles::{HttpMetrics, MessageMetrics, StoreMetrics, VerificationMetrics, known_method};
+pub use handles::{
+    HttpMetrics, MessageMetrics, ReceiptMetrics, StoreMetrics, VerificationMetrics, known_method,
+};
 pub use page::Page;
 pub use series::Counter;
 pub use told::{Facts, Metrics};

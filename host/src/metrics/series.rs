@@ -54,6 +54,15 @@ pub(super) const LATENCY: Buckets = Buckets {
     per_base_unit: 1_000_000,
 };
 
+/// Buckets for how long messages take to arrive, from 1 s to 12 h. The bounds are in milliseconds.
+pub(super) const DELIVERY: Buckets = Buckets {
+    bounds: &[
+        1_000, 2_000, 5_000, 10_000, 20_000, 30_000, 60_000, 120_000, 300_000, 600_000, 1_800_000, 3_600_000,
+        14_400_000, 43_200_000,
+    ],
+    per_base_unit: 1_000,
+};
+
 /// Buckets for the size of groups.
 pub(super) const SIZE: Buckets = Buckets {
     bounds: &[1, 2, 4, 8, 16, 32, 64, 128, 256, 512],

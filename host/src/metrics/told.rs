@@ -9,7 +9,7 @@ use std::{
 use phone_verify_plugin_host::WorkerMetrics;
 
 use super::{
-    handles::{HttpMetrics, MessageMetrics, StoreMetrics, VerificationMetrics},
+    handles::{HttpMetrics, MessageMetrics, ReceiptMetrics, StoreMetrics, VerificationMetrics},
     page::Page,
     process,
 };
@@ -30,6 +30,8 @@ pub struct Metrics {
     pub messages: Arc<MessageMetrics>,
     /// Counted by the verifier.
     pub verifications: Arc<VerificationMetrics>,
+    /// Counted by the verifier, of what providers report.
+    pub receipts: Arc<ReceiptMetrics>,
     /// Counted by the store.
     pub store: Arc<StoreMetrics>,
     /// Counted by the loader of libraries.
@@ -63,6 +65,7 @@ impl Metrics {
         self.http(&mut page);
         self.verifications(&mut page);
         self.messages(&mut page, facts);
+        self.receipts(&mut page);
         caps(&mut page, facts.caps);
         conversion(&mut page, facts.conversion);
         self.store(&mut page);
@@ -208,6 +211,38 @@ impl Metrics {
             "How often the breaker opened.",
         )
         .whole(&[], opened.sum());
+    }
+
+    /// What providers report about messages that they took.
+    fn receipts(&self, page: &mut Page) {
+        let counted = &self.receipts;
+        let requests = page.counter(
+            "phone_verify_receipt_requests_total",
+            "Requests of providers with reports about messages, by what became of them.",
+        );
+        for ((backend, outcome), count) in counted.requests.all() {
+            requests.whole(&[("backend", &*backend), ("outcome", outcome)], count.get());
+        }
+        let reports = page.counter(
+            "phone_verify_reports_total",
+            "Reports about messages, by the state that they give and by what became of them.",
+        );
+        for ((backend, state, outcome), count) in counted.reports.all() {
+            let labels = [("backend", &*backend), ("state", state), ("outcome", outcome)];
+            reports.whole(&labels, count.get());
+        }
+        page.counter(
+            "phone_verify_reports_given_up_total",
+            "Reports that were kept for a while, and whose message was never known.",
+        )
+        .whole(&[], counted.given_up.get());
+        let arrivals = page.histogram(
+            "phone_verify_delivery_seconds",
+            "How long it took from the begin of a message until it was reported as delivered.",
+        );
+        for ((backend, country), arrival) in counted.arrivals.all() {
+            arrivals.seen(&[("backend", &*backend), ("country", &code(country))], &arrival.0);
+        }
     }
 
     fn store(&self, page: &mut Page) {

@@ -22,6 +22,9 @@ mod lifecycle_stories;
 #[cfg(test)]
 mod limit_stories;
 mod limits;
+#[cfg(test)]
+mod receipt_stories;
+mod receipts;
 mod register;
 mod retention;
 #[cfg(test)]
@@ -37,7 +40,10 @@ mod time_stories;
 
 use std::{future::pending, panic::resume_unwind, sync::Arc, time::Duration};
 
-use tokio::{sync::mpsc, task::JoinError};
+use tokio::{
+    sync::{Notify, mpsc},
+    task::JoinError,
+};
 
 pub use administration::Administration;
 pub use authority::{AuthorityCall, BaseValidate, CodeAuthority};
@@ -51,7 +57,7 @@ pub use register::{RegisterError, RegisterRequest, Registered, ResendPolicy};
 use crate::{
     clock::Clock,
     entropy::Entropy,
-    metrics::VerificationMetrics,
+    metrics::{ReceiptMetrics, VerificationMetrics},
     model::{CodeFormat, Messages},
     rules::attempt::Terms,
     store::{CheckRules, Keyring, Order, RequestKey, Store},
@@ -97,6 +103,9 @@ pub struct Verifier {
     clock: Clock,
     entropy: Entropy,
     metrics: Arc<VerificationMetrics>,
+    receipts: Arc<ReceiptMetrics>,
+    /// Told when a report is kept whose message is not known yet.
+    early_report: Arc<Notify>,
     /// What the request that is served is known again by.
     request: Option<RequestKey>,
 }
@@ -121,6 +130,8 @@ impl Verifier {
             clock,
             entropy,
             metrics: Arc::default(),
+            receipts: Arc::default(),
+            early_report: Arc::default(),
             request: None,
         }
     }

@@ -109,6 +109,7 @@ struct Key {
     job: Hmac<Sha256>,
     request: Hmac<Sha256>,
     counter: Hmac<Sha256>,
+    receipt_address: Hmac<Sha256>,
     seal: XChaCha20Poly1305,
 }
 
@@ -128,6 +129,7 @@ impl Key {
             job: keyed(&derive("phone-verify bulk job v1")),
             request: keyed(&derive("phone-verify request v1")),
             counter: keyed(&derive("phone-verify counter v1")),
+            receipt_address: keyed(&derive("phone-verify receipt address v1")),
             seal: XChaCha20Poly1305::new((&*derive("phone-verify sealed text v1")).into()),
         }
     }
@@ -155,6 +157,11 @@ impl Key {
     }
 
     /// Over the digest, so that a token can be judged with a row that holds no number.
+    fn receipt_secret(&self, backend: &str) -> Zeroizing<String> {
+        let secret: [u8; 16] = start(&digest(&self.receipt_address, &[backend.as_bytes()]));
+        Zeroizing::new(data_encoding::HEXLOWER.encode(&secret))
+    }
+
     fn provider_id_digest(&self, id: &str) -> [u8; 16] {
         start(&digest(&self.request, &[b"m", id.as_bytes()]))
     }
@@ -388,6 +395,20 @@ impl Keyring {
             .collect()
     }
 
+    /// The secret part of the address for the receipts of a backend: 32 hexadecimal digits, of 128 bits. It is derived, so
+    /// that it need not be set, and changes with the key.
+    pub fn receipt_secret(&self, backend: &str) -> Zeroizing<String> {
+        self.keys.load().counting().receipt_secret(backend)
+    }
+
+    /// Whether this is the secret part of the address for the receipts of a backend, under any of the keys: providers
+    /// keep the address over an exchange of keys. It takes the same time for every text of the right length.
+    pub fn is_receipt_secret(&self, backend: &str, given: &str) -> bool {
+        let keys = self.keys.load();
+        let is_of = |key: &Key| bool::from(key.receipt_secret(backend).as_bytes().ct_eq(given.as_bytes()));
+        keys.all.iter().any(is_of)
+    }
+
     /// The job that sends this text to these numbers, in whichever order they are given: a file that was sorted since
     /// must not have everybody texted again. `again` tells repetitions apart.
     pub fn job_id(&self, numbers: &[PhoneNumber], message: &str, again: &str) -> JobId {
@@ -521,6 +542,23 @@ mod tests {
         let digests = after.provider_id_digests("SM1");
         assert_eq!((digests.len(), digests[0]), (2, after.provider_id_digest("SM1")));
         assert!(digests.contains(&stored));
+    }
+
+    #[test]
+    fn the_secret_of_an_address_is_of_one_backend_and_lives_as_long_as_its_key() {
+        let master = |n: u8| MasterKey::parse(&format!("{n:064x}")).unwrap();
+        let before = Keyring::of(&[master(1)], Entropy::seeded(1)).unwrap();
+        let secret = before.receipt_secret("eu");
+        assert!(secret.len() == 32 && before.is_receipt_secret("eu", &secret));
+        for wrong in ["", &secret[1..], &secret.to_uppercase(), "0"] {
+            assert!(!before.is_receipt_secret("eu", wrong), "{wrong}");
+        }
+        assert!(!before.is_receipt_secret("us", &secret));
+        let both = before.with_keys(&[master(2), master(1)]).unwrap();
+        assert!(both.is_receipt_secret("eu", &secret));
+        assert_ne!(both.receipt_secret("eu"), secret);
+        let after = before.with_keys(&[master(2)]).unwrap();
+        assert!(!after.is_receipt_secret("eu", &secret));
     }
 
     #[test]
