@@ -232,8 +232,15 @@ fn the_plugin_host_knows_the_domain_and_the_abi_alone() {
 
 #[test]
 fn backends_are_written_against_the_authors_crate_alone() {
-    for name in ["console", "nexmo", "twilio"] {
-        let dependencies = dependencies(&format!("plugins/{name}"));
+    for (name, others) in [
+        ("console", &[][..]),
+        // Base64 for Basic authentication, and a parser for providers that answer in XML.
+        ("http", &["data-encoding", "roxmltree"]),
+        ("nexmo", &[]),
+        ("twilio", &[]),
+    ] {
+        let mut dependencies = dependencies(&format!("plugins/{name}"));
+        dependencies.retain(|dependency| !others.contains(&dependency.as_str()));
         assert_eq!(dependencies, ["phone-verify-plugin-api"], "{name}");
     }
 }

@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use phone_verify_tests::{
     daemon::{Answer, Daemon},
-    gateways::{Behaviour, Gateway, Nexmo, Provider, Twilio},
+    gateways::{Behaviour, Elks, Gateway, Nexmo, Provider, Twilio},
     site::Site,
 };
 use serde_json::{Value, json};
+
+use crate::providers::http::example_for;
 
 const NUMBER: &str = "+13478379634";
 const OTHER_NUMBER: &str = "+13478379635";
@@ -65,6 +67,25 @@ async fn a_number_is_verified_through_twilio() {
             .status,
         200
     );
+}
+
+#[tokio::test]
+async fn a_number_is_verified_through_a_provider_that_only_the_settings_know() {
+    let gateway = Gateway::<Elks>::start().await;
+    let options = example_for("46elks", &gateway);
+    let site = Site::with_backend("http.HttpBackend", &Value::Object(options));
+    let daemon = site.serve();
+    let registered = daemon.register(NUMBER).await;
+    assert_eq!(registered.status, 200, "{registered:?}");
+    let code = code_in(&gateway.sms_to(NUMBER).await.text);
+    let verified = daemon.verify(NUMBER, registered.session_token(), &code).await;
+    assert_eq!(verified.status, 200, "{verified:?}");
+
+    gateway.next(Behaviour::Refuse(403));
+    let refused = daemon.register(OTHER_NUMBER).await;
+    assert_eq!(refused.status, 503, "{refused:?}");
+    daemon.wait_for_log("Not enough credits");
+    assert!(!daemon.log().contains(&code), "{}", daemon.log());
 }
 
 #[tokio::test]

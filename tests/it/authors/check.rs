@@ -48,6 +48,7 @@ fn assert_clean(library: &Path, arguments: &[&str]) -> Value {
 fn the_bundled_backends_pass() {
     for (name, tape) in [
         ("console", None),
+        ("http", Some("http")),
         ("nexmo", Some("nexmo")),
         ("twilio", Some("twilio")),
     ] {
@@ -674,7 +675,7 @@ fn without_a_tape_one_check_says_so_and_no_other_fails() {
 
 #[test]
 fn a_library_carries_its_tape_wherever_it_is_put() {
-    for name in ["nexmo", "twilio"] {
+    for name in ["http", "nexmo", "twilio"] {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join(artifacts::library(name).file_name().unwrap());
         fs::copy(artifacts::library(name), &file).unwrap();

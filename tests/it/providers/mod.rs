@@ -2,6 +2,7 @@
 //! their providers.
 
 mod faults;
+pub(crate) mod http;
 mod nexmo;
 mod rig;
 mod sandbox;

@@ -17,6 +17,7 @@
 //! ```
 
 mod behaviour;
+mod elks;
 mod inbox;
 mod line;
 mod nexmo;
@@ -25,6 +26,7 @@ mod sms_text;
 mod twilio;
 
 pub use behaviour::Behaviour;
+pub use elks::Elks;
 pub use inbox::Sms;
 pub use nexmo::Nexmo;
 pub use server::{Answer, Gateway, Provider, Request};
