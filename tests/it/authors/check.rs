@@ -630,10 +630,38 @@ fn what_the_tape_says_of_a_status_goes_before_what_a_status_usually_means() {
             "--backend",
             "ViciousBackend",
             "--only",
-            "PV021,PV030,PV035,PV036",
+            "PV021,PV030,PV031,PV032,PV035,PV036",
         ],
     );
     assert!(ids(&card, "failed").is_empty(), "{card:#}");
+}
+
+#[test]
+fn the_number_that_is_refused_among_others_is_refused_for_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let tape = folder.path().join("key.tape.toml");
+    let text = fs::read_to_string(artifacts::workspace().join("tests/villain/vicious.tape.toml")).unwrap();
+    // What the provider says of the account comes first in this tape.
+    let key = "[[refusal]]\nname = \"a wrong key\"\nstatus = 401\nclass = \"auth_failed\"\n\n[[refusal]]";
+    fs::write(&tape, text.replacen("[[refusal]]", key, 1)).unwrap();
+    let options = folder.path().join("options.toml");
+    fs::write(&options, "vice = \"heeds\"\n").unwrap();
+    let (card, _) = checked(
+        &artifacts::library("villain"),
+        &[
+            "--options",
+            options.to_str().unwrap(),
+            "--tape",
+            tape.to_str().unwrap(),
+            "--backend",
+            "ViciousBackend",
+            "--only",
+            "PV080,PV081,PV082",
+        ],
+    );
+    assert!(ids(&card, "failed").is_empty(), "{card:#}");
+    let passed = BTreeSet::from(["PV080", "PV081", "PV082"]);
+    assert_eq!(ids(&card, "passed"), passed, "{card:#}");
 }
 
 #[test]

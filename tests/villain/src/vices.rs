@@ -324,7 +324,16 @@ impl Backend for ViciousBackend {
         for (index, number) in numbers.iter().enumerate().take(at_most) {
             let sent = self.send(number.e164(), message).await;
             let has_failed = sent.is_err();
+            let is_refused_itself = matches!(&sent, Err(error) if error.kind() == ErrorKind::AuthFailed);
             report.settle(index, sent);
+            // No vice: what a provider says of the account is true of all numbers.
+            if self.has("heeds") && is_refused_itself {
+                for later in index + 1..numbers.len() {
+                    let error = Error::new(ErrorKind::AuthFailed, "401", "the key is wrong");
+                    report.settle(later, Err(error));
+                }
+                break;
+            }
             if self.has("reports-twice") {
                 report.settle(index, Ok(Receipt::without_id()));
             }

@@ -31,7 +31,8 @@ pub(super) fn throttled(bench: &Bench) -> Outcome {
     Ok(())
 }
 
-/// The wait that a provider asks for must reach the host.
+/// The wait that a provider asks for must reach the host. Only [`Class::Throttled`] has one: a tape may document that
+/// HTTP 429 means something else, such as an account without credit.
 pub(super) fn retry_after(bench: &Bench) -> Outcome {
     bench.with_provider()?;
     // Retry-After is a number of seconds or a date (RFC 9110, section 10.2.3).
@@ -42,7 +43,14 @@ pub(super) fn retry_after(bench: &Bench) -> Outcome {
             "HTTP 429",
             &[Some(Class::Throttled)],
         )?;
-        match sent.err().and_then(|failure| failure.retry_after) {
+        let failure = sent.err();
+        if let Some(other) = failure
+            .as_ref()
+            .filter(|failure| failure.class != Class::Throttled)
+        {
+            return skip(format!("the tape says that HTTP 429 is {}", other.class.as_str()));
+        }
+        match failure.and_then(|failure| failure.retry_after) {
             Some(wait) if wait == Duration::from_secs(7) => {}
             found => return fail(format!("Retry-After: {until} becomes a wait of {found:?}")),
         }
