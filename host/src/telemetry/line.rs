@@ -35,7 +35,8 @@ pub(super) struct Style {
     pub(super) format: LogFormat,
     /// Whether to use colours, for a terminal.
     pub(super) colours: bool,
-    /// Whether systemd's journal reads the log. It takes the level from a prefix of each text line.
+    /// Whether systemd's journal reads the log. It takes the level from a prefix of each line, and stores the line
+    /// without it.
     pub(super) priorities: bool,
 }
 
@@ -150,6 +151,7 @@ impl Style {
             line,
         } = scratch;
         line.clear();
+        self.put_priority(line, level);
         let timestamp = humantime::format_rfc3339_micros(now());
         // Writing to a `String` never fails.
         let _ = match self.format {
@@ -164,10 +166,7 @@ impl Style {
                     "\u{1b}[2m{timestamp}\u{1b}[0m \u{1b}[{colour}m{level:>5}\u{1b}[0m \u{1b}[2m{target}:\u{1b}[0m {message}{fields}"
                 )
             }
-            LogFormat::Text => {
-                self.put_priority(line, level);
-                writeln!(line, "{timestamp} {level:>5} {target}: {message}{fields}")
-            }
+            LogFormat::Text => writeln!(line, "{timestamp} {level:>5} {target}: {message}{fields}"),
         };
     }
 
@@ -479,18 +478,24 @@ mod tests {
 
     #[test]
     fn the_journal_takes_the_level_from_the_head_of_a_line() {
+        for (format, begins) in [(LogFormat::Text, '2'), (LogFormat::Json, '{')] {
+            let style = Style {
+                priorities: true,
+                ..Style::plain(format)
+            };
+            let lines = lines(style, || {
+                tracing::error!("one");
+                tracing::warn!("two");
+                tracing::info!("three");
+                tracing::debug!("four");
+            });
+            let heads: Vec<&str> = lines.iter().map(|line| &line[..4]).collect();
+            assert_eq!(heads, [3, 4, 6, 7].map(|level| format!("<{level}>{begins}")));
+        }
         let style = Style {
             priorities: true,
             ..Style::plain(LogFormat::Text)
         };
-        let lines = lines(style, || {
-            tracing::error!("one");
-            tracing::warn!("two");
-            tracing::info!("three");
-            tracing::debug!("four");
-        });
-        let heads: Vec<&str> = lines.iter().map(|line| &line[..4]).collect();
-        assert_eq!(heads, ["<3>2", "<4>2", "<6>2", "<7>2"]);
         assert!(style.printed("card").starts_with("<6>card"));
         assert!(style.problem("no port").starts_with("<3>error: no port"));
     }

@@ -138,8 +138,13 @@ fn a_start_that_is_refused_says_why_in_the_format_of_its_log() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_journal_gets_levels() {
-    let site = Site::new();
+async fn the_journal_gets_levels_in_either_format() {
+    for site in [Site::new(), site_in_json()] {
+        the_journal_gets_levels(&site).await;
+    }
+}
+
+async fn the_journal_gets_levels(site: &Site) {
     let path = site.path("journal");
     let journal = File::create(&path).unwrap();
     let stream = journal.metadata().unwrap();
@@ -152,7 +157,12 @@ async fn the_journal_gets_levels() {
     for line in log.lines() {
         let level = line.strip_prefix('<').and_then(|rest| rest.split_once('>'));
         let (level, rest) = level.unwrap_or_else(|| panic!("no level: {line}"));
-        let expected = if rest.contains(" WARN ") { "4" } else { "6" };
+        let expected = match serde_json::from_str::<Value>(rest) {
+            Ok(line) if line["level"] == "DEBUG" => "7",
+            Ok(line) if line["level"] == "WARN" => "4",
+            Err(_) if rest.contains(" WARN ") => "4",
+            _ => "6",
+        };
         assert_eq!(level, expected, "{line}");
     }
     assert!(log.contains("<6>") && log.contains("<4>"), "{log}");
