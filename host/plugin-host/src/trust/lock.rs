@@ -2,7 +2,8 @@
 //! when another version of it is taken up, and by `plugin trust` and `plugin rollback`; a running daemon watches it.
 //!
 //! Invariants: a reader sees the file before a change or after it, never between; of several processes that change it
-//! one after the other does, on what the one before it left.
+//! one after the other does, on what the one before it left. A file that was cut off anywhere is refused, since what it
+//! lacks would be trusted anew.
 
 use std::{
     collections::BTreeMap,
@@ -30,6 +31,10 @@ pub(crate) struct LockFile(PathBuf);
 /// The version of the file's form. A later one may mean what must not be overlooked; what may be overlooked needs none.
 const VERSION: i64 = 1;
 
+/// The last line, by which a whole file is told from one that was cut off: after a disk was full, or by a copy that
+/// ended early.
+const LAST_LINE: &str = "# End of plugins.lock";
+
 /// What stands in it. What it holds beside that was written by a later version of this program, which may be
 /// overlooked, and stays.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -37,6 +42,9 @@ pub(crate) struct Lock {
     /// Missing in files of before there were versions.
     #[serde(default)]
     version: Option<i64>,
+    /// The last line of the file. Missing in files of before there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    last_line: Option<String>,
     #[serde(flatten)]
     later: toml::Table,
     #[serde(default)]
@@ -189,13 +197,21 @@ impl LockFile {
                 return Err(self.unreadable(&problem));
             }
             Some(_) => return Err(self.unreadable(&"its version is none")),
-            // What was cut off says nothing, and would trust whatever lies there.
             None if !table.contains_key("libraries") => return Err(self.unreadable(&"it is empty")),
             None => {}
         }
-        toml::Value::Table(table)
+        let lock: Lock = toml::Value::Table(table.clone())
             .try_into()
-            .map_err(|error: toml::de::Error| self.unreadable(&error.message()))
+            .map_err(|error: toml::de::Error| self.unreadable(&error.message()))?;
+        if !table.contains_key("libraries") {
+            return Err(self.unreadable(&"it is cut off, for it does not list any libraries"));
+        }
+        match &lock.last_line {
+            Some(last) if text.trim_end().lines().last() != Some(last) => {
+                Err(self.unreadable(&format!("it is cut off, for its last line is not {last:?}")))
+            }
+            _ => Ok(lock),
+        }
     }
 
     /// Changes it.
@@ -254,6 +270,7 @@ impl LockFile {
         let changed = change(&mut after)?;
         if after != before {
             after.version = Some(VERSION);
+            after.last_line = Some(LAST_LINE.to_owned());
             let written = write(folder, &after).map_err(unwritable)?;
             if !only_tries {
                 written.persist(&file).map_err(|error| unwritable(error.error))?;
@@ -269,7 +286,7 @@ fn write(folder: &Path, lock: &Lock) -> io::Result<tempfile::NamedTempFile> {
     let mut file = tempfile::Builder::new()
         .prefix(".plugins.lock-")
         .tempfile_in(folder)?;
-    write!(file, "{HEADING}\n{text}")?;
+    write!(file, "{HEADING}\n{text}\n{LAST_LINE}\n")?;
     // Nothing in it is secret.
     #[cfg(unix)]
     {
@@ -443,6 +460,60 @@ mod tests {
                 .all(|name| names.contains(name))
         );
         assert_eq!(file.read().unwrap().libraries.len(), names.len());
+    }
+
+    #[test]
+    fn a_file_that_was_cut_off_anywhere_means_the_same_or_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("plugins.lock");
+        let file = LockFile::new(&path);
+        for (library, sha256) in [("acme", "a"), ("acme", "b"), ("zulu", "c"), ("zulu", "d")] {
+            take(&file, library, sha256);
+        }
+        file.change(|lock| {
+            let zulu = lock.libraries.get_mut("zulu").unwrap();
+            zulu.current.inline = true;
+            zulu.passed_over = Some(PassedOver {
+                sha256: "e".to_owned(),
+                refusal: String::new(),
+            });
+            Ok(())
+        })
+        .unwrap();
+        let whole = file.read().unwrap();
+        let text = fs::read(&path).unwrap();
+        let mut refused = 0;
+        for length in 0..=text.len() {
+            fs::write(&path, &text[..length]).unwrap();
+            match file.read() {
+                Ok(lock) => assert_eq!(lock, whole, "{length} of {}", text.len()),
+                Err(refusal) => {
+                    assert_eq!(refusal.code, code::LOCK_FILE);
+                    refused += 1;
+                }
+            }
+        }
+        assert_eq!(refused, text.len() - 1, "all but the last line's end is needed");
+    }
+
+    #[test]
+    fn a_file_of_before_there_was_a_last_line_is_read_and_gets_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("plugins.lock");
+        let file = LockFile::new(&path);
+        take(&file, "acme", "a");
+        let text = fs::read_to_string(&path).unwrap();
+        let lines = text.lines().filter(|line| !line.contains(LAST_LINE));
+        let before: String = lines.flat_map(|line| [line, "\n"]).collect();
+        assert!(before.contains("version = 1"), "{before}");
+        fs::write(&path, before).unwrap();
+        assert_eq!(file.read().unwrap().libraries["acme"].current.sha256, "a");
+        take(&file, "acme", "b");
+        assert!(
+            fs::read_to_string(&path)
+                .unwrap()
+                .ends_with(&format!("{LAST_LINE}\n"))
+        );
     }
 
     #[test]
