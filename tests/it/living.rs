@@ -14,6 +14,8 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
+use crate::loading::shelf::rewritten;
+
 const NUMBER: &str = "+13478379634";
 const EXCHANGED: &str = "the backend is exchanged";
 const NOT_USED: &str = "the library in the plugin directory is not used";
@@ -340,4 +342,43 @@ async fn two_hundred_reloads_in_workers_lose_and_double_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn two_hundred_reloads_in_the_daemons_process_lose_and_double_nothing() {
     two_hundred_reloads("inline").await;
+}
+
+/// What crashes while it is loaded would do so at each start.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_was_put_there_while_the_daemon_was_stopped_cannot_keep_it_from_starting() {
+    for isolation in ["inline", "worker"] {
+        let mut site = Site::with_backend("villain.VillainBackend", &json!({ "CODE": "123456" }));
+        site.set("plugins", "trust", "any");
+        site.set("plugins", "isolation", isolation);
+        site.serve().stop();
+        let broken = rewritten("villain", "constructor:calm", "constructor:boom");
+        site.upgrade("villain", &broken);
+
+        let checked = site.run(&["check"]);
+        assert_eq!(checked.code, Some(1), "{isolation}: {checked:#?}");
+        for words in ["P704: ", "; until then a start goes on with version "] {
+            assert!(checked.stderr.contains(words), "{isolation}: {checked:#?}");
+        }
+        let daemon = site.serve();
+        verifies(&daemon, NUMBER).await;
+        let told = warnings(&daemon).await;
+        assert!(
+            told.len() == 1 && told[0].contains("is not used (P704"),
+            "{isolation}: {told:?}"
+        );
+        daemon.stop();
+
+        // Where no version was before, it is at least said whose fault it is.
+        std::fs::remove_file(site.path("plugins.lock")).unwrap();
+        for arguments in [&["check"][..], &["serve"]] {
+            let ended = site.run(arguments);
+            assert_eq!(ended.code, Some(1), "{isolation} {arguments:?} {ended:#?}");
+            let told = "this is for the author of the library";
+            assert!(
+                ended.stderr.contains("P704: ") && ended.stderr.contains(told),
+                "{isolation} {arguments:?} {ended:#?}"
+            );
+        }
+    }
 }

@@ -25,7 +25,7 @@ use super::{
     Backend, BackendName,
     discover::{self, Found},
     instance::{CONSTRUCTION_LIMIT, Opened, within_limit},
-    isolation::{IsolationMode, IsolationRules},
+    isolation::{IsolationMode, IsolationRules, is_bundled},
     load::Library,
     options,
     preflight::{self, Candidate, Platform, Refused},
@@ -171,7 +171,17 @@ impl Loader {
         let candidate = self
             .candidate(&found, &lock)
             .map_err(|refused| vec![refused.refusal])?;
-        self.take(name, &found, &candidate, &lock, options, false)
+        let scans = !self.records && Self::is_new(&found, &candidate, &lock);
+        self.take(name, &found, &candidate, &lock, options, scans)
+    }
+
+    /// Whether these bytes were never in use here, so that a crash while they are loaded would be a surprise. What came
+    /// with this program is new only after another version of it.
+    fn is_new(found: &Found, candidate: &Candidate, lock: &Lock) -> bool {
+        match lock.builds(&found.stem).next() {
+            Some(in_use) => in_use.sha256 != candidate.sha256,
+            None => !is_bundled(&found.path),
+        }
     }
 
     /// Finds, judges and opens a library where its backends would run, and constructs none.

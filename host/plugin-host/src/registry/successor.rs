@@ -49,7 +49,9 @@ pub enum Next {
 
 impl Loader {
     /// Loads what is to serve: the file in the directory; should that be refused, and not be the version in use as the
-    /// lock file names it, that version, or the one before. The error says why there is none.
+    /// lock file names it, that version, or the one before. The error says why there is none. What is to run in this
+    /// process is first constructed in another, in a reload and wherever its bytes are new: a crash at a start would
+    /// recur at each one. A start with the bytes of before does without.
     pub fn choose(
         &self,
         name: &BackendName,
@@ -73,7 +75,8 @@ impl Loader {
             Ok(candidate) if keeps(&candidate.sha256) => return chosen(Next::Keep, Vec::new()),
             Ok(candidate) => {
                 let sha256 = candidate.sha256.clone();
-                match self.take(name, &found, &candidate, &lock, options, running.is_some()) {
+                let scans = running.is_some() || Self::is_new(&found, &candidate, &lock);
+                match self.take(name, &found, &candidate, &lock, options, scans) {
                     Ok(backend) => return chosen(Next::Take(Box::new(backend)), Vec::new()),
                     Err(refusals) => {
                         let in_use = lock.builds(&name.library).next();
