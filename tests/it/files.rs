@@ -180,6 +180,17 @@ fn a_named_pipe_in_the_place_of_a_file_stops_nothing() {
     let refused = site.run(&["check"]);
     assert_eq!(refused.code, Some(2), "{refused:#?}");
     assert!(refused.stderr.contains("is a named pipe"), "{refused:#?}");
+    // Named as the files of processes are, which are looked for beside the database.
+    let site = used();
+    for process in ["0".to_owned(), "ab".repeat(16)] {
+        pipe(
+            &site
+                .path("data")
+                .join(format!("phone-verify.db-process-{process}")),
+        );
+    }
+    let done = register(&site);
+    assert_eq!(done.code, Some(0), "{done:#?}");
 }
 
 #[test]
@@ -203,6 +214,25 @@ fn a_lock_file_says_in_which_form_it_is_written() {
     };
     refused("", "it is empty");
     refused("# nothing but a comment\n", "it is empty");
+    // Cut off: what is missing would be trusted anew.
+    let last = lock.rfind("size_bytes").unwrap() + "size_bytes = 1".len();
+    for (length, told) in [
+        (
+            lock.find("last_line").unwrap(),
+            "it is cut off, for it does not list any libraries",
+        ),
+        (
+            lock.find("[libraries").unwrap(),
+            "it is cut off, for it does not list any libraries",
+        ),
+        (last, "cannot be read: "),
+        (
+            lock.len() - 2,
+            "it is cut off, for its last line is not \"# End of plugins.lock\"",
+        ),
+    ] {
+        refused(&lock[..length], told);
+    }
     refused(
         &lock.replace("version = 1\n", "version = 2\n"),
         "a later phone-verify wrote it, in version 2 of its form, and this one knows 1",
@@ -237,7 +267,13 @@ fn what_a_later_version_adds_to_a_lock_file_stays_in_it_and_trusts_nothing() {
 }
 
 /// The program as another user, in that user's groups alone; `None` where this user cannot become another.
-fn as_user(site: &Site, program: &Path, user: u32, groups: &str, arguments: &[&str]) -> Option<Command> {
+pub(crate) fn as_user(
+    site: &Site,
+    program: &Path,
+    user: u32,
+    groups: &str,
+    arguments: &[&str],
+) -> Option<Command> {
     if !is_root() || !Path::new("/usr/bin/setpriv").exists() {
         return None;
     }
@@ -260,7 +296,7 @@ fn as_user(site: &Site, program: &Path, user: u32, groups: &str, arguments: &[&s
 }
 
 /// The program where every user can run it.
-fn installed(site: &Site) -> PathBuf {
+pub(crate) fn installed(site: &Site) -> PathBuf {
     let folder = site.path("bin");
     fs::create_dir(&folder).unwrap();
     mode(&folder, 0o755);
@@ -339,8 +375,10 @@ fn check_by_root_finds_what_the_user_of_the_daemon_cannot_read() {
     site.write("secret", "ab".repeat(32));
     site.write("name", "Acme");
     let secrets = ["phone-verify.toml", "secret", "name"].map(|name| site.path(name));
+    // As a package installs them: root's, for the group of the daemon.
     for secret in &secrets {
-        mode(secret, 0o644);
+        chown(secret, None, Some(DAEMON)).unwrap();
+        mode(secret, 0o640);
     }
     let checked = site.run(&["check", "--json"]);
     assert_eq!(checked.code, Some(0), "{checked:#?}");
@@ -364,7 +402,7 @@ fn check_by_root_finds_what_the_user_of_the_daemon_cannot_read() {
         let refused = ran(&mut daemon);
         assert_eq!(refused.code, Some(2), "{secret:?}: {refused:#?}");
         assert!(refused.stderr.contains("Permission denied"), "{refused:#?}");
-        mode(secret, 0o644);
+        mode(secret, 0o640);
     }
 }
 

@@ -76,7 +76,7 @@ fn a_database_without_its_keys_is_refused_until_they_are_back() {
 async fn keys_in_the_settings_need_no_file_and_are_shown_nowhere() {
     let mut site = Site::new();
     let key = key("7");
-    site.write("secret", &key);
+    site.write_private("secret", &key);
     for (given, is_warned_of) in [("${file:secret}", false), (&key, true)] {
         site.set("store", "keys", vec![given]);
         let warned = site

@@ -122,29 +122,6 @@ impl Site {
         self
     }
 
-    /// Removes a setting.
-    ///
-    /// # Panics
-    /// When the file cannot be written.
-    pub fn remove(&mut self, section: &str, key: &str) -> &mut Self {
-        if let Some(section) = self.settings.get_mut(section).and_then(toml::Value::as_table_mut) {
-            section.remove(key);
-        }
-        self.write_settings();
-        self
-    }
-
-    /// Changes a list of tables, such as `[[routes]]`.
-    ///
-    /// # Panics
-    /// When TOML cannot hold it, or the file cannot be written.
-    pub fn set_list(&mut self, name: &str, list: &Value) -> &mut Self {
-        let list = toml::Value::try_from(list).expect("a list that TOML can hold");
-        self.settings.insert(name.to_owned(), list);
-        self.write_settings();
-        self
-    }
-
     fn write_settings(&self) {
         let text = toml::to_string(&self.settings).expect("settings can be written");
         self.write(SETTINGS_FILE, text);
@@ -207,6 +184,19 @@ impl Site {
     pub fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
         let path = self.path(name);
         fs::write(&path, content).expect("the folder can be written");
+        path
+    }
+
+    /// Writes a file that only this user can read.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    #[cfg(unix)]
+    pub fn write_private(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        use std::os::unix::fs::PermissionsExt;
+
+        let path = self.write(name, content);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("the file is this user's");
         path
     }
 

@@ -14,7 +14,6 @@ mod output;
 mod person;
 mod plugin;
 mod register;
-mod routes;
 mod send;
 mod serve;
 #[cfg(windows)]
@@ -40,7 +39,7 @@ use phone_verify_plugin_host::{
 
 use crate::{
     clock::Clock,
-    daemon::Service,
+    daemon::{Problem, Service},
     kit,
     settings::{self as read_settings, Draft, Log, Settings},
     telemetry,
@@ -74,8 +73,6 @@ enum Command {
     Settings(settings::Show),
     /// List the libraries in the plugin directories, read without running their code
     Backends(backends::Backends),
-    /// Say which backends an SMS to a number would be tried with, and why, without sending it
-    Routes(routes::Routes),
     /// Send a security code to a number
     Register(register::Register),
     /// Check a security code
@@ -132,9 +129,9 @@ fn test_number_warnings(settings: &Settings) -> Vec<String> {
     settings.phone_verification.test_numbers.warnings(now)
 }
 
-/// A failure because of wrong settings: exit code 2.
+/// A failure because of the settings: exit code 2 where they are wrong, and 1 where the system could not read them now.
 fn wrong(problems: &[read_settings::Problem]) -> Failure {
-    Failure::wrong(problems.iter().map(ToString::to_string))
+    Failure::of(problems.iter().cloned().map(Problem::from))
 }
 
 impl Common {
@@ -307,7 +304,6 @@ pub fn main() -> ExitCode {
         Command::Check(command) => (command.run(), command.common.json),
         Command::Settings(command) => (command.run(), command.common.json),
         Command::Backends(command) => (command.run(), command.common.json),
-        Command::Routes(command) => (command.run(), command.common.json),
         Command::Register(command) => (command.run(), command.common.json),
         Command::Verify(command) => (command.run(), command.common.json),
         Command::Send(command) => (command.run(), command.common.json),

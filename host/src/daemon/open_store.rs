@@ -149,8 +149,11 @@ pub fn open_store(
 pub(super) fn keyring(keys: &Keys, entropy: &Entropy) -> Result<Keyring, Problem> {
     match keys {
         Keys::File(file) => Ok(key_file::open(file, entropy.clone())?),
-        Keys::Given(keys) => {
-            Keyring::of(keys, entropy.clone()).ok_or_else(|| Problem::lasting("[store] keys is empty"))
+        Keys::Given(given) => {
+            if let Some(refusal) = given.refusal() {
+                return Err(Problem::lasting(refusal));
+            }
+            Keyring::of(&given.keys, entropy.clone()).ok_or_else(|| Problem::lasting("[store] keys is empty"))
         }
     }
 }

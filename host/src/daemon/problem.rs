@@ -18,8 +18,8 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// One that only somebody's change can end.
-    pub(crate) fn lasting(sentence: impl Into<String>) -> Self {
+    /// One that stays until somebody changes something.
+    pub fn lasting(sentence: impl Into<String>) -> Self {
         Self {
             sentence: sentence.into(),
             may_pass: false,
@@ -56,7 +56,10 @@ impl From<Fault> for Problem {
 
 impl From<settings::Problem> for Problem {
     fn from(problem: settings::Problem) -> Self {
-        Self::lasting(problem.to_string())
+        Self {
+            sentence: problem.to_string(),
+            may_pass: problem.may_pass,
+        }
     }
 }
 

@@ -6,7 +6,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use phone_verify_plugin_host::{Loader, Seen};
+use phone_verify_plugin_host::{Loader, Refusal, Seen};
 use tokio::{
     sync::mpsc,
     task::JoinError,
@@ -15,8 +15,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Problem,
-    next::{self, Maker, Now},
+    next::{self, Maker, Renewal},
     run::{Reread, warn_of_open_api},
     service_manager::ServiceManager,
 };
@@ -121,17 +120,12 @@ impl Reloader {
     async fn reload_library(&mut self) {
         let began = self.maker.clock.elapsed();
         let settings = Arc::clone(&self.settings);
-        let made = self.make(&settings, &self.loader).await;
-        let members = made.or_else(|problems| {
-            for problem in problems {
-                tracing::error!("a changed library cannot be used: {}", problem.sentence);
-            }
+        let made = self.make(&settings, &self.loader, Renewal::Changed).await;
+        let members = made.unwrap_or_else(|refusals| {
             let now = self.app.fleet.members();
-            self.maker.kept(&settings, &now).ok_or(())
+            self.maker.kept(&settings, &now, refusals)
         });
-        if let Ok(members) = members {
-            self.exchange(members, began);
-        }
+        self.exchange(members, began);
         self.publish();
     }
 
@@ -163,7 +157,7 @@ impl Reloader {
             tracing::warn!("{warning}");
         }
         let loader = Arc::new(self.maker.loader_after(&self.loader, &settings));
-        match self.make(&settings, &loader).await {
+        match self.make(&settings, &loader, Renewal::All).await {
             Ok(members) => {
                 let waiting = need_restart(&self.maker.at_start, &settings);
                 if !waiting.is_empty() {
@@ -185,11 +179,10 @@ impl Reloader {
                     tracing::info!("the settings are reloaded");
                 };
             }
-            Err(problems) => {
-                for problem in problems {
+            Err(refusals) => {
+                for refusal in refusals {
                     tracing::error!(
-                        "the backend of the new settings cannot be used, and those from before stay in effect: {}",
-                        problem.sentence
+                        "the backend of the new settings cannot be used, and those from before stay in effect: {refusal}"
                     );
                 }
                 self.has_faulty_settings = true;
@@ -201,7 +194,15 @@ impl Reloader {
     /// Takes the keys as they are now, from where they were at the start. `false`: they cannot be used.
     async fn renew_keys(&self, settings: &Settings) -> bool {
         let given = match (&self.maker.at_start.store.keys, &settings.store.keys) {
-            (Keys::Given(_), Keys::Given(keys)) => Some(keys.clone()),
+            (Keys::Given(_), Keys::Given(given)) => {
+                if let Some(refusal) = given.refusal() {
+                    tracing::error!(
+                        "the keys cannot be exchanged, and those from before stay in effect: {refusal}"
+                    );
+                    return false;
+                }
+                Some(given.keys.clone())
+            }
             (Keys::File(before), Keys::File(now)) if before == now => None,
             // These need a restart, which is logged elsewhere.
             _ => return true,
@@ -226,16 +227,16 @@ impl Reloader {
     }
 
     /// The next fleet, made beside what others wait for.
-    async fn make(&self, settings: &Arc<Settings>, loader: &Arc<Loader>) -> Result<Members, Vec<Problem>> {
+    async fn make(
+        &self,
+        settings: &Arc<Settings>,
+        loader: &Arc<Loader>,
+        renewal: Renewal,
+    ) -> Result<Members, Vec<Refusal>> {
         let (maker, settings, loader) = (Arc::clone(&self.maker), Arc::clone(settings), Arc::clone(loader));
-        let (members, before) = (self.app.fleet.members(), Arc::clone(&self.settings));
-        let made = tokio::task::spawn_blocking(move || {
-            let now = Now {
-                members: &members,
-                settings: &before,
-            };
-            maker.members(&settings, &loader, Some(&now))
-        });
+        let now = self.app.fleet.members();
+        let made =
+            tokio::task::spawn_blocking(move || maker.members(&settings, &loader, Some(&now), renewal));
         made.await.unwrap_or_else(|error: JoinError| {
             tracing::error!(%error, "a reload panicked");
             Err(Vec::new())
@@ -256,7 +257,7 @@ impl Reloader {
         for entry in news {
             let facts = entry.member.facts();
             tracing::info!(
-                backend = entry.member.title(),
+                backend = &*facts.backend,
                 version = facts.version,
                 sha256 = facts.sha256,
                 isolation = %facts.isolation,
@@ -278,7 +279,7 @@ impl Reloader {
         let backends = self.app.fleet.status();
         let names: Vec<String> = backends
             .iter()
-            .map(|status| format!("{} {}", status.title(), status.facts.version))
+            .map(|status| format!("{} {}", status.facts.backend, status.facts.version))
             .collect();
         let notes = backends.iter().filter_map(BackendStatus::note);
         let notes = notes.chain(self.notes()).map(|note| format!("; {note}"));

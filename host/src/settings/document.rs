@@ -11,7 +11,10 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-use super::{DEFAULTS, Problem, reference};
+use super::{
+    DEFAULTS, Problem,
+    reference::{self, ReferredFile, Replaced},
+};
 
 /// A parsed file.
 pub(super) struct Document {
@@ -35,10 +38,11 @@ pub(super) struct Entry {
 /// A value of the file, with the types of TOML that settings use.
 #[derive(Clone)]
 pub(super) enum Value {
-    /// A string, with its references replaced; `referred`: it held at least one.
+    /// A string, with its references replaced; `referred`: it held at least one; `files`: those that it refers to.
     Text {
         text: String,
         referred: bool,
+        files: Vec<ReferredFile>,
     },
     Integer(i64),
     /// A number with a point, as it was written: a price must not be rounded by way of binary floating point.
@@ -70,14 +74,6 @@ impl Value {
         }
     }
 
-    /// The first line of a table, where its keys tell it.
-    pub(super) fn line(&self) -> Option<usize> {
-        match self {
-            Self::Table(entries) => entries.iter().map(|entry| entry.line).min(),
-            _ => None,
-        }
-    }
-
     /// Whether part of the value came from a reference, so from outside the file.
     pub(super) fn referred(&self) -> bool {
         match self {
@@ -88,11 +84,23 @@ impl Value {
         }
     }
 
+    /// The files that parts of the value came from.
+    pub(super) fn files(&self) -> Vec<&ReferredFile> {
+        match self {
+            Self::Text { files, .. } => files.iter().collect(),
+            Self::List(items) => items.iter().flat_map(Self::files).collect(),
+            Self::Table(entries) => entries.iter().flat_map(|entry| entry.value.files()).collect(),
+            _ => Vec::new(),
+        }
+    }
+
     /// Masks in `told`, a message about this value, every text that came from a reference: it may be a secret in the
     /// wrong setting.
     pub(super) fn masked_in(&self, told: String) -> String {
         match self {
-            Self::Text { text, referred: true } if !text.is_empty() => told.replace(text, "***"),
+            Self::Text {
+                text, referred: true, ..
+            } if !text.is_empty() => told.replace(text, "***"),
             Self::List(items) => items.iter().fold(told, |told, item| item.masked_in(told)),
             _ => told,
         }
@@ -165,6 +173,7 @@ impl Document {
             file: file.to_owned(),
             line: Some(line),
             message,
+            may_pass: false,
         };
         let text = std::str::from_utf8(bytes).map_err(|error| {
             let before = &bytes[..error.valid_up_to()];
@@ -250,13 +259,19 @@ impl Convert<'_> {
     fn value(&mut self, key: &str, line: usize, value: &Spanned<DeValue<'_>>) -> Value {
         match value.get_ref() {
             DeValue::String(text) => match reference::replace(text, self.folder) {
-                Ok((text, referred)) => Value::Text { text, referred },
-                Err(told) => {
-                    self.problems.extend(told.into_iter().map(|told| Problem {
-                        file: self.file.to_owned(),
-                        line: Some(line),
-                        message: format!("{key} {told}"),
-                    }));
+                Ok(Replaced { text, any, files }) => Value::Text {
+                    text,
+                    referred: any,
+                    files,
+                },
+                Err(unresolved) => {
+                    self.problems
+                        .extend(unresolved.into_iter().map(|unresolved| Problem {
+                            file: self.file.to_owned(),
+                            line: Some(line),
+                            message: format!("{key} {}", unresolved.told),
+                            may_pass: unresolved.may_pass,
+                        }));
                     Value::Unresolved
                 }
             },

@@ -13,7 +13,6 @@
 #[cfg(test)]
 mod any_file;
 mod api;
-mod backends;
 mod changes;
 mod dispatch;
 mod document;
@@ -23,13 +22,10 @@ mod http;
 mod limits;
 mod log;
 mod messages;
-mod options;
 mod phone_verification;
 mod plugins;
 mod reader;
 mod reference;
-mod routes;
-mod row;
 mod server;
 mod store;
 mod test_numbers;
@@ -40,7 +36,6 @@ use std::{
 };
 
 pub use api::Api;
-pub use backends::BackendSettings;
 use changes::Fingerprints;
 pub use changes::need_restart;
 pub use dispatch::Dispatch;
@@ -49,9 +44,8 @@ pub use log::{Log, LogFormat};
 pub(crate) use log::{filter_of, is_filter};
 pub use phone_verification::PhoneVerification;
 pub use plugins::Plugins;
-pub use routes::RouteSettings;
 pub use server::Server;
-pub use store::{Keys, Store};
+pub use store::{GivenKeys, Keys, Store};
 
 use document::Document;
 use phone_verify_plugin_host::{
@@ -100,10 +94,6 @@ fn folder_of_machine() -> PathBuf {
 pub struct Settings {
     /// `[phone_verification]`: codes, messages, the backend and its options.
     pub phone_verification: PhoneVerification,
-    /// `BACKEND` and `[backends]`: the fleet, in its order. Never empty where the settings have no problem.
-    pub backends: Vec<BackendSettings>,
-    /// `[[routes]]`: which backends a message is tried with. Empty: the first one.
-    pub routes: Vec<RouteSettings>,
     /// `[server]`: the HTTP server.
     pub server: Server,
     /// `[api]`: the keys of the native API.
@@ -163,6 +153,9 @@ pub struct Problem {
     pub line: Option<usize>,
     /// What was found, what was needed, and what to do. Never holds a secret.
     pub message: String,
+    /// Whether it may be otherwise a while later, without a change by anybody: a file that the system could not read.
+    #[serde(skip)]
+    pub may_pass: bool,
 }
 
 impl std::fmt::Display for Problem {
@@ -200,6 +193,7 @@ pub fn find(named: Option<&Path>) -> Result<PathBuf, Problem> {
              To try without one, run: phone-verify serve --demo",
             places[1].display()
         ),
+        may_pass: false,
     })
 }
 
@@ -213,6 +207,7 @@ pub fn whole(path: &Path) -> Result<PathBuf, Vec<Problem>> {
                 "the working folder cannot be found: {error}; start phone-verify in a folder that exists, or name the \
                  settings file by its whole path"
             ),
+            may_pass: false,
         }]
     })
 }
@@ -238,6 +233,7 @@ impl Settings {
                 file: path.display().to_string(),
                 line: None,
                 message,
+                may_pass: fault.may_pass(),
             }]
         })?;
         // Relative paths are resolved now: a library in this process may change the working directory later.
@@ -254,17 +250,6 @@ impl Settings {
             .expect("a test holds that the defaults are valid")
     }
 
-    /// Whether a backend is constructed under other settings as it is under these, its own section aside.
-    pub fn construct_as(&self, other: &Self) -> bool {
-        let [one, other] = [self, other].map(|settings| {
-            let about = settings
-                .fingerprints
-                .of_sections(&["phone_verification", "plugins"]);
-            (about, &settings.http)
-        });
-        one == other
-    }
-
     #[cfg(test)]
     fn parse(file: &str, text: &[u8], folder: &Path) -> Result<Self, Vec<Problem>> {
         let document = Document::parse(file, text, folder)?;
@@ -274,8 +259,6 @@ impl Settings {
     /// Reads every section. A section that this function does not read is reported as unknown.
     fn read(mut reader: Reader) -> Draft {
         let phone_verification = PhoneVerification::read(&mut reader);
-        let backends = backends::read(&mut reader, &phone_verification);
-        let routes = routes::read(&mut reader, &backends);
         let server = Server::read(&mut reader);
         let api = Api::read(&mut reader, &server);
         let store = Store::read(&mut reader);
@@ -294,8 +277,6 @@ impl Settings {
         } = reader.finish();
         let settings = Self {
             phone_verification,
-            backends,
-            routes,
             server,
             api,
             store,
@@ -346,14 +327,13 @@ KEY = "s3cret-value"
     fn the_defaults_hold_every_setting_and_nothing_else() {
         let defaults = Settings::defaults();
         assert_eq!(defaults.warnings, []);
-        assert_eq!(&*defaults.backends[0].name, "default");
-        assert_eq!(defaults.backends[0].backend, "console.ConsoleBackend");
+        assert_eq!(defaults.phone_verification.backend, "console.ConsoleBackend");
     }
 
     #[test]
     fn a_settings_dict_is_carried_over_in_either_case() {
         let settings = parse(&REQUIRED.to_lowercase().replace("nexmobackend", "NexmoBackend")).unwrap();
-        assert_eq!(settings.backends[0].backend, "nexmo.NexmoBackend");
+        assert_eq!(settings.phone_verification.backend, "nexmo.NexmoBackend");
     }
 
     #[test]

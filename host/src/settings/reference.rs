@@ -4,62 +4,116 @@
 //! A path may hold references itself, as in `${file:${env:CREDENTIALS_DIRECTORY}/key}`: service managers pass the
 //! folder of credentials in a variable. Variables are not expanded a second time.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use phone_verify_plugin_host::files::{self, Fault, Subject};
 
-/// Replaces the references in a text; the flag says whether there were any. The errors name the variable or file that
-/// is missing, never a value.
-pub(super) fn replace(text: &str, folder: &Path) -> Result<(String, bool), Vec<String>> {
-    let (mut replaced, mut rest, mut problems) = (String::new(), text, Vec::new());
-    let mut any = false;
+/// A text with its references replaced.
+#[derive(Default)]
+pub(super) struct Replaced {
+    pub(super) text: String,
+    /// Whether there were any references.
+    pub(super) any: bool,
+    /// The files that parts of the text come from.
+    pub(super) files: Vec<ReferredFile>,
+}
+
+/// A file that a text refers to.
+#[derive(Clone, Debug)]
+pub(super) struct ReferredFile {
+    path: PathBuf,
+    /// The path as problems may show it.
+    shown: PathBuf,
+}
+
+impl ReferredFile {
+    /// Why this file would be refused as a key file, because others can read it.
+    pub(super) fn refusal(&self) -> Option<Fault> {
+        let judged = files::judge(&self.path, Subject::Secret).err();
+        self.told(judged.filter(Fault::is_readable))
+    }
+
+    /// Why others can read a secret in this file, if they can.
+    pub(super) fn exposure(&self) -> Option<Fault> {
+        self.told(files::exposure(&self.path))
+    }
+
+    fn told(&self, fault: Option<Fault>) -> Option<Fault> {
+        fault.map(|fault| fault.shown_as(&self.shown))
+    }
+}
+
+/// Why a reference cannot be replaced.
+pub(super) struct Unresolved {
+    /// The end of a sentence that begins with the key. Names the variable or file that is missing, never a value.
+    pub(super) told: String,
+    /// Whether it may be otherwise a while later, without a change by anybody.
+    pub(super) may_pass: bool,
+}
+
+impl From<String> for Unresolved {
+    fn from(told: String) -> Self {
+        let may_pass = false;
+        Self { told, may_pass }
+    }
+}
+
+/// Replaces the references in a text.
+pub(super) fn replace(text: &str, folder: &Path) -> Result<Replaced, Vec<Unresolved>> {
+    let (mut replaced, mut rest, mut problems) = (Replaced::default(), text, Vec::new());
     while let Some(begin) = rest.find("${") {
         let Some(end) = end_of(&rest[begin..]).map(|length| begin + length) else {
             if is_reference(&rest[begin + 2..]) {
-                problems.push(format!(
-                    "has {}, which lacks its closing brace",
-                    shown(&rest[begin..])
-                ));
+                let told = format!("has {}, which lacks its closing brace", shown(&rest[begin..]));
+                problems.push(told.into());
             }
             break;
         };
         let name = &rest[begin + 2..end];
-        replaced.push_str(&rest[..begin]);
+        replaced.text.push_str(&rest[..begin]);
         match value(name, folder) {
-            Some(Ok(value)) => {
-                any = true;
-                replaced.push_str(&value);
+            Some(Ok((value, file))) => {
+                replaced.any = true;
+                replaced.text.push_str(&value);
+                replaced.files.extend(file);
             }
-            Some(Err(told)) => problems.extend(told),
-            None => replaced.push_str(&rest[begin..=end]),
+            Some(Err(unresolved)) => problems.extend(unresolved),
+            None => replaced.text.push_str(&rest[begin..=end]),
         }
         rest = &rest[end + 1..];
     }
-    replaced.push_str(rest);
+    replaced.text.push_str(rest);
     if problems.is_empty() {
-        Ok((replaced, any))
+        Ok(replaced)
     } else {
         Err(problems)
     }
 }
 
+/// What a reference stands for, and the file that it names.
+type Value = (String, Option<ReferredFile>);
+
 /// The value of a reference, from between its braces; `None` if this is no reference but, for example, a placeholder of
 /// a message.
-fn value(name: &str, folder: &Path) -> Option<Result<String, Vec<String>>> {
+fn value(name: &str, folder: &Path) -> Option<Result<Value, Vec<Unresolved>>> {
+    let wrong = |told: String| Some(Err(vec![told.into()]));
     match name.split_once(':') {
-        Some(("env", name)) if name.contains("${") => Some(Err(vec![format!(
+        Some(("env", name)) if name.contains("${") => wrong(format!(
             "refers to the environment variable {name}, and only the path of ${{file:PATH}} may hold references"
-        )])),
-        Some(("env", name)) => Some(variable(name).map_err(|told| vec![told])),
+        )),
+        Some(("env", name)) => match variable(name) {
+            Ok(value) => Some(Ok((value, None))),
+            Err(told) => wrong(told),
+        },
         Some(("file", path)) => Some(file(path, folder)),
-        Some((scheme, name)) => Some(Err(vec![format!(
+        Some((scheme, name)) => wrong(format!(
             "refers to {scheme}:{name}, but only ${{env:NAME}} and ${{file:PATH}} are known"
-        )])),
+        )),
         // Written as in a shell or in another program's settings: refuse it, or the SMS or secret would hold it
         // literally.
-        None if is_variable(name) => Some(Err(vec![format!(
+        None if is_variable(name) => wrong(format!(
             "has ${{{name}}}, which stands for nothing; for an environment variable write ${{env:{name}}}"
-        )])),
+        )),
         None => None,
     }
 }
@@ -75,20 +129,18 @@ fn variable(name: &str) -> Result<String, String> {
     })
 }
 
-fn file(written: &str, folder: &Path) -> Result<String, Vec<String>> {
-    let (path, is_nested) = replace(written, folder)?;
-    let path = folder.join(path);
-    files::read_text(&path, Subject::Reference)
-        .map(without_line_break)
-        .map_err(|fault| {
-            // The resolved path may contain a secret that was used in the wrong place, so show the path as written.
-            let shown = if is_nested {
-                written.to_owned()
-            } else {
-                path.display().to_string()
-            };
-            vec![unusable(&shown, &fault, is_nested)]
-        })
+fn file(written: &str, folder: &Path) -> Result<Value, Vec<Unresolved>> {
+    let Replaced { text, any, .. } = replace(written, folder)?;
+    let path = folder.join(text);
+    // The resolved path may contain a secret that was used in the wrong place, so show the path as written.
+    let shown = if any { written.into() } else { path.clone() };
+    match files::read_text(&path, Subject::Reference) {
+        Ok(text) => Ok((without_line_break(text), Some(ReferredFile { path, shown }))),
+        Err(fault) => Err(vec![Unresolved {
+            told: unusable(&shown.display().to_string(), &fault, any),
+            may_pass: fault.may_pass(),
+        }]),
+    }
 }
 
 fn unusable(path: &str, fault: &Fault, is_nested: bool) -> String {

@@ -5,7 +5,10 @@ use std::{
     time::Duration,
 };
 
-use super::reader::{Reader, number, path, text, texts};
+use super::{
+    reader::{Reader, number, path, text, texts},
+    reference::ReferredFile,
+};
 use crate::store::MasterKey;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -28,8 +31,25 @@ pub struct Store {
 pub enum Keys {
     /// A key file.
     File(PathBuf),
-    /// The settings themselves. Never empty; the first key is the current one, the others are from before a rotation.
-    Given(Vec<MasterKey>),
+    /// The settings themselves.
+    Given(GivenKeys),
+}
+
+/// Keys in the settings, or in files that the settings refer to.
+#[derive(Clone, Debug)]
+pub struct GivenKeys {
+    /// Never empty; the first key is the current one, the others are from before a rotation.
+    pub keys: Vec<MasterKey>,
+    files: Vec<ReferredFile>,
+}
+
+impl GivenKeys {
+    /// Why they are not used, as a key file would not be: others can read one of the files that they are in. Asked when
+    /// they are used and not when the settings are read, which root does before it acts as the daemon's user.
+    pub fn refusal(&self) -> Option<String> {
+        let fault = self.files.iter().find_map(ReferredFile::refusal)?;
+        Some(format!("[store] keys cannot be taken from a file: {fault}"))
+    }
 }
 
 impl Store {
@@ -45,12 +65,14 @@ impl Store {
                 .ok_or_else(|| "must be sqlite:PATH".to_owned())
         });
         let key_file = section.get("key_file", |value| Ok(path(&folder, &text(value)?)));
-        let ((given, is_referred), line) = section.get_secret("keys", |value| {
+        let ((given, files, is_referred), line) = section.get_secret("keys", |value| {
             let keys = texts(value)?;
             let keys: Option<Vec<_>> = keys.iter().map(|key| MasterKey::parse(key)).collect();
             // The value is not repeated: it may be a key with a typing error.
-            let keys = keys.ok_or_else(|| "must be a list of keys of 64 hexadecimal digits each".to_owned());
-            Ok((keys?, value.referred()))
+            let keys =
+                keys.ok_or_else(|| "must be a list of keys of 64 hexadecimal digits each".to_owned())?;
+            let files = value.files().into_iter().cloned().collect();
+            Ok((keys, files, value.referred()))
         });
         // Settings files are often readable for a group, or stored in a repository. Keys should be neither.
         if !given.is_empty() && !is_referred {
@@ -68,7 +90,7 @@ impl Store {
             keys: if given.is_empty() {
                 Keys::File(key_file.unwrap_or_else(|| beside(&database)))
             } else {
-                Keys::Given(given)
+                Keys::Given(GivenKeys { keys: given, files })
             },
             database,
             cleanup_interval: Duration::from_secs(u64::from(hours) * 60 * 60),

@@ -3,9 +3,12 @@
 //!
 //! Each process has a file beside the database and keeps it locked. The operating system lets go of the lock when the
 //! process ends, however it ends, and not before.
+//!
+//! Invariant: nothing but a regular file with the name of a process counts, and no other is waited for: a named pipe would
+//! block its reader until somebody writes into it.
 
 use std::{
-    ffi::OsString,
+    ffi::OsStr,
     fs::{File, OpenOptions, TryLockError},
     io,
     path::{Path, PathBuf},
@@ -104,7 +107,7 @@ impl Processes {
         let mut files = Vec::new();
         for entry in folder.read_dir()? {
             let entry = entry?;
-            if begins_with(&entry.file_name(), prefix) {
+            if is_of_a_process(&entry.file_name(), prefix) {
                 files.push(entry.path());
             }
         }
@@ -113,19 +116,41 @@ impl Processes {
 }
 
 fn lives(path: &Path) -> bool {
-    match File::open(path) {
-        Ok(file) => !matches!(file.try_lock_shared(), Ok(())),
+    match open(path) {
+        Ok(Some(file)) => !matches!(file.try_lock_shared(), Ok(())),
+        Ok(None) => false,
         Err(error) => error.kind() != io::ErrorKind::NotFound,
     }
 }
 
-fn begins_with(name: &OsString, prefix: &std::ffi::OsStr) -> bool {
-    name.as_encoded_bytes().starts_with(prefix.as_encoded_bytes())
+/// Whether a file is named as [`Processes::path`] names them.
+fn is_of_a_process(name: &OsStr, prefix: &OsStr) -> bool {
+    let id = name.as_encoded_bytes().strip_prefix(prefix.as_encoded_bytes());
+    id.and_then(|id| data_encoding::HEXLOWER.decode(id).ok())
+        .is_some_and(|id| id.len() == size_of::<ProcessId>())
+}
+
+/// Opens the file of a process; `None` if it is no file that a process made.
+fn open(path: &Path) -> io::Result<Option<File>> {
+    if !path.symlink_metadata()?.is_file() {
+        return Ok(None);
+    }
+    let mut options = OpenOptions::new();
+    options.read(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt;
+        // It may have been replaced since.
+        let flags = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOFOLLOW;
+        options.custom_flags(flags.bits().cast_signed());
+    }
+    let file = options.open(path)?;
+    Ok(file.metadata()?.is_file().then_some(file))
 }
 
 /// What cannot be deleted does no harm.
 fn delete_if_dead(path: &Path) {
-    let Ok(file) = File::open(path) else { return };
+    let Ok(Some(file)) = open(path) else { return };
     match file.try_lock() {
         Ok(()) => {
             let _ = std::fs::remove_file(path);
@@ -193,5 +218,20 @@ mod tests {
         assert!(!processes.lives(&[7; 16]));
         let _next = processes.enter(&keyring).unwrap();
         assert!(!killed.exists());
+    }
+
+    #[test]
+    fn what_no_process_made_is_none_and_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let keyring = Keyring::ephemeral(Entropy::system()).unwrap();
+        let processes = Processes::of(&folder.path().join("store.db"));
+        let note = folder.path().join("store.db-process-notes.txt");
+        std::fs::write(&note, "").unwrap();
+        std::fs::create_dir(processes.path(&[7; 16])).unwrap();
+        assert!(!processes.lives(&[7; 16]) && !processes.any_lives());
+        let entered = processes.enter(&keyring).unwrap();
+        assert!(processes.lives(&entered.id));
+        drop(entered);
+        assert_eq!(folder.path().read_dir().unwrap().count(), 2, "both are there");
     }
 }

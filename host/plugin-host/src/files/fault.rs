@@ -66,6 +66,23 @@ impl Fault {
         }
     }
 
+    /// The same with its path written otherwise, as where the path itself may hold a secret.
+    #[must_use]
+    pub fn shown_as(self, path: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
+            ..self
+        }
+    }
+
+    /// Whether it is that others can read it.
+    pub fn is_readable(&self) -> bool {
+        #[cfg(unix)]
+        return matches!(self.problem, Problem::Readable { .. });
+        #[cfg(not(unix))]
+        false
+    }
+
     /// Whether it is only that nothing is there.
     pub fn is_missing(&self) -> bool {
         self.io().is_some_and(|error| error.kind() == ErrorKind::NotFound)

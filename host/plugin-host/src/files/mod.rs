@@ -10,6 +10,8 @@
 mod fault;
 mod leftovers;
 #[cfg(unix)]
+mod list;
+#[cfg(unix)]
 mod owner;
 #[cfg(unix)]
 mod standing;
@@ -78,6 +80,31 @@ pub fn read_into(file: File, path: &Path, subject: Subject, bytes: &mut Vec<u8>)
 /// and whether it is there.
 pub fn judge(path: &Path, subject: Subject) -> Result<(PathBuf, bool), Fault> {
     walk::to(path, subject)?.judged(subject)
+}
+
+/// Why other users can read what is in a file, if they can: by its own mode, and through every folder above it.
+pub fn exposure(path: &Path) -> Option<Fault> {
+    let fault = judge(path, Subject::Secret).err()?;
+    let is_reached = path.canonicalize().is_ok_and(|path| can_be_reached(&path));
+    (fault.is_readable() && is_reached).then_some(fault)
+}
+
+/// Whether each user can look up names in all folders above a file.
+#[cfg(unix)]
+fn can_be_reached(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+
+    let is_open = |folder: &Path| {
+        folder
+            .metadata()
+            .is_ok_and(|found| found.permissions().mode() & 0o001 != 0)
+    };
+    path.ancestors().skip(1).all(is_open)
+}
+
+#[cfg(not(unix))]
+fn can_be_reached(_path: &Path) -> bool {
+    false
 }
 
 /// Judges a folder, makes it if it is not there, and closes it to all but its owner, who must be this user. Returns

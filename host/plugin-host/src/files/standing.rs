@@ -2,7 +2,11 @@
 
 use rustix::fs::{FileType, Stat};
 
-use super::fault::{Others, Problem};
+use super::{
+    Subject,
+    fault::{Others, Problem},
+    list::List,
+};
 
 pub(super) const ROOT: u32 = 0;
 const WRITABLE_BY_GROUP: u32 = 0o020;
@@ -10,6 +14,8 @@ const WRITABLE_BY_ALL: u32 = 0o002;
 const OPEN_TO_GROUP: u32 = 0o070;
 const OPEN_TO_ALL: u32 = 0o007;
 const STICKY: u32 = 0o1000;
+/// Of the three bits of one class.
+const WRITE: u32 = 0o2;
 
 /// Who runs this program.
 pub(super) struct Own {
@@ -27,7 +33,13 @@ impl Own {
         }
     }
 
-    /// Whether everybody in this group is this user: a group of his own, or that of a container's volume.
+    #[cfg(test)]
+    pub(super) fn with_groups(user: u32, groups: &[u32]) -> Self {
+        let groups = groups.to_owned();
+        Self { user, groups }
+    }
+
+    /// Whether all members of this group are this user: a group of their own, or that of a container's volume.
     fn is_alone_in(&self, group: u32) -> bool {
         if !self.groups.contains(&group) {
             return false;
@@ -36,7 +48,7 @@ impl Own {
             // Of the users of a container that are numbered at random, all are in it, and nobody else.
             return self.user != ROOT;
         }
-        lone_group(group, self.user)
+        others_in(group, self.user) == Company::Alone
     }
 }
 
@@ -52,22 +64,39 @@ pub(super) struct Standing {
     pub(super) group: u32,
     pub(super) mode: u32,
     pub(super) is_folder: bool,
-    /// Whether an access control list names more than owner and group.
-    pub(super) is_listed: bool,
+    /// What its access control list grants; `None`: it has none that matters.
+    pub(super) list: Option<List>,
 }
 
 impl Standing {
-    /// `is_listed` is asked only if the mode says that there may be a list.
-    pub(super) fn of(stat: &Stat, is_listed: impl FnOnce() -> bool) -> Self {
+    /// `list` costs a system call, and is asked only where a list could let others do what `subject` forbids. The bits
+    /// of the group are the most that a list grants (`acl(5)`): where they do not let it write, no list does.
+    pub(super) fn of(stat: &Stat, subject: Subject, list: impl FnOnce() -> Option<List>) -> Self {
         let mode = mode_of(stat);
+        let is_folder = FileType::from_raw_mode(stat.st_mode).is_dir();
+        let may_matter = if is_folder || !subject.is_secret() {
+            WRITABLE_BY_GROUP
+        } else {
+            OPEN_TO_GROUP
+        };
         Self {
             owner: stat.st_uid,
             group: stat.st_gid,
             mode,
-            is_folder: FileType::from_raw_mode(stat.st_mode).is_dir(),
-            // With a list, the bits of the group say what the list gives at most.
-            is_listed: mode & OPEN_TO_GROUP != 0 && is_listed(),
+            is_folder,
+            list: if mode & may_matter == 0 { None } else { list() },
         }
+    }
+
+    /// What its group may do: three bits of its mode.
+    fn of_group(self) -> u32 {
+        self.list
+            .map_or((self.mode & OPEN_TO_GROUP) >> 3, |list| list.group)
+    }
+
+    /// What its list lets others do.
+    fn of_others(self) -> u32 {
+        self.list.map_or(0, |list| list.others)
     }
 
     fn shown_mode(self) -> u32 {
@@ -90,11 +119,9 @@ impl Standing {
         }
         let by = if self.mode & WRITABLE_BY_ALL != 0 {
             Others::All
-        } else if self.mode & WRITABLE_BY_GROUP == 0 {
-            return None;
-        } else if self.is_listed {
+        } else if self.of_others() & WRITE != 0 {
             Others::Listed
-        } else if self.is_private_group() || own.is_alone_in(self.group) {
+        } else if self.of_group() & WRITE == 0 || self.is_private_group() || own.is_alone_in(self.group) {
             return None;
         } else {
             Others::Group(self.group)
@@ -102,9 +129,10 @@ impl Standing {
         Some(Problem::Writable { by, mode })
     }
 
-    /// Where each user has a group of his own, with the same number, its members are that user: `pam_umask(8)`.
+    /// Where each user has a group of their own, with the same number, that user is its only member (`pam_umask(8)`),
+    /// unless an administrator added others. Members that cannot be seen, as of a directory service, are not assumed.
     fn is_private_group(self) -> bool {
-        self.group == self.owner && self.owner != ROOT
+        self.group == self.owner && self.owner != ROOT && others_in(self.group, self.owner) != Company::Others
     }
 
     /// Why somebody else can read it. As `PostgreSQL` has it: root's file may be readable for a group of the user.
@@ -114,18 +142,33 @@ impl Standing {
             mode: self.shown_mode(),
             is_root,
         });
-        if self.mode & OPEN_TO_ALL != 0 || self.is_listed {
+        if self.mode & OPEN_TO_ALL != 0 || self.of_others() != 0 {
             return problem;
         }
         let is_roots = self.owner == ROOT && own.groups.contains(&self.group);
-        let is_fine = self.mode & OPEN_TO_GROUP == 0 || is_roots || own.is_alone_in(self.group);
+        let is_fine = self.of_group() == 0 || is_roots || own.is_alone_in(self.group);
         if is_fine { None } else { problem }
     }
 }
 
-/// Whether no user but root and `user` is in a group, as far as this machine's own files tell.
+/// Who is in a group besides root and one user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    not(target_os = "linux"),
+    allow(dead_code, reason = "elsewhere it cannot be seen")
+)]
+enum Company {
+    /// No other user.
+    Alone,
+    /// Other users are.
+    Others,
+    /// It cannot be seen: a directory service need not list the members of a group.
+    Unknown,
+}
+
+/// Who is in a group besides root and `user`, as far as this machine tells.
 #[cfg(target_os = "linux")]
-fn lone_group(group: u32, user: u32) -> bool {
+fn others_in(group: u32, user: u32) -> Company {
     use nix::unistd::{Gid, Group, Uid, User};
 
     let is_other = |name: &str| {
@@ -138,27 +181,32 @@ fn lone_group(group: u32, user: u32) -> bool {
             .any(|line| find(&line.split(':').collect::<Vec<_>>()))
     };
     let number = group.to_string();
-    let is_local = by_files("/etc/group", &|fields| fields.get(2) == Some(&number.as_str()));
-    match Group::from_gid(Gid::from_raw(group)) {
-        // Nobody is listed for it: it was given to this process alone.
-        Ok(None) => {}
-        // That of a directory service: who else has it cannot be seen.
-        Ok(Some(known)) if is_local && !known.mem.iter().any(|name| is_other(name)) => {}
-        Ok(Some(_)) | Err(_) => return false,
-    }
-    !by_files("/etc/passwd", &|fields| {
+    // Members of a group are listed there, or have it as the group that they log in with.
+    let listed = Group::from_gid(Gid::from_raw(group));
+    let is_other_listed = matches!(&listed, Ok(Some(known)) if known.mem.iter().any(|name| is_other(name)));
+    let logs_in_with_it = |fields: &[&str]| {
         fields.get(3) == Some(&number.as_str())
             && fields
                 .get(2)
                 .and_then(|id| id.parse::<u32>().ok())
                 .is_some_and(|id| id != user && id != ROOT)
-    })
+    };
+    if is_other_listed || by_files("/etc/passwd", &logs_in_with_it) {
+        return Company::Others;
+    }
+    let is_local = || by_files("/etc/group", &|fields| fields.get(2) == Some(&number.as_str()));
+    match listed {
+        // No name for it: a container's volume gave it to this process alone.
+        Ok(None) => Company::Alone,
+        Ok(Some(_)) if is_local() => Company::Alone,
+        Ok(Some(_)) | Err(_) => Company::Unknown,
+    }
 }
 
 /// Other systems keep their users elsewhere.
 #[cfg(not(target_os = "linux"))]
-fn lone_group(_group: u32, _user: u32) -> bool {
-    false
+fn others_in(_group: u32, _user: u32) -> Company {
+    Company::Unknown
 }
 
 #[cfg(test)]
@@ -171,7 +219,7 @@ mod tests {
             group,
             mode,
             is_folder,
-            is_listed: false,
+            list: None,
         };
         match standing.writers(&own(1000, &[1000]))? {
             Problem::Writable { by, .. } => Some(by),
@@ -180,10 +228,7 @@ mod tests {
     }
 
     fn own(user: u32, groups: &[u32]) -> Own {
-        Own {
-            user,
-            groups: groups.to_owned(),
-        }
+        Own::with_groups(user, groups)
     }
 
     fn is_strangers(owner: u32, mode: u32, is_folder: bool) -> bool {
@@ -192,7 +237,7 @@ mod tests {
             group: owner,
             mode,
             is_folder,
-            is_listed: false,
+            list: None,
         };
         matches!(
             standing.writers(&own(1000, &[1000])),
@@ -217,23 +262,28 @@ mod tests {
 
     #[test]
     fn a_group_that_only_this_process_has_is_nobody_else() {
-        let folder = |group, is_listed| Standing {
+        let listing = |others| Some(List { group: 0o7, others });
+        let folder = |group, list| Standing {
             owner: 0,
             group,
             mode: 0o2775,
             is_folder: true,
-            is_listed,
+            list,
         };
         let by = |standing: Standing, own: &Own| standing.writers(own).is_some();
         // A volume in Kubernetes: root's, and writable for the group that fsGroup gives to the process.
         let unlisted = 3_123_456_789;
         let pod = own(1000, &[1000, unlisted]);
-        assert_eq!(by(folder(unlisted, false), &pod), cfg!(not(target_os = "linux")));
-        assert!(by(folder(unlisted, true), &pod), "a list names others");
-        assert!(by(folder(unlisted - 1, false), &pod), "not its own");
+        assert_eq!(by(folder(unlisted, None), &pod), cfg!(not(target_os = "linux")));
+        assert!(by(folder(unlisted, listing(0o2)), &pod), "a list names others");
+        assert_eq!(
+            by(folder(unlisted, listing(0o5)), &pod),
+            cfg!(not(target_os = "linux"))
+        );
+        assert!(by(folder(unlisted - 1, None), &pod), "not its own");
         // OpenShift numbers users at random, all in group 0.
-        assert!(!by(folder(0, false), &own(1_000_670_000, &[0])));
-        assert!(by(folder(0, false), &own(0, &[0])));
+        assert!(!by(folder(0, None), &own(1_000_670_000, &[0])));
+        assert!(by(folder(0, None), &own(0, &[0])));
     }
 
     #[test]
@@ -244,7 +294,7 @@ mod tests {
                 group,
                 mode,
                 is_folder: false,
-                is_listed: false,
+                list: None,
             };
             standing.readers(own).is_some()
         };

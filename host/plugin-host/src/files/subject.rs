@@ -29,6 +29,8 @@ pub enum Subject {
     Settings,
     /// What `${file:PATH}` stands for.
     Reference,
+    /// The same, or the settings file, where it holds a secret.
+    Secret,
     /// Numbers to send to.
     Numbers,
     /// The secret key of an author, or its password.
@@ -62,6 +64,7 @@ impl Subject {
             Self::ClientCertificate => "the client certificate",
             Self::Settings => "the settings file",
             Self::Reference => "a file that the settings refer to",
+            Self::Secret => "the file",
             Self::Numbers => "the file of numbers",
             Self::SigningKey => "the secret key",
             Self::Tape => "the tape",
@@ -86,7 +89,7 @@ impl Subject {
     /// Whether nobody else may read it.
     #[cfg(unix)]
     pub(super) fn is_secret(self) -> bool {
-        matches!(self, Self::KeyFile | Self::ClientKey)
+        matches!(self, Self::KeyFile | Self::ClientKey | Self::Secret)
     }
 
     /// How much of it is read.

@@ -17,6 +17,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, fchmod, fstat, mkdirat, 
 use super::{
     Fault, Subject,
     fault::Problem,
+    list::List,
     standing::{Own, Standing, mode_of},
 };
 
@@ -86,7 +87,7 @@ pub(super) fn to(path: &Path, subject: Subject) -> Result<Place, Fault> {
                 return Err(fault(path, rustix::io::Errno::LOOP.into()));
             }
             // Its mode says nothing; its owner could exchange it where the folder is sticky.
-            let mut standing = Standing::of(&found, || false);
+            let mut standing = Standing::of(&found, subject, || None);
             standing.mode &= !0o777;
             judge(standing, &here, subject, &own)?;
             let target =
@@ -134,7 +135,12 @@ fn enter(
     let flags = SEARCH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let folder = openat(above, name, flags, Mode::empty()).map_err(fault)?;
     let found = fstat(&folder).map_err(fault)?;
-    judge(Standing::of(&found, || has_list(&folder)), path, subject, own)?;
+    judge(
+        Standing::of(&found, subject, || List::of(&folder, own)),
+        path,
+        subject,
+        own,
+    )?;
     Ok(folder)
 }
 
@@ -146,25 +152,6 @@ fn judge(standing: Standing, path: &Path, subject: Subject, own: &Own) -> Result
         Some(problem) => Err(Fault::new(path, subject, problem)),
         None => Ok(()),
     }
-}
-
-/// Whether an access control list names more than owner and group. Where that cannot be seen, it may be so.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-fn has_list(file: &OwnedFd) -> bool {
-    use std::os::fd::AsRawFd;
-
-    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-    let list = rustix::fs::getxattr(path, "system.posix_acl_access", &mut [0_u8; 0]);
-    !matches!(
-        list,
-        Err(rustix::io::Errno::NODATA | rustix::io::Errno::OPNOTSUPP)
-    )
-}
-
-/// The lists of other systems are not looked at.
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn has_list(_file: &OwnedFd) -> bool {
-    false
 }
 
 impl Place {
@@ -197,7 +184,7 @@ impl Place {
             Ok(file) => file,
             // That others can write it is reported before that this user cannot read it.
             Err(error) => {
-                self.judge_found(found, subject, || false)?;
+                self.judge_found(found, subject, || None)?;
                 return Err(io(error));
             }
         };
@@ -205,7 +192,7 @@ impl Place {
         if let Some(fault) = self.no_file(subject, found.st_mode) {
             return Err(fault);
         }
-        self.judge_found(&found, subject, || has_list(&file))?;
+        self.judge_found(&found, subject, || List::of(&file, &self.own))?;
         Ok(file.into())
     }
 
@@ -213,9 +200,9 @@ impl Place {
         &self,
         found: &Stat,
         subject: Subject,
-        is_listed: impl FnOnce() -> bool,
+        list: impl FnOnce() -> Option<List>,
     ) -> Result<(), Fault> {
-        let standing = Standing::of(found, is_listed);
+        let standing = Standing::of(found, subject, list);
         judge(standing, &self.path, subject, &self.own)?;
         if subject.is_secret()
             && let Some(problem) = standing.readers(&self.own)
@@ -231,12 +218,13 @@ impl Place {
             if let Some(fault) = self.no_file(subject, found.st_mode) {
                 return Err(fault);
             }
-            let is_listed = || {
+            let list = || {
                 let flags = SEARCH | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
-                let file = openat(&self.folder, &self.name, flags, Mode::empty());
-                file.is_ok_and(|file| has_list(&file))
+                // What cannot be opened has no list that lets anybody else in.
+                let file = openat(&self.folder, &self.name, flags, Mode::empty()).ok()?;
+                List::of(&file, &self.own)
             };
-            self.judge_found(found, subject, is_listed)?;
+            self.judge_found(found, subject, list)?;
         }
         let is_there = self.found.is_some();
         Ok((self.path, is_there))
