@@ -41,6 +41,14 @@ fn both(site: &Site, code: i32, told: &str) {
 
 /// Runs a command on a system that cannot do something.
 pub(crate) fn on_a_system_that(fails: &str, site: &Site, arguments: &[&str]) -> Ran {
+    ran(site
+        .command(arguments)
+        .env("LD_PRELOAD", shim(site))
+        .env("FAILS", fails))
+}
+
+/// The library that makes a system fail, built once in a folder.
+fn shim(site: &Site) -> PathBuf {
     let shim = site.path("shim.so");
     if !shim.exists() {
         let source = site.write("shim.c", SHIM);
@@ -53,19 +61,18 @@ pub(crate) fn on_a_system_that(fails: &str, site: &Site, arguments: &[&str]) -> 
             .expect("a C compiler is installed");
         assert!(compiled.success());
     }
-    ran(site
-        .command(arguments)
-        .env("LD_PRELOAD", shim)
-        .env("FAILS", fails))
+    shim
 }
 
 /// Stands before the system's C library.
 const SHIM: &str = r#"
 #define _GNU_SOURCE
+#include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -91,6 +98,20 @@ static int control(const char *name, int fd, int command, void *argument) {
     if (fails("lock") && (command == F_SETLK || command == F_SETLKW)) { errno = ENOLCK; return -1; }
     return REAL(int (*)(int, int, void *), name)(fd, command, argument);
 }
+static int is_unread(const char *path) {
+    const char *name = getenv("UNREAD"); size_t length = strlen(path), end = name ? strlen(name) : 0;
+    return fails("read") && length >= end && !strcmp(path + length - end, name);
+}
+ssize_t read(int fd, void *bytes, size_t length) {
+    char link[64], path[4096]; snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    ssize_t found = fails("read") ? readlink(link, path, sizeof path - 1) : -1;
+    if (found > 0) { path[found] = 0; if (is_unread(path)) { errno = EIO; return -1; } }
+    return REAL(ssize_t (*)(int, void *, size_t), "read")(fd, bytes, length);
+}
+DIR *opendir(const char *path) {
+    if (is_unread(path)) { errno = EMFILE; return NULL; }
+    return REAL(DIR *(*)(const char *), "opendir")(path);
+}
 int fcntl(int fd, int command, ...) {
     va_list list; va_start(list, command); void *argument = va_arg(list, void *); va_end(list);
     return control("fcntl", fd, command, argument);
@@ -100,6 +121,53 @@ int fcntl64(int fd, int command, ...) {
     return control("fcntl64", fd, command, argument);
 }
 "#;
+
+/// A failing disk, a file server that restarts, no descriptors at that moment: the next start may succeed.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_file_that_cannot_be_read_now_may_be_read_at_the_next_start() {
+    let mut site = noop();
+    site.set("phone_verification", "APP_NAME", "${file:name}");
+    site.write("name", "Acme");
+    assert_eq!(site.run(&["register", NUMBER]).code, Some(0));
+    for (file, told) in [
+        (
+            "phone-verify.toml",
+            "the settings file cannot be read: Input/output error",
+        ),
+        ("name", "which cannot be read: Input/output error"),
+        (
+            "phone-verify.db.key",
+            "phone-verify.db.key cannot be read: Input/output error",
+        ),
+        ("plugins.lock", "plugins.lock cannot be read: Input/output error"),
+        ("plugins", "plugins cannot be read: Too many open files"),
+    ] {
+        for arguments in [&["check"][..], &["serve"]] {
+            let ended = ran(site
+                .command(arguments)
+                .env("LD_PRELOAD", shim(&site))
+                .env("FAILS", "read")
+                .env("UNREAD", format!("/{file}")));
+            assert!(ended.stderr.contains(told), "{file}: {ended:#?}");
+            assert_eq!(ended.code, Some(1), "{file}: {ended:#?}");
+        }
+    }
+}
+
+/// What makes a folder for a backend, or for its checks, is not called wrong for a full disk either.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_is_no_wrong_argument_of_a_command_for_authors() {
+    let site = noop();
+    let library = site.install("noop").display().to_string();
+    for arguments in [&["plugin", "new", "acme"][..], &["plugin", "check", &library]] {
+        let ended = on_a_system_that("room", &site, arguments);
+        assert_eq!(ended.code, Some(1), "{arguments:?} {ended:#?}");
+        let told = format!("{}{}", ended.stdout, ended.stderr);
+        assert!(told.contains("No space left on device"), "{arguments:?} {told}");
+    }
+}
 
 #[cfg(target_os = "linux")]
 #[test]

@@ -10,6 +10,7 @@ use std::{
 
 use super::{
     file_name::FileNaming,
+    files,
     refusal::{Refusal, code, hint, list},
 };
 
@@ -174,21 +175,21 @@ pub(super) fn misnamed(path: &Path) -> Option<(Found, Refusal)> {
     Some((Found { stem, path }, refusal))
 }
 
+const READABLE: &str = "make it readable for the user that runs phone-verify";
+
 /// The library files of one directory by stem, each with all its spellings.
 fn scan(directory: &Path, naming: FileNaming) -> Result<BTreeMap<String, Vec<PathBuf>>, Refusal> {
     let refuse = |error: std::io::Error| {
         let problem = match error.kind() {
             std::io::ErrorKind::NotFound => "does not exist; make it".to_owned(),
             std::io::ErrorKind::NotADirectory => "is not a directory; put one there".to_owned(),
-            _ => format!("cannot be read: {error}; make it readable for the user that runs phone-verify"),
+            _ => format!("cannot be read: {}", files::told(&error, READABLE)),
         };
-        Refusal::new(
-            code::UNREADABLE_DIRECTORY,
-            format!(
-                "the plugin directory {} {problem}, or name another in [plugins] directories",
-                directory.display()
-            ),
-        )
+        let sentence = format!(
+            "the plugin directory {} {problem}, or name another in [plugins] directories",
+            directory.display()
+        );
+        Refusal::of_error(code::UNREADABLE_DIRECTORY, sentence, &error)
     };
     let mut files: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
     for entry in std::fs::read_dir(directory).map_err(refuse)? {

@@ -63,6 +63,14 @@ impl NotConstructed {
         }
     }
 
+    /// Whether it may be otherwise a while later, without a change by anybody.
+    pub(super) fn may_pass(&self) -> bool {
+        match self {
+            Self::Refused(_) => false,
+            Self::Ended(refusal) => refusal.may_pass,
+        }
+    }
+
     /// For a call that needed it, in the words of either.
     pub(super) fn raw(self) -> RawError {
         match self {

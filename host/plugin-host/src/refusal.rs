@@ -202,7 +202,7 @@ pub mod code {
     ];
 
     /// Those that may be otherwise the next time, whatever a library is like.
-    pub(super) const MAY_PASS: [&str; 7] = [
+    pub(super) const MAY_PASS: [&str; 9] = [
         TOO_SLOW,
         WORKER_DIED,
         WORKER_MEMORY,
@@ -210,6 +210,8 @@ pub mod code {
         QUARANTINED,
         WORKER_UNRESPONSIVE,
         WORKER_NOT_STARTED,
+        WORKER_KILLED,
+        SYSTEM_MEMORY,
     ];
 
     /// The code of a refusal that a worker process reported.

@@ -146,11 +146,9 @@ fn is_ours_alone(_found: &fs::Metadata) -> bool {
 /// file if it is gone or another.
 pub(super) fn restore(staged: &Staged) -> Result<(), Refusal> {
     let path = staged.path.display();
-    let not_staged = |why: String| {
-        Refusal::new(
-            code::NOT_STAGED,
-            format!("the private copy {path} is gone and cannot be made again: {why}"),
-        )
+    let not_staged = |error: io::Error| {
+        let sentence = format!("the private copy {path} is gone and cannot be made again: {error}");
+        Refusal::of_error(code::NOT_STAGED, sentence, &error)
     };
     let read = || {
         let length = usize::try_from(staged.file.metadata()?.len()).map_err(io::Error::other)?;
@@ -158,7 +156,7 @@ pub(super) fn restore(staged: &Staged) -> Result<(), Refusal> {
         read_from_start(&staged.file, &mut bytes)?;
         Ok::<_, io::Error>(bytes)
     };
-    let bytes = read().map_err(|error| not_staged(error.to_string()))?;
+    let bytes = read().map_err(not_staged)?;
     let name = staged.path.file_stem().and_then(std::ffi::OsStr::to_str);
     let found = sha256(&bytes);
     if name != Some(&found) {

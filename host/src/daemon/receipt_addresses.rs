@@ -7,6 +7,7 @@ use phone_verify_domain::store::Keyring;
 use super::keyring;
 use crate::{
     entropy::Entropy,
+    fleet::DEFAULT,
     settings::{Keys, Settings},
 };
 
@@ -34,11 +35,7 @@ pub fn receipt_addresses(settings: &Settings) -> Vec<ReceiptAddress> {
             signed,
         }
     };
-    settings
-        .backends
-        .iter()
-        .map(|backend| address(&backend.name))
-        .collect()
+    vec![address(DEFAULT)]
 }
 
 fn existing_keyring(settings: &Settings) -> Option<Keyring> {

@@ -4,16 +4,17 @@
 
 use std::{sync::Arc, time::Duration};
 
-use phone_verify_plugin_host::{Loader, WorkerMetrics};
+use phone_verify_plugin_host::{Loader, Refusal, WorkerMetrics};
+use tokio::sync::mpsc;
 
 use super::{
     Problem, missing_folders,
-    next::{self, Maker},
+    next::{self, Maker, Renewal},
     open_store, refusals,
 };
 use crate::{
     clock::Clock,
-    dispatch::{Dispatcher, Entrance, bulk::Bulk},
+    dispatch::{Dispatcher, bulk::Bulk},
     entropy::Entropy,
     fleet::{Fleet, Members},
     http::DemoPhone,
@@ -85,7 +86,7 @@ impl Service {
         } = parts;
         let fleet = Arc::new(Fleet::new(members));
         let total_timeout = settings.dispatch.total_timeout;
-        let (entrance, to_dispatch) = Entrance::new(Arc::clone(&fleet));
+        let (orders, to_dispatch) = mpsc::channel(settings.dispatch.queue_length);
         let dispatcher = Dispatcher::start(
             Arc::clone(&store),
             Arc::clone(&fleet),
@@ -98,7 +99,7 @@ impl Service {
             Arc::clone(&store),
             Arc::clone(&keyring),
             Arc::clone(&fleet) as Arc<_>,
-            Arc::new(entrance),
+            orders,
             clock.clone(),
             entropy.clone(),
         );
@@ -179,7 +180,9 @@ impl Started {
             return Err(missing.into_iter().chain(refused).collect());
         }
         let loader = maker.loader(settings);
-        let members = maker.members(settings, &loader, None);
+        let members = maker
+            .members(settings, &loader, None, Renewal::All)
+            .map_err(problems);
         let store_metrics = Arc::<StoreMetrics>::default();
         let observer = Arc::clone(&store_metrics) as Arc<_>;
         let stored = open_store(settings, &maker.clock, &maker.entropy, observer);
@@ -206,4 +209,8 @@ impl Started {
             loader,
         })
     }
+}
+
+fn problems(refusals: Vec<Refusal>) -> Vec<Problem> {
+    refusals.into_iter().map(Problem::from).collect()
 }

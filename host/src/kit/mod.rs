@@ -59,17 +59,33 @@ pub struct Plan {
     pub time_limit: Duration,
 }
 
+/// Why no check was run.
+#[derive(Debug)]
+pub struct NotRun {
+    /// For the author: the wrong argument, or the reason why the run could not be prepared.
+    pub sentence: String,
+    /// Whether it may be otherwise a while later, without a change by anybody.
+    pub may_pass: bool,
+}
+
+impl From<String> for NotRun {
+    fn from(sentence: String) -> Self {
+        let may_pass = false;
+        Self { sentence, may_pass }
+    }
+}
+
 /// Runs the checks and returns their results.
 ///
 /// # Errors
-/// A sentence for the author that names the wrong argument, or the reason why the run could not be prepared. A library
-/// that fails its checks is not an error: its score card says so.
-pub fn run(plan: &Plan) -> Result<ScoreCard, String> {
+/// If an argument is wrong, or the run could not be prepared. A library that fails its checks is not an error: its score
+/// card says so.
+pub fn run(plan: &Plan) -> Result<ScoreCard, NotRun> {
     let report = LibraryReport::of_file(&plan.library)
         .ok_or_else(|| format!("{} is not named as a library", plan.library.display()))?;
     for id in &plan.only {
         if !CHECKS.iter().any(|check| check.id == id) {
-            return Err(format!("there is no check {id}"));
+            return Err(format!("there is no check {id}").into());
         }
     }
     let backends = backends(&report, plan.backend.as_deref())?;
@@ -78,7 +94,8 @@ pub fn run(plan: &Plan) -> Result<ScoreCard, String> {
             "the options have {key}, which no backend of {} knows; name each option at the top of the file, such as KEY = \
              \"…\"",
             report.path.display()
-        ));
+        )
+        .into());
     }
     let carried = report.about.as_ref().and_then(|about| about.tape.as_ref());
     let (tape, tape_source) = match (tape_file(plan, &report.library), carried) {
@@ -91,7 +108,10 @@ pub fn run(plan: &Plan) -> Result<ScoreCard, String> {
     };
     let job = Job::prepare(&plan.library, plan.options.clone(), tape, plan.time_limit).map_err(|error| {
         let told = files::told(&error, "make the folder for temporary files writable");
-        format!("no folder for the checks can be made: {told}")
+        NotRun {
+            sentence: format!("no folder for the checks can be made: {told}"),
+            may_pass: files::may_pass(&error),
+        }
     })?;
 
     let supervisor = Supervisor::new(&job, plan.time_limit);

@@ -152,7 +152,10 @@ impl<'a> Supervisor<'a> {
         let before = self.clock.elapsed();
         let verdict = self
             .verdict(place, check, &backend)
-            .unwrap_or_else(|error| Verdict::Failed(format!("its process cannot be started: {error}")))
+            .unwrap_or_else(|error| {
+                let why = format!("its process cannot be run, so nothing is known of the library: {error}");
+                Verdict::Unfinished(why)
+            })
             .map_why(|why| self.job.in_the_authors_words(&why));
         let took = self.clock.elapsed().saturating_sub(before);
         Checked {

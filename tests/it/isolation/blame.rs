@@ -2,7 +2,7 @@
 //! the author of the library.
 #![cfg(target_os = "linux")]
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use phone_verify_plugin_host::code;
 use phone_verify_tests::{
@@ -16,8 +16,8 @@ use serde_json::{Value, json};
 
 use super::{
     calls::Log,
-    daemon::{is_running, until, workers},
-    shelf::{Shelf, send, villain},
+    daemon::{children, is_running, is_spinning, kill, until, workers},
+    shelf::{Shelf, rewritten, send, villain},
 };
 
 const NUMBER: &str = "+13478379634";
@@ -105,6 +105,48 @@ async fn a_worker_that_an_operator_kills_is_no_fault_of_its_library_however_ofte
     }
 }
 
+/// Kills each worker process of a daemon that starts, until the daemon gives up.
+async fn killed_while_it_starts(site: &Site) -> Ran {
+    let mut daemon = site
+        .command(&["serve"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    until(|| {
+        for worker in children(daemon.id()) {
+            if is_spinning(worker) {
+                kill(worker);
+            }
+        }
+        daemon.try_wait().unwrap().is_some()
+    })
+    .await;
+    let ended = daemon.wait_with_output().unwrap();
+    Ran {
+        code: ended.status.code(),
+        stdout: String::from_utf8(ended.stdout).unwrap(),
+        stderr: String::from_utf8(ended.stderr).unwrap(),
+    }
+}
+
+/// As by the system when it lacks memory. The next start may well succeed, so a supervisor has to try it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_whose_worker_is_killed_may_be_tried_again() {
+    let constructing = Site::with_backend("villain.VillainBackend", &json!({ "CONSTRUCTOR": "spin" }));
+    let opening = Site::with_backend("villain.VillainBackend", &json!({}));
+    opening.upgrade(
+        "villain",
+        &rewritten("villain", "constructor:calm", "constructor:spin"),
+    );
+    for site in [constructing, opening] {
+        let ended = killed_while_it_starts(&site).await;
+        assert!(ended.stderr.contains("P712: "), "{ended:#?}");
+        assert_eq!(ended.code, Some(1), "{ended:#?}");
+    }
+}
+
 /// A library does not get out of it by having itself killed: that would look as if somebody else had done it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_library_cannot_kill_its_process_as_if_from_outside() {
@@ -116,8 +158,9 @@ async fn a_library_cannot_kill_its_process_as_if_from_outside() {
 }
 
 /// A check of the villain's settings by a shell that has limited itself first.
-fn checked_under(limit: &str) -> Ran {
-    let site = Site::with_backend("villain.VillainBackend", &json!({}));
+fn checked_under(limit: &str, constructor: &str) -> Ran {
+    let options = json!({ "CONSTRUCTOR": constructor });
+    let site = Site::with_backend("villain.VillainBackend", &options);
     let script = format!("{limit} && exec {} check", artifacts::program().display());
     ran(Command::new("sh")
         .args(["-c", &script])
@@ -132,11 +175,41 @@ fn limits_that_are_tighter_than_the_sandboxs_are_no_weaker_sandbox() {
         "ulimit -f 0",
         "ulimit -c 0",
         "ulimit -v 500000",
+        "ulimit -d 500000",
+        "ulimit -s 4000",
     ] {
-        let checked = checked_under(limit);
+        let checked = checked_under(limit, "behave");
         let told = format!("{}{}", checked.stdout, checked.stderr);
         assert!(!told.contains("weaker"), "{limit}: {told}");
         assert!(!told.contains("author"), "{limit}: {told}");
+    }
+}
+
+#[test]
+fn a_library_that_needs_more_than_the_daemon_may_have_is_not_blamed_for_it() {
+    for (limit, constructor, told) in [
+        (
+            "ulimit -v 400000",
+            "allocate",
+            "ran out of memory, of which it has 390 MiB by a limit",
+        ),
+        (
+            "ulimit -d 200000",
+            "allocate",
+            "ran out of memory, of which it has 195 MiB by a limit",
+        ),
+        (
+            "ulimit -s 1000",
+            "overflow",
+            "overflowed its stack, of which it has 1000 KiB by a limit",
+        ),
+    ] {
+        let checked = checked_under(limit, constructor);
+        assert!(
+            checked.stderr.contains("P714: ") && checked.stderr.contains(told),
+            "{limit}: {checked:#?}"
+        );
+        assert!(!checked.stderr.contains("author"), "{limit}: {checked:#?}");
     }
 }
 

@@ -170,8 +170,15 @@ pub(super) async fn until(mut is_so: impl FnMut() -> bool) {
 }
 
 pub(crate) fn workers(daemon: &Daemon) -> BTreeSet<u32> {
-    let threads = fs::read_dir(format!("/proc/{}/task", daemon.id())).unwrap();
+    children(daemon.id())
+}
+
+/// The processes that a process has started; none where it has ended.
+pub(super) fn children(process: u32) -> BTreeSet<u32> {
+    let threads = fs::read_dir(format!("/proc/{process}/task"));
     threads
+        .into_iter()
+        .flatten()
         .flatten()
         .filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok())
         .flat_map(|children| {
@@ -194,7 +201,7 @@ pub(super) fn is_running(process: u32) -> bool {
 }
 
 /// It has used more than 50 ms of processor time; starting takes a tenth of that.
-fn is_spinning(process: u32) -> bool {
+pub(super) fn is_spinning(process: u32) -> bool {
     stat(process).is_some_and(|fields| fields[11].parse::<u64>().unwrap() > 5)
 }
 

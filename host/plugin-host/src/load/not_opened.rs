@@ -34,11 +34,33 @@ pub(super) fn refusal(file: &str, why: &str) -> Refusal {
             ),
         );
     }
-    Refusal::new(
-        code::NOT_OPENED,
-        format!("the system could not open {file}: {why}; {}", what_helps(why)),
-    )
+    Refusal {
+        may_pass: LACKS.iter().any(|(sign, _)| why.contains(sign)),
+        ..Refusal::new(
+            code::NOT_OPENED,
+            format!("the system could not open {file}: {why}; {}", what_helps(why)),
+        )
+    }
 }
+
+/// What the system may have none of now, and more of a while later, as it says so; and what helps.
+const LACKS: [(&str, &str); 6] = [
+    (
+        "Cannot allocate memory",
+        "give phone-verify, or the machine, more memory",
+    ),
+    ("Out of memory", "give phone-verify, or the machine, more memory"),
+    (
+        "Too many open files",
+        "allow phone-verify more open files (LimitNOFILE=, ulimit -n)",
+    ),
+    (
+        "No file descriptors available",
+        "allow phone-verify more open files (LimitNOFILE=, ulimit -n)",
+    ),
+    ("Input/output error", "look at the disk that it lies on"),
+    ("I/O error", "look at the disk that it lies on"),
+];
 
 /// See <https://learn.microsoft.com/windows/win32/debug/system-error-codes>.
 const ERROR_MOD_NOT_FOUND: u32 = 126;
@@ -65,10 +87,8 @@ fn what_helps(why: &str) -> &'static str {
         }
         _ => {}
     }
-    if why.contains("Cannot allocate memory") {
-        "give phone-verify, or the machine, more memory"
-    } else if why.contains("Too many open files") {
-        "allow phone-verify more open files (LimitNOFILE=, ulimit -n)"
+    if let Some((_, helps)) = LACKS.iter().find(|(sign, _)| why.contains(sign)) {
+        helps
     } else if why.contains("failed to map segment") {
         "the directory for private copies must not be mounted noexec"
     } else if why.contains("code signature") {
@@ -147,6 +167,40 @@ mod tests {
             "Error loading shared library libxyz.so.1: Permission denied (needed by libacme.so)",
         ] {
             assert_eq!(refusal("libacme.so", why).code, code::NOT_OPENED, "{why}");
+        }
+    }
+
+    #[test]
+    fn what_a_system_lacks_now_may_be_there_later() {
+        for (why, may_pass) in [
+            (
+                "libacme.so: cannot map zero-fill pages: Cannot allocate memory",
+                true,
+            ),
+            (
+                "cannot create shared object descriptor: Cannot allocate memory",
+                true,
+            ),
+            (
+                "libxyz.so.1: cannot open shared object file: Too many open files",
+                true,
+            ),
+            (
+                "Error loading shared library libxyz.so.1: Out of memory (needed by libacme.so)",
+                true,
+            ),
+            ("libacme.so: cannot read file data: Input/output error", true),
+            ("libacme.so: undefined symbol: acme", false),
+            ("libacme.so: failed to map segment from shared object", false),
+        ] {
+            let refusal = refusal("libacme.so", why);
+            assert_eq!(refusal.code, code::NOT_OPENED, "{why}");
+            assert_eq!(refusal.may_pass, may_pass, "{why}");
+            assert_ne!(
+                refusal.sentence.contains("rebuild"),
+                may_pass || why.contains("segment"),
+                "{why}"
+            );
         }
     }
 

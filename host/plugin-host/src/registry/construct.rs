@@ -90,13 +90,16 @@ pub(super) fn instance(
 ) -> Result<Instance, Vec<Refusal>> {
     let maker = Maker::new(library, &name.backend, options.json, Arc::clone(services));
     Instance::construct(maker).map_err(|why| {
-        let code = why.code();
+        let (code, may_pass) = (why.code(), why.may_pass());
         let message = convert::failure(&why.raw(), &services.scrubber, &[]).message;
         let sentence = if code == code::OPTION_TYPE {
             format!("{name} does not take its options: {message}; correct OPTIONS")
         } else {
             format!("{name} could not be constructed: {message}")
         };
-        vec![Refusal::new(code, sentence)]
+        vec![Refusal {
+            may_pass,
+            ..Refusal::new(code, sentence)
+        }]
     })
 }

@@ -13,8 +13,8 @@ use rustix::process::Signal;
 
 use super::{
     super::{instance::CONSTRUCTION_LIMIT, refusal::code},
-    child::MEMORY_BYTES,
-    message::Step,
+    child::{MEMORY_BYTES, STACK_BYTES},
+    message::{Limits, Step},
 };
 
 /// How a worker process ended.
@@ -49,8 +49,8 @@ pub(super) struct Remains {
     pub(super) has_exited: bool,
     /// What it was doing when it had not opened its library yet.
     pub(super) step: Option<Step>,
-    /// What its memory was limited to.
-    pub(super) memory_bytes: Option<u64>,
+    /// What it was limited to.
+    pub(super) limits: Limits,
     /// Whether the system has killed processes for lack of memory while it ran.
     #[cfg_attr(not(unix), allow(dead_code, reason = "a signal tells that it was this one"))]
     pub(super) is_system_short_of_memory: bool,
@@ -122,6 +122,15 @@ impl Remains {
         }
         if self.is_out_of_memory() {
             return self.out_of_memory();
+        }
+        if let Some(limit) = self.tight_stack() {
+            let what = format!(
+                "overflowed its stack, of which it has {} KiB by a limit that phone-verify was started with (ulimit -s, \
+                 LimitSTACK=): a worker process has {} MiB elsewhere",
+                limit >> 10,
+                STACK_BYTES >> 20
+            );
+            return (code::SYSTEM_MEMORY, what);
         }
         if let Some(step) = self.step {
             return (
@@ -198,21 +207,30 @@ impl Remains {
         self.last_lines.iter().any(says_so)
     }
 
+    /// The limit of its stack, if it overflowed and had less than elsewhere.
+    fn tight_stack(&self) -> Option<u64> {
+        let says_so = |line: &String| line.contains("overflowed its stack");
+        let limit = self.limits.stack_bytes.filter(|limit| *limit < STACK_BYTES);
+        limit.filter(|_| self.last_lines.iter().any(says_so))
+    }
+
     fn out_of_memory(&self) -> (&'static str, String) {
         if self.step.is_some() {
             let what = "ran out of memory before the library was opened; give phone-verify, or the machine, more memory \
-                        (ulimit -v, LimitAS=, MemoryMax=)";
+                        (ulimit -v or -d, LimitAS=, LimitDATA=, MemoryMax=)";
             return (code::SYSTEM_MEMORY, what.to_owned());
         }
-        match self.memory_bytes {
+        match self.limits.memory_bytes {
             Some(limit) if limit < MEMORY_BYTES => {
                 let what = format!(
-                    "ran out of memory, of which it has {} MiB by a limit that phone-verify was started with (ulimit -v, \
-                     LimitAS=): a worker process has 512 MiB elsewhere",
+                    "ran out of memory, of which it has {} MiB by a limit that phone-verify was started with (ulimit -v or \
+                     -d, LimitAS=, LimitDATA=): a worker process has 512 MiB elsewhere",
                     limit >> 20
                 );
                 (code::SYSTEM_MEMORY, what)
             }
+            // In a rehearsal, which has as much as the daemon.
+            Some(limit) if limit > MEMORY_BYTES => (code::WORKER_MEMORY, "ran out of memory".to_owned()),
             _ => {
                 let what = "ran out of memory, of which a worker process has 512 MiB";
                 (code::WORKER_MEMORY, what.to_owned())
@@ -344,7 +362,10 @@ mod tests {
     fn ended(raw: i32) -> Remains {
         Remains {
             status: Some(ExitStatus::from_raw(raw)),
-            memory_bytes: Some(MEMORY_BYTES),
+            limits: Limits {
+                memory_bytes: Some(MEMORY_BYTES),
+                stack_bytes: Some(STACK_BYTES),
+            },
             ..Remains::default()
         }
     }
@@ -416,8 +437,23 @@ mod tests {
 
     #[test]
     fn a_limit_of_the_daemons_own_parent_is_no_fault_of_the_library() {
-        let remains = Remains {
+        let limits = Limits {
             memory_bytes: Some(100 << 20),
+            stack_bytes: Some(200 << 10),
+        };
+        let overflowed = Remains {
+            limits,
+            last_lines: vec!["thread 'main' has overflowed its stack".to_owned()],
+            ..ended(6)
+        };
+        let (code, what) = told(&overflowed);
+        assert_eq!(code, code::SYSTEM_MEMORY);
+        assert!(
+            what.starts_with("overflowed its stack, of which it has 200 KiB by a limit"),
+            "{what}"
+        );
+        let remains = Remains {
+            limits,
             last_lines: vec!["memory allocation of 99 bytes failed".to_owned()],
             ..ended(6)
         };

@@ -69,13 +69,17 @@ pub(super) enum ToHost {
         is_sealed: bool,
         /// What of the sandbox this system does not offer.
         lacking: Vec<String>,
-        /// What its memory is limited to.
-        memory_bytes: Option<u64>,
+        /// What it is limited to.
+        limits: Limits,
     },
     /// The library is open.
     Ready,
     /// The library is not opened.
-    Refused { code: String, sentence: String },
+    Refused {
+        code: String,
+        sentence: String,
+        may_pass: bool,
+    },
     /// A call or a construction ended.
     Done(Result<Outcome, Error>),
     /// A call was given up in time.
@@ -94,6 +98,15 @@ pub(super) enum ToHost {
     Slow { took_ms: u64 },
     /// What it does next, before there is any code of the library: should it end meanwhile, that is the cause.
     Preparing { step: Step },
+}
+
+/// What a worker is limited to: by its sandbox, or to less by its parent.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub(super) struct Limits {
+    /// Of memory; `None`: it is not known, or as much as there is.
+    pub(super) memory_bytes: Option<u64>,
+    /// Of the stack of its first thread, which runs the library; `None`: as above.
+    pub(super) stack_bytes: Option<u64>,
 }
 
 /// What a worker does before it opens its library.

@@ -17,7 +17,7 @@ use super::{
     death::{Death, Killed, Remains, killed_for_memory},
     frame::Arrivals,
     link::Link,
-    message::{NO_CALL, PROTOCOL, Step, ToHost, ToWorker},
+    message::{Limits, NO_CALL, PROTOCOL, Step, ToHost, ToWorker},
     output::Output,
     process::Process,
     reception::receive,
@@ -77,7 +77,7 @@ struct Watch {
     is_confined: bool,
     /// What it does until then.
     step: Option<Step>,
-    memory_bytes: Option<u64>,
+    limits: Limits,
     /// What the system had killed for lack of memory when it was started.
     killed_for_memory: u64,
     supervisor: Weak<Supervisor>,
@@ -123,7 +123,7 @@ impl Watch {
             has_output: true,
             is_confined: false,
             step: Some(Step::Begin),
-            memory_bytes: None,
+            limits: Limits::default(),
             killed_for_memory,
             library: spec.library.clone(),
             process,
@@ -245,11 +245,11 @@ impl Watch {
             ToHost::Confined {
                 is_sealed,
                 lacking,
-                memory_bytes,
+                limits,
             } if !self.is_confined => {
                 self.is_confined = true;
                 self.step = None;
-                self.memory_bytes = memory_bytes;
+                self.limits = limits;
                 if is_sealed {
                     self.link.seal();
                 }
@@ -258,13 +258,20 @@ impl Watch {
                 self.link.lacks(lacking);
             }
             ToHost::Ready => self.ready(),
-            ToHost::Refused { code, sentence } => {
+            ToHost::Refused {
+                code,
+                sentence,
+                may_pass,
+            } => {
                 if let Some(starting) = self.starting.take() {
                     // The library's constructors may have said it, and a terminal may show it.
                     let sentence: String = sentence.chars().take(MAX_SENTENCE_CHARACTERS).collect();
                     let sentence = sentence.replace(is_harmful, " ");
                     let code = code::of_a_worker(&code);
-                    let refusal = NotReady::Refused(Refusal::new(code, sentence));
+                    let refusal = NotReady::Refused(Refusal {
+                        may_pass,
+                        ..Refusal::new(code, sentence)
+                    });
                     let _ = starting.send(Err(refusal));
                     self.link.retire();
                 }
@@ -316,7 +323,7 @@ impl Watch {
             last_lines: last_lines.clone(),
             has_exited: self.output.has_exited(),
             step: self.step,
-            memory_bytes: self.memory_bytes,
+            limits: self.limits,
             is_system_short_of_memory: killed_for_memory() > self.killed_for_memory,
         };
         let death = Arc::new(Death::new(killed.as_ref(), &remains));

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use super::inspect;
 use crate::{
     cli::output::{Failure, Output},
+    daemon::Problem,
     kit::{self, Plan},
 };
 
@@ -61,7 +62,12 @@ impl Check {
             only: self.only.clone(),
             time_limit: Duration::from_secs(self.time_limit),
         };
-        let card = kit::run(&plan).map_err(|problem| Failure::wrong([problem]))?;
+        let card = kit::run(&plan).map_err(|not_run| {
+            Failure::of([Problem {
+                sentence: not_run.sentence,
+                may_pass: not_run.may_pass,
+            }])
+        })?;
         Output { json: self.json() }.result_of(card.is_clean(), &card, || card.to_string())?;
         if card.is_clean() {
             Ok(())

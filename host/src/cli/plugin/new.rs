@@ -16,7 +16,10 @@ use clap::{Args, ValueEnum};
 use phone_verify_plugin_host::files;
 use serde_json::json;
 
-use crate::cli::output::{Failure, Output};
+use crate::{
+    cli::output::{Failure, Output},
+    daemon::Problem,
+};
 
 /// Names that cargo or the compiler reserves, and the keywords of Rust.
 const RESERVED: [&str; 59] = [
@@ -130,7 +133,7 @@ impl New {
             }
         };
         let directory = self.directory.clone().unwrap_or_else(|| PathBuf::from(name));
-        write(&directory, &files).map_err(|problem| Failure::wrong([problem]))?;
+        write(&directory, &files).map_err(|problem| Failure::of([problem]))?;
         let result = json!({ "library": name, "directory": directory, "backends": backends });
         Output { json: self.json }.result(&result, || self.next_steps(&naming, &directory))?;
         Ok(())
@@ -226,12 +229,12 @@ fn unfit(name: &str) -> Option<String> {
 }
 
 /// Writes the files into a temporary folder next to the target, and renames it when it is complete.
-fn write(directory: &Path, files: &[(String, String)]) -> Result<(), String> {
+fn write(directory: &Path, files: &[(String, String)]) -> Result<(), Problem> {
     if directory.symlink_metadata().is_ok() {
-        return Err(format!(
+        return Err(Problem::lasting(format!(
             "{} is there already; name another folder with --directory",
             directory.display()
-        ));
+        )));
     }
     let parent = match directory.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -239,7 +242,10 @@ fn write(directory: &Path, files: &[(String, String)]) -> Result<(), String> {
     };
     let problem = |error: io::Error| {
         let told = files::told(&error, "choose another folder with --directory");
-        format!("{} cannot be written: {told}", directory.display())
+        Problem {
+            sentence: format!("{} cannot be written: {told}", directory.display()),
+            may_pass: files::may_pass(&error),
+        }
     };
     let mut aside = tempfile::Builder::new();
     aside.prefix(".phone-verify-new-");
@@ -291,7 +297,7 @@ mod tests {
     fn a_folder_that_is_there_stays_as_it_is() {
         let home = tempfile::tempdir().unwrap();
         let problem = write(home.path(), &in_rust::files(&Naming::new("acme"), None)).unwrap_err();
-        assert!(problem.contains("is there already"), "{problem}");
+        assert!(problem.sentence.contains("is there already"), "{problem:?}");
         assert_eq!(fs::read_dir(home.path()).unwrap().count(), 0);
     }
 
@@ -301,7 +307,7 @@ mod tests {
         // A path cannot be a file and a folder.
         let files = ["a", "a/b"].map(|path| (path.to_owned(), String::new()));
         let problem = write(&home.path().join("acme"), &files).unwrap_err();
-        assert!(problem.contains("acme cannot be written"), "{problem}");
+        assert!(problem.sentence.contains("acme cannot be written"), "{problem:?}");
         assert_eq!(fs::read_dir(home.path()).unwrap().count(), 0);
     }
 }

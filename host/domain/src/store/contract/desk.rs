@@ -109,7 +109,6 @@ impl Desk {
             replaced: None,
             counted_at: self.clock.now(),
             guard: None,
-            owner: None,
         };
         NewVerification {
             id,

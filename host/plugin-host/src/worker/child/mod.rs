@@ -23,7 +23,7 @@ use phone_verify_plugin_abi::{
 };
 use tokio::sync::oneshot;
 
-pub(super) use self::sandbox::MEMORY_BYTES;
+pub(super) use self::sandbox::{MEMORY_BYTES, STACK_BYTES};
 use self::{
     carrier::{OfCall, Remote},
     link::Link,
@@ -109,7 +109,7 @@ fn serve() -> io::Result<()> {
     let confined = ToHost::Confined {
         is_sealed,
         lacking: sandbox.lacking,
-        memory_bytes: sandbox.memory_bytes,
+        limits: sandbox.limits,
     };
     // A few sentences, too.
     let _ = link.send(NO_CALL, &confined);
@@ -126,6 +126,7 @@ fn serve() -> io::Result<()> {
         Err(refusal) => ToHost::Refused {
             code: refusal.code.to_owned(),
             sentence: refusal.sentence.clone(),
+            may_pass: refusal.may_pass,
         },
     };
     let _ = link.send(NO_CALL, &answer);

@@ -14,10 +14,12 @@ mod files;
 
 use std::path::Path;
 
-use crate::worker::message::Step;
+use crate::worker::message::{Limits, Step};
 
 /// Address space of a worker.
 pub(in crate::worker) const MEMORY_BYTES: u64 = 512 << 20;
+/// The stack of its first thread, as most systems have it.
+pub(in crate::worker) const STACK_BYTES: u64 = 8 << 20;
 /// What a job and a restricted token do not take away.
 #[cfg(windows)]
 const WINDOWS_LACKS: &str = "a way to keep a process from the network and from files that this user may read";
@@ -32,8 +34,8 @@ pub(super) struct Sandbox {
     pub(super) is_sealed: bool,
     /// What this system does not offer.
     pub(super) lacking: Vec<String>,
-    /// The limit of its memory: [`MEMORY_BYTES`], or less if that is all that the host has.
-    pub(super) memory_bytes: Option<u64>,
+    /// [`MEMORY_BYTES`] and [`STACK_BYTES`], or less if that is all that the host has.
+    pub(super) limits: Limits,
 }
 
 impl Sandbox {
@@ -59,7 +61,7 @@ impl Sandbox {
         {
             let _ = library;
             // Its job and its token are the host's doing.
-            sandbox.memory_bytes = Some(MEMORY_BYTES);
+            sandbox.limits.memory_bytes = Some(MEMORY_BYTES);
             sandbox.lacking.push(WINDOWS_LACKS.to_owned());
         }
         #[cfg(not(any(target_os = "linux", windows)))]
@@ -77,7 +79,11 @@ impl Sandbox {
             let mut unheard = Self::default();
             unheard.end_with_parent();
         }
-        Self::default()
+        Self {
+            #[cfg(unix)]
+            limits: limits_in_force(),
+            ..Self::default()
+        }
     }
 
     #[cfg(unix)]
@@ -86,6 +92,8 @@ impl Sandbox {
 
         let limits = [
             (Resource::As, MEMORY_BYTES, "memory"),
+            (Resource::Data, MEMORY_BYTES, "memory"),
+            (Resource::Stack, STACK_BYTES, "stack"),
             (Resource::Nofile, DESCRIPTORS, "descriptors"),
             (Resource::Core, 0, "core dumps"),
             (Resource::Fsize, 0, "file sizes"),
@@ -100,10 +108,9 @@ impl Sandbox {
             };
             if setrlimit(resource, limit).is_err() {
                 self.lacking.push(format!("a limit of {what}"));
-            } else if resource == Resource::As {
-                self.memory_bytes = Some(most);
             }
         }
+        self.limits = limits_in_force();
     }
 
     /// A library that loops for ever must not outlive the host.
@@ -148,6 +155,21 @@ pub(super) fn after_opening() -> std::io::Result<()> {
     #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
     calls::allow_little().map_err(std::io::Error::other)?;
     Ok(())
+}
+
+/// What this process is limited to now. Memory is limited as a whole, and as what is not mapped from a file.
+#[cfg(unix)]
+fn limits_in_force() -> Limits {
+    use rustix::process::{Resource, getrlimit};
+
+    let current = |resource| getrlimit(resource).current;
+    Limits {
+        memory_bytes: [Resource::As, Resource::Data]
+            .into_iter()
+            .filter_map(current)
+            .min(),
+        stack_bytes: current(Resource::Stack),
+    }
 }
 
 /// A daemon that runs as root does not give its rights to a library.
