@@ -91,6 +91,7 @@ impl Bench {
             guard: self.guard.of_registration(&number, client, &keys).map(Arc::new),
             replaced: None,
             counted_at: now,
+            owner: None,
         };
         let begun = self.store.begin_verification(NewVerification {
             id,

@@ -89,7 +89,11 @@ impl FakeNetwork {
 
     /// What a member of a fleet is made of.
     pub(crate) fn parts(self: &Arc<Self>) -> Parts {
-        Parts::of(BackendFacts::part_of_program(self.behaviour.name), self)
+        let facts = BackendFacts {
+            owns_codes: self.behaviour.judge != Judge::Host || self.behaviour.fixed_code.is_some(),
+            ..BackendFacts::part_of_program(self.behaviour.name)
+        };
+        Parts::of(facts, self)
     }
 
     pub(crate) fn next(&self, outcomes: impl IntoIterator<Item = Outcome>) {
@@ -181,7 +185,7 @@ impl CodeAuthority for FakeNetwork {
         Some(ready(Ok(Some(text))).boxed())
     }
 
-    fn validates(&self, _number: &PhoneNumber) -> bool {
+    fn validates(&self) -> bool {
         self.behaviour.judge != Judge::Host
     }
 

@@ -11,11 +11,12 @@ use crate::{
     dispatch::bulk::Bulk,
     entropy::Entropy,
     fake_network::FakeNetwork,
-    fleet::{BackendStatus, Bounds, BreakerState, DEFAULT, Entry, Fleet, ForTests, Member, Members},
+    fleet::{BackendStatus, Bounds, BreakerState, DEFAULT, Entry, Fleet, ForTests, Member, Members, Route},
     model::{
-        ClientAddress, CodeFormat, Language, Locale, Messages, PhoneNumber, SecurityCode, SessionToken,
-        TestNumbers, Verdict,
+        ClientAddress, CodeFormat, Language, Locale, Message, Messages, PhoneNumber, SecurityCode,
+        SessionToken, TestNumbers, Verdict, VerificationId,
     },
+    rules::route::Conditions,
     settings::Settings,
     store::{
         Keyring, MasterKey, Store, StoreError,
@@ -34,6 +35,8 @@ pub(crate) const MAX_FAILED_ATTEMPTS: u32 = 5;
 pub(crate) const BOUNDS: Bounds = Bounds {
     concurrency: 4,
     send_timeout: Duration::from_secs(10),
+    queue_length: QUEUE_LENGTH,
+    max_per_second: None,
 };
 pub(crate) const TOTAL_TIMEOUT: Duration = Duration::from_secs(20);
 /// Messages that may wait for a slot.
@@ -154,6 +157,32 @@ impl Service {
                 &self.clock,
             ));
         }
+    }
+
+    /// From now on these are its backends, by name, with routes that are tried in this order; those that had a name before
+    /// are followed by whoever has it now.
+    pub(crate) fn has_fleet(&self, backends: &[(&str, &Arc<FakeNetwork>)], routes: Vec<Route>) {
+        let before = self.fleet.members();
+        let entry = |(name, network): &(&str, &Arc<FakeNetwork>)| {
+            let before = before.named(name).map(|entry| &*entry.member);
+            Entry {
+                member: Arc::new(Member::new(name, network.parts(), BOUNDS, before, &self.clock)),
+                refusals: [].into(),
+            }
+        };
+        let entries = backends.iter().map(entry).collect();
+        let for_tests = ForTests::new(Arc::new(TestNumbers::default()), self.clock.clone());
+        self.fleet
+            .exchange(Members::of(entries, routes, for_tests).unwrap());
+    }
+
+    /// The last message of a verification, once it is settled.
+    pub(crate) async fn settled(&self, id: VerificationId) -> Message {
+        while self.waiting() > 0 {
+            self.store.ready().await.unwrap();
+        }
+        let (mut verification, _) = self.verifier.find(id).await.unwrap().unwrap();
+        verification.messages.pop().unwrap()
     }
 
     /// How its backend fares.
@@ -336,10 +365,18 @@ fn settings(limits: &RateLimits, guard: &Guard) -> Settings {
     settings.limits = limits.clone();
     settings.guard = guard.clone();
     settings.store.audit_retention = AUDIT_RETENTION;
-    settings.dispatch.queue_length = QUEUE_LENGTH;
     settings.dispatch.total_timeout = TOTAL_TIMEOUT;
     settings.dispatch.bounds = BOUNDS;
     settings
+}
+
+/// A route for all messages through these members, by their places.
+pub(crate) fn through(send: &[usize]) -> Route {
+    Route {
+        conditions: Conditions::default(),
+        send: send.to_vec(),
+        destination_failover: false,
+    }
 }
 
 /// A number of New York, one for each `n`.

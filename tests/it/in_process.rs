@@ -78,7 +78,7 @@ async fn a_daemon_serves_at_the_socket_that_it_is_handed_and_ends_when_it_is_ask
 async fn a_daemon_that_cannot_start_says_all_that_is_wrong_and_serves_nothing() {
     let site = site();
     let mut settings = Settings::load(&site.path("phone-verify.toml")).unwrap();
-    settings.phone_verification.backend = "nowhere.NoBackend".to_owned();
+    settings.backends[0].backend = "nowhere.NoBackend".to_owned();
     let folder = site.path("a-folder");
     std::fs::create_dir(&folder).unwrap();
     settings.store.database = folder;

@@ -23,6 +23,7 @@ mod documents;
 mod drop_in;
 mod every_answer;
 mod files;
+mod fleet;
 mod golden;
 mod groups;
 mod guard;

@@ -91,7 +91,7 @@ async fn a_day_of_the_daemon_is_told_in_numbers() {
     let (_, page) = page(&daemon, "*/*").await;
     let told = samples(&page);
     let register = r#"route="/api/phone/register",method="POST""#;
-    let nexmo = r#"backend="nexmo.NexmoBackend""#;
+    let nexmo = r#"member="default",backend="nexmo.NexmoBackend""#;
     for (sample, value) in [
         (
             format!(r#"phone_verify_http_requests_total{{{register},status="200",code=""}}"#),
@@ -145,7 +145,7 @@ async fn a_day_of_the_daemon_is_told_in_numbers() {
         ),
         (format!(r#"phone_verify_breaker{{{nexmo},state="closed"}}"#), 1.0),
         ("phone_verify_messages_under_way".to_owned(), 0.0),
-        ("phone_verify_queue_messages".to_owned(), 0.0),
+        (r#"phone_verify_queue_messages{member="default"}"#.to_owned(), 0.0),
         (
             r#"phone_verify_cap_used_ratio{limit="country_per_hour",country="US"}"#.to_owned(),
             1.0,

@@ -72,10 +72,11 @@ impl Rules {
         phone_verification.max_failed_attempts = self.max_failed_attempts;
         settings.limits = self.limits.clone();
         settings.guard = self.guard.clone();
-        settings.dispatch.queue_length = 64;
         settings.dispatch.bounds = Bounds {
             concurrency: 16,
             send_timeout: Duration::from_secs(10),
+            queue_length: 64,
+            max_per_second: None,
         };
         settings
     }

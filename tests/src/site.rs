@@ -122,6 +122,29 @@ impl Site {
         self
     }
 
+    /// Removes a setting.
+    ///
+    /// # Panics
+    /// When the file cannot be written.
+    pub fn remove(&mut self, section: &str, key: &str) -> &mut Self {
+        if let Some(section) = self.settings.get_mut(section).and_then(toml::Value::as_table_mut) {
+            section.remove(key);
+        }
+        self.write_settings();
+        self
+    }
+
+    /// Changes a list of tables, such as `[[routes]]`.
+    ///
+    /// # Panics
+    /// When TOML cannot hold it, or the file cannot be written.
+    pub fn set_list(&mut self, name: &str, list: &Value) -> &mut Self {
+        let list = toml::Value::try_from(list).expect("a list that TOML can hold");
+        self.settings.insert(name.to_owned(), list);
+        self.write_settings();
+        self
+    }
+
     fn write_settings(&self) {
         let text = toml::to_string(&self.settings).expect("settings can be written");
         self.write(SETTINGS_FILE, text);

@@ -3,8 +3,9 @@
 //!
 //! Invariant: every stage is judged, or is said not to be, with the settings that keep it from being judged.
 
+mod fleet;
+
 use clap::Args;
-use phone_verify_plugin_host::{Backend, Loader, Refusal};
 use serde_json::json;
 
 use super::{Common, output::Failure, test_number_warnings};
@@ -15,7 +16,6 @@ use crate::{
         rehearsal::{self, Listening},
     },
     entropy::Entropy,
-    fleet::BackendFacts,
     model::{Listen, quantity, segments::Size},
     settings::{Doubts, Draft, Server, Settings, WHOLE_SECTION},
 };
@@ -26,6 +26,7 @@ type Needed = [(&'static str, &'static str)];
 /// What the library, the backend in it, the database and the listeners depend on.
 const LIBRARY: &Needed = &[
     ("phone_verification", "BACKEND"),
+    ("backends", WHOLE_SECTION),
     ("plugins", WHOLE_SECTION),
     ("store", "url"),
 ];
@@ -70,9 +71,8 @@ impl Check {
         let runtime = super::runtime()?;
         let _inside = runtime.enter();
         let mut problems: Vec<Problem> = wrong.into_iter().map(Problem::from).collect();
-        let backend = backend(&settings, &loader, &mut stages).map_err(|refusals| {
-            problems.extend(refusals.into_iter().map(Problem::from));
-        });
+        let (fleet, mut of_fleet) = fleet::Checked::of(&settings, &loader, &mut stages);
+        problems.append(&mut of_fleet);
         let drop_in = settings.server.drop_in_endpoints;
         if stages.can(THE_DATABASE, DATABASE) {
             problems.extend(rehearsal::store(&settings, &entropy));
@@ -84,14 +84,10 @@ impl Check {
             problems.append(&mut listening.problems);
             running = Some(listening).filter(|listening| !listening.daemon.is_empty());
         }
-        let backend = match backend {
-            Ok(Some(backend)) if problems.is_empty() => backend,
+        let first = match fleet.first() {
+            Some(first) if problems.is_empty() => first,
             _ => return Err(Failure::of(problems).leaving(stages.left_out)),
         };
-        let facts = BackendFacts::of(&backend);
-        if let Some(newer_abi) = &facts.newer_abi {
-            tracing::warn!("{newer_abi}");
-        }
         let hidden = daemon::hidden_libraries(&settings, &loader);
         let phone_verification = &settings.phone_verification;
         let example = phone_verification.code_format.example();
@@ -106,14 +102,15 @@ impl Check {
         let warnings: Vec<_> = told
             .chain(test_number_warnings(&settings))
             .chain(hidden)
-            .chain(facts.weakness.clone())
-            .chain(facts.newer_abi.clone())
+            .chain(fleet.warnings())
             .chain(tried_as_root(&settings))
             .collect();
         let result = json!({
-            "backend": &*facts.backend,
-            "sandbox": facts.is_sandbox,
-            "isolation": facts.isolation,
+            "backend": &*first.backend,
+            "sandbox": first.is_sandbox,
+            "isolation": first.isolation,
+            "backends": fleet.as_json(),
+            "routes": settings.routes.iter().map(|route| &route.send).collect::<Vec<_>>(),
             "listen": listen,
             "drop_in_endpoints": drop_in.name(),
             "running": running.is_some(),
@@ -130,11 +127,6 @@ impl Check {
             "warnings": warnings,
         });
         self.common.output().result(&result, || {
-            let sandbox = if facts.is_sandbox {
-                " (a sandbox: not for production)"
-            } else {
-                ""
-            };
             let http: String = settings
                 .http
                 .shown()
@@ -145,10 +137,8 @@ impl Check {
             let texts: String = texts.iter().map(|text| shown(text, language)).collect();
             let running = running.map_or_else(String::new, |running| where_it_runs(&running, &settings.server));
             format!(
-                "all is well\n  backend   {}{sandbox}\n  isolation {}\n  listen    {}{running}\n  drop-in   /api/phone/*: {}\n  \
-                 database  {}{http}{texts}",
-                facts.backend,
-                facts.isolation,
+                "all is well{}\n  listen    {}{running}\n  drop-in   /api/phone/*: {}\n  database  {}{http}{texts}",
+                fleet.shown(&settings),
                 listen.join(", "),
                 drop_in.description(),
                 settings.store.database.display()
@@ -201,40 +191,6 @@ impl Stages {
         }
         doubtful.is_empty()
     }
-}
-
-/// The backend, as far as it can be judged; `None`: it is not loaded, for the options are not known.
-fn backend(
-    settings: &Settings,
-    loader: &Loader,
-    stages: &mut Stages,
-) -> Result<Option<Backend>, Vec<Refusal>> {
-    if !stages.can(THE_BACKEND, LIBRARY) {
-        return Ok(None);
-    }
-    let name = &settings.phone_verification.backend;
-    if !stages.can(&format!("whether {name} takes its options"), BACKEND) {
-        let refusals = daemon::judge_library(settings, loader);
-        return if refusals.is_empty() {
-            Ok(None)
-        } else {
-            Err(refusals)
-        };
-    }
-    daemon::load_backend(settings, loader)
-        .map(Some)
-        .map_err(|mut refusals| {
-            if let Some(refusal) = refusals.last_mut()
-                && let Some(before) = daemon::version_before(settings, loader)
-            {
-                refusal.sentence += &format!(
-                    "; until then a start goes on with version {} with the sha256 {}, which served before",
-                    before.library_version(),
-                    before.library_sha256()
-                );
-            }
-            refusals
-        })
 }
 
 fn texts_of(places: &[Listen]) -> Vec<String> {

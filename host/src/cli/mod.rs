@@ -14,6 +14,7 @@ mod output;
 mod person;
 mod plugin;
 mod register;
+mod routes;
 mod send;
 mod serve;
 #[cfg(windows)]
@@ -73,6 +74,8 @@ enum Command {
     Settings(settings::Show),
     /// List the libraries in the plugin directories, read without running their code
     Backends(backends::Backends),
+    /// Say which backends an SMS to a number would be tried with, and why, without sending it
+    Routes(routes::Routes),
     /// Send a security code to a number
     Register(register::Register),
     /// Check a security code
@@ -304,6 +307,7 @@ pub fn main() -> ExitCode {
         Command::Check(command) => (command.run(), command.common.json),
         Command::Settings(command) => (command.run(), command.common.json),
         Command::Backends(command) => (command.run(), command.common.json),
+        Command::Routes(command) => (command.run(), command.common.json),
         Command::Register(command) => (command.run(), command.common.json),
         Command::Verify(command) => (command.run(), command.common.json),
         Command::Send(command) => (command.run(), command.common.json),

@@ -7,13 +7,13 @@ use std::sync::Arc;
 
 use phone_verify_plugin_host::{Choice, Loader, Next, Refusal, Running};
 
-use super::{backend_name, demo::Shown, loader_config};
+use super::{Problem, backend_name, demo::Shown, loader_config, mixed_routes, problem_of};
 use crate::{
     clock::Clock,
     entropy::Entropy,
-    fleet::{Base, DEFAULT, Entry, ForTests, Library, Member, Members},
+    fleet::{Base, Entry, ForTests, Library, Member, Members, Route},
     http::{DemoPhone, Generation},
-    settings::Settings,
+    settings::{BackendSettings, RouteSettings, Settings},
     telemetry,
     verifier::{Policy, Verifier},
 };
@@ -28,13 +28,19 @@ pub(super) struct Maker {
     pub(super) demo: Option<Arc<DemoPhone>>,
 }
 
-/// Which libraries a reload touches.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Renewal {
-    /// Those that changed.
-    Changed,
-    /// All: the settings are others.
-    All,
+/// What is in use.
+pub(super) struct Now<'a> {
+    pub(super) members: &'a Members,
+    /// The settings that they were made by.
+    pub(super) settings: &'a Settings,
+}
+
+impl Now<'_> {
+    /// Whether a member is under other settings what it is now.
+    fn is_same(&self, settings: &Settings, backend: &BackendSettings) -> bool {
+        let mut before = self.settings.backends.iter();
+        before.any(|before| before.is_same_as(backend)) && self.settings.construct_as(settings)
+    }
 }
 
 impl Maker {
@@ -58,54 +64,103 @@ impl Maker {
         ))
     }
 
-    /// The fleet that the settings describe. A member of `now` whose library need not be renewed is in it again, with
-    /// its breaker and its calls. Opens and constructs, which may take seconds: not for a thread that others wait for.
+    /// The fleet that the settings describe. A member of `now` that need not be renewed is in it again, with its breaker
+    /// and its calls. Of settings that were in effect before, one that cannot be renewed goes on. The error holds every
+    /// problem of every backend. Opens and constructs, which may take seconds: not for a thread that others wait for.
     pub(super) fn members(
         &self,
         settings: &Settings,
         loader: &Loader,
-        now: Option<&Members>,
-        renewal: Renewal,
-    ) -> Result<Members, Vec<Refusal>> {
-        let before = now.and_then(|now| now.named(DEFAULT));
+        now: Option<&Now<'_>>,
+    ) -> Result<Members, Vec<Problem>> {
+        let (mut entries, mut problems) = (Vec::new(), Vec::new());
+        for backend in &settings.backends {
+            match self.entry(settings, backend, loader, now) {
+                Ok(entry) => entries.push(entry),
+                Err(refusals) => {
+                    problems.extend(refusals.into_iter().map(|refusal| problem_of(backend, refusal)));
+                }
+            }
+        }
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        self.fleet_of(settings, entries)
+    }
+
+    /// The fleet of now with the numbers for tests of these settings.
+    pub(super) fn kept(&self, settings: &Settings, now: &Members) -> Option<Members> {
+        self.fleet_of(settings, now.entries().to_vec()).ok()
+    }
+
+    fn fleet_of(&self, settings: &Settings, entries: Vec<Entry>) -> Result<Members, Vec<Problem>> {
+        let numbers = Arc::clone(&settings.phone_verification.test_numbers);
+        let for_tests = ForTests::new(numbers, self.clock.clone());
+        let mixed = mixed_routes(settings, |name| {
+            let mut entries = entries.iter().filter(|entry| **entry.member.name() == *name);
+            entries.any(|entry| entry.member.facts().owns_codes)
+        });
+        if !mixed.is_empty() {
+            return Err(mixed);
+        }
+        let place_of = |name: &String| entries.iter().position(|entry| **entry.member.name() == **name);
+        let route = |route: &RouteSettings| Route {
+            conditions: route.conditions.clone(),
+            send: route.send.iter().filter_map(place_of).collect(),
+            destination_failover: route.destination_failover,
+        };
+        let routes = settings.routes.iter().map(route).collect();
+        let nobody = || {
+            vec![Problem::lasting(
+                "the settings name no backend; set BACKEND, or one in [backends]",
+            )]
+        };
+        Members::of(entries, routes, for_tests).ok_or_else(nobody)
+    }
+
+    fn entry(
+        &self,
+        settings: &Settings,
+        backend: &BackendSettings,
+        loader: &Loader,
+        now: Option<&Now<'_>>,
+    ) -> Result<Entry, Vec<Refusal>> {
+        let before = now.and_then(|now| now.members.named(&backend.name));
+        let stays_the_same = now.is_some_and(|now| now.is_same(settings, backend));
         let running = before.map(|entry| Running {
             sha256: &entry.member.facts().sha256,
             place: entry.member.facts().isolation,
-            renews: renewal == Renewal::All,
+            renews: !stays_the_same,
         });
-        let options = &settings.phone_verification.options;
-        let Choice { next, refusals } = loader.choose(&backend_name(settings)?, options, running)?;
+        let chosen = backend_name(backend).and_then(|name| loader.choose(&name, &backend.options, running));
+        let Choice { next, refusals } = match (chosen, before) {
+            (Ok(choice), _) => choice,
+            // It goes on, and is known to be another than the file in the directory.
+            (Err(refusals), Some(_)) if stays_the_same => Choice {
+                next: Next::Keep,
+                refusals,
+            },
+            (Err(refusals), _) => return Err(refusals),
+        };
         let member = match (next, before) {
-            (Next::Take(backend), before) => {
-                let bounds = self.at_start.dispatch.bounds;
-                let mut parts = Library::parts(*backend, self.base(settings), bounds.send_timeout);
+            (Next::Take(taken), before) => {
+                let bounds = backend.bounds(self.at_start.dispatch.bounds);
+                let mut parts = Library::parts(*taken, self.base(settings), bounds.send_timeout);
                 if let Some(demo) = &self.demo {
                     parts.sender = Shown::on(parts.sender, Arc::clone(demo));
                 }
                 let before = before.map(|entry| &*entry.member);
-                Arc::new(Member::new(DEFAULT, parts, bounds, before, &self.clock))
+                let member = Member::new(&backend.name, parts, bounds, before, &self.clock);
+                Arc::new(member.at_prices(backend.prices.clone()))
             }
             (Next::Keep, Some(before)) => Arc::clone(&before.member),
             // Of what does not serve, a loader keeps nothing.
             (Next::Keep, None) => return Err(refusals),
         };
-        Ok(self.of(settings, member, refusals))
-    }
-
-    /// The fleet of now, of which a library cannot be renewed: it goes on, and is known to be another than the file in
-    /// the directory.
-    pub(super) fn kept(&self, settings: &Settings, now: &Members, refusals: Vec<Refusal>) -> Members {
-        let member = Arc::clone(&now.entries()[0].member);
-        self.of(settings, member, refusals)
-    }
-
-    fn of(&self, settings: &Settings, member: Arc<Member>, refusals: Vec<Refusal>) -> Members {
-        let numbers = Arc::clone(&settings.phone_verification.test_numbers);
-        let entry = Entry {
+        Ok(Entry {
             member,
             refusals: refusals.into(),
-        };
-        Members::one(entry, ForTests::new(numbers, self.clock.clone()))
+        })
     }
 
     /// What the overrides of a backend can fall back on.
@@ -123,7 +178,7 @@ impl Maker {
 pub(super) fn tell(now: Option<&Members>, next: &Members) {
     for Entry { member, refusals } in next.entries() {
         let facts = member.facts();
-        let backend = &*facts.backend;
+        let backend = member.title();
         let before = now.and_then(|now| now.named(member.name()));
         let was_there = before.is_some_and(|before| Arc::ptr_eq(&before.member, member));
         if !was_there || before.is_some_and(|before| before.refusals != *refusals) {

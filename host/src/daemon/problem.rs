@@ -18,8 +18,8 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// One that stays until somebody changes something.
-    pub fn lasting(sentence: impl Into<String>) -> Self {
+    /// One that only somebody's change can end.
+    pub(crate) fn lasting(sentence: impl Into<String>) -> Self {
         Self {
             sentence: sentence.into(),
             may_pass: false,

@@ -7,7 +7,6 @@ use phone_verify_domain::store::Keyring;
 use super::keyring;
 use crate::{
     entropy::Entropy,
-    fleet::DEFAULT,
     settings::{Keys, Settings},
 };
 
@@ -35,7 +34,11 @@ pub fn receipt_addresses(settings: &Settings) -> Vec<ReceiptAddress> {
             signed,
         }
     };
-    vec![address(DEFAULT)]
+    settings
+        .backends
+        .iter()
+        .map(|backend| address(&backend.name))
+        .collect()
 }
 
 fn existing_keyring(settings: &Settings) -> Option<Keyring> {

@@ -6,7 +6,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use phone_verify_plugin_host::{Loader, Refusal, Seen};
+use phone_verify_plugin_host::{Loader, Seen};
 use tokio::{
     sync::mpsc,
     task::JoinError,
@@ -15,7 +15,8 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    next::{self, Maker, Renewal},
+    Problem,
+    next::{self, Maker, Now},
     run::{Reread, warn_of_open_api},
     service_manager::ServiceManager,
 };
@@ -120,12 +121,17 @@ impl Reloader {
     async fn reload_library(&mut self) {
         let began = self.maker.clock.elapsed();
         let settings = Arc::clone(&self.settings);
-        let made = self.make(&settings, &self.loader, Renewal::Changed).await;
-        let members = made.unwrap_or_else(|refusals| {
+        let made = self.make(&settings, &self.loader).await;
+        let members = made.or_else(|problems| {
+            for problem in problems {
+                tracing::error!("a changed library cannot be used: {}", problem.sentence);
+            }
             let now = self.app.fleet.members();
-            self.maker.kept(&settings, &now, refusals)
+            self.maker.kept(&settings, &now).ok_or(())
         });
-        self.exchange(members, began);
+        if let Ok(members) = members {
+            self.exchange(members, began);
+        }
         self.publish();
     }
 
@@ -157,7 +163,7 @@ impl Reloader {
             tracing::warn!("{warning}");
         }
         let loader = Arc::new(self.maker.loader_after(&self.loader, &settings));
-        match self.make(&settings, &loader, Renewal::All).await {
+        match self.make(&settings, &loader).await {
             Ok(members) => {
                 let waiting = need_restart(&self.maker.at_start, &settings);
                 if !waiting.is_empty() {
@@ -179,10 +185,11 @@ impl Reloader {
                     tracing::info!("the settings are reloaded");
                 };
             }
-            Err(refusals) => {
-                for refusal in refusals {
+            Err(problems) => {
+                for problem in problems {
                     tracing::error!(
-                        "the backend of the new settings cannot be used, and those from before stay in effect: {refusal}"
+                        "the backend of the new settings cannot be used, and those from before stay in effect: {}",
+                        problem.sentence
                     );
                 }
                 self.has_faulty_settings = true;
@@ -227,16 +234,16 @@ impl Reloader {
     }
 
     /// The next fleet, made beside what others wait for.
-    async fn make(
-        &self,
-        settings: &Arc<Settings>,
-        loader: &Arc<Loader>,
-        renewal: Renewal,
-    ) -> Result<Members, Vec<Refusal>> {
+    async fn make(&self, settings: &Arc<Settings>, loader: &Arc<Loader>) -> Result<Members, Vec<Problem>> {
         let (maker, settings, loader) = (Arc::clone(&self.maker), Arc::clone(settings), Arc::clone(loader));
-        let now = self.app.fleet.members();
-        let made =
-            tokio::task::spawn_blocking(move || maker.members(&settings, &loader, Some(&now), renewal));
+        let (members, before) = (self.app.fleet.members(), Arc::clone(&self.settings));
+        let made = tokio::task::spawn_blocking(move || {
+            let now = Now {
+                members: &members,
+                settings: &before,
+            };
+            maker.members(&settings, &loader, Some(&now))
+        });
         made.await.unwrap_or_else(|error: JoinError| {
             tracing::error!(%error, "a reload panicked");
             Err(Vec::new())
@@ -257,7 +264,7 @@ impl Reloader {
         for entry in news {
             let facts = entry.member.facts();
             tracing::info!(
-                backend = &*facts.backend,
+                backend = entry.member.title(),
                 version = facts.version,
                 sha256 = facts.sha256,
                 isolation = %facts.isolation,
@@ -279,7 +286,7 @@ impl Reloader {
         let backends = self.app.fleet.status();
         let names: Vec<String> = backends
             .iter()
-            .map(|status| format!("{} {}", status.facts.backend, status.facts.version))
+            .map(|status| format!("{} {}", status.title(), status.facts.version))
             .collect();
         let notes = backends.iter().filter_map(BackendStatus::note);
         let notes = notes.chain(self.notes()).map(|note| format!("; {note}"));

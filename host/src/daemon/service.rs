@@ -4,17 +4,16 @@
 
 use std::{sync::Arc, time::Duration};
 
-use phone_verify_plugin_host::{Loader, Refusal, WorkerMetrics};
-use tokio::sync::mpsc;
+use phone_verify_plugin_host::{Loader, WorkerMetrics};
 
 use super::{
     Problem, missing_folders,
-    next::{self, Maker, Renewal},
+    next::{self, Maker},
     open_store, refusals,
 };
 use crate::{
     clock::Clock,
-    dispatch::{Dispatcher, bulk::Bulk},
+    dispatch::{Dispatcher, Entrance, bulk::Bulk},
     entropy::Entropy,
     fleet::{Fleet, Members},
     http::DemoPhone,
@@ -86,7 +85,7 @@ impl Service {
         } = parts;
         let fleet = Arc::new(Fleet::new(members));
         let total_timeout = settings.dispatch.total_timeout;
-        let (orders, to_dispatch) = mpsc::channel(settings.dispatch.queue_length);
+        let (entrance, to_dispatch) = Entrance::new(Arc::clone(&fleet));
         let dispatcher = Dispatcher::start(
             Arc::clone(&store),
             Arc::clone(&fleet),
@@ -99,7 +98,7 @@ impl Service {
             Arc::clone(&store),
             Arc::clone(&keyring),
             Arc::clone(&fleet) as Arc<_>,
-            orders,
+            Arc::new(entrance),
             clock.clone(),
             entropy.clone(),
         );
@@ -180,9 +179,7 @@ impl Started {
             return Err(missing.into_iter().chain(refused).collect());
         }
         let loader = maker.loader(settings);
-        let members = maker
-            .members(settings, &loader, None, Renewal::All)
-            .map_err(problems);
+        let members = maker.members(settings, &loader, None);
         let store_metrics = Arc::<StoreMetrics>::default();
         let observer = Arc::clone(&store_metrics) as Arc<_>;
         let stored = open_store(settings, &maker.clock, &maker.entropy, observer);
@@ -209,8 +206,4 @@ impl Started {
             loader,
         })
     }
-}
-
-fn problems(refusals: Vec<Refusal>) -> Vec<Problem> {
-    refusals.into_iter().map(Problem::from).collect()
 }

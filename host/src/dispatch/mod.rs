@@ -1,16 +1,23 @@
 //! Takes messages that are durable in the store to a backend of the fleet, and settles them.
 //!
-//! A message waits for a slot in the lane of its candidate, the member of the fleet that is to send it; then that
-//! member's breaker is asked, and the message is sent under a deadline, a second time if certainly nothing was sent.
+//! A message waits for a slot in the lane of the member of the fleet that is to send it; then that member's breaker is
+//! asked, and the message is sent under a deadline. If certainly nothing was sent, the next member has it, or the same one
+//! a second time.
 //!
 //! Invariants: it never judges a code; a message whose outcome is not known is never sent again by the
 //! process that tried it; what this process has under way is never taken up a second time, however long it takes and
 //! whatever the time; no more calls are under way than a lane has slots; every call has a deadline.
 
 pub mod bulk;
+mod entrance;
+#[cfg(test)]
+mod failover_stories;
+#[cfg(test)]
+mod fault_stories;
 #[cfg(test)]
 mod stories;
 mod tries;
+mod turn;
 
 use std::{
     collections::HashMap,
@@ -22,17 +29,18 @@ use tokio::{
     sync::{mpsc, oneshot},
     time::{MissedTickBehavior, interval, sleep},
 };
-use tokio_util::{
-    sync::CancellationToken,
-    task::{TaskTracker, task_tracker::TaskTrackerToken},
-};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::tries::Tries;
+pub use self::entrance::Entrance;
+use self::{
+    tries::Tries,
+    turn::{NoTurn, Turn},
+};
 use crate::{
     clock::Clock,
-    fleet::{Fleet, Member, Slot},
+    fleet::{Destination, Fleet},
     metrics::MessageMetrics,
-    model::{FailureClass, MessageId, Outcome},
+    model::{FailureClass, MessageId, Outcome, SendFailure},
     store::{Dispatched, Order, OutboxMessage, Store},
     trace::Trace,
 };
@@ -136,25 +144,32 @@ impl Desk {
                 }
             };
             let Some(order) = order else { return };
-            self.dispatch(order).await;
+            self.dispatch(order);
         }
     }
 
-    /// Sends in a task of its own, once there is a slot. The messages behind it wait as well: so no more are taken from
-    /// the queue than there are slots, and a full queue refuses what comes.
-    async fn dispatch(self: &Arc<Self>, order: Order) {
-        let Some((member, slot)) = self.candidate(&order.message).await else {
-            self.is_untried(order.message);
-            return;
-        };
-        // A reload between here and the call finds a call in the member, and waits for it.
-        let held = member.hold();
+    /// Sends in a task of its own, which waits for its turn: no message waits for one of another backend.
+    fn dispatch(self: &Arc<Self>, mut order: Order) {
         let desk = Arc::clone(self);
         let trace = order.trace.clone();
+        // Until it has its turn, it is one that was not tried.
+        let taking = self.takers.token();
         self.tasks.spawn(Trace::scope(trace, async move {
-            let under_way = desk.metrics.begin();
-            let dispatched = desk.send(&order, member, held).await;
-            drop((slot, under_way));
+            let turn = Turn::first(&desk.fleet, Destination::from(&order.message)).await;
+            drop(order.waiting.take());
+            if matches!(turn, Err(NoTurn::Closed)) {
+                desk.is_untried(order.message);
+                return;
+            }
+            drop(taking);
+            let dispatched = match turn {
+                Ok(turn) => {
+                    let _under_way = desk.metrics.begin();
+                    desk.send(&order, turn).await
+                }
+                Err(NoTurn::Nobody(failure)) => desk.sent_by_nobody(failure),
+                Err(NoTurn::Closed) => return,
+            };
             let Order { message, answer, .. } = order;
             let outcome = &dispatched.outcome;
             match outcome {
@@ -186,20 +201,6 @@ impl Desk {
             desk.settle(&message, &dispatched).await;
             reply(answer, outcome);
         }));
-    }
-
-    /// Who is to send a message, once there is a slot in its lane; `None`: there will be none any more.
-    async fn candidate(&self, message: &OutboxMessage) -> Option<(Arc<Member>, Slot)> {
-        let mut member = self.fleet.candidate(&message.number);
-        loop {
-            let slot = member.lane().slot().await?;
-            // The fleet may have been exchanged while this waited.
-            let now = self.fleet.candidate(&message.number);
-            if Arc::ptr_eq(now.lane(), member.lane()) {
-                return Some((now, slot));
-            }
-            member = now;
-        }
     }
 
     async fn settle(&self, message: &OutboxMessage, dispatched: &Dispatched) {
@@ -247,24 +248,39 @@ impl Desk {
         }
     }
 
-    /// Has a message sent by `member`, which is `held` until it has the message.
-    async fn send(&self, order: &Order, member: Arc<Member>, held: TaskTrackerToken) -> Dispatched {
+    /// Has a message sent, by the member whose turn it is and those after it.
+    async fn send(&self, order: &Order, turn: Turn) -> Dispatched {
         // Whatever the backend and its breaker are up to.
         if let Some(outcome) = self.fleet.outcome_without_backend(&order.message.number) {
             return Dispatched {
-                backend: Arc::clone(member.backend()),
+                backend: Arc::clone(turn.member.backend()),
                 outcome,
                 tries: Vec::new(),
             };
         }
         let mut tries = Tries::of(order, self);
-        let (backend, outcome) = tries.run(member, held).await;
-        self.metrics.settled(&backend, &outcome);
+        let (member, outcome) = tries.run(turn).await;
+        self.metrics.settled(&member, &outcome);
         Dispatched {
-            backend,
+            backend: Arc::clone(member.backend()),
             outcome,
             tries: tries.made(),
         }
+    }
+
+    /// What becomes of a message for which no backend is there.
+    fn sent_by_nobody(&self, failure: SendFailure) -> Dispatched {
+        Dispatched {
+            backend: Arc::clone(self.fleet.usual().backend()),
+            outcome: Err(failure),
+            tries: Vec::new(),
+        }
+    }
+
+    /// How much of the time of all its tries a message has left.
+    fn time_left(&self, order: &Order) -> Duration {
+        let waited = self.clock.elapsed().saturating_sub(order.since);
+        self.total_timeout.saturating_sub(waited)
     }
 
     /// Takes up what a dead process left behind, and forgets expired codes.
@@ -298,8 +314,8 @@ impl Desk {
                             since,
                             trace: None,
                             answer: None,
-                        })
-                        .await;
+                            waiting: None,
+                        });
                     }
                 }
                 Err(error) => tracing::error!(%error, "the outbox cannot be looked through"),

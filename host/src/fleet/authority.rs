@@ -1,61 +1,58 @@
-//! The fleet as an authority over codes: it asks who is responsible for the number.
+//! The fleet as the one who says whose a code is: of the backend that a message to the number goes to first, if that
+//! judges codes itself, and else the host's.
 
 use std::sync::Arc;
 
-use serde_json::{Map, Value};
-
-use super::Fleet;
+use super::{Destination, Fleet, Members};
 use crate::{
-    model::{Locale, PhoneNumber, SecurityCode, Verdict},
-    verifier::{AuthorityCall, BaseValidate, CheckRequest, CodeAuthority},
+    model::{Locale, PhoneNumber},
+    verifier::{Authorities, CodeAuthority, Responsible},
 };
 
-impl CodeAuthority for Fleet {
-    fn generate<'a>(
-        self: Arc<Self>,
-        number: &'a PhoneNumber,
-        locale: &'a Locale,
-    ) -> Option<AuthorityCall<'a, SecurityCode>> {
-        self.current
-            .load()
-            .shared_authority(number)
-            .generate(number, locale)
+impl Members {
+    fn of_new(&self, number: &PhoneNumber, locale: &Locale) -> Responsible {
+        if self.for_tests.has(number) {
+            return Responsible {
+                authority: Arc::clone(&self.for_tests) as Arc<dyn CodeAuthority>,
+                owner: None,
+            };
+        }
+        let Some(member) = self.nth(Destination::new(number, locale, None), 0) else {
+            return Responsible::host();
+        };
+        let authority = member.authority();
+        Responsible {
+            authority: Arc::clone(authority),
+            owner: authority.validates().then(|| Arc::clone(member.name())),
+        }
+    }
+}
+
+impl Authorities for Fleet {
+    fn of_new(&self, number: &PhoneNumber, locale: &Locale) -> Responsible {
+        self.current.load().of_new(number, locale)
     }
 
-    fn compose<'a>(
-        self: Arc<Self>,
-        number: &'a PhoneNumber,
-        code: &'a SecurityCode,
-        locale: &'a Locale,
-        context: &'a Map<String, Value>,
-    ) -> Option<AuthorityCall<'a, Option<String>>> {
-        self.current
-            .load()
-            .shared_authority(number)
-            .compose(number, code, locale, context)
-    }
-
-    fn validates(&self, number: &PhoneNumber) -> bool {
-        self.current.load().authority(number).validates(number)
-    }
-
-    fn validate(
-        self: Arc<Self>,
-        check: &CheckRequest,
-        base: Arc<dyn BaseValidate>,
-    ) -> AuthorityCall<'_, Verdict> {
-        self.current
-            .load()
-            .shared_authority(&check.number)
-            .validate(check, base)
+    /// No backend hears of a number for tests, also not one that had a code of the number before.
+    fn of_owner(&self, owner: &str, number: &PhoneNumber) -> Option<Arc<dyn CodeAuthority>> {
+        let members = self.current.load();
+        if members.for_tests.has(number) {
+            return None;
+        }
+        members.owner(owner).map(|member| Arc::clone(member.authority()))
     }
 
     fn shares_codes(&self, number: &PhoneNumber) -> bool {
-        let members = self.current.load();
-        members.for_tests.shares_codes(number) && members.candidate(number).authority().shares_codes(number)
+        self.current.load().for_tests.shares_codes(number)
     }
 
     fn reaches(&self, number: &PhoneNumber) -> bool {
-        self.current.load().authority(number).reaches(number)
+        !self.current.load().for_tests.has(number)
+    }
+
+    fn price_per_segment(&self, number: &PhoneNumber, locale: &Locale, owner: Option<&str>) -> Option<u64> {
+        let members = self.current.load();
+        let first = members.nth(Destination::new(number, locale, owner), 0)?;
+        first.prices().of(number.country())
     }
 }

@@ -37,6 +37,12 @@ impl ForTests {
         self.has(number).then(|| Ok(Receipt::default()))
     }
 
+    /// Whether a further SMS to a number may carry the code that is pending. Not after the number's date either: a number
+    /// becomes one for tests, or stops being one, while a code is pending.
+    pub fn shares_codes(&self, number: &PhoneNumber) -> bool {
+        !self.numbers.names(number)
+    }
+
     /// What an operator should know while any are in effect.
     pub fn warning(&self) -> Option<String> {
         self.numbers.warning(self.clock.now())
@@ -58,14 +64,5 @@ impl CodeAuthority for ForTests {
         _locale: &'a Locale,
     ) -> Option<AuthorityCall<'a, SecurityCode>> {
         Some(ready(Ok(self.code_of(number)?.clone())).boxed())
-    }
-
-    /// Also after its date: a number becomes one for tests, or stops being one, while a code is pending.
-    fn shares_codes(&self, number: &PhoneNumber) -> bool {
-        !self.numbers.names(number)
-    }
-
-    fn reaches(&self, _number: &PhoneNumber) -> bool {
-        false
     }
 }

@@ -194,7 +194,7 @@ impl CodeAuthority for Library {
         Some(asked.boxed())
     }
 
-    fn validates(&self, _number: &PhoneNumber) -> bool {
+    fn validates(&self) -> bool {
         self.backend.overrides_validate_security_code()
     }
 

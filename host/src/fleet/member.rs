@@ -7,8 +7,11 @@ use std::{sync::Arc, time::Duration};
 
 use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
 
-use super::{BackendFacts, Bounds, Breaker, Lane, Sender};
-use crate::{clock::Clock, verifier::CodeAuthority};
+use super::{BackendFacts, Bounds, Breaker, Lane, Sender, status::title};
+use crate::{
+    clock::Clock,
+    verifier::{CodeAuthority, SegmentPrices},
+};
 
 /// How long a member whose successor is there may take over the calls that it has, before that is logged.
 const DRAIN_LIMIT: Duration = Duration::from_secs(30);
@@ -44,6 +47,7 @@ pub struct Member {
     sender: Arc<dyn Sender>,
     authority: Arc<dyn CodeAuthority>,
     lane: Arc<Lane>,
+    prices: SegmentPrices,
     breaker: Breaker,
     calls: TaskTracker,
 }
@@ -63,8 +67,15 @@ impl Member {
                 Some(before) => before.breaker.successor(),
                 None => Breaker::new(clock.clone()),
             },
+            prices: SegmentPrices::default(),
             calls: parts.calls,
         }
+    }
+
+    /// The same, whose SMS cost this.
+    #[must_use]
+    pub fn at_prices(self, prices: SegmentPrices) -> Self {
+        Self { prices, ..self }
     }
 
     /// By the settings.
@@ -97,6 +108,16 @@ impl Member {
         &self.lane
     }
 
+    /// What its SMS cost.
+    pub fn prices(&self) -> &SegmentPrices {
+        &self.prices
+    }
+
+    /// As messages to an operator name it.
+    pub fn title(&self) -> String {
+        title(&self.name, &self.facts.backend)
+    }
+
     /// Spares its provider.
     pub fn breaker(&self) -> &Breaker {
         &self.breaker
@@ -111,7 +132,7 @@ impl Member {
     pub(super) async fn drain(self: Arc<Self>) {
         self.calls.close();
         let drained = tokio::time::timeout(DRAIN_LIMIT, self.calls.wait()).await;
-        let BackendFacts { backend, version, .. } = &*self.facts;
+        let (backend, version) = (self.title(), &*self.facts.version);
         if drained.is_ok() {
             tracing::debug!(%backend, version, "the backend before is drained");
         } else {

@@ -5,6 +5,8 @@
 //! member that is no longer in the fleet; there is always a member.
 
 mod authority;
+#[cfg(test)]
+mod authority_stories;
 mod breaker;
 mod for_tests;
 mod lane;
@@ -12,6 +14,7 @@ mod library;
 #[cfg(test)]
 mod linked_stories;
 mod member;
+mod members;
 mod sender;
 mod status;
 #[cfg(test)]
@@ -20,7 +23,6 @@ mod stories;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use phone_verify_plugin_host::Refusal;
 
 pub use self::{
     breaker::{Breaker, BreakerState, Counts},
@@ -28,13 +30,11 @@ pub use self::{
     lane::{Bounds, Lane, Slot},
     library::{Base, Library},
     member::{Member, Parts},
+    members::{Destination, Entry, Members, Route},
     sender::{Sender, Settled, Sms},
     status::{BackendFacts, BackendStatus},
 };
-use crate::{
-    model::{Outcome, PhoneNumber},
-    verifier::CodeAuthority,
-};
+use crate::model::{Outcome, PhoneNumber, SendFailure};
 
 /// The name of the one backend that `[phone_verification] BACKEND` gives.
 pub const DEFAULT: &str = "default";
@@ -42,65 +42,6 @@ pub const DEFAULT: &str = "default";
 /// The backends in use.
 pub struct Fleet {
     current: ArcSwap<Members>,
-}
-
-/// All of them at one time.
-pub struct Members {
-    /// In the order of the settings. Never empty.
-    entries: Vec<Entry>,
-    for_tests: Arc<ForTests>,
-}
-
-/// A member, and what is said of it.
-#[derive(Clone)]
-pub struct Entry {
-    /// Who serves.
-    pub member: Arc<Member>,
-    /// Why it is not the file in the plugin directory; empty: it is.
-    pub refusals: Arc<[Refusal]>,
-}
-
-impl Members {
-    /// One backend, for all messages but those to numbers for tests.
-    pub fn one(entry: Entry, for_tests: ForTests) -> Self {
-        Self {
-            entries: vec![entry],
-            for_tests: Arc::new(for_tests),
-        }
-    }
-
-    /// All of them, in the order of the settings.
-    pub fn entries(&self) -> &[Entry] {
-        &self.entries
-    }
-
-    /// The one of this name.
-    pub fn named(&self, name: &str) -> Option<&Entry> {
-        self.entries.iter().find(|entry| &**entry.member.name() == name)
-    }
-
-    /// Who is to send to a number.
-    fn candidate(&self, _number: &PhoneNumber) -> &Arc<Member> {
-        &self.entries[0].member
-    }
-
-    /// Who has authority over the codes of a number.
-    fn authority(&self, number: &PhoneNumber) -> &dyn CodeAuthority {
-        if self.for_tests.has(number) {
-            &*self.for_tests
-        } else {
-            &**self.candidate(number).authority()
-        }
-    }
-
-    /// The same, to be asked once these are the members no more.
-    fn shared_authority(&self, number: &PhoneNumber) -> Arc<dyn CodeAuthority> {
-        if self.for_tests.has(number) {
-            Arc::clone(&self.for_tests) as Arc<dyn CodeAuthority>
-        } else {
-            Arc::clone(self.candidate(number).authority())
-        }
-    }
 }
 
 impl Fleet {
@@ -123,21 +64,53 @@ impl Fleet {
         let before = self.current.swap(Arc::clone(&next));
         for Entry { member, .. } in before.entries() {
             let stays = |entry: &Entry| Arc::ptr_eq(&entry.member, member);
-            if !next.entries.iter().any(stays) {
+            if !next.entries().iter().any(stays) {
                 member.breaker().retire();
                 tokio::spawn(Arc::clone(member).drain());
             }
         }
     }
 
-    /// Who is to send to a number. Ask again before each call: the answer may be another after a reload.
-    pub fn candidate(&self, number: &PhoneNumber) -> Arc<Member> {
-        Arc::clone(self.current.load().candidate(number))
+    /// Who is the `place`th, from 0, to be tried for a message; `None`: nobody. Ask again before each call: the answer may
+    /// be another after a reload.
+    pub fn nth(&self, to: Destination<'_>, place: usize) -> Option<Arc<Member>> {
+        self.current.load().nth(to, place).map(Arc::clone)
     }
 
-    /// The first member of the settings: who has all messages that nothing else is said of.
+    /// The one that is tried first.
+    pub fn first(&self, to: Destination<'_>) -> Result<Arc<Member>, SendFailure> {
+        let members = self.current.load();
+        members
+            .nth(to, 0)
+            .map(Arc::clone)
+            .ok_or_else(|| Members::nobody(to))
+    }
+
+    /// Whether the next backend is tried where one may not send to a number's network.
+    pub fn fails_over_by_destination(&self, to: Destination<'_>) -> bool {
+        self.current.load().fails_over_by_destination(to)
+    }
+
+    /// The first member of the settings: who has all messages where there are no routes.
     pub fn usual(&self) -> Arc<Member> {
-        Arc::clone(&self.current.load().entries[0].member)
+        Arc::clone(&self.current.load().entries()[0].member)
+    }
+
+    /// The one that has all messages, where there is no other.
+    pub fn only(&self) -> Option<Arc<Member>> {
+        match self.current.load().entries() {
+            [one] => Some(Arc::clone(&one.member)),
+            _ => None,
+        }
+    }
+
+    /// The one that sends one text to several numbers in its own way, and has all of them; `None`: each number is sent to by
+    /// itself.
+    pub fn for_whole_batches(&self) -> Option<Arc<Member>> {
+        let members = self.current.load();
+        let member = &members.entries()[0].member;
+        let one_by_one = members.have_routes() || member.lane().bounds().max_per_second.is_some();
+        (member.sender().sends_bulk() && !one_by_one).then(|| Arc::clone(member))
     }
 
     /// What becomes of a message to a number for which no backend is asked; `None`: one is to be asked.
@@ -160,9 +133,10 @@ impl Fleet {
             breaker: member.breaker().state(),
             breaker_opened: member.breaker().opened(),
             messages: member.breaker().counts(),
+            waiting: (member.lane().waiting(), member.lane().bounds().queue_length),
             trouble: member.sender().trouble(),
         };
-        members.entries.iter().map(status).collect()
+        members.entries().iter().map(status).collect()
     }
 
     /// No member gets another message from now on.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use phone_verify_plugin_host::{Backend, IsolationMode, Refusal};
 
-use super::{BreakerState, Counts};
+use super::{BreakerState, Counts, DEFAULT};
 
 /// What does not change while a backend serves.
 #[derive(Clone, Debug)]
@@ -24,6 +24,8 @@ pub struct BackendFacts {
     pub isolation: IsolationMode,
     /// Whether it is for tests and tutorials.
     pub is_sandbox: bool,
+    /// Whether it makes or judges codes itself.
+    pub owns_codes: bool,
     /// What the sandbox of its worker process cannot keep it from on this system, in one sentence.
     pub weakness: Option<String>,
     /// What it means that its library was built for a newer version of the ABI, in one sentence; `None`: it was not.
@@ -41,6 +43,8 @@ impl BackendFacts {
             signed_by: backend.library_signer().map(str::to_owned),
             isolation: backend.isolation(),
             is_sandbox: backend.is_sandbox(),
+            owns_codes: backend.overrides_generate_security_code()
+                || backend.overrides_validate_security_code(),
             weakness: backend.weakness(),
             newer_abi: backend.newer_abi().map(str::to_owned),
         }
@@ -56,6 +60,7 @@ impl BackendFacts {
             signed_by: None,
             isolation: IsolationMode::Inline,
             is_sandbox: false,
+            owns_codes: false,
             weakness: None,
             newer_abi: None,
         }
@@ -90,6 +95,8 @@ pub struct BackendStatus {
     pub breaker_opened: u64,
     /// Messages of verifications, since it serves.
     pub messages: Counts,
+    /// How many messages wait for it, and how many may.
+    pub waiting: (usize, usize),
     /// Why no message can reach it, in one sentence.
     pub trouble: Option<String>,
 }
@@ -101,16 +108,21 @@ impl BackendStatus {
             format!(
                 "the provider behind {} failed several times in a row: messages are refused, but for one now and then that \
                  shows whether it is back; codes that were sent can be checked",
-                self.facts.backend
+                self.title()
             )
         });
         provider.into_iter().chain(self.trouble.clone()).collect()
     }
 
+    /// As messages to an operator name it: `nexmo.NexmoBackend`, and with its name in the settings where it has one there.
+    pub fn title(&self) -> String {
+        title(&self.name, &self.facts.backend)
+    }
+
     /// What should be looked at although it serves.
     pub fn note(&self) -> Option<String> {
         let codes: Vec<&str> = self.refusals.iter().map(|refusal| refusal.code).collect();
-        let BackendFacts { backend, version, .. } = &*self.facts;
+        let (backend, version) = (self.title(), &self.facts.version);
         (!codes.is_empty()).then(|| {
             let codes = codes.join(", ");
             format!(
@@ -118,5 +130,14 @@ impl BackendStatus {
                  serving; see the log"
             )
         })
+    }
+}
+
+/// A backend as messages to an operator name it.
+pub(super) fn title(name: &str, backend: &str) -> String {
+    if name == DEFAULT {
+        backend.to_owned()
+    } else {
+        format!("{name} ({backend})")
     }
 }

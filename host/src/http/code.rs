@@ -92,6 +92,8 @@ pub(super) enum Code {
     BackendFailed,
     /// The report of a provider could not be read.
     ReceiptNotTaken,
+    /// The backend that alone may judge the code is in use no more.
+    BackendGone,
     /// Too many messages are waiting to be sent.
     Busy,
     /// The database cannot be used at the moment.

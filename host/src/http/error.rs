@@ -175,18 +175,8 @@ impl ApiError {
                 "The code was sent for another purpose or binding: say those that the verification was begun with. No attempt \
                  was taken.",
             ),
-            Self::Check(CheckError::Backend(failure)) => {
-                tracing::warn!(
-                    code = failure.code,
-                    reason = failure.message,
-                    "the backend gave no verdict"
-                );
-                detail(
-                    S::BAD_GATEWAY,
-                    Code::BackendFailed,
-                    "The security code could not be checked. Please try again.",
-                )
-            }
+            Self::Check(CheckError::OwnerGone(owner)) => owner_gone(&owner),
+            Self::Check(CheckError::Backend(failure)) => no_verdict(&failure),
             Self::Defect => detail(
                 S::INTERNAL_SERVER_ERROR,
                 Code::InternalError,
@@ -300,12 +290,35 @@ fn of_resend(error: ResendError) -> Answer {
         ResendError::Over(status) => of_status(status),
         ResendError::LimitReached { code, retry_after } => limit_reached(code, retry_after),
         ResendError::Blocked { reason, retry_after } => blocked(reason, retry_after),
+        ResendError::OwnerGone(owner) => owner_gone(&owner),
         ResendError::Busy => busy(),
         ResendError::NotSent(failure) => of_failure(&failure),
         ResendError::UnderWay => under_way(),
         ResendError::Store(error) => of_store(&error),
         ResendError::NoEntropy(error) => unavailable(&error),
     }
+}
+
+/// The answer when a backend that judges its codes itself gave no verdict.
+fn no_verdict(failure: &SendFailure) -> Answer {
+    tracing::warn!(
+        code = failure.code,
+        reason = failure.message,
+        "the backend gave no verdict"
+    );
+    let text = "The security code could not be checked. Please try again.";
+    detail(StatusCode::BAD_GATEWAY, Code::BackendFailed, text)
+}
+
+/// The answer when the code is one of a backend that is in use no more: nobody else can judge it or send it again.
+fn owner_gone(owner: &str) -> Answer {
+    tracing::warn!(
+        backend = owner,
+        "a code of a backend that is in use no more can be neither judged nor sent again; the settings have it no more under \
+         this name, or another in its place"
+    );
+    let text = "This security code can be checked no more. Please request a new code.";
+    field(Code::BackendGone, NON_FIELD, text)
 }
 
 /// The answer when a verification has ended already.

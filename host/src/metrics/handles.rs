@@ -11,6 +11,7 @@ use std::{
 
 use super::series::{Counter, DELIVERY, Histogram, SIZE, Series};
 use crate::{
+    fleet::Member,
     model::{Delivery, DeliveryReport, FailureClass, Outcome, PhoneNumber, Region, ReportedMessage, Verdict},
     store::{ReportOutcome, StoreObserver},
 };
@@ -51,13 +52,20 @@ pub fn known_method(method: &str) -> &'static str {
         .unwrap_or("other")
 }
 
+/// A backend of the fleet: its name in the settings, and what it is.
+pub(super) type Labels = (Arc<str>, Arc<str>);
+
+fn labels(member: &Member) -> Labels {
+    (Arc::clone(member.name()), Arc::clone(member.backend()))
+}
+
 /// Counts messages of verifications on their way through the dispatcher.
 #[derive(Debug, Default)]
 pub struct MessageMetrics {
     /// How messages ended: by backend, by `sent` or the class of the failure, and by where a failure arose.
-    pub(super) outcomes: Series<(Arc<str>, &'static str, &'static str), Counter>,
+    pub(super) outcomes: Series<(Labels, &'static str, &'static str), Counter>,
     /// How long each try took, by backend.
-    pub(super) tries: Series<Arc<str>, Histogram>,
+    pub(super) tries: Series<Labels, Histogram>,
     pub(super) begun: Counter,
     pub(super) ended: Counter,
     /// Codes that were not sent back before they expired.
@@ -72,18 +80,17 @@ impl MessageMetrics {
     }
 
     /// Counts one call of a backend. A message may take several.
-    pub fn tried(&self, backend: &Arc<str>, took: Duration) {
-        self.tries.with(backend, |tries| tries.took(took));
+    pub fn tried(&self, member: &Member, took: Duration) {
+        self.tries.with(&labels(member), |tries| tries.took(took));
     }
 
-    /// Counts the final outcome of a message.
-    pub fn settled(&self, backend: &Arc<str>, outcome: &Outcome) {
+    /// Counts the final outcome of a message. `member`: who was asked last.
+    pub fn settled(&self, member: &Member, outcome: &Outcome) {
         let (class, origin) = match outcome {
             Ok(_) => ("sent", ""),
             Err(failure) => (failure.class.as_str(), failure.origin.as_str()),
         };
-        self.outcomes
-            .with(&(Arc::clone(backend), class, origin), Counter::inc);
+        self.outcomes.with(&(labels(member), class, origin), Counter::inc);
     }
 
     /// Counts codes that were deleted because they expired.

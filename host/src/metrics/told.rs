@@ -42,8 +42,6 @@ pub struct Metrics {
 pub struct Facts<'a> {
     /// The backends that are in use, each with the state of its circuit breaker.
     pub backends: &'a [BackendStatus],
-    /// How many places of the queue to the backends are taken, and how many there are.
-    pub queue: (usize, usize),
     /// Log lines that were lost because nothing read them in time.
     pub log_lines_lost: u64,
     /// The connections of clients.
@@ -161,16 +159,21 @@ impl Metrics {
             "phone_verify_messages_total",
             "Messages by what became of them, and where a failure arose.",
         );
-        for ((backend, class, origin), count) in self.messages.outcomes.all() {
-            let labels = [("backend", &*backend), ("class", class), ("origin", origin)];
+        for (((member, backend), class, origin), count) in self.messages.outcomes.all() {
+            let labels = [
+                ("member", &*member),
+                ("backend", &*backend),
+                ("class", class),
+                ("origin", origin),
+            ];
             outcomes.whole(&labels, count.get());
         }
         let tries = page.histogram(
             "phone_verify_send_duration_seconds",
             "How long a backend took over one try to send a message.",
         );
-        for (backend, duration) in self.messages.tries.all() {
-            tries.seen(&[("backend", &backend)], &duration);
+        for ((member, backend), duration) in self.messages.tries.all() {
+            tries.seen(&[("member", &member), ("backend", &backend)], &duration);
         }
         // The two counters are read one after the other, and may change in between: saturate, or the gauge could wrap.
         let under_way = self
@@ -183,14 +186,17 @@ impl Metrics {
             "Messages that a backend has now.",
         )
         .whole(&[], under_way);
-        let (taken, all) = facts.queue;
-        page.gauge(
+        let waiting = page.gauge(
             "phone_verify_queue_messages",
             "Messages that wait for their turn, and registrations that have reserved a place.",
-        )
-        .whole(&[], taken as u64);
-        page.gauge("phone_verify_queue_capacity", "Messages that may wait.")
-            .whole(&[], all as u64);
+        );
+        for status in facts.backends {
+            waiting.whole(&[("member", &status.name)], status.waiting.0 as u64);
+        }
+        let capacity = page.gauge("phone_verify_queue_capacity", "Messages that may wait.");
+        for status in facts.backends {
+            capacity.whole(&[("member", &status.name)], status.waiting.1 as u64);
+        }
         let breaker = page.gauge(
             "phone_verify_breaker",
             "1 for the state of the breaker: closed lets messages through, open refuses them.",
@@ -201,16 +207,21 @@ impl Metrics {
                 ("open", BreakerState::Open),
                 ("probing", BreakerState::Probing),
             ] {
-                let labels = [("backend", &*status.facts.backend), ("state", name)];
+                let labels = [
+                    ("member", &*status.name),
+                    ("backend", &*status.facts.backend),
+                    ("state", name),
+                ];
                 breaker.whole(&labels, u64::from(state == status.breaker));
             }
         }
-        let opened = facts.backends.iter().map(|status| status.breaker_opened);
-        page.counter(
+        let opened = page.counter(
             "phone_verify_breaker_opened_total",
             "How often the breaker opened.",
-        )
-        .whole(&[], opened.sum());
+        );
+        for status in facts.backends {
+            opened.whole(&[("member", &status.name)], status.breaker_opened);
+        }
     }
 
     /// What providers report about messages that they took.
@@ -349,9 +360,10 @@ fn about(page: &mut Page, backends: &[BackendStatus]) {
         "phone_verify_backend_info",
         "Always 1; the labels say which backend serves.",
     );
-    for BackendStatus { facts, .. } in backends {
+    for BackendStatus { name, facts, .. } in backends {
         info.whole(
             &[
+                ("member", name),
                 ("name", &*facts.backend),
                 ("version", &facts.version),
                 ("abi", &facts.abi),

@@ -28,6 +28,13 @@ impl Fingerprints {
         value.hash(&mut hasher);
         self.0.insert((section, key), hasher.finish());
     }
+
+    /// The settings of these sections.
+    pub(super) fn of_sections(&self, sections: &[&str]) -> Vec<(&(&'static str, &'static str), &u64)> {
+        let all = self.0.iter();
+        all.filter(|((section, _), _)| sections.contains(section))
+            .collect()
+    }
 }
 
 impl fmt::Debug for Fingerprints {

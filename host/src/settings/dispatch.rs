@@ -8,11 +8,10 @@ use crate::fleet::Bounds;
 /// The settings of the dispatcher.
 #[derive(Clone, Copy, Debug)]
 pub struct Dispatch {
-    /// How many SMS may wait to be sent. More are refused, and the client gets status 503.
-    pub queue_length: usize,
     /// How long all tries of one SMS may take together, waiting for its turn included.
     pub total_timeout: Duration,
-    /// How many SMS a backend sends at once, and how long each may take.
+    /// How many SMS a backend sends at once, how many wait for that, and how long each may take: of each backend for which
+    /// nothing else is said.
     pub bounds: Bounds,
 }
 
@@ -32,11 +31,12 @@ impl Dispatch {
         section.finish();
         let seconds = |seconds| Duration::from_secs(u64::from(seconds));
         Self {
-            queue_length,
             total_timeout: seconds(total),
             bounds: Bounds {
                 concurrency,
                 send_timeout: seconds(send),
+                queue_length,
+                max_per_second: None,
             },
         }
     }

@@ -74,6 +74,14 @@ impl Value {
         }
     }
 
+    /// The first line of a table, where its keys tell it.
+    pub(super) fn line(&self) -> Option<usize> {
+        match self {
+            Self::Table(entries) => entries.iter().map(|entry| entry.line).min(),
+            _ => None,
+        }
+    }
+
     /// Whether part of the value came from a reference, so from outside the file.
     pub(super) fn referred(&self) -> bool {
         match self {

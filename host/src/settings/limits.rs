@@ -124,7 +124,7 @@ fn prices(section: &mut Section<'_>) -> Prices {
 }
 
 /// Reads an amount of the operator's currency, in millionths.
-fn money(value: &Value) -> Result<u64, String> {
+pub(super) fn money(value: &Value) -> Result<u64, String> {
     let needed = |found: &str| format!("must be an amount from 0 to {MAX_MONEY}, such as 0.05, not {found}");
     match value {
         Value::Integer(units) => u64::try_from(*units)

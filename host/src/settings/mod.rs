@@ -13,6 +13,7 @@
 #[cfg(test)]
 mod any_file;
 mod api;
+mod backends;
 mod changes;
 mod dispatch;
 mod document;
@@ -22,10 +23,13 @@ mod http;
 mod limits;
 mod log;
 mod messages;
+mod options;
 mod phone_verification;
 mod plugins;
 mod reader;
 mod reference;
+mod routes;
+mod row;
 mod server;
 mod store;
 mod test_numbers;
@@ -36,6 +40,7 @@ use std::{
 };
 
 pub use api::Api;
+pub use backends::BackendSettings;
 use changes::Fingerprints;
 pub use changes::need_restart;
 pub use dispatch::Dispatch;
@@ -44,6 +49,7 @@ pub use log::{Log, LogFormat};
 pub(crate) use log::{filter_of, is_filter};
 pub use phone_verification::PhoneVerification;
 pub use plugins::Plugins;
+pub use routes::RouteSettings;
 pub use server::Server;
 pub use store::{GivenKeys, Keys, Store};
 
@@ -94,6 +100,10 @@ fn folder_of_machine() -> PathBuf {
 pub struct Settings {
     /// `[phone_verification]`: codes, messages, the backend and its options.
     pub phone_verification: PhoneVerification,
+    /// `BACKEND` and `[backends]`: the fleet, in its order. Never empty where the settings have no problem.
+    pub backends: Vec<BackendSettings>,
+    /// `[[routes]]`: which backends a message is tried with. Empty: the first one.
+    pub routes: Vec<RouteSettings>,
     /// `[server]`: the HTTP server.
     pub server: Server,
     /// `[api]`: the keys of the native API.
@@ -250,6 +260,17 @@ impl Settings {
             .expect("a test holds that the defaults are valid")
     }
 
+    /// Whether a backend is constructed under other settings as it is under these, its own section aside.
+    pub fn construct_as(&self, other: &Self) -> bool {
+        let [one, other] = [self, other].map(|settings| {
+            let about = settings
+                .fingerprints
+                .of_sections(&["phone_verification", "plugins"]);
+            (about, &settings.http)
+        });
+        one == other
+    }
+
     #[cfg(test)]
     fn parse(file: &str, text: &[u8], folder: &Path) -> Result<Self, Vec<Problem>> {
         let document = Document::parse(file, text, folder)?;
@@ -259,6 +280,8 @@ impl Settings {
     /// Reads every section. A section that this function does not read is reported as unknown.
     fn read(mut reader: Reader) -> Draft {
         let phone_verification = PhoneVerification::read(&mut reader);
+        let backends = backends::read(&mut reader, &phone_verification);
+        let routes = routes::read(&mut reader, &backends);
         let server = Server::read(&mut reader);
         let api = Api::read(&mut reader, &server);
         let store = Store::read(&mut reader);
@@ -277,6 +300,8 @@ impl Settings {
         } = reader.finish();
         let settings = Self {
             phone_verification,
+            backends,
+            routes,
             server,
             api,
             store,
@@ -327,13 +352,14 @@ KEY = "s3cret-value"
     fn the_defaults_hold_every_setting_and_nothing_else() {
         let defaults = Settings::defaults();
         assert_eq!(defaults.warnings, []);
-        assert_eq!(defaults.phone_verification.backend, "console.ConsoleBackend");
+        assert_eq!(&*defaults.backends[0].name, "default");
+        assert_eq!(defaults.backends[0].backend, "console.ConsoleBackend");
     }
 
     #[test]
     fn a_settings_dict_is_carried_over_in_either_case() {
         let settings = parse(&REQUIRED.to_lowercase().replace("nexmobackend", "NexmoBackend")).unwrap();
-        assert_eq!(settings.phone_verification.backend, "nexmo.NexmoBackend");
+        assert_eq!(settings.backends[0].backend, "nexmo.NexmoBackend");
     }
 
     #[test]

@@ -1,12 +1,14 @@
 //! `[phone_verification]`: the settings of django-phone-verify under their names there, so that its settings dict can
 //! be carried over. Keys may be written in upper or lower case.
 
-use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use serde_json::{Map, Value};
 
 use super::{
+    backends::backend_name,
     messages,
+    options::Options,
     reader::{Reader, Section, flag, number, text},
     test_numbers,
 };
@@ -24,12 +26,11 @@ const ADVISED_POSSIBILITIES: u64 = 1_000_000;
 
 /// Everything about codes, messages and the backend that sends them.
 pub struct PhoneVerification {
-    /// The name of the backend, `<library>.<Backend>`. More parts may come before these, as in a Python path.
-    pub backend: String,
+    /// The name of the backend, `<library>.<Backend>`. More parts may come before these, as in a Python path. `None`: there
+    /// are only those of `[backends]`.
+    pub backend: Option<String>,
     /// The options that are passed to the backend.
     pub options: Map<String, Value>,
-    /// The names of options whose values must not be shown.
-    pub secret_options: BTreeSet<String>,
     /// The alphabet and length of codes.
     pub code_format: CodeFormat,
     /// How long a code is valid after it was sent.
@@ -68,35 +69,22 @@ impl PhoneVerification {
     /// Reads the section. The reader records every problem; a default replaces each faulty value.
     pub(super) fn read(reader: &mut Reader) -> Self {
         let mut section = reader.section("phone_verification", true);
-        let (backend, _) = section.required("BACKEND", |value| {
-            let path = text(value)?;
-            let parts: Vec<_> = path.split('.').collect();
-            let whole = parts.len() >= 2 && parts.iter().all(|part| !part.is_empty());
-            whole
-                .then_some(path.clone())
-                .ok_or_else(|| format!("must be <library>.<Backend>, such as nexmo.NexmoBackend, not {path}"))
-        });
-        let rows = section.table("OPTIONS", true, "phone_verification.OPTIONS");
-        let mut options = Map::new();
-        let mut secret_options = BTreeSet::new();
-        let mut shown_options = Vec::new();
-        for row in rows {
-            // A value is secret if it came from a reference, or if its name or form suggests it. The last two are
-            // guesses: hiding a harmless value is better than showing a password.
-            let secret = row.value.referred() || looks_secret(&row.key) || holds_credentials(&row.value);
-            let shown = if secret {
-                "\"***\"".into()
-            } else {
-                row.value.to_toml()
-            };
-            if secret {
-                secret_options.insert(row.key.clone());
-            }
-            if looks_secret(&row.key) || holds_credentials(&row.value) {
-                section.warn_if_exposed(Some(row.line), &row.key, &row.value);
-            }
-            shown_options.push((row.key.clone(), shown));
-            options.insert(row.key, row.value.to_json());
+        // With [backends] there is a fleet without it.
+        let backend = if section.has("BACKEND") || !section.is_beside("backends") {
+            Some(section.required("BACKEND", backend_name).0)
+        } else {
+            section.leave_out("BACKEND");
+            None
+        };
+        if backend.is_none() && section.has("OPTIONS") {
+            let message = "OPTIONS are those of BACKEND, which is not set; set BACKEND, or move them to the OPTIONS of a \
+                           backend in [backends]";
+            section.problem("OPTIONS", None, message);
+        }
+        let rows = section.table("OPTIONS", backend.is_some(), "phone_verification.OPTIONS");
+        let options = Options::of(rows);
+        for secret in &options.secrets {
+            section.warn_if_exposed(Some(secret.line), &secret.key, &secret.value);
         }
         let (token_length, line) = section.required("TOKEN_LENGTH", number(4..=10));
         let min_token_length = section.get("MIN_TOKEN_LENGTH", number(4..=10));
@@ -141,14 +129,15 @@ impl PhoneVerification {
         });
         let context_allows_urls = section.get("CONTEXT_ALLOWS_URLS", flag);
         let (test_numbers, shown_numbers) = test_numbers::read(&mut section, code_format);
-        section.show_table("phone_verification.OPTIONS", &shown_options);
+        if backend.is_some() {
+            section.show_table("phone_verification.OPTIONS", &options.shown);
+        }
         section.show_table("phone_verification.MESSAGES", &texts.shown);
         section.show_table("phone_verification.TEST_NUMBERS", &shown_numbers);
         section.finish();
         Self {
             backend,
-            options,
-            secret_options,
+            options: options.values,
             code_format,
             expiration,
             only_once,
@@ -195,25 +184,6 @@ fn expiration(section: &mut Section<'_>) -> Duration {
         section.warning(line, &message);
     }
     Duration::from_secs(u64::from(seconds))
-}
-
-/// Whether a value is a URL that holds a user name or password.
-fn holds_credentials(value: &super::document::Value) -> bool {
-    text(value).is_ok_and(|text| {
-        text.split_once("://").is_some_and(|(_, rest)| {
-            rest.split('/')
-                .next()
-                .is_some_and(|authority| authority.contains('@'))
-        })
-    })
-}
-
-/// Whether an option's name suggests that its value is a secret.
-fn looks_secret(key: &str) -> bool {
-    let key = key.to_lowercase();
-    ["secret", "token", "pass", "pwd", "auth", "key", "credential"]
-        .iter()
-        .any(|word| key.contains(word))
 }
 
 #[cfg(test)]

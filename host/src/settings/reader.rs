@@ -137,8 +137,107 @@ impl Reader {
         }
     }
 
+    /// Takes the rows of a section whose keys the operator chooses, such as `[backends]`.
+    pub(super) fn rows(&mut self, name: &'static str) -> Vec<Entry> {
+        match self.take(name) {
+            Some(Entry {
+                value: Value::Table(entries),
+                ..
+            }) => entries,
+            Some(Entry { line, value, .. }) => {
+                let message = format!("{name} must be a section, not {}", value.kind());
+                self.report(name, Some(line), message);
+                Vec::new()
+            }
+            None => Vec::new(),
+        }
+    }
+
+    /// Takes the tables of a list, such as `[[routes]]`, each with its first line that is known.
+    pub(super) fn list(&mut self, name: &'static str) -> Vec<(usize, Value)> {
+        match self.take(name) {
+            Some(Entry {
+                line,
+                value: Value::List(items),
+                ..
+            }) => items
+                .into_iter()
+                .map(|item| (item.line().unwrap_or(line), item))
+                .collect(),
+            Some(Entry { line, value, .. }) => {
+                let message = format!(
+                    "{name} must be a list, each of its items under [[{name}]], not {}",
+                    value.kind()
+                );
+                self.report(name, Some(line), message);
+                Vec::new()
+            }
+            None => Vec::new(),
+        }
+    }
+
+    /// Takes a section out of the file, and out of the defaults.
+    fn take(&mut self, name: &'static str) -> Option<Entry> {
+        self.sections.push(name);
+        let take = |document: &mut Document| {
+            let at = document.entries.iter().position(|entry| entry.key == name)?;
+            Some(document.entries.remove(at))
+        };
+        let default = take(&mut self.defaults);
+        match &mut self.user {
+            Some(user) => take(user),
+            None => default,
+        }
+    }
+
+    /// Whether the file has a section of this name with anything in it, which was not read yet.
+    pub(super) fn has_rows(&self, name: &str) -> bool {
+        let is_it = |entry: &Entry| {
+            entry.key == name && matches!(&entry.value, Value::Table(entries) if !entries.is_empty())
+        };
+        self.user
+            .as_ref()
+            .is_some_and(|user| user.entries.iter().any(is_it))
+    }
+
+    /// Records a problem with a section, which is in doubt from then on.
+    pub(super) fn report(&mut self, section: &str, line: Option<usize>, message: String) {
+        self.doubt(section);
+        self.problem(line, message);
+    }
+
+    /// Marks a section as in doubt, when the reason was reported already.
+    pub(super) fn doubt(&mut self, section: &str) {
+        self.doubts.add(section, WHOLE_SECTION);
+    }
+
+    /// Whether anything of a section is in doubt.
+    pub(super) fn is_in_doubt(&self, section: &str) -> bool {
+        self.doubts.has(section, WHOLE_SECTION)
+    }
+
+    /// Records something that is valid but should be looked at.
+    pub(super) fn warn(&mut self, line: Option<usize>, message: String) {
+        let file = self.file();
+        self.warnings.push(Problem {
+            file,
+            line,
+            message,
+            may_pass: false,
+        });
+    }
+
+    /// Adds a table to the effective settings, under its header as TOML has it.
+    pub(super) fn show_rows(&mut self, header: &str, rows: &[(String, String)]) {
+        self.effective.push_str(&format!("{header}\n"));
+        for (key, value) in rows {
+            self.effective.push_str(&format!("{key} = {value}\n"));
+        }
+        self.effective.push('\n');
+    }
+
     /// Keeps the first of two spellings of one key, and reports the second.
-    fn without_twins(&mut self, section: &str, entries: Vec<Entry>) -> Vec<Entry> {
+    pub(super) fn without_twins(&mut self, section: &str, entries: Vec<Entry>) -> Vec<Entry> {
         let mut kept: Vec<Entry> = Vec::new();
         for entry in entries {
             if kept.iter().any(|other| folded(&other.key) == folded(&entry.key)) {
@@ -156,6 +255,18 @@ impl Reader {
             }
         }
         kept
+    }
+
+    /// Why others can read a value that may be a secret, if they can.
+    pub(super) fn exposures(&self, key: &str, value: &Value) -> Vec<String> {
+        let faults: Vec<Fault> = if value.referred() {
+            let files = value.files().into_iter();
+            files.filter_map(ReferredFile::exposure).collect()
+        } else {
+            self.own_exposure().into_iter().collect()
+        };
+        let told = |fault| format!("{key} may be a secret, and {fault}");
+        faults.into_iter().map(told).collect()
     }
 
     /// Why others can read the settings file, if they can.
@@ -203,6 +314,9 @@ impl Reader {
                 format!("{open}{}{close} is not a section{hint}", entry.key),
             );
             self.meant.extend(near.map(|near| (near, WHOLE_SECTION)));
+            if let Some(near) = near {
+                self.doubts.add(near, WHOLE_SECTION);
+            }
             for section in &self.absent {
                 self.doubts.add(section, WHOLE_SECTION);
             }
@@ -240,7 +354,7 @@ impl Reader {
 }
 
 /// The known key that `key` was probably meant to be: an edit distance of at most three.
-fn nearest<'a>(key: &str, known: &[&'a str]) -> Option<&'a str> {
+pub(super) fn nearest<'a>(key: &str, known: &[&'a str]) -> Option<&'a str> {
     let distance = |near: &str| strsim::damerau_levenshtein(&folded(key), &folded(near));
     known
         .iter()
@@ -315,17 +429,8 @@ impl Section<'_> {
 
     /// Warns of a value that may be a secret, if others can read the file that it stands in.
     pub(super) fn warn_if_exposed(&mut self, line: Option<usize>, key: &str, value: &Value) {
-        let faults: Vec<Fault> = if value.referred() {
-            value
-                .files()
-                .into_iter()
-                .filter_map(ReferredFile::exposure)
-                .collect()
-        } else {
-            self.reader.own_exposure().into_iter().collect()
-        };
-        for fault in faults {
-            self.warning(line, &format!("{key} may be a secret, and {fault}"));
+        for exposure in self.reader.exposures(key, value) {
+            self.warning(line, &exposure);
         }
     }
 
@@ -448,6 +553,17 @@ impl Section<'_> {
         (self.get(name, read), line)
     }
 
+    /// Leaves out a setting that the file does not have and need not have. It is not shown.
+    pub(super) fn leave_out(&mut self, key: &'static str) {
+        let _ = self.default(key);
+        self.known.push(key);
+    }
+
+    /// Whether the file has another section of this name, with anything in it, which was not read yet.
+    pub(super) fn is_beside(&self, section: &str) -> bool {
+        self.reader.has_rows(section)
+    }
+
     /// Whether the file still has this key.
     pub(super) fn has(&self, key: &str) -> bool {
         Self::position(&self.user, key, self.any_case).is_some()
@@ -469,6 +585,8 @@ impl Section<'_> {
                 if !entries.iter().all(is_known) {
                     self.doubt(key);
                 }
+                let all = Value::Table(entries.clone()).to_toml();
+                self.reader.fingerprints.add(self.name, key, &all);
                 let entries = self.reader.without_twins(name, entries);
                 entries.into_iter().filter(is_known).collect()
             }

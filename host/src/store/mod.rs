@@ -5,5 +5,5 @@ pub mod key_file;
 mod order;
 pub mod sqlite;
 
-pub use order::Order;
+pub use order::{Order, Place, Waiting};
 pub use phone_verify_domain::store::*;

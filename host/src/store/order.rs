@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use super::OutboxMessage;
 use crate::{model::Outcome, trace::Trace};
@@ -17,4 +17,39 @@ pub struct Order {
     pub trace: Option<Trace>,
     /// Who waits for the outcome; the receiver may be gone.
     pub answer: Option<oneshot::Sender<Outcome>>,
+    /// Its place among the messages that wait for the same backend; `None`: another process had it.
+    pub waiting: Option<Waiting>,
+}
+
+/// A place among the messages that wait for a backend, until it is dropped.
+pub struct Waiting(#[expect(dead_code, reason = "held, not read")] OwnedSemaphorePermit);
+
+impl Waiting {
+    /// The place that this permit stands for.
+    pub fn at(permit: OwnedSemaphorePermit) -> Self {
+        Self(permit)
+    }
+}
+
+/// A place on the way to the dispatcher, which takes one message, also after it takes no new ones.
+pub struct Place {
+    /// The end of the way.
+    pub orders: mpsc::OwnedPermit<Order>,
+    /// Among the messages that wait for a backend.
+    pub waiting: Waiting,
+}
+
+impl Place {
+    /// Hands a message to the dispatcher, who says on the receiver what became of it.
+    pub fn send(self, message: OutboxMessage, since: Duration) -> oneshot::Receiver<Outcome> {
+        let (answer, outcome) = oneshot::channel();
+        self.orders.send(Order {
+            message,
+            since,
+            trace: Trace::current(),
+            answer: Some(answer),
+            waiting: Some(self.waiting),
+        });
+        outcome
+    }
 }

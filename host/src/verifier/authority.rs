@@ -1,9 +1,10 @@
 //! Who has authority over codes: makes them, words the SMS that carry them, and judges what comes back. The host does
 //! all of that itself, unless the backend that is responsible for a number wants to. The fleet of backends is behind
-//! this trait, so that the verifier knows none.
+//! these traits, so that the verifier knows none.
 //!
-//! Invariant: who has authority over a code sends nothing. It is asked before a message is durable, and when a code has
-//! come back.
+//! Invariants: who has authority over a code sends nothing. It is asked before a message is durable, and when a code has
+//! come back. A code that a backend judges is judged by no other, whatever becomes of the fleet: its owner is recorded
+//! with it.
 
 use std::sync::Arc;
 
@@ -16,6 +17,49 @@ use crate::model::{Locale, PhoneNumber, SecurityCode, SendFailure, Verdict};
 
 /// A call of an authority: what it answers, or why it does not.
 pub type AuthorityCall<'a, T> = BoxFuture<'a, Result<T, SendFailure>>;
+
+/// Says who is responsible for a code.
+pub trait Authorities: Send + Sync {
+    /// For a new code of a number.
+    fn of_new(&self, number: &PhoneNumber, locale: &Locale) -> Responsible;
+
+    /// For a code that the backend of this name owns; `None`: it is in use no more, or judges no codes any more.
+    fn of_owner(&self, owner: &str, number: &PhoneNumber) -> Option<Arc<dyn CodeAuthority>>;
+
+    /// Whether a further SMS may carry the code that is pending for this number. Otherwise each carries one of its own.
+    fn shares_codes(&self, number: &PhoneNumber) -> bool;
+
+    /// Whether messages to this number leave the host. Those that do not cost nothing, and say nothing about fraud.
+    fn reaches(&self, number: &PhoneNumber) -> bool;
+
+    /// What one segment of an SMS costs with the backend that a message goes to first, in millionths of the operator's
+    /// currency. `owner`: of the code in it. `None`: what the limits say.
+    fn price_per_segment(&self, number: &PhoneNumber, locale: &Locale, owner: Option<&str>) -> Option<u64>;
+}
+
+/// Who is responsible for a code.
+#[derive(Clone)]
+pub struct Responsible {
+    /// Is asked first.
+    pub authority: Arc<dyn CodeAuthority>,
+    /// The backend that alone judges the code, by its name in the settings; `None`: the host does.
+    pub owner: Option<Arc<str>>,
+}
+
+impl Responsible {
+    /// The host, for all of it.
+    pub fn host() -> Self {
+        Self {
+            authority: Arc::new(Host),
+            owner: None,
+        }
+    }
+}
+
+/// Leaves everything to the host.
+struct Host;
+
+impl CodeAuthority for Host {}
 
 /// Makes, words and judges codes. A method that answers `None` at once leaves it to the host, and costs nothing. What an
 /// authority does not say otherwise is left to the host.
@@ -40,8 +84,8 @@ pub trait CodeAuthority: Send + Sync {
         None
     }
 
-    /// Whether [`CodeAuthority::validate`] is to be asked about codes of this number. Otherwise the host judges them.
-    fn validates(&self, _number: &PhoneNumber) -> bool {
+    /// Whether [`CodeAuthority::validate`] is to be asked about its codes. Otherwise the host judges them.
+    fn validates(&self) -> bool {
         false
     }
 
@@ -52,16 +96,6 @@ pub trait CodeAuthority: Send + Sync {
         base: Arc<dyn BaseValidate>,
     ) -> AuthorityCall<'_, Verdict> {
         async move { base.validate(&check.code).await }.boxed()
-    }
-
-    /// Whether a further SMS may carry the code that is pending for this number. Otherwise each carries one of its own.
-    fn shares_codes(&self, _number: &PhoneNumber) -> bool {
-        true
-    }
-
-    /// Whether messages to this number leave the host. Those that do not cost nothing, and say nothing about fraud.
-    fn reaches(&self, _number: &PhoneNumber) -> bool {
-        true
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::{BaseValidate, Verifier, to_its_end};
+use super::{BaseValidate, CodeAuthority, Verifier, to_its_end};
 use crate::{
     model::{
         Bound, ClientAddress, FailureClass, PhoneNumber, SecurityCode, SendFailure, SessionToken, Status,
@@ -39,6 +39,9 @@ pub enum CheckError {
     /// The code was made for another purpose. No attempt was taken.
     #[error("the code was made for another purpose or binding")]
     OtherPurpose,
+    /// The backend of this name, which alone may judge the code, is in use no more. No attempt was taken.
+    #[error("the backend {0}, which alone may judge the code, is in use no more")]
+    OwnerGone(String),
     /// The backend judges codes itself, and failed. The attempt was given back.
     #[error("the backend gave no verdict: {0}")]
     Backend(SendFailure),
@@ -106,27 +109,56 @@ impl Verifier {
                 .policy
                 .guard
                 .of_check(&request.number, request.client, &counters)
-                .filter(|_| self.authority.reaches(&request.number)),
+                .filter(|_| self.authorities.reaches(&request.number)),
         };
-        if !self.authority.validates(&request.number) {
-            let request_of_check = self.request.as_ref();
-            let check = || {
-                self.store
-                    .check_code(id, request.code.clone(), rules, request_of_check)
-            };
-            return match check().await {
-                Err(StoreError::KeyMissing) if self.has_renewed_keys().await? => Ok(check().await?),
-                // The key is gone for good, and the code with it.
-                Err(StoreError::KeyMissing) => Ok(Verdict::SessionTokenInvalid),
-                verdict => Ok(verdict?),
-            };
-        }
+        let request_of_check = self.request.as_ref();
+        let check = || {
+            self.store
+                .check_code(id, request.code.clone(), rules, request_of_check)
+        };
+        let checked = match check().await {
+            Err(StoreError::KeyMissing) if self.has_renewed_keys().await? => check().await,
+            // The key is gone for good, and the code with it.
+            Err(StoreError::KeyMissing) => return Ok(Verdict::SessionTokenInvalid),
+            checked => checked,
+        };
+        let owner = match checked {
+            Err(StoreError::OwnedByBackend(owner)) => owner,
+            checked => return Ok(checked?),
+        };
+        let Some(authority) = self.authorities.of_owner(&owner, &request.number) else {
+            return Err(CheckError::OwnerGone(owner));
+        };
         let verifier = self.clone();
-        to_its_end(async move { verifier.ask_backend(id, &request, rules).await }).await
+        to_its_end(async move { verifier.ask_backend(authority, id, &request, rules).await }).await
+    }
+
+    /// Judges a code of which no number is known any more, whoever owned it: it is over.
+    pub(super) async fn judge_by_host(
+        &self,
+        id: VerificationId,
+        code: SecurityCode,
+        rules: CheckRules,
+    ) -> Result<Verdict, StoreError> {
+        let request = self.request.as_ref();
+        match self.store.check_code(id, code.clone(), rules, request).await {
+            Err(StoreError::OwnedByBackend(_)) => {}
+            judged => return judged,
+        }
+        let taken = match self.store.take_attempt(id, rules, request).await? {
+            Ok(taken) => taken,
+            Err(refused) => return Ok(refused),
+        };
+        let verdict = self.store.compare_code(id, code, rules).await?;
+        let settled = self
+            .store
+            .settle_attempt(id, taken, Some(verdict), rules, request);
+        Ok(settled.await?.unwrap_or(verdict))
     }
 
     async fn ask_backend(
         &self,
+        authority: Arc<dyn CodeAuthority>,
         id: VerificationId,
         request: &CheckRequest,
         rules: CheckRules,
@@ -141,7 +173,7 @@ impl Verifier {
             id,
             rules,
         });
-        match Arc::clone(&self.authority).validate(request, base).await {
+        match authority.validate(request, base).await {
             Ok(verdict) => {
                 let holds = self
                     .store

@@ -5,15 +5,15 @@ use std::{sync::Arc, time::Duration};
 use serde_json::Map;
 
 use super::{
-    CheckError, CheckRequest, Verifier,
+    CheckError, CheckRequest, NoPlace, Responsible, Verifier,
     register::{as_before, sent},
     to_its_end,
 };
 use crate::{
     entropy::NoEntropy,
     model::{
-        ClientAddress, Delivery, LimitReached, Locale, MessageId, Purpose, SecurityCode, SendFailure,
-        SessionToken, Status, Verdict, Verification, VerificationId, guard::Reason,
+        ClientAddress, Delivery, LimitReached, Locale, MessageId, PhoneNumber, Purpose, SecurityCode,
+        SendFailure, SessionToken, Status, Verdict, Verification, VerificationId, guard::Reason,
     },
     store::{Blocked, Counted, Found, MessageBegun, OutboxMessage, Seen, StoreError},
 };
@@ -47,6 +47,9 @@ pub enum ResendError {
         /// Until it may be otherwise; `None`: for as long as the settings are what they are.
         retry_after: Option<Duration>,
     },
+    /// The backend of this name, which alone may send its code, is in use no more.
+    #[error("the backend {0}, which alone may send its code, is in use no more")]
+    OwnerGone(Arc<str>),
     /// More is waiting to be sent than this server is set up for.
     #[error("the queue to the backend is full")]
     Busy,
@@ -125,9 +128,9 @@ impl Verifier {
             self.check_session(id, request).await?
         } else {
             // Nothing is left that a backend could be asked about.
-            let (mut rules, key) = (self.check_rules(), self.request.as_ref());
+            let mut rules = self.check_rules();
             rules.terms.bound = found.bound;
-            let verdict = self.store.check_code(id, code, rules, key).await?;
+            let verdict = self.judge_by_host(id, code, rules).await?;
             self.metrics.checked(None, verdict);
             verdict
         };
@@ -161,8 +164,6 @@ impl Verifier {
         client: Option<ClientAddress>,
         locale: &Locale,
     ) -> Result<Verification, ResendError> {
-        // What cannot be sent is not begun.
-        let place = self.outbox.try_reserve().map_err(|_| ResendError::Busy)?;
         let found = self.found(id).await?.ok_or(ResendError::NotFound)?;
         // Also when the verification is over by now.
         if let Some(request) = &self.request
@@ -174,11 +175,20 @@ impl Verifier {
         let Some((pending, number)) = found.code.filter(|_| status == Status::Pending) else {
             return Err(ResendError::Over(status));
         };
+        let responsible = self.responsible_for(found.owner.as_ref(), &number, locale);
+        let responsible = responsible.map_err(ResendError::OwnerGone)?;
+        // What cannot be sent is not begun.
+        let owner = found.owner.as_deref();
+        let place = self.outbox.reserve(&number, locale, owner);
+        let place = place.map_err(|none| match none {
+            NoPlace::Full => ResendError::Busy,
+            NoPlace::Nowhere(failure) => ResendError::NotSent(failure),
+        })?;
         // One that was beside the pending code is nowhere to be read.
         let is_new = found.is_beside || !self.shares_codes(&number);
         let code = if is_new {
             Some(
-                self.new_code(&number, locale)
+                self.new_code(&responsible, &number, locale)
                     .await?
                     .map_err(ResendError::NotSent)?,
             )
@@ -186,13 +196,19 @@ impl Verifier {
             None
         };
         let text = self
-            .compose(&number, code.as_ref().unwrap_or(&pending), locale, &Map::new())
+            .compose(
+                &responsible,
+                &number,
+                code.as_ref().unwrap_or(&pending),
+                locale,
+                &Map::new(),
+            )
             .await
             .map_err(ResendError::NotSent)?;
         let now = self.clock.now();
         let limits = &self.policy.limits;
         let keys = self.keyring.counter_keys(&number, client);
-        let counters = limits.counters(&number, self.paid(&number, &text), &keys);
+        let counters = limits.counters(&number, self.paid(&number, locale, owner, &text), &keys);
         // No further guess comes of it, so it is not wrong codes that could keep the holder from the SMS.
         let counters = counters
             .iter()
@@ -204,7 +220,7 @@ impl Verifier {
                 .policy
                 .guard
                 .of_registration(&number, client, &keys)
-                .filter(|_| self.authority.reaches(&number))
+                .filter(|_| self.authorities.reaches(&number))
                 .map(Arc::new),
             counted_at: now,
             id: MessageId::generate(&self.clock, &self.entropy)?,
@@ -212,6 +228,7 @@ impl Verifier {
             number,
             locale: Locale(locale.first_tag()),
             text,
+            owner: found.owner,
         };
         let since = self.clock.elapsed();
         let begun = self
@@ -233,6 +250,29 @@ impl Verifier {
         sent(place, message, since).await.map_err(ResendError::NotSent)?;
         let found = self.found(id).await?.ok_or(ResendError::NotFound)?;
         Ok(found.verification)
+    }
+
+    /// Who is responsible for a code that was made before; the error names its owner, who is gone.
+    fn responsible_for(
+        &self,
+        owner: Option<&Arc<str>>,
+        number: &PhoneNumber,
+        locale: &Locale,
+    ) -> Result<Responsible, Arc<str>> {
+        let Some(owner) = owner else {
+            // The host judges it: a backend that judges those of its own cannot word it either.
+            let now = self.authorities.of_new(number, locale);
+            return Ok(if now.owner.is_some() {
+                Responsible::host()
+            } else {
+                now
+            });
+        };
+        let authority = self.authorities.of_owner(owner, number);
+        Ok(Responsible {
+            authority: authority.ok_or_else(|| Arc::clone(owner))?,
+            owner: Some(Arc::clone(owner)),
+        })
     }
 
     /// What became of a message when it was asked for before.

@@ -39,12 +39,47 @@ pub struct Prices {
 }
 
 impl Prices {
-    fn of(&self, country: Option<Region>, text: &str) -> u64 {
+    fn of(&self, country: Option<Region>, paid: Paid<'_>) -> u64 {
         let listed = country.and_then(|country| self.by_country.get(&country));
-        listed
-            .copied()
+        paid.price_per_segment
+            .or(listed.copied())
             .unwrap_or(self.default)
-            .saturating_mul(segments(text))
+            .saturating_mul(segments(paid.text))
+    }
+}
+
+/// What one segment of an SMS costs with one backend, in millionths of the operator's currency, as far as that is said.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SegmentPrices {
+    /// Where nothing is said for the country.
+    pub default: Option<u64>,
+    /// By country.
+    pub by_country: BTreeMap<Region, u64>,
+}
+
+impl SegmentPrices {
+    /// In a country; `None`: as [`RateLimits::prices`] has it.
+    pub fn of(&self, country: Option<Region>) -> Option<u64> {
+        let listed = country.and_then(|country| self.by_country.get(&country));
+        listed.copied().or(self.default)
+    }
+}
+
+/// A text that is paid for.
+#[derive(Clone, Copy)]
+pub struct Paid<'a> {
+    /// What is sent.
+    pub text: &'a str,
+    /// With the backend that it goes to; `None`: [`RateLimits::prices`] has it.
+    pub price_per_segment: Option<u64>,
+}
+
+impl<'a> From<&'a str> for Paid<'a> {
+    fn from(text: &'a str) -> Self {
+        Self {
+            text,
+            price_per_segment: None,
+        }
     }
 }
 
@@ -67,7 +102,12 @@ impl RateLimits {
     ];
 
     /// What an SMS is counted in. `paid`: its text; `None`: it costs nothing.
-    pub fn counters(&self, number: &PhoneNumber, paid: Option<&str>, keys: &CounterKeys) -> Arc<[Counter]> {
+    pub fn counters<'a>(
+        &self,
+        number: &PhoneNumber,
+        paid: Option<impl Into<Paid<'a>>>,
+        keys: &CounterKeys,
+    ) -> Arc<[Counter]> {
         let country = number.country();
         let mut counters = Vec::new();
         let mut count = |counted, limits: &Arc<[Limit]>, amount, key: CounterKey| {
@@ -88,7 +128,7 @@ impl RateLimits {
         let of_country = Counted::Country.in_public(&country.map(Region::code).unwrap_or_default());
         count(Counted::Country, &self.country, 1, of_country);
         count(Counted::Service, &self.service, 1, Counted::Service.in_public(""));
-        let price = paid.map_or(0, |text| self.prices.of(country, text));
+        let price = paid.map_or(0, |paid| self.prices.of(country, paid.into()));
         count(Counted::Spend, &self.spend, price, Counted::Spend.in_public(""));
         counters.into()
     }

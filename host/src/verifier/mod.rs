@@ -22,6 +22,7 @@ mod lifecycle_stories;
 #[cfg(test)]
 mod limit_stories;
 mod limits;
+mod outbox;
 #[cfg(test)]
 mod receipt_stories;
 mod receipts;
@@ -40,18 +41,16 @@ mod time_stories;
 
 use std::{future::pending, panic::resume_unwind, sync::Arc, time::Duration};
 
-use tokio::{
-    sync::{Notify, mpsc},
-    task::JoinError,
-};
+use tokio::{sync::Notify, task::JoinError};
 
 pub use administration::Administration;
-pub use authority::{AuthorityCall, BaseValidate, CodeAuthority};
+pub use authority::{Authorities, AuthorityCall, BaseValidate, CodeAuthority, Responsible};
 pub use caps::CapUse;
 pub use check::{CheckError, CheckRequest};
 pub use guard::{Guard, GuardMode};
 pub use lifecycle::{Judged, ResendError};
-pub use limits::{Prices, RateLimits};
+pub use limits::{Paid, Prices, RateLimits, SegmentPrices};
+pub use outbox::{NoPlace, Outbox};
 pub use register::{RegisterError, RegisterRequest, Registered, ResendPolicy};
 
 use crate::{
@@ -60,7 +59,7 @@ use crate::{
     metrics::{ReceiptMetrics, VerificationMetrics},
     model::{CodeFormat, Messages},
     rules::attempt::Terms,
-    store::{CheckRules, Keyring, Order, RequestKey, Store},
+    store::{CheckRules, Keyring, RequestKey, Store},
     trace::Trace,
 };
 
@@ -98,8 +97,8 @@ pub struct Verifier {
     policy: Policy,
     store: Arc<dyn Store>,
     keyring: Arc<Keyring>,
-    authority: Arc<dyn CodeAuthority>,
-    outbox: mpsc::Sender<Order>,
+    authorities: Arc<dyn Authorities>,
+    outbox: Arc<dyn Outbox>,
     clock: Clock,
     entropy: Entropy,
     metrics: Arc<VerificationMetrics>,
@@ -111,13 +110,13 @@ pub struct Verifier {
 }
 
 impl Verifier {
-    /// Puts the service together. The dispatcher has the other end of `outbox`.
+    /// Puts the service together. The dispatcher takes what goes into `outbox`.
     pub fn new(
         policy: Policy,
         store: Arc<dyn Store>,
         keyring: Arc<Keyring>,
-        authority: Arc<dyn CodeAuthority>,
-        outbox: mpsc::Sender<Order>,
+        authorities: Arc<dyn Authorities>,
+        outbox: Arc<dyn Outbox>,
         clock: Clock,
         entropy: Entropy,
     ) -> Self {
@@ -125,7 +124,7 @@ impl Verifier {
             policy,
             store,
             keyring,
-            authority,
+            authorities,
             outbox,
             clock,
             entropy,
@@ -139,12 +138,6 @@ impl Verifier {
     /// What it counts, under all rules.
     pub fn metrics(&self) -> Arc<VerificationMetrics> {
         Arc::clone(&self.metrics)
-    }
-
-    /// How many places of the queue to the backend are taken, and how many there are.
-    pub fn queue(&self) -> (usize, usize) {
-        let all = self.outbox.max_capacity();
-        (all - self.outbox.capacity(), all)
     }
 
     /// The same service under other rules.

@@ -3,10 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use serde_json::{Map, Value};
-use tokio::sync::{mpsc, oneshot};
 use zeroize::Zeroizing;
 
-use super::{MAX_SESSIONS_PER_CODE, Verifier, to_its_end};
+use super::{MAX_SESSIONS_PER_CODE, NoPlace, Paid, Responsible, Verifier, outbox, to_its_end};
 use crate::{
     clock::UnixMillis,
     entropy::NoEntropy,
@@ -15,9 +14,9 @@ use crate::{
         Purpose, SecurityCode, SendFailure, SessionToken, VerificationId, guard::Reason,
     },
     store::{
-        Answer, Begun, Blocked, NewCode, NewVerification, Order, OutboxMessage, RequestKey, Seen, StoreError,
+        Answer, Begun, Blocked, NewCode, NewVerification, OutboxMessage, PendingCode, Place, RequestKey,
+        Seen, StoreError,
     },
-    trace::Trace,
 };
 
 /// How often another registration of the same number may come in between.
@@ -145,14 +144,23 @@ impl Verifier {
 
     async fn begin_and_send(&self, request: RegisterRequest) -> Result<Registered, RegisterError> {
         // What cannot be sent is not begun.
-        let place = self.outbox.try_reserve().map_err(|_| RegisterError::Busy)?;
-        let mut pending = None;
+        let place = self.outbox.reserve(&request.number, &request.locale, None);
+        let place = place.map_err(|none| match none {
+            NoPlace::Full => RegisterError::Busy,
+            NoPlace::Nowhere(failure) => RegisterError::NotSent(failure),
+        })?;
+        let responsible = self.authorities.of_new(&request.number, &request.locale);
+        let mut pending: Option<PendingCode> = None;
         let shares_codes = self.shares_codes(&request.number);
         for _ in 0..MAX_TRIES {
             let code = match pending.take() {
-                Some(pending) if shares_codes => NewCode::Shared(pending),
+                Some(pending) if shares_codes && pending.owner == responsible.owner => {
+                    NewCode::Shared(pending)
+                }
                 pending => {
-                    let code = self.new_code(&request.number, &request.locale).await?;
+                    let code = self
+                        .new_code(&responsible, &request.number, &request.locale)
+                        .await?;
                     let code = code.map_err(RegisterError::NotSent)?;
                     let lifetime = self.policy.expiration;
                     match pending {
@@ -162,7 +170,7 @@ impl Verifier {
                 }
             };
             let (now, since) = (self.clock.now(), self.clock.elapsed());
-            let new = self.new_verification(&request, code, now).await?;
+            let new = self.new_verification(&request, &responsible, code, now).await?;
             let (id, message) = (new.id, new.message.clone());
             match self.store.begin_verification(new).await? {
                 Begun::Yes { expires_at } => {
@@ -209,10 +217,11 @@ impl Verifier {
 
     pub(super) async fn new_code(
         &self,
+        responsible: &Responsible,
         number: &PhoneNumber,
         locale: &Locale,
     ) -> Result<Result<SecurityCode, SendFailure>, NoEntropy> {
-        match Arc::clone(&self.authority).generate(number, locale) {
+        match Arc::clone(&responsible.authority).generate(number, locale) {
             Some(asked) => Ok(asked.await),
             None => SecurityCode::generate(self.policy.code_format, &self.entropy).map(Ok),
         }
@@ -221,11 +230,18 @@ impl Verifier {
     async fn new_verification(
         &self,
         request: &RegisterRequest,
+        responsible: &Responsible,
         code: NewCode,
         now: UnixMillis,
     ) -> Result<NewVerification, RegisterError> {
         let text = self
-            .compose(&request.number, code.sent(), &request.locale, &request.context)
+            .compose(
+                responsible,
+                &request.number,
+                code.sent(),
+                &request.locale,
+                &request.context,
+            )
             .await
             .map_err(RegisterError::NotSent)?;
         let id = VerificationId::generate(&self.clock, &self.entropy)?;
@@ -237,18 +253,24 @@ impl Verifier {
             locale: Locale(request.locale.first_tag()),
             counters: self.policy.limits.counters(
                 &request.number,
-                self.paid(&request.number, &text),
+                self.paid(
+                    &request.number,
+                    &request.locale,
+                    responsible.owner.as_deref(),
+                    &text,
+                ),
                 &counters,
             ),
             guard: self
                 .policy
                 .guard
                 .of_registration(&request.number, request.client, &counters)
-                .filter(|_| self.authority.reaches(&request.number))
+                .filter(|_| self.authorities.reaches(&request.number))
                 .map(Arc::new),
             replaced: None,
             counted_at: now,
             text,
+            owner: responsible.owner.clone(),
         };
         Ok(NewVerification {
             id,
@@ -266,24 +288,34 @@ impl Verifier {
     }
 
     /// What of a text is paid for: of one that nothing is sent for, nothing.
-    pub(super) fn paid<'a>(&self, number: &PhoneNumber, text: &'a str) -> Option<&'a str> {
-        self.authority.reaches(number).then_some(text)
+    pub(super) fn paid<'a>(
+        &self,
+        number: &PhoneNumber,
+        locale: &Locale,
+        owner: Option<&str>,
+        text: &'a str,
+    ) -> Option<Paid<'a>> {
+        self.authorities.reaches(number).then(|| Paid {
+            text,
+            price_per_segment: self.authorities.price_per_segment(number, locale, owner),
+        })
     }
 
     /// Whether a further SMS to a number carries the code that is pending.
     pub(super) fn shares_codes(&self, number: &PhoneNumber) -> bool {
-        self.policy.resend == ResendPolicy::Same && self.authority.shares_codes(number)
+        self.policy.resend == ResendPolicy::Same && self.authorities.shares_codes(number)
     }
 
     /// The text of an SMS with this code.
     pub(super) async fn compose(
         &self,
+        responsible: &Responsible,
         number: &PhoneNumber,
         code: &SecurityCode,
         locale: &Locale,
         context: &Map<String, Value>,
     ) -> Result<Zeroizing<String>, SendFailure> {
-        let asked = Arc::clone(&self.authority).compose(number, code, locale, context);
+        let asked = Arc::clone(&responsible.authority).compose(number, code, locale, context);
         let composed = match asked {
             Some(asked) => asked.await?,
             None => None,
@@ -336,21 +368,6 @@ pub(super) fn as_before(class: FailureClass) -> SendFailure {
 }
 
 /// Hands a message to the dispatcher, and waits for what becomes of it.
-pub(super) async fn sent(place: mpsc::Permit<'_, Order>, message: OutboxMessage, since: Duration) -> Outcome {
-    let (answer, outcome) = oneshot::channel();
-    place.send(Order {
-        message,
-        since,
-        trace: Trace::current(),
-        answer: Some(answer),
-    });
-    outcome.await.unwrap_or_else(|_| Err(stopped()))
-}
-
-fn stopped() -> SendFailure {
-    SendFailure::new(
-        FailureClass::OutcomeUnknown,
-        "stopping",
-        "the server stopped before the outcome was known",
-    )
+pub(super) async fn sent(place: Place, message: OutboxMessage, since: Duration) -> Outcome {
+    outbox::outcome(place.send(message, since)).await
 }

@@ -26,6 +26,8 @@ struct Rows {
     number: Vec<u8>,
     key_id: u32,
     code: Vec<u8>,
+    /// The backend that alone judges the code.
+    owner: Option<String>,
     /// How many messages may have carried the code.
     messages: u64,
     /// When the first of them did.
@@ -39,7 +41,7 @@ impl Rows {
         let found = connection
             .prepare_cached(
                 "SELECT number, code_of, key_id, code, expires_at, code_used_at, attempts_left, failures, ended,
-                        sessions + resends, created_at, verified_at, bound
+                        sessions + resends, created_at, verified_at, bound, owner
                  FROM verification WHERE id = ?1",
             )?
             .query_row([id.0], |row| {
@@ -51,6 +53,7 @@ impl Rows {
                     number: row.get(0)?,
                     key_id: row.get(2)?,
                     code: row.get::<_, Option<_>>(3)?.unwrap_or_default(),
+                    owner: row.get(13)?,
                     messages: u64::from(row.get::<_, u32>(9)?),
                     made_at: time(row.get(10)?),
                     state: State {
@@ -99,6 +102,7 @@ impl Rows {
             made_for,
             key_id,
             code,
+            owner: self.owner,
             state,
             ..first
         }
@@ -250,6 +254,9 @@ pub(super) fn check(
         Ok(taken) => taken,
         Err(verdict) => return Ok(verdict),
     };
+    if let Some(owner) = rows.owner {
+        return Err(StoreError::OwnedByBackend(owner).into());
+    }
     if !rows.code.is_empty() && !keyring.holds(rows.key_id) {
         // Neither right nor wrong: it must not cost an attempt.
         return Err(StoreError::KeyMissing.into());

@@ -32,7 +32,7 @@ pub(super) fn find(
 ) -> Result<Option<Found>, Fault> {
     let mut found = connection
         .prepare_cached(&format!(
-            "SELECT {STANDING}, v.number, v.key_id, v.created_at, v.client_ref, c.id, c.code_sealed, v.code_of IS NOT NULL AND v.code IS NOT NULL AS is_beside
+            "SELECT {STANDING}, v.number, v.key_id, v.created_at, v.client_ref, v.owner, c.id, c.code_sealed, v.code_of IS NOT NULL AND v.code IS NOT NULL AS is_beside
              FROM {SESSION_AND_CODE}"
         ))?
         .query_row([id.0], |row| read(row, keyring, id, rules))
@@ -133,6 +133,7 @@ fn read(row: &Row<'_>, keyring: &Keyring, id: VerificationId, rules: CheckRules)
         number_digest: row.get("number")?,
         key_id: row.get("key_id")?,
         bound: standing.state.bound,
+        owner: row.get::<_, Option<String>>("owner")?.map(Into::into),
         client_ref: client_ref
             .and_then(|sealed| keyring.open_sealed(&sealed, &id.0))
             .map(|text| text.to_string()),

@@ -86,10 +86,12 @@ fn as_before(plain: &[u8]) -> Option<Content<'_>> {
     })
 }
 
+/// `owner`: of its code, as its verification tells it.
 fn open(
     sealed: &[u8],
     id: MessageId,
     verification: VerificationId,
+    owner: Option<Arc<str>>,
     keyring: &Keyring,
 ) -> Option<OutboxMessage> {
     let plain = keyring.open_sealed_bytes(sealed, &id.0)?;
@@ -112,6 +114,7 @@ fn open(
         replaced: content
             .replaced
             .map(|Replaced { by, code, sealed }| Arc::new(ReplacedCode { by, code, sealed })),
+        owner,
     })
 }
 
@@ -333,7 +336,7 @@ pub(super) fn take_over(
     limit: u32,
 ) -> Result<Vec<OutboxMessage>, Fault> {
     let mut statement = transaction.prepare_cached(
-        "SELECT m.id, m.verification, m.sealed, m.leases, code.expires_at, code.code_used_at IS NOT NULL
+        "SELECT m.id, m.verification, m.sealed, m.leases, code.expires_at, code.code_used_at IS NOT NULL, v.owner
          FROM message m
          LEFT JOIN verification v ON v.id = m.verification
          LEFT JOIN verification code ON code.id = coalesce(v.code_of, v.id)
@@ -352,12 +355,13 @@ pub(super) fn take_over(
                 row.get::<_, Vec<u8>>(2)?,
                 row.get::<_, u32>(3)?,
                 code,
+                row.get::<_, Option<String>>(6)?,
             ))
         })?
         .collect::<rusqlite::Result<Vec<_>>>()?;
     let mut taken = Vec::new();
-    for (id, verification, sealed, leases, code) in left {
-        let message = open(&sealed, id, verification, keyring);
+    for (id, verification, sealed, leases, code, owner) in left {
+        let message = open(&sealed, id, verification, owner.map(Into::into), keyring);
         let left = Left {
             leases,
             code,

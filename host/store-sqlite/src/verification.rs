@@ -108,12 +108,13 @@ pub(super) fn open_code(
 struct Stored {
     pending: Pending,
     code_sealed: Vec<u8>,
+    owner: Option<String>,
 }
 
 /// The code that is pending for the number and purpose. One that expired since the last sweep is forgotten.
 fn pending(connection: &Connection, row: &NewRow) -> Result<Option<Stored>, Fault> {
     let mut statement = connection.prepare_cached(
-        "SELECT v.id, v.expires_at, v.code_sealed, v.failures, v.sessions
+        "SELECT v.id, v.expires_at, v.code_sealed, v.failures, v.sessions, v.owner
          FROM pending p JOIN verification v ON v.id = p.verification
          WHERE p.number = ?1 AND p.bound = ?2 AND v.code_sealed IS NOT NULL",
     )?;
@@ -128,6 +129,7 @@ fn pending(connection: &Connection, row: &NewRow) -> Result<Option<Stored>, Faul
                         sessions: row.get(4)?,
                     },
                     code_sealed: row.get(2)?,
+                    owner: row.get(5)?,
                 })
             })
             .optional()?;
@@ -173,8 +175,8 @@ pub(super) fn begin(transaction: &Transaction<'_>, keyring: &Keyring, row: &NewR
         .prepare_cached(
             "INSERT INTO verification
                  (id, number, code_of, key_id, code, code_sealed, attempts_left, created_at, expires_at, client_ref,
-                  guarded, purpose, bound)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+                  guarded, purpose, bound, owner)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
         )?
         .execute(params![
             new.id.0,
@@ -190,6 +192,7 @@ pub(super) fn begin(transaction: &Transaction<'_>, keyring: &Keyring, row: &NewR
             new.message.guard.is_some(),
             new.purpose.name,
             row.bounds[0].map(|bound| bound.0),
+            new.message.owner.as_deref(),
         ])?;
     if let Some(request) = &row.request {
         let effect = request::Effect::default();
@@ -240,6 +243,7 @@ fn give(keyring: &Keyring, stored: &Stored) -> Result<Begun, Fault> {
         verification,
         code,
         expires_at,
+        owner: stored.owner.as_deref().map(Into::into),
     }))
 }
 

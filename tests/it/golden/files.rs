@@ -44,11 +44,11 @@ fn names_and_directories() {
     let mut told = Told::nothing();
     let site = Site::new();
     let mut settings = Settings::load(&site.path("phone-verify.toml")).unwrap();
-    settings.phone_verification.backend = "console".to_owned();
+    settings.backends[0].backend = "console".to_owned();
     let loader = daemon::loader(&settings, &Clock::system(), &Entropy::system());
     told.refusals(
         site.folder(),
-        daemon::load_backend(&settings, &loader).unwrap_err(),
+        daemon::load_backend(&settings.backends[0], &loader).unwrap_err(),
     );
 
     let shelf = Shelf::empty();

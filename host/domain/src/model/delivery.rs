@@ -182,6 +182,9 @@ pub struct ReportedMessage {
 /// One attempt to send a message through a backend.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Try {
+    /// The backend's name in the settings. Not stored where it is the one of `BACKEND`.
+    #[serde(default = "of_backend", skip_serializing_if = "is_of_backend")]
+    pub member: String,
     /// The backend: `nexmo.NexmoBackend`.
     pub backend: String,
     /// The class of the failure, [`FailureClass::as_str`]. `None`: the provider accepted the message.
@@ -202,12 +205,33 @@ impl Try {
     pub fn of(backend: &str, outcome: &Outcome, took: Duration) -> Self {
         let failure = outcome.as_ref().err();
         Self {
+            member: of_backend(),
             backend: backend.to_owned(),
             class: failure.map(|failure| failure.class.as_str().to_owned()),
             code: failure.map(|failure| failure.code.chars().take(Self::MAX_CODE).collect()),
             duration_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
         }
     }
+
+    /// The same, through the backend of this name.
+    #[must_use]
+    pub fn through(self, member: &str) -> Self {
+        Self {
+            member: member.to_owned(),
+            ..self
+        }
+    }
+}
+
+/// The name of the backend that `BACKEND` gives.
+const OF_BACKEND: &str = "default";
+
+fn of_backend() -> String {
+    OF_BACKEND.to_owned()
+}
+
+fn is_of_backend(name: &str) -> bool {
+    name == OF_BACKEND
 }
 
 /// The result of an accepted SMS.

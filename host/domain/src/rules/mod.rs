@@ -10,6 +10,7 @@ pub mod attempt;
 pub mod bulk;
 pub mod cache;
 pub mod counter;
+pub mod failover;
 pub mod guard;
 pub mod guarded;
 #[cfg(test)]
@@ -22,6 +23,7 @@ pub mod receipt;
 pub mod registration;
 pub mod request;
 pub mod retention;
+pub mod route;
 pub mod settlement;
 pub mod take_over;
 pub mod timeline;

@@ -54,6 +54,9 @@ pub enum StoreError {
          that key to those of this process, as the last one"
     )]
     KeyMissing,
+    /// The code is a backend's, named as in the settings, which alone may judge it. No attempt was taken.
+    #[error("the code is to be judged by the backend {0}")]
+    OwnedByBackend(String),
     /// The operating system gave no randomness to seal with.
     #[error(transparent)]
     NoEntropy(#[from] crate::entropy::NoEntropy),
@@ -78,7 +81,7 @@ pub struct NewVerification {
     pub number: PhoneNumber,
     /// The code that the message carries.
     pub code: NewCode,
-    /// The message, as it goes out.
+    /// The message, as it goes out. Whose code it carries, its `owner`, is recorded with the verification.
     pub message: OutboxMessage,
     /// The current time.
     pub now: UnixMillis,
@@ -153,6 +156,8 @@ pub struct Found {
     pub client_ref: Option<String>,
     /// What its code is good for.
     pub bound: Option<Bound>,
+    /// The backend that alone judges its code, by its name in the settings; `None`: the host does.
+    pub owner: Option<Arc<str>>,
 }
 
 /// Where the code of a new verification comes from.
@@ -203,6 +208,8 @@ pub struct PendingCode {
     pub code: SecurityCode,
     /// When it stops being good.
     pub expires_at: UnixMillis,
+    /// The backend that alone judges it, by its name in the settings; `None`: the host does.
+    pub owner: Option<Arc<str>>,
 }
 
 /// What became of a [`NewVerification`].
@@ -298,7 +305,7 @@ pub trait Store: Send + Sync {
     /// The base check. Takes an attempt, then compares, then records the verdict. An attempt that fails is spent, and
     /// one that succeeds is not; none that was spent comes back. With `only_once`, of any number of calls with the
     /// right code exactly one is [`Verdict::Valid`], and a session that was verified is [`Verdict::AlreadyVerified`]
-    /// once it has no attempts.
+    /// once it has no attempts. A code of a backend is not judged: [`StoreError::OwnedByBackend`].
     async fn check_code(
         &self,
         id: VerificationId,

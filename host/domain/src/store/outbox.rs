@@ -32,6 +32,9 @@ pub struct OutboxMessage {
     pub guard: Option<Arc<Guarded>>,
     /// What comes back if this certainly was not sent.
     pub replaced: Option<Arc<ReplacedCode>>,
+    /// The backend that alone judges the code in it, by its name in the settings, and so alone may send it; `None`: the
+    /// code is the host's, and any backend may.
+    pub owner: Option<Arc<str>>,
 }
 
 impl OutboxMessage {

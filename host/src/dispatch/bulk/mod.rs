@@ -20,8 +20,9 @@ use self::reports::{Item, OpenReports};
 use crate::{
     clock::Clock,
     entropy::{Entropy, NoEntropy},
-    fleet::{Fleet, Member, Settled, Sms},
+    fleet::{Destination, Fleet, Members, Settled, Sms},
     model::{FailureClass, Locale, Origin, Outcome, PhoneNumber, SendFailure},
+    rules::failover::Failover,
     store::{BulkBatch, BulkFailure, BulkLease, BulkProgress, JobId, RunId, Store, StoreError},
 };
 
@@ -124,12 +125,12 @@ impl Bulk {
 
 impl<P: FnMut(BulkProgress)> Run<'_, P> {
     async fn send_all(&mut self, stop: &CancellationToken) -> Result<(), BulkError> {
-        let member = self.bulk.fleet.usual();
-        let whole_batches = member.sender().sends_bulk();
+        let fleet = &self.bulk.fleet;
+        let whole_batches = fleet.for_whole_batches().is_some();
         let at_once = if whole_batches {
             BATCH
         } else {
-            concurrency(&member)
+            concurrency(&fleet.members())
         };
         let mut first = self.take_over(at_once, stop).await?;
         self.reached = self.bulk.store.bulk_progress(self.job).await?;
@@ -244,8 +245,7 @@ impl<P: FnMut(BulkProgress)> Run<'_, P> {
         if items.is_empty() {
             return;
         }
-        let member = fleet.usual();
-        if member.sender().sends_bulk() {
+        if let Some(member) = fleet.for_whole_batches() {
             let open = OpenReports::new(items.iter().map(|(item, _)| *item).collect(), report.clone());
             let numbers: Vec<PhoneNumber> = items.into_iter().map(|(_, number)| number).collect();
             calls.spawn(async move {
@@ -325,8 +325,10 @@ impl<P: FnMut(BulkProgress)> Run<'_, P> {
     }
 }
 
-fn concurrency(member: &Member) -> u32 {
-    let slots = member.lane().bounds().concurrency;
+/// As many as all lanes have room for.
+fn concurrency(members: &Members) -> u32 {
+    let lanes = members.entries().iter().map(|entry| entry.member.lane());
+    let slots: usize = lanes.map(|lane| lane.bounds().concurrency).sum();
     u32::try_from(slots).unwrap_or(u32::MAX).max(1)
 }
 
@@ -340,9 +342,20 @@ async fn send_one(
     max_pause: Duration,
     stop: &CancellationToken,
 ) -> Option<Outcome> {
-    let (mut tries, locale) = (1, Locale::default());
+    let (mut tries, mut place, locale) = (1, 0, Locale::default());
+    let to = Destination::new(number, &locale, None);
+    let mut failover = Failover::default();
     loop {
-        let member = fleet.candidate(number);
+        let member = match fleet.nth(to, place) {
+            Some(member) => member,
+            None => match fleet.first(to) {
+                // The fleet has fewer members than before.
+                Ok(first) => first,
+                Err(nobody) => return Some(Err(nobody)),
+            },
+        };
+        let _slot = member.lane().slot().await;
+        let _ = member.lane().turn(Duration::MAX).await;
         let sms = Sms {
             number,
             text,
@@ -354,6 +367,13 @@ async fn send_one(
         let pause = match &outcome {
             Err(failure) if failure.class.may_be_retried() && tries < MAX_TRIES => {
                 failure.retry_after.unwrap_or(PAUSE * tries).min(max_pause)
+            }
+            Err(failure)
+                if fleet.nth(to, place + 1).is_some()
+                    && failover.goes_on(failure.class, fleet.fails_over_by_destination(to)) =>
+            {
+                (tries, place) = (1, place + 1);
+                continue;
             }
             _ => return Some(outcome),
         };

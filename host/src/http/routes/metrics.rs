@@ -42,7 +42,6 @@ pub(in crate::http) async fn answer(State(app): State<Arc<App>>, headers: Header
     });
     let page = app.metrics.page(&Facts {
         backends: &app.fleet.status(),
-        queue: live.verifier.queue(),
         log_lines_lost: telemetry::lost_lines(),
         connections: &app.connections.counts(),
         caps: &caps,

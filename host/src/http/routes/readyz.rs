@@ -31,7 +31,10 @@ pub(in crate::http) struct ReadinessBody {
     #[schema(value_type = Code, required = false)]
     code: Option<&'static str>,
     store: StoreReadiness,
+    /// The first one in the settings.
     backend: BackendReadiness,
+    /// All of them, in the order of the settings.
+    backends: Vec<BackendReadiness>,
     /// What should be looked at.
     warnings: Vec<String>,
 }
@@ -45,6 +48,9 @@ pub(in crate::http) struct StoreReadiness {
 /// The backend that serves.
 #[derive(Serialize, ToSchema)]
 pub(in crate::http) struct BackendReadiness {
+    /// Its name in the settings: of `[backends]`, or `default`.
+    #[schema(example = "default")]
+    member: String,
     #[schema(example = "nexmo.NexmoBackend")]
     name: String,
     #[schema(schema_with = schema::breaker)]
@@ -56,6 +62,7 @@ pub(in crate::http) struct BackendReadiness {
 impl BackendReadiness {
     fn of(status: &BackendStatus) -> Self {
         Self {
+            member: status.name.to_string(),
             name: status.facts.backend.to_string(),
             breaker: status.breaker,
             sandbox: status.facts.is_sandbox,
@@ -121,6 +128,7 @@ pub(in crate::http) async fn answer(State(app): State<Arc<App>>) -> Response {
             writable: store.is_ok(),
         },
         backend: BackendReadiness::of(&backends[0]),
+        backends: backends.iter().map(BackendReadiness::of).collect(),
         warnings,
     };
     let mut response = (status, Json(body)).into_response();

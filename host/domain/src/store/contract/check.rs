@@ -1,12 +1,14 @@
 //! Checks of codes: counted before they are compared, and right once.
 
+use std::sync::Arc;
+
 use futures_util::future::join_all;
 
 use super::desk::{Desk, LIFETIME, MAX_FAILED_ATTEMPTS, MAX_SESSIONS, MILLISECOND, number, wrong};
 use crate::{
     model::{Verdict, VerificationId},
     rules::attempt::{TakenAttempt, Terms},
-    store::CheckRules,
+    store::{Begun, CheckRules, StoreError},
 };
 
 const OWN: TakenAttempt = TakenAttempt { is_own: true };
@@ -306,4 +308,39 @@ pub async fn two_verdicts_of_a_backend_use_a_code_once(desk: &Desk) {
     let second = store.settle_attempt(session.id, OWN, Some(Verdict::Valid), rules, None);
     let verdicts = [first.await.unwrap(), second.await.unwrap()];
     assert_eq!(verdicts, [Some(Verdict::Valid), Some(Verdict::AlreadyVerified)]);
+}
+
+/// The digest that the host has of it may be of no code at all.
+pub async fn a_code_of_a_backend_is_judged_by_nobody_else(desk: &Desk) {
+    let (code, fresh) = desk.fresh();
+    let mut new = desk.new_verification(&number(1), fresh);
+    new.message.owner = Some("acme".into());
+    let id = new.id;
+    assert!(matches!(
+        desk.store.begin_verification(new).await,
+        Ok(Begun::Yes { .. })
+    ));
+    for store in [&desk.store, &desk.second().store] {
+        for _ in 0..2 * MAX_FAILED_ATTEMPTS {
+            let refused = store.check_code(id, code.clone(), desk.rules(), None).await;
+            assert!(
+                matches!(&refused, Err(StoreError::OwnedByBackend(owner)) if owner == "acme"),
+                "{refused:?}"
+            );
+        }
+    }
+    let pending = desk.pending(&number(1)).await.unwrap();
+    assert_eq!(pending.owner.as_deref(), Some("acme"));
+    let found = desk.store.find_verification(id, desk.rules(), Arc::default());
+    let found = found.await.unwrap().unwrap();
+    assert_eq!(found.owner.as_deref(), Some("acme"));
+    assert_eq!(found.verification.attempts_remaining, MAX_FAILED_ATTEMPTS);
+    let left = desk.after_a_crash().taken_over().await;
+    assert_eq!(left[0].owner.as_deref(), Some("acme"));
+    // The backend's own verdict is what counts.
+    let taken = desk.store.take_attempt(id, desk.rules(), None).await.unwrap();
+    let settled = desk
+        .store
+        .settle_attempt(id, taken.unwrap(), Some(Verdict::Valid), desk.rules(), None);
+    assert_eq!(settled.await.unwrap(), Some(Verdict::Valid));
 }

@@ -109,6 +109,7 @@ impl Desk {
             replaced: None,
             counted_at: self.clock.now(),
             guard: None,
+            owner: None,
         };
         NewVerification {
             id,

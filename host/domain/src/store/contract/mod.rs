@@ -53,7 +53,8 @@ macro_rules! contract {
                 an_attempt_without_a_verdict_is_given_back
                 an_attempt_is_given_back_to_where_it_was_taken_from
                 two_verdicts_of_a_backend_use_a_code_once
-                a_verified_session_is_told_so_for_good;
+                a_verified_session_is_told_so_for_good
+                a_code_of_a_backend_is_judged_by_nobody_else;
             limits:
                 as_many_begin_at_once_as_a_limit_allows
                 two_processes_share_a_limit

@@ -25,6 +25,9 @@ pub(in crate::http) struct BackendsBody {
 #[derive(Serialize, ToSchema)]
 #[schema(as = Backend)]
 pub(in crate::http) struct BackendBody {
+    /// Its name in the settings: of `[backends]`, or `default`.
+    #[schema(example = "default")]
+    member: String,
     #[schema(example = "nexmo.NexmoBackend")]
     name: String,
     #[schema(example = "nexmo")]
@@ -108,6 +111,7 @@ impl BackendBody {
     fn of(status: &BackendStatus, general: &[String]) -> Self {
         let (facts, messages) = (&status.facts, status.messages);
         Self {
+            member: status.name.to_string(),
             name: facts.backend.to_string(),
             library: facts.library().to_owned(),
             version: facts.version.clone(),

@@ -109,8 +109,8 @@ pub(in crate::http) struct CostBody {
 }
 
 impl DeliveryBody {
-    /// `serving` is the backend in use now, which will send a message that is still pending.
-    fn of(message: Option<&Message>, serving: &str, clock: &Clock) -> Self {
+    /// `serving` is the backend in use now, if there is one only: it will send a message that is still pending.
+    fn of(message: Option<&Message>, serving: Option<&str>, clock: &Clock) -> Self {
         let delivery = message.map_or(Delivery::Pending, |message| message.delivery);
         let is_queued = delivery == Delivery::Pending;
         let backend = message.and_then(|message| message.backend.clone());
@@ -119,7 +119,7 @@ impl DeliveryBody {
         Self {
             status: delivery.state(),
             class: message.and_then(Message::class).map(FailureClass::as_str),
-            backend: backend.or_else(|| is_queued.then(|| serving.to_owned())),
+            backend: backend.or_else(|| serving.filter(|_| is_queued).map(str::to_owned)),
             provider_message_id: message.and_then(|message| message.provider_id.clone()),
             reported_at: reported.map(|reported| clock.shown(reported.received_at).rfc3339()),
             cost: reported.and_then(|reported| reported.cost).map(|cost| CostBody {
@@ -136,6 +136,9 @@ impl DeliveryBody {
 #[derive(Serialize, ToSchema)]
 #[schema(as = Try)]
 pub(in crate::http) struct TryBody {
+    /// Its name in the settings: of `[backends]`, or `default`.
+    #[schema(example = "default")]
+    member: String,
     /// The backend.
     #[schema(example = "nexmo.NexmoBackend")]
     backend: String,
@@ -160,6 +163,7 @@ impl TryBody {
         let code = reported.and_then(|reported| reported.code.clone());
         Self {
             status: message.state_of(tried),
+            member: tried.member.clone(),
             backend: tried.backend.clone(),
             class: tried
                 .class
@@ -172,8 +176,13 @@ impl TryBody {
 }
 
 impl VerificationBody {
-    /// `serving` is the backend in use now, which will send a message that is still pending.
-    fn of(verification: &Verification, client_ref: Option<String>, serving: &str, clock: &Clock) -> Self {
+    /// `serving` is the backend in use now, if there is one only: it will send a message that is still pending.
+    fn of(
+        verification: &Verification,
+        client_ref: Option<String>,
+        serving: Option<&str>,
+        clock: &Clock,
+    ) -> Self {
         let shown = |at: UnixMillis| clock.shown(at).rfc3339();
         Self {
             id: verification.id.to_string(),

@@ -86,7 +86,7 @@ pub(super) fn shown(
     Json(VerificationBody::of(
         verification,
         client_ref,
-        app.fleet.usual().backend(),
+        app.fleet.only().as_ref().map(|member| &**member.backend()),
         &app.clock,
     ))
 }

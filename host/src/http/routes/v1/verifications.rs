@@ -143,9 +143,10 @@ pub(in crate::http) async fn create(
     // Read again, since the answer shows the delivery, which the registration does not return.
     let found = live.verifier.find(registered.id).await.map_err(ApiError::Store)?;
     let (verification, client_ref) = found.ok_or(ApiError::NoVerification)?;
-    let usual = app.fleet.usual();
+    let only = app.fleet.only();
+    let serving = only.as_ref().map(|member| &**member.backend());
     let begun = BegunBody {
-        verification: VerificationBody::of(&verification, client_ref, usual.backend(), &app.clock),
+        verification: VerificationBody::of(&verification, client_ref, serving, &app.clock),
         session_token: registered.session_token.expose().to_owned(),
     };
     let body = serde_json::to_string(&begun).map_err(|_| ApiError::Defect)?;
