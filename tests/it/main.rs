@@ -32,6 +32,7 @@ mod in_process;
 mod isolation;
 mod keys;
 mod killed;
+mod latest;
 mod limits;
 mod listeners;
 mod living;

@@ -90,19 +90,7 @@ impl ApiError {
     pub(super) fn into_answer(self) -> Answer {
         use StatusCode as S;
         match self {
-            Self::Fields(fields) => {
-                let code = match fields[..] {
-                    [(_, NOT_A_PHONE_NUMBER)] => Code::PhoneNumberInvalid,
-                    _ => Code::FieldsInvalid,
-                };
-                let fields = fields
-                    .into_iter()
-                    .map(|(name, what)| (name, vec![what.to_owned()]));
-                Answer {
-                    fields: fields.collect(),
-                    ..answer(S::BAD_REQUEST, code)
-                }
-            }
+            Self::Fields(fields) => of_fields(fields),
             Self::NonField { message } => field(Code::FieldsInvalid, NON_FIELD, message),
             Self::Unparsable(text) => detail(S::BAD_REQUEST, Code::BodyUnparsable, text),
             Self::UnsupportedMediaType(found) => detail(
@@ -144,7 +132,8 @@ impl ApiError {
             Self::Register(error) => of_register(error),
             Self::Resend(error) => of_resend(error),
             Self::Over(status) => of_status(status),
-            Self::Check(CheckError::Store(error)) | Self::Store(error) => of_store(&error),
+            Self::Check(error) => of_check(error),
+            Self::Store(error) => of_store(&error),
             Self::UnderWay => under_way(),
             Self::NoReceiptsHere => detail(
                 S::NOT_FOUND,
@@ -169,20 +158,42 @@ impl ApiError {
             Self::InsufficientScope(scope) => no_scope(scope),
             Self::CrossSite => cross_site(),
             Self::ForeignHost => foreign_host(),
-            Self::Check(CheckError::OtherPurpose) => detail(
-                S::BAD_REQUEST,
-                Code::PurposeMismatch,
-                "The code was sent for another purpose or binding: say those that the verification was begun with. No attempt \
-                 was taken.",
-            ),
-            Self::Check(CheckError::OwnerGone(owner)) => owner_gone(&owner),
-            Self::Check(CheckError::Backend(failure)) => no_verdict(&failure),
             Self::Defect => detail(
                 S::INTERNAL_SERVER_ERROR,
                 Code::InternalError,
                 "Internal server error.",
             ),
         }
+    }
+}
+
+/// The answer to faulty fields.
+fn of_fields(fields: Vec<FieldError>) -> Answer {
+    let code = match fields[..] {
+        [(_, NOT_A_PHONE_NUMBER)] => Code::PhoneNumberInvalid,
+        _ => Code::FieldsInvalid,
+    };
+    let fields = fields
+        .into_iter()
+        .map(|(name, what)| (name, vec![what.to_owned()]));
+    Answer {
+        fields: fields.collect(),
+        ..answer(StatusCode::BAD_REQUEST, code)
+    }
+}
+
+/// The answer to a code that was not judged.
+fn of_check(error: CheckError) -> Answer {
+    match error {
+        CheckError::Store(error) => of_store(&error),
+        CheckError::OtherPurpose => detail(
+            StatusCode::BAD_REQUEST,
+            Code::PurposeMismatch,
+            "The code was sent for another purpose or binding: say those that the verification was begun with. No attempt \
+             was taken.",
+        ),
+        CheckError::OwnerGone(owner) => owner_gone(&owner),
+        CheckError::Backend(failure) => no_verdict(&failure),
     }
 }
 

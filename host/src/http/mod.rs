@@ -123,6 +123,7 @@ fn routes(app: &Arc<App>) -> OpenApiRouter<Arc<App>> {
     let verify = openapi::with_problems(verify).route_layer(from_fn_with_state(once, idempotency::once));
     let read = OpenApiRouter::new()
         .routes(methods!(v1::verification::show))
+        .routes(methods!(v1::latest_verifications::list))
         .routes(methods!(v1::backends::show))
         .routes(methods!(v1::decisions::show));
     let metrics = OpenApiRouter::new().routes(methods!(metrics::answer));

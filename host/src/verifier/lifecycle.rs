@@ -15,7 +15,7 @@ use crate::{
         ClientAddress, Delivery, LimitReached, Locale, MessageId, PhoneNumber, Purpose, SecurityCode,
         SendFailure, SessionToken, Status, Verdict, Verification, VerificationId, guard::Reason,
     },
-    store::{Blocked, Counted, Found, MessageBegun, OutboxMessage, Seen, StoreError},
+    store::{Blocked, Counted, Found, Lookup, MessageBegun, OutboxMessage, Seen, StoreError},
 };
 
 /// Why a verification was not sent again.
@@ -83,6 +83,24 @@ impl Verifier {
     ) -> Result<Option<(Verification, Option<String>)>, StoreError> {
         let found = self.found(id).await?;
         Ok(found.map(|found| (found.verification, found.client_ref)))
+    }
+
+    /// The latest verifications of a number or of a caller's own name, each with that name. `before`: only those that
+    /// began before this one.
+    pub async fn latest(
+        &self,
+        lookup: Lookup,
+        before: Option<VerificationId>,
+        limit: u32,
+    ) -> Result<Vec<(Verification, Option<String>)>, StoreError> {
+        let of_number = Arc::clone(&self.policy.limits.number);
+        let found = self
+            .store
+            .latest_verifications(lookup, before, limit, self.check_rules(), of_number);
+        let found = found.await?.into_iter();
+        Ok(found
+            .map(|found| (found.verification, found.client_ref))
+            .collect())
     }
 
     /// Judges a code by the verification's id, for a purpose. `None`: there is none.

@@ -22,6 +22,7 @@ mod guard;
 mod key;
 mod lifecycle;
 mod log;
+mod lookup;
 mod message;
 #[cfg(test)]
 mod migration_stories;
@@ -74,6 +75,8 @@ pub struct Sqlite {
     /// This process among them, once it has messages. Made by one thread.
     presence: OnceLock<presence::Presence>,
     entering: Mutex<()>,
+    /// Held while all rows are looked through, so that one thread at most does so.
+    looking_through: tokio::sync::Mutex<()>,
 }
 
 impl Sqlite {
@@ -96,6 +99,7 @@ impl Sqlite {
             processes: presence::Processes::of(path),
             presence: OnceLock::new(),
             entering: Mutex::default(),
+            looking_through: tokio::sync::Mutex::default(),
         })
     }
 

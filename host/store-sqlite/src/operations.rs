@@ -10,8 +10,8 @@ use async_trait::async_trait;
 use tokio::time::Instant;
 
 use super::{
-    Sqlite, announced, attempt, audit, bulk, counter, guard, lifecycle, message, person, presence, receipt,
-    request, retention, timeline, verification, writer,
+    Sqlite, announced, attempt, audit, bulk, counter, guard, lifecycle, lookup, message, person, presence,
+    receipt, request, retention, timeline, verification, writer,
 };
 use crate::{
     clock::{Clock, UnixMillis},
@@ -22,8 +22,8 @@ use crate::{
     rules::{self, attempt::TakenAttempt, number},
     store::{
         Answer, AuditEntry, Begun, BulkFailure, BulkLease, BulkProgress, CapLog, CheckRules, Dispatched,
-        EarlyReports, Found, JobId, KeyReview, MasterKey, MessageBegun, NewVerification, OutboxMessage,
-        Records, ReportOutcome, RequestKey, RunId, Seen, Store, StoreError,
+        EarlyReports, Found, JobId, KeyReview, Lookup, MasterKey, MessageBegun, NewVerification,
+        OutboxMessage, Records, ReportOutcome, RequestKey, RunId, Seen, Store, StoreError,
     },
 };
 
@@ -131,6 +131,35 @@ impl Store for Sqlite {
             }
             found => Ok(found.map(|(found, _)| found)),
         }
+    }
+
+    async fn latest_verifications(
+        &self,
+        lookup: Lookup,
+        before: Option<VerificationId>,
+        limit: u32,
+        rules: CheckRules,
+        of_number: Arc<[Limit]>,
+    ) -> Result<Vec<Found>, StoreError> {
+        let keyring = Arc::clone(&self.keyring);
+        let _alone = match lookup {
+            Lookup::Number(_) => Some(self.looking_through.lock().await),
+            Lookup::ClientRef(_) => None,
+        };
+        let mut found = self
+            .read(move |connection| {
+                let digests = lookup::digests(&lookup, &keyring);
+                let ids = lookup::ids(connection, &lookup, &digests, before, limit)?;
+                let find = |id| lifecycle::find(connection, &keyring, id, rules, &of_number).transpose();
+                ids.into_iter().filter_map(find).collect::<Result<Vec<_>, _>>()
+            })
+            .await?;
+        for found in &mut found {
+            if let Some(announced) = self.announced.of(found.verification.id) {
+                announced::show(&announced, found);
+            }
+        }
+        Ok(found)
     }
 
     async fn keep_answer(&self, request: &RequestKey, answer: &Answer) -> Result<(), StoreError> {

@@ -31,6 +31,8 @@ pub(super) struct NewRow {
     expires_at: UnixMillis,
     message_sealed: Vec<u8>,
     client_ref: Option<Vec<u8>>,
+    /// What it is found by.
+    ref_digest: Option<[u8; 16]>,
     /// As the numbers are: the first one is under the current key.
     bounds: Vec<Option<Bound>>,
     request: Option<request::Row>,
@@ -67,6 +69,10 @@ impl NewRow {
                 .as_deref()
                 .map(|text| keyring.seal(text, &new.id.0))
                 .transpose()?,
+            ref_digest: new
+                .client_ref
+                .as_deref()
+                .map(|text| keyring.client_ref_digest(text)),
             bounds: keyring.bounds(&new.purpose),
             request: new
                 .request
@@ -175,8 +181,8 @@ pub(super) fn begin(transaction: &Transaction<'_>, keyring: &Keyring, row: &NewR
         .prepare_cached(
             "INSERT INTO verification
                  (id, number, code_of, key_id, code, code_sealed, attempts_left, created_at, expires_at, client_ref,
-                  guarded, purpose, bound, owner)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+                  guarded, purpose, bound, owner, ref_digest)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
         )?
         .execute(params![
             new.id.0,
@@ -193,6 +199,7 @@ pub(super) fn begin(transaction: &Transaction<'_>, keyring: &Keyring, row: &NewR
             new.purpose.name,
             row.bounds[0].map(|bound| bound.0),
             new.message.owner.as_deref(),
+            row.ref_digest,
         ])?;
     if let Some(request) = &row.request {
         let effect = request::Effect::default();

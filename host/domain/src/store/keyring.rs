@@ -110,6 +110,7 @@ struct Key {
     request: Hmac<Sha256>,
     counter: Hmac<Sha256>,
     receipt_address: Hmac<Sha256>,
+    client_ref: Hmac<Sha256>,
     seal: XChaCha20Poly1305,
 }
 
@@ -130,6 +131,7 @@ impl Key {
             request: keyed(&derive("phone-verify request v1")),
             counter: keyed(&derive("phone-verify counter v1")),
             receipt_address: keyed(&derive("phone-verify receipt address v1")),
+            client_ref: keyed(&derive("phone-verify client ref v1")),
             seal: XChaCha20Poly1305::new((&*derive("phone-verify sealed text v1")).into()),
         }
     }
@@ -160,6 +162,10 @@ impl Key {
     fn receipt_secret(&self, backend: &str) -> Zeroizing<String> {
         let secret: [u8; 16] = start(&digest(&self.receipt_address, &[backend.as_bytes()]));
         Zeroizing::new(data_encoding::HEXLOWER.encode(&secret))
+    }
+
+    fn client_ref_digest(&self, name: &str) -> [u8; 16] {
+        start(&digest(&self.client_ref, &[name.as_bytes()]))
     }
 
     fn provider_id_digest(&self, id: &str) -> [u8; 16] {
@@ -393,6 +399,17 @@ impl Keyring {
             .chain(others)
             .map(|key| key.provider_id_digest(id))
             .collect()
+    }
+
+    /// What a caller's own name for a verification is stored as.
+    pub fn client_ref_digest(&self, name: &str) -> [u8; 16] {
+        self.keys.load().counting().client_ref_digest(name)
+    }
+
+    /// What it is found by: a digest under each key.
+    pub fn client_ref_digests(&self, name: &str) -> Vec<[u8; 16]> {
+        let keys = self.keys.load();
+        keys.all.iter().map(|key| key.client_ref_digest(name)).collect()
     }
 
     /// The secret part of the address for the receipts of a backend: 32 hexadecimal digits, of 128 bits. It is derived, so

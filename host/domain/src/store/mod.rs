@@ -160,6 +160,15 @@ pub struct Found {
     pub owner: Option<Arc<str>>,
 }
 
+/// By what verifications are looked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lookup {
+    /// Their number.
+    Number(PhoneNumber),
+    /// Their caller's own name for them.
+    ClientRef(String),
+}
+
 /// Where the code of a new verification comes from.
 pub enum NewCode {
     /// Made for it.
@@ -356,6 +365,17 @@ pub trait Store: Send + Sync {
         rules: CheckRules,
         of_number: Arc<[Limit]>,
     ) -> Result<Option<Found>, StoreError>;
+
+    /// The latest verifications of a number or of a caller's own name, the latest one first. `before`: only those that
+    /// began before this one.
+    async fn latest_verifications(
+        &self,
+        lookup: Lookup,
+        before: Option<VerificationId>,
+        limit: u32,
+        rules: CheckRules,
+        of_number: Arc<[Limit]>,
+    ) -> Result<Vec<Found>, StoreError>;
 
     /// Ends a verification, unless it is over already. Neither its attempts nor its place among the sessions of
     /// its code become free. Returns whether it ended it; if so, `entry` is in the audit log.

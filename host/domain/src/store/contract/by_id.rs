@@ -7,7 +7,7 @@ use super::desk::{
 };
 use crate::{
     model::{Delivery, FailureClass, Status, Verdict, VerificationId},
-    store::{AuditEntry, Begun, Found, MessageBegun, OutboxMessage, RequestKey},
+    store::{AuditEntry, Begun, Found, Lookup, MessageBegun, OutboxMessage, RequestKey},
 };
 
 const NOBODY: VerificationId = VerificationId([7; 16]);
@@ -89,6 +89,56 @@ pub async fn a_verification_that_has_no_attempts_or_no_time_left_says_so(desk: &
     assert_eq!(found.verification.status, Status::Expired);
     assert_eq!(found.verification.attempts_remaining, 0);
     assert!(found.code.is_none());
+}
+
+impl Desk {
+    async fn latest(
+        &self,
+        lookup: Lookup,
+        before: Option<VerificationId>,
+        limit: u32,
+    ) -> Vec<VerificationId> {
+        let latest = self
+            .store
+            .latest_verifications(lookup, before, limit, self.rules(), Arc::default());
+        let latest = latest.await.unwrap().into_iter();
+        latest.map(|found| found.verification.id).collect()
+    }
+}
+
+pub async fn the_latest_of_a_number_are_found_and_of_no_other(desk: &Desk) {
+    let mut ids = Vec::new();
+    for _ in 0..MAX_SESSIONS {
+        ids.insert(0, desk.register(&number(1)).await.id);
+        desk.register(&number(2)).await;
+        desk.clock.advance(MILLISECOND);
+    }
+    let of_number = || Lookup::Number(number(1));
+    assert_eq!(desk.latest(of_number(), None, 10).await, ids);
+    assert_eq!(desk.latest(of_number(), None, 2).await, ids[..2]);
+    assert_eq!(desk.latest(of_number(), Some(ids[1]), 10).await, ids[2..]);
+    assert_eq!(desk.latest(Lookup::Number(number(3)), None, 10).await, []);
+}
+
+pub async fn the_latest_of_a_callers_name_are_found_under_any_key(desk: &Desk) {
+    let mut ids = Vec::new();
+    for (n, name) in [(1, "order 7"), (2, "order 7"), (3, "order 8")] {
+        let (_, code) = desk.fresh();
+        let mut new = desk.new_verification(&number(n), code);
+        new.client_ref = Some(name.into());
+        ids.insert(0, new.id);
+        assert!(matches!(
+            desk.store.begin_verification(new).await.unwrap(),
+            Begun::Yes { .. }
+        ));
+        desk.clock.advance(MILLISECOND);
+    }
+    desk.register(&number(4)).await;
+    let of_name = |name: &str| Lookup::ClientRef(name.into());
+    assert_eq!(desk.latest(of_name("order 7"), None, 10).await, ids[1..]);
+    assert_eq!(desk.latest(of_name("order 7"), Some(ids[1]), 10).await, ids[2..]);
+    assert_eq!(desk.latest(of_name("Order 7"), None, 10).await, []);
+    assert_eq!(desk.latest(of_name(""), None, 10).await, []);
 }
 
 pub async fn of_what_is_not_there_nothing_is_found_ended_or_sent(desk: &Desk) {

@@ -67,6 +67,8 @@ macro_rules! contract {
             by_id:
                 a_verification_is_found_as_it_stands
                 a_verification_that_has_no_attempts_or_no_time_left_says_so
+                the_latest_of_a_number_are_found_and_of_no_other
+                the_latest_of_a_callers_name_are_found_under_any_key
                 of_what_is_not_there_nothing_is_found_ended_or_sent
                 a_cancelled_session_takes_no_code_and_keeps_its_place
                 a_further_message_is_begun_as_long_as_its_code_is_good

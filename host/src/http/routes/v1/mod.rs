@@ -3,6 +3,7 @@
 pub(in crate::http) mod backends;
 pub(in crate::http) mod check;
 pub(in crate::http) mod decisions;
+pub(in crate::http) mod latest_verifications;
 pub(in crate::http) mod receipts;
 pub(in crate::http) mod resend;
 pub(in crate::http) mod verification;
