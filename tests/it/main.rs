@@ -61,6 +61,7 @@ mod signing_keys;
 mod starts;
 mod test_numbers;
 mod texts;
+mod texts_out;
 #[cfg(target_os = "linux")]
 mod time;
 mod trust;

@@ -336,7 +336,7 @@ async fn where_there_are_keys_one_is_needed() {
             with_key.map(|(method, _)| (method.to_uppercase(), path.replace("{id}", &"0".repeat(32)))),
         );
     }
-    assert_eq!(routes.len(), 9, "{routes:?}");
+    assert_eq!(routes.len(), 11, "{routes:?}");
     for (method, path) in routes {
         let answer = daemon.send(daemon.request(&method, &path)).await;
         assert_eq!(
@@ -466,7 +466,7 @@ async fn the_description_is_true() {
             let answer = daemon.send(daemon.request(method, &at)).await;
             match methods.get(&method.to_lowercase()) {
                 Some(operation) => {
-                    let names_nothing = ["verification_not_found", "backend_not_found"];
+                    let names_nothing = ["verification_not_found", "message_not_found", "backend_not_found"];
                     assert!(![404, 405].contains(&answer.status) || names_nothing.contains(&answer.code()));
                     assert_described(&openapi, operation, &answer);
                     described += 1;
@@ -480,7 +480,7 @@ async fn the_description_is_true() {
             }
         }
     }
-    assert_eq!(described, 17);
+    assert_eq!(described, 19);
 
     let operation = |path: &str, method: &str| openapi["paths"][path][method].clone();
     let at = |path: &str| path.replace("{id}", &id);

@@ -11,7 +11,7 @@ const ID: &str = "00000000000000000000000000000000";
 const SCOPES: [&str; 5] = ["verify", "read", "messages", "metrics", "admin"];
 
 /// Each route with the scope that it needs, and its status if it is served.
-fn routes() -> [(&'static str, String, &'static str, u16); 9] {
+fn routes() -> [(&'static str, String, &'static str, u16); 11] {
     [
         ("POST", "/v1/verifications".to_owned(), "verify", 201),
         ("POST", format!("/v1/verifications/{ID}/check"), "verify", 400),
@@ -19,6 +19,9 @@ fn routes() -> [(&'static str, String, &'static str, u16); 9] {
         ("DELETE", format!("/v1/verifications/{ID}"), "verify", 404),
         ("GET", format!("/v1/verifications/{ID}"), "read", 404),
         ("GET", "/v1/verifications?client_ref=x".to_owned(), "read", 200),
+        // Without a text.
+        ("POST", "/v1/messages".to_owned(), "messages", 400),
+        ("GET", format!("/v1/messages/{ID}"), "messages", 404),
         ("GET", "/v1/backends".to_owned(), "read", 200),
         ("GET", "/v1/decisions".to_owned(), "read", 200),
         ("GET", "/metrics".to_owned(), "metrics", 200),

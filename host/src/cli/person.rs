@@ -96,6 +96,11 @@ fn exported(number: &PhoneNumber, records: &Records, clock: &Clock) -> Value {
     json!({
         "phone_number": number.e164(),
         "verifications": verifications,
+        "messages": records.texts.iter().map(|found| {
+            let mut shown = message(&found.message, clock);
+            shown["created_at_unix_ms"] = clock.shown(found.created_at).0.into();
+            shown
+        }).collect::<Vec<_>>(),
         "bulk_messages": messages,
         "decisions": decisions.collect::<Vec<_>>(),
     })

@@ -46,6 +46,8 @@ pub(super) enum Code {
     MethodNotAllowed,
     /// There is no verification with this id.
     VerificationNotFound,
+    /// There is no text with this id.
+    MessageNotFound,
     /// No backend takes delivery receipts at this address.
     BackendNotFound,
     /// An API key is needed.

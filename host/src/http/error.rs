@@ -60,6 +60,8 @@ pub(super) enum ApiError {
     ReceiptNotTaken,
     /// There is no verification with this id.
     NoVerification,
+    /// There is no text with this id.
+    NoMessage,
     /// The verification has ended with this status.
     Over(Status),
     /// The request has no API key, or one that is not known.
@@ -150,6 +152,7 @@ impl ApiError {
                 Code::VerificationNotFound,
                 "There is no such verification.",
             ),
+            Self::NoMessage => detail(S::NOT_FOUND, Code::MessageNotFound, "There is no such message."),
             Self::Unauthorized => detail(
                 S::UNAUTHORIZED,
                 Code::Unauthorized,

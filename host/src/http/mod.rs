@@ -120,7 +120,12 @@ fn routes(app: &Arc<App>) -> OpenApiRouter<Arc<App>> {
         .routes(methods!(v1::check::check))
         .routes(openapi::with_optional_body(methods!(v1::resend::resend)));
     let once = (Arc::clone(app), Arc::<idempotency::UnderWay>::default());
-    let verify = openapi::with_problems(verify).route_layer(from_fn_with_state(once, idempotency::once));
+    let once = from_fn_with_state(once, idempotency::once);
+    let verify = openapi::with_problems(verify).route_layer(once.clone());
+    let messages = OpenApiRouter::new()
+        .routes(methods!(v1::messages::send))
+        .routes(methods!(v1::message::show));
+    let messages = openapi::with_problems(messages).route_layer(once);
     let read = OpenApiRouter::new()
         .routes(methods!(v1::verification::show))
         .routes(methods!(v1::latest_verifications::list))
@@ -129,6 +134,7 @@ fn routes(app: &Arc<App>) -> OpenApiRouter<Arc<App>> {
     let metrics = OpenApiRouter::new().routes(methods!(metrics::answer));
     open.merge(drop_in(app))
         .merge(needs(app, Scope::Verify, verify))
+        .merge(needs(app, Scope::Messages, messages))
         .merge(needs(app, Scope::Read, openapi::with_problems(read)))
         .merge(needs(app, Scope::Metrics, openapi::with_errors(metrics)))
 }

@@ -10,7 +10,7 @@ use utoipa::openapi::{
     schema::{AdditionalProperties, KnownFormat, SchemaFormat, SchemaType, Type},
 };
 
-use super::routes::v1::verifications::MAX_CLIENT_REF;
+use super::routes::v1::{messages, verifications::MAX_CLIENT_REF};
 use crate::model::{Delivery, FailureClass, Purpose, Status, context, guard};
 
 /// The pattern of a text that is not blank: something other than white space, and no null character.
@@ -115,6 +115,28 @@ pub(super) fn id() -> RefOr<Schema> {
     text("Names the verification.")
         .pattern(Some("^[0-9a-f]{32}$"))
         .examples(["018bcfe568001f2e3d4c5b6a79880000"])
+        .into()
+}
+
+pub(super) fn message_id() -> RefOr<Schema> {
+    text("Names the message.")
+        .pattern(Some("^[0-9a-f]{32}$"))
+        .examples(["018bcfe568001f2e3d4c5b6a79880000"])
+        .into()
+}
+
+pub(super) fn message() -> RefOr<Schema> {
+    let description = "What the phone shows: at most ten segments, which are 1530 characters of the SMS alphabet or 670 of \
+                       others.";
+    required_text(description, "Your parcel arrives tomorrow.")
+        .max_length(Some(messages::MAX_CHARACTERS))
+        .into()
+}
+
+pub(super) fn channel() -> RefOr<Schema> {
+    text("How it is sent.")
+        .schema_type(SchemaType::from_iter([Type::String, Type::Null]))
+        .enum_values(Some(messages::CHANNELS))
         .into()
 }
 

@@ -36,6 +36,7 @@ mod stories;
 mod stranger_stories;
 #[cfg(test)]
 mod test_number_stories;
+mod text;
 #[cfg(test)]
 mod time_stories;
 

@@ -10,7 +10,7 @@ use std::{
 
 use crate::{
     model::{Delivery, Message, VerificationId},
-    store::{Dispatched, Found, OutboxMessage},
+    store::{Dispatched, OutboxMessage},
 };
 
 /// By verification: the last message whose outcome was told. No more than are under way.
@@ -62,9 +62,8 @@ impl Announced {
 }
 
 /// Puts what was announced into what the database says.
-pub(super) fn show(announced: &Message, found: &mut Found) {
-    let messages = found.verification.messages.iter_mut();
-    for message in messages.filter(|message| message.id == announced.id) {
+pub(super) fn show(announced: &Message, found: &mut [Message]) {
+    for message in found.iter_mut().filter(|message| message.id == announced.id) {
         if message.delivery == Delivery::Pending {
             *message = announced.clone();
         }

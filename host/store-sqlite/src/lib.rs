@@ -35,6 +35,7 @@ mod receipt;
 mod request;
 mod retention;
 mod schema;
+mod text;
 mod timeline;
 mod verification;
 mod writer;

@@ -336,8 +336,10 @@ pub(super) fn take_over(
     limit: u32,
 ) -> Result<Vec<OutboxMessage>, Fault> {
     let mut statement = transaction.prepare_cached(
-        "SELECT m.id, m.verification, m.sealed, m.leases, code.expires_at, code.code_used_at IS NOT NULL, v.owner
+        "SELECT m.id, m.verification, m.sealed, m.leases, coalesce(code.expires_at, t.send_until),
+                code.code_used_at IS NOT NULL, v.owner
          FROM message m
+         LEFT JOIN text t ON t.id = m.verification
          LEFT JOIN verification v ON v.id = m.verification
          LEFT JOIN verification code ON code.id = coalesce(v.code_of, v.id)
          WHERE m.sealed IS NOT NULL AND m.holder = ?2 LIMIT ?1",

@@ -11,19 +11,21 @@ use tokio::time::Instant;
 
 use super::{
     Sqlite, announced, attempt, audit, bulk, counter, guard, lifecycle, lookup, message, person, presence,
-    receipt, request, retention, timeline, verification, writer,
+    receipt, request, retention, text, timeline, verification, writer,
 };
 use crate::{
     clock::{Clock, UnixMillis},
     model::{
-        Delivery, DeliveryReport, Limit, Outcome, PhoneNumber, SecurityCode, Verdict, VerificationId,
+        Delivery, DeliveryReport, Limit, MessageId, Outcome, PhoneNumber, SecurityCode, Verdict,
+        VerificationId,
         guard::{Conversion, Decision},
     },
     rules::{self, attempt::TakenAttempt, number},
     store::{
         Answer, AuditEntry, Begun, BulkFailure, BulkLease, BulkProgress, CapLog, CheckRules, Dispatched,
-        EarlyReports, Found, JobId, KeyReview, Lookup, MasterKey, MessageBegun, NewVerification,
-        OutboxMessage, Records, ReportOutcome, RequestKey, RunId, Seen, Store, StoreError,
+        EarlyReports, Found, FoundText, JobId, KeyReview, Lookup, MasterKey, MessageBegun, NewText,
+        NewVerification, OutboxMessage, Records, ReportOutcome, RequestKey, RunId, Seen, Store, StoreError,
+        TextBegun, text::in_place_of_verification,
     },
 };
 
@@ -118,7 +120,7 @@ impl Store for Sqlite {
                 .await?;
             Ok::<_, StoreError>(found.map(|(mut found, is_elsewhere)| {
                 if let Some(announced) = announced {
-                    announced::show(&announced, &mut found);
+                    announced::show(&announced, &mut found.verification.messages);
                 }
                 (found, is_elsewhere)
             }))
@@ -156,7 +158,7 @@ impl Store for Sqlite {
             .await?;
         for found in &mut found {
             if let Some(announced) = self.announced.of(found.verification.id) {
-                announced::show(&announced, found);
+                announced::show(&announced, &mut found.verification.messages);
             }
         }
         Ok(found)
@@ -197,6 +199,21 @@ impl Store for Sqlite {
             self.announced.is_past(verification);
         }
         begun
+    }
+
+    async fn begin_text(&self, new: NewText) -> Result<TextBegun, StoreError> {
+        let row = text::Row::prepare(new, &self.keyring, self.own_process()?)?;
+        self.write(move |transaction| text::begin(transaction, &row))
+            .await
+    }
+
+    async fn find_text(&self, id: MessageId) -> Result<Option<FoundText>, StoreError> {
+        let announced = self.announced.of(in_place_of_verification(id));
+        let mut found = self.read(move |connection| text::find(connection, id)).await?;
+        if let (Some(announced), Some(found)) = (announced, &mut found) {
+            announced::show(&announced, std::slice::from_mut(&mut found.message));
+        }
+        Ok(found)
     }
 
     async fn settle_message(

@@ -3,9 +3,9 @@
 use rusqlite::{Connection, params};
 use zeroize::Zeroizing;
 
-use super::{Fault, guard, lifecycle, time};
+use super::{Fault, guard, lifecycle, text, time};
 use crate::{
-    model::{PhoneNumber, VerificationId},
+    model::{MessageId, PhoneNumber, VerificationId},
     store::{BulkRecord, CheckRules, JobId, Keyring, Records, keyring::Digest},
 };
 
@@ -16,19 +16,24 @@ const STEP: usize = 1000;
 #[derive(Default)]
 pub(super) struct Places {
     verifications: Vec<VerificationId>,
+    texts: Vec<MessageId>,
     items: Vec<(JobId, i64)>,
     decisions: Vec<[u8; 16]>,
 }
 
 impl Places {
     pub(super) fn len(&self) -> u64 {
-        (self.verifications.len() + self.items.len() + self.decisions.len()) as u64
+        (self.verifications.len() + self.texts.len() + self.items.len() + self.decisions.len()) as u64
     }
 
     /// In steps that leave room for others.
     pub(super) fn steps(self) -> Vec<Self> {
         let verifications = self.verifications.chunks(STEP).map(|chunk| Self {
             verifications: chunk.to_vec(),
+            ..Self::default()
+        });
+        let texts = self.texts.chunks(STEP).map(|chunk| Self {
+            texts: chunk.to_vec(),
             ..Self::default()
         });
         let items = self.items.chunks(STEP).map(|chunk| Self {
@@ -39,7 +44,7 @@ impl Places {
             decisions: chunk.to_vec(),
             ..Self::default()
         });
-        verifications.chain(items).chain(decisions).collect()
+        verifications.chain(texts).chain(items).chain(decisions).collect()
     }
 }
 
@@ -62,6 +67,7 @@ pub(super) fn places(
         Ok(ids)
     };
     let verifications = ids("verification")?.into_iter().map(VerificationId).collect();
+    let texts = ids("text")?.into_iter().map(MessageId).collect();
     let decisions = ids("decision")?;
     let mut items = Vec::new();
     let mut statement = connection.prepare_cached("SELECT job, item, sealed FROM bulk_item")?;
@@ -76,6 +82,7 @@ pub(super) fn places(
     }
     Ok(Places {
         verifications,
+        texts,
         items,
         decisions,
     })
@@ -113,8 +120,14 @@ pub(super) fn records(
         .iter()
         .filter_map(|id| guard::decision(connection, *id).transpose())
         .collect::<Result<_, _>>()?;
+    let texts = places
+        .texts
+        .iter()
+        .filter_map(|id| text::find(connection, *id).transpose())
+        .collect::<Result<_, _>>()?;
     Ok(Records {
         verifications,
+        texts,
         messages,
         decisions,
     })
@@ -130,6 +143,17 @@ pub(super) fn delete(connection: &Connection, places: &Places) -> Result<(), Fau
         connection
             .prepare_cached("DELETE FROM verification WHERE id = ?1")?
             .execute([id.0])?;
+    }
+    for id in &places.texts {
+        for (table, key) in [
+            ("message", "verification"),
+            ("request", "verification"),
+            ("text", "id"),
+        ] {
+            connection
+                .prepare_cached(&format!("DELETE FROM {table} WHERE {key} = ?1"))?
+                .execute([id.0])?;
+        }
     }
     for (job, item) in &places.items {
         connection

@@ -58,13 +58,16 @@ pub(super) fn count_before(connection: &Connection, before: UnixMillis) -> Resul
     let verifications: i64 = connection
         .prepare_cached("SELECT count(*) FROM verification WHERE id < ?1")?
         .query_row([first_id_at(before)], |row| row.get(0))?;
+    let texts: i64 = connection
+        .prepare_cached("SELECT count(*) FROM text WHERE id < ?1")?
+        .query_row([first_id_at(before)], |row| row.get(0))?;
     let jobs: i64 = connection
         .prepare_cached("SELECT count(*) FROM bulk_job WHERE created_at < ?1")?
         .query_row([millis(before)], |row| row.get(0))?;
     let decisions: i64 = connection
         .prepare_cached("SELECT count(*) FROM decision WHERE id < ?1")?
         .query_row([first_id_at(before)], |row| row.get(0))?;
-    Ok(u64::try_from(verifications + jobs + decisions).unwrap_or(0))
+    Ok(u64::try_from(verifications + texts + jobs + decisions).unwrap_or(0))
 }
 
 /// What one step did.
@@ -101,6 +104,7 @@ pub(super) fn delete_before(connection: &Connection, before: UnixMillis) -> Resu
             .execute(params![first_kept, DELETED_IN_A_STEP])
     };
     let (verifications, decisions) = (delete_ids("verification")?, delete_ids("decision")?);
+    let texts = delete_ids("text")?;
     let items = connection
         .prepare_cached(
             "DELETE FROM bulk_item WHERE (job, item) IN
@@ -113,8 +117,8 @@ pub(super) fn delete_before(connection: &Connection, before: UnixMillis) -> Resu
         )?
         .execute([millis(before)])?;
     Ok(Step {
-        deleted: (verifications + jobs + decisions) as u64,
-        all_done: verifications + items + decisions == 0,
+        deleted: (verifications + texts + jobs + decisions) as u64,
+        all_done: verifications + texts + items + decisions == 0,
     })
 }
 

@@ -10,6 +10,7 @@ pub mod contract;
 pub mod keyring;
 pub mod outbox;
 pub mod person;
+pub mod text;
 
 use std::{sync::Arc, time::Duration};
 
@@ -24,12 +25,13 @@ pub use bulk::{BulkBatch, BulkFailure, BulkLease, BulkProgress, JobId, RunId};
 pub use keyring::{Keyring, MasterKey};
 pub use outbox::{Dispatched, EarlyReports, OutboxMessage, ReplacedCode, ReportOutcome};
 pub use person::{AuditEntry, BulkRecord, Records};
+pub use text::{FoundText, NewText, TextBegun};
 
 use crate::{
     clock::{Clock, UnixMillis},
     model::{
-        Bound, DeliveryReport, Limit, LimitReached, Outcome, PhoneNumber, Purpose, SecurityCode, Verdict,
-        Verification, VerificationId,
+        Bound, DeliveryReport, Limit, LimitReached, MessageId, Outcome, PhoneNumber, Purpose, SecurityCode,
+        Verdict, Verification, VerificationId,
         guard::{Conversion, Decision},
     },
     rules::attempt::{TakenAttempt, Terms},
@@ -396,6 +398,13 @@ pub trait Store: Send + Sync {
         request: Option<&RequestKey>,
     ) -> Result<MessageBegun, StoreError>;
 
+    /// Stores a text that is no verification, which this process alone may send, and counts it, unless a limit says
+    /// otherwise.
+    async fn begin_text(&self, new: NewText) -> Result<TextBegun, StoreError>;
+
+    /// How a text stands.
+    async fn find_text(&self, id: MessageId) -> Result<Option<FoundText>, StoreError>;
+
     /// Records what became of a message, and forgets its text. A session whose only message certainly was not
     /// sent gives up its place, a code without a session is no longer pending, and what was counted is taken back
     /// where [`Counted::is_taken_back_after`] says so. That a message was sent
@@ -450,7 +459,7 @@ pub trait Store: Send + Sync {
     /// the guard looked at; without those that certainly were not sent.
     async fn conversion(&self, from: UnixMillis, to: UnixMillis) -> Result<Conversion, StoreError>;
 
-    /// Deletes, or only counts, verifications, bulk jobs and decisions from before `before`, in steps that leave room
+    /// Deletes, or only counts, verifications, texts, bulk jobs and decisions from before `before`, in steps that leave room
     /// for others.
     async fn delete_before(&self, before: UnixMillis, dry_run: bool) -> Result<u64, StoreError>;
 

@@ -1,6 +1,6 @@
 //! What is stored about one number, and who did what with it.
 
-use super::{Found, JobId};
+use super::{Found, FoundText, JobId};
 use crate::{clock::UnixMillis, model::guard::Decision};
 
 /// All that is stored about one number.
@@ -8,6 +8,8 @@ use crate::{clock::UnixMillis, model::guard::Decision};
 pub struct Records {
     /// Its verifications, the oldest first.
     pub verifications: Vec<Found>,
+    /// The texts to it that were no verifications, the oldest first.
+    pub texts: Vec<FoundText>,
     /// Its places in bulk jobs.
     pub messages: Vec<BulkRecord>,
     /// What the guard decided about it, the oldest first.

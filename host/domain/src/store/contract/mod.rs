@@ -17,6 +17,7 @@ pub mod message;
 pub mod receipt;
 pub mod request;
 pub mod retention;
+pub mod text;
 
 pub use desk::{Desk, Engine};
 
@@ -103,6 +104,14 @@ macro_rules! contract {
                 an_acknowledged_report_survives_a_crash
                 a_report_ends_no_verification
                 a_provider_that_gives_an_id_again_means_the_latest_message;
+            text:
+                a_text_is_found_as_it_stands
+                a_text_that_a_dead_process_left_is_sent_once_more_within_its_time
+                the_same_request_begins_one_text
+                a_text_is_counted_and_taken_back_if_it_was_not_sent
+                a_text_is_reported_on
+                a_text_is_shown_and_forgotten_with_its_number
+                an_old_text_is_deleted;
             bulk:
                 a_job_is_begun_once
                 every_number_is_leased_once_and_settled

@@ -77,10 +77,10 @@ pub(in crate::http) async fn list(
     let shown = query.limit as usize;
     let next = (latest.len() > shown).then(|| latest[shown - 1].0.id.to_string());
     latest.truncate(shown);
-    let usual = app.fleet.usual();
-    let body = |(verification, client_ref)| {
-        VerificationBody::of(&verification, client_ref, usual.backend(), &app.clock)
-    };
+    let only = app.fleet.only();
+    let serving = only.as_ref().map(|member| &**member.backend());
+    let body =
+        |(verification, client_ref)| VerificationBody::of(&verification, client_ref, serving, &app.clock);
     Ok(Json(LatestBody {
         verifications: latest.into_iter().map(body).collect(),
         next_cursor: next,

@@ -4,6 +4,8 @@ pub(in crate::http) mod backends;
 pub(in crate::http) mod check;
 pub(in crate::http) mod decisions;
 pub(in crate::http) mod latest_verifications;
+pub(in crate::http) mod message;
+pub(in crate::http) mod messages;
 pub(in crate::http) mod receipts;
 pub(in crate::http) mod resend;
 pub(in crate::http) mod verification;
