@@ -92,6 +92,7 @@ impl Bench {
             replaced: None,
             counted_at: now,
             owner: None,
+            after: None,
         };
         let begun = self.store.begin_verification(NewVerification {
             id,

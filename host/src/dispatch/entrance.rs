@@ -5,9 +5,8 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use crate::{
-    fleet::{Destination, Fleet},
-    model::{Locale, PhoneNumber},
-    store::{Order, Place},
+    fleet::Fleet,
+    store::{Destination, Order, Place},
     verifier::{NoPlace, Outbox},
 };
 
@@ -27,9 +26,8 @@ impl Entrance {
 }
 
 impl Outbox for Entrance {
-    fn reserve(&self, number: &PhoneNumber, locale: &Locale, owner: Option<&str>) -> Result<Place, NoPlace> {
-        let first = self.fleet.first(Destination::new(number, locale, owner));
-        let first = first.map_err(NoPlace::Nowhere)?;
+    fn reserve(&self, to: Destination<'_>) -> Result<Place, NoPlace> {
+        let first = self.fleet.first(to).map_err(NoPlace::Nowhere)?;
         let waiting = first.lane().place().ok_or(NoPlace::Full)?;
         let orders = self.orders.clone().try_reserve_owned();
         let orders = orders.map_err(|_| NoPlace::Full)?;

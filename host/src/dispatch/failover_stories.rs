@@ -4,11 +4,14 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     fake_network::{Behaviour, FakeNetwork, failure},
-    fake_service::{BOUNDS, QUEUE_LENGTH, Service, TOTAL_TIMEOUT, number, through},
-    fleet::{BreakerState, Route},
-    model::{Delivery, FailureClass, Outcome, Region},
+    fake_service::{BOUNDS, QUEUE_LENGTH, Service, TOTAL_TIMEOUT, code_in, number, through},
+    fleet::{BreakerState, Entry, ForTests, Member, Members, Route},
+    model::{
+        Delivery, FailureClass, Limit, Locale, Outcome, PhoneNumber, Region, SendFailure, TestNumbers,
+        Verdict, VerificationId,
+    },
     rules::route::Conditions,
-    verifier::RegisterError,
+    verifier::{Prices, RateLimits, RegisterError, RegisterRequest, SegmentPrices},
 };
 
 fn refused(class: FailureClass) -> Outcome {
@@ -38,7 +41,7 @@ fn counts(networks: &[Arc<FakeNetwork>; 3]) -> [usize; 3] {
     networks.each_ref().map(|network| network.inbox().len())
 }
 
-async fn failure_of(service: &Service, n: u32) -> crate::model::SendFailure {
+async fn failure_of(service: &Service, n: u32) -> SendFailure {
     match service.register(&number(n)).await.unwrap_err() {
         RegisterError::NotSent(failure) => failure,
         other => panic!("{other}"),
@@ -195,7 +198,7 @@ async fn a_full_queue_refuses_messages_for_its_own_backend_alone() {
     let (verifier, network) = (service.verifier.clone(), Arc::clone(one));
     let mut waiting = Vec::new();
     for (at, number) in numbers.iter().enumerate() {
-        let request = crate::verifier::RegisterRequest::of(number.clone(), crate::model::Locale::default());
+        let request = RegisterRequest::of(number.clone(), Locale::default());
         let verifier = verifier.clone();
         waiting.push(tokio::spawn(async move { verifier.register(request).await }));
         if at < BOUNDS.concurrency {
@@ -205,7 +208,7 @@ async fn a_full_queue_refuses_messages_for_its_own_backend_alone() {
     while service.fleet.status()[0].waiting.0 < QUEUE_LENGTH {
         tokio::task::yield_now().await;
     }
-    let berlin = crate::model::PhoneNumber::parse("+4915123456789", None).unwrap();
+    let berlin = PhoneNumber::parse("+4915123456789", None).unwrap();
     service.register(&berlin).await.unwrap();
     assert_eq!(two.inbox().len(), 1);
     one.let_all_through();
@@ -255,4 +258,139 @@ async fn a_backend_that_left_the_fleet_meanwhile_is_not_asked() {
     registered.unwrap();
     assert_eq!(counts(&networks), [1, 0, 1]);
     assert!(two.inbox().is_empty());
+}
+
+async fn sent_by(service: &Service, id: VerificationId) -> Vec<String> {
+    let message = service.settled(id).await;
+    message.tries.into_iter().map(|made| made.member).collect()
+}
+
+/// Whoever asks for a further one may not have got the first.
+#[tokio::test]
+async fn a_further_message_goes_through_the_next_backend_of_the_route() {
+    let (service, networks) = three();
+    let first = service.register(&number(1)).await.unwrap();
+    assert_eq!(sent_by(&service, first.id).await, ["one"]);
+    for next in ["two", "three", "one"] {
+        let resent = service.verifier.resend(first.id, None, &Locale::default()).await;
+        resent.unwrap();
+        assert_eq!(sent_by(&service, first.id).await, [next]);
+    }
+    // Or by registering again, as the drop-in endpoints have it.
+    let second = service.register(&number(1)).await.unwrap();
+    assert_eq!(sent_by(&service, second.id).await, ["two"]);
+    let codes: std::collections::HashSet<_> = networks
+        .iter()
+        .flat_map(|network| network.inbox())
+        .map(|(_, text)| code_in(&text))
+        .collect();
+    assert_eq!(codes.len(), 1, "it is the same code");
+    // The backend before is tried last, and not left out.
+    networks[2].next([refused(FailureClass::NoCredit)]);
+    networks[0].next([refused(FailureClass::NoCredit)]);
+    let again = service.verifier.resend(second.id, None, &Locale::default()).await;
+    again.unwrap();
+    assert_eq!(sent_by(&service, second.id).await, ["three", "one", "two"]);
+}
+
+#[tokio::test]
+async fn what_may_be_spent_counts_the_price_of_the_backend_that_is_tried_first() {
+    let day = Duration::from_secs(24 * 60 * 60);
+    let service = Service::with_limits(
+        FakeNetwork::default(),
+        RateLimits {
+            spend: [Limit::new("spend_per_day", 30, day)].into(),
+            prices: Prices {
+                default: 1,
+                ..Prices::default()
+            },
+            ..RateLimits::default()
+        },
+    );
+    let priced = |name: &str, prices: SegmentPrices| {
+        let network = network("a.A");
+        let member = Member::new(name, network.parts(), BOUNDS, None, &service.clock);
+        Entry {
+            member: Arc::new(member.at_prices(prices)),
+            refusals: [].into(),
+        }
+    };
+    let american = SegmentPrices {
+        default: Some(5),
+        by_country: [(Region::parse("US").unwrap(), 20)].into(),
+    };
+    let entries = vec![
+        priced("dear", american),
+        priced("usual", SegmentPrices::default()),
+    ];
+    let german = Route {
+        conditions: Conditions {
+            countries: vec![Region::parse("DE").unwrap()],
+            ..Conditions::default()
+        },
+        ..through(&[1, 0])
+    };
+    let for_tests = ForTests::new(Arc::new(TestNumbers::default()), service.clock.clone());
+    let members = Members::of(entries, vec![german, through(&[0, 1])], for_tests);
+    service.fleet.exchange(members.unwrap());
+    let british = PhoneNumber::parse("+442079460958", None).unwrap();
+    let german = PhoneNumber::parse("+4915123456789", None).unwrap();
+    // 20 by the country, 5 by the backend, and 1 as for all others: 26 of 30.
+    for number in [&number(1), &british, &german] {
+        service.register(number).await.unwrap();
+    }
+    let refused = service
+        .register(&PhoneNumber::parse("+442079460959", None).unwrap())
+        .await;
+    assert!(
+        matches!(
+            refused,
+            Err(RegisterError::LimitReached {
+                code: "spend_per_day",
+                ..
+            })
+        ),
+        "{refused:?}"
+    );
+    service
+        .register(&PhoneNumber::parse("+4915123456780", None).unwrap())
+        .await
+        .unwrap();
+}
+
+/// While the first one has the message, and while the second one has it after the first refused it.
+#[tokio::test]
+async fn a_crash_between_two_backends_loses_nothing_and_sends_the_same_code_at_most_once_more() {
+    for crash_in in [0, 1] {
+        let (dead, networks) = three();
+        if crash_in == 1 {
+            networks[0].next([refused(FailureClass::NoCredit)]);
+        }
+        networks[crash_in].hold();
+        let alice = number(1);
+        tokio::select! {
+            _ = dead.register(&alice) => unreachable!("the network holds it"),
+            _ = networks[crash_in].arrived(1) => {}
+        }
+        dead.is_killed();
+        let sent = networks[crash_in].inbox().remove(0);
+        let again = [network("a.A"), network("b.B"), network("c.C")];
+        let next = dead.second(FakeNetwork::default());
+        let [first, second, third] = &again;
+        next.has_fleet(
+            &[("one", first), ("two", second), ("three", third)],
+            vec![through(&[0, 1, 2])],
+        );
+        while next.waiting() > 0 {
+            next.store.ready().await.unwrap();
+        }
+        let all: Vec<_> = again.iter().flat_map(|network| network.inbox()).collect();
+        let all: Vec<_> = all.into_iter().chain(next.network.inbox()).collect();
+        assert_eq!(all, std::slice::from_ref(&sent), "the same code, once");
+        let registered = next.register(&alice).await.unwrap();
+        let verdict = next
+            .check(&alice, &registered.session_token, &code_in(&sent.1))
+            .await;
+        assert_eq!(verdict.unwrap(), Verdict::Valid);
+    }
 }

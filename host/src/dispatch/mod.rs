@@ -38,10 +38,10 @@ use self::{
 };
 use crate::{
     clock::Clock,
-    fleet::{Destination, Fleet},
+    fleet::Fleet,
     metrics::MessageMetrics,
     model::{FailureClass, MessageId, Outcome, SendFailure},
-    store::{Dispatched, Order, OutboxMessage, Store},
+    store::{Destination, Dispatched, Order, OutboxMessage, Store},
     trace::Trace,
 };
 

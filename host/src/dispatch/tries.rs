@@ -11,10 +11,10 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::{Desk, turn::Turn};
 use crate::{
-    fleet::{Destination, Member, Sms},
+    fleet::{Member, Sms},
     model::{FailureClass, Origin, Outcome, SendFailure, Try},
     rules::failover::Failover,
-    store::{Order, OutboxMessage},
+    store::{Destination, Order, OutboxMessage},
 };
 
 /// The wait before the second try when the provider names none.

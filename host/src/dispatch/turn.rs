@@ -8,8 +8,9 @@ use tokio::time::timeout;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::{
-    fleet::{Destination, Fleet, Member, Slot},
+    fleet::{Fleet, Member, Slot},
     model::SendFailure,
+    store::Destination,
 };
 
 /// A member that has room for a message.

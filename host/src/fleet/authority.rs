@@ -3,9 +3,10 @@
 
 use std::sync::Arc;
 
-use super::{Destination, Fleet, Members};
+use super::{Fleet, Members};
 use crate::{
     model::{Locale, PhoneNumber},
+    store::Destination,
     verifier::{Authorities, CodeAuthority, Responsible},
 };
 
@@ -17,7 +18,7 @@ impl Members {
                 owner: None,
             };
         }
-        let Some(member) = self.nth(Destination::new(number, locale, None), 0) else {
+        let Some(member) = self.nth(Destination::new(number, locale), 0) else {
             return Responsible::host();
         };
         let authority = member.authority();
@@ -50,9 +51,8 @@ impl Authorities for Fleet {
         !self.current.load().for_tests.has(number)
     }
 
-    fn price_per_segment(&self, number: &PhoneNumber, locale: &Locale, owner: Option<&str>) -> Option<u64> {
+    fn price_per_segment(&self, to: Destination<'_>) -> Option<u64> {
         let members = self.current.load();
-        let first = members.nth(Destination::new(number, locale, owner), 0)?;
-        first.prices().of(number.country())
+        members.nth(to, 0)?.prices().of(to.number.country())
     }
 }

@@ -8,9 +8,9 @@ use phone_verify_plugin_host::Refusal;
 
 use super::{ForTests, Member};
 use crate::{
-    model::{FailureClass, Locale, Origin, PhoneNumber, SendFailure},
+    model::{FailureClass, Origin, SendFailure},
     rules::route::{Conditions, SMS, Target, choose},
-    store::OutboxMessage,
+    store::Destination,
 };
 
 /// A member, and what is said of it.
@@ -41,32 +41,6 @@ pub struct Route {
     pub send: Vec<usize>,
     /// Whether the next one is tried where one may not send to the number's network.
     pub destination_failover: bool,
-}
-
-/// Where a message goes, as far as the choice of a backend depends on it.
-#[derive(Clone, Copy)]
-pub struct Destination<'a> {
-    number: &'a PhoneNumber,
-    locale: &'a Locale,
-    /// The backend that owns the code in it, which alone may send it.
-    owner: Option<&'a str>,
-}
-
-impl<'a> Destination<'a> {
-    /// To a number. `owner`: the backend that owns the code in the message.
-    pub fn new(number: &'a PhoneNumber, locale: &'a Locale, owner: Option<&'a str>) -> Self {
-        Self {
-            number,
-            locale,
-            owner,
-        }
-    }
-}
-
-impl<'a> From<&'a OutboxMessage> for Destination<'a> {
-    fn from(message: &'a OutboxMessage) -> Self {
-        Self::new(&message.number, &message.locale, message.owner.as_deref())
-    }
 }
 
 impl Members {
@@ -117,8 +91,11 @@ impl Members {
         if self.routes.is_empty() || self.for_tests.has(to.number) {
             return (place == 0).then(|| &self.entries[0].member);
         }
-        let member = *self.route(to)?.send.get(place)?;
-        Some(&self.entries[member].member)
+        let send = &*self.route(to)?.send;
+        let place = place_after(to.after, place, send.len(), |place| {
+            self.entries[send[place]].member.name()
+        })?;
+        Some(&self.entries[send[place]].member)
     }
 
     /// The route that a message takes.
@@ -165,4 +142,19 @@ impl Members {
         };
         SendFailure::new(class, code, message).arisen_in(Origin::Host)
     }
+}
+
+/// The place in a route of the one that is tried as the `nth`: those after the one that had the message before come first,
+/// and that one last.
+fn place_after<'a>(
+    after: Option<&str>,
+    nth: usize,
+    places: usize,
+    name: impl Fn(usize) -> &'a Arc<str>,
+) -> Option<usize> {
+    if nth >= places {
+        return None;
+    }
+    let before = after.and_then(|after| (0..places).find(|place| **name(*place) == *after));
+    Some(before.map_or(nth, |before| (before + 1 + nth) % places))
 }

@@ -30,11 +30,14 @@ pub use self::{
     lane::{Bounds, Lane, Slot},
     library::{Base, Library},
     member::{Member, Parts},
-    members::{Destination, Entry, Members, Route},
+    members::{Entry, Members, Route},
     sender::{Sender, Settled, Sms},
     status::{BackendFacts, BackendStatus},
 };
-use crate::model::{Outcome, PhoneNumber, SendFailure};
+use crate::{
+    model::{Outcome, PhoneNumber, SendFailure},
+    store::Destination,
+};
 
 /// The name of the one backend that `[phone_verification] BACKEND` gives.
 pub const DEFAULT: &str = "default";

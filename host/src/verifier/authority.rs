@@ -13,7 +13,10 @@ use futures_util::{FutureExt, future::BoxFuture};
 use serde_json::{Map, Value};
 
 use super::CheckRequest;
-use crate::model::{Locale, PhoneNumber, SecurityCode, SendFailure, Verdict};
+use crate::{
+    model::{Locale, PhoneNumber, SecurityCode, SendFailure, Verdict},
+    store::Destination,
+};
 
 /// A call of an authority: what it answers, or why it does not.
 pub type AuthorityCall<'a, T> = BoxFuture<'a, Result<T, SendFailure>>;
@@ -33,8 +36,8 @@ pub trait Authorities: Send + Sync {
     fn reaches(&self, number: &PhoneNumber) -> bool;
 
     /// What one segment of an SMS costs with the backend that a message goes to first, in millionths of the operator's
-    /// currency. `owner`: of the code in it. `None`: what the limits say.
-    fn price_per_segment(&self, number: &PhoneNumber, locale: &Locale, owner: Option<&str>) -> Option<u64>;
+    /// currency. `None`: what the limits say.
+    fn price_per_segment(&self, to: Destination<'_>) -> Option<u64>;
 }
 
 /// Who is responsible for a code.

@@ -15,7 +15,7 @@ use crate::{
         ClientAddress, Delivery, LimitReached, Locale, MessageId, PhoneNumber, Purpose, SecurityCode,
         SendFailure, SessionToken, Status, Verdict, Verification, VerificationId, guard::Reason,
     },
-    store::{Blocked, Counted, Found, Lookup, MessageBegun, OutboxMessage, Seen, StoreError},
+    store::{Blocked, Counted, Destination, Found, Lookup, MessageBegun, OutboxMessage, Seen, StoreError},
 };
 
 /// Why a verification was not sent again.
@@ -196,8 +196,15 @@ impl Verifier {
         let responsible = self.responsible_for(found.owner.as_ref(), &number, locale);
         let responsible = responsible.map_err(ResendError::OwnerGone)?;
         // What cannot be sent is not begun.
-        let owner = found.owner.as_deref();
-        let place = self.outbox.reserve(&number, locale, owner);
+        let messages = &found.verification.messages;
+        let after: Option<Arc<str>> = messages.last().and_then(|last| last.sent_by()).map(Into::into);
+        let to = Destination {
+            number: &number,
+            locale,
+            owner: found.owner.as_deref(),
+            after: after.as_deref(),
+        };
+        let place = self.outbox.reserve(to);
         let place = place.map_err(|none| match none {
             NoPlace::Full => ResendError::Busy,
             NoPlace::Nowhere(failure) => ResendError::NotSent(failure),
@@ -226,7 +233,7 @@ impl Verifier {
         let now = self.clock.now();
         let limits = &self.policy.limits;
         let keys = self.keyring.counter_keys(&number, client);
-        let counters = limits.counters(&number, self.paid(&number, locale, owner, &text), &keys);
+        let counters = limits.counters(&number, self.paid(to, &text), &keys);
         // No further guess comes of it, so it is not wrong codes that could keep the holder from the SMS.
         let counters = counters
             .iter()
@@ -246,7 +253,8 @@ impl Verifier {
             number,
             locale: Locale(locale.first_tag()),
             text,
-            owner: found.owner,
+            owner: found.owner.clone(),
+            after: after.clone(),
         };
         let since = self.clock.elapsed();
         let begun = self

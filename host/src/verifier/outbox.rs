@@ -4,14 +4,14 @@
 use tokio::sync::oneshot;
 
 use crate::{
-    model::{FailureClass, Locale, Outcome, PhoneNumber, SendFailure},
-    store::Place,
+    model::{FailureClass, Outcome, SendFailure},
+    store::{Destination, Place},
 };
 
 /// Takes messages that are durable.
 pub trait Outbox: Send + Sync {
-    /// A place for one message to a number. `owner`: of the code in it, if it is recorded already.
-    fn reserve(&self, number: &PhoneNumber, locale: &Locale, owner: Option<&str>) -> Result<Place, NoPlace>;
+    /// A place for one message.
+    fn reserve(&self, to: Destination<'_>) -> Result<Place, NoPlace>;
 }
 
 /// Why there is no place.

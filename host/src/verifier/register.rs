@@ -14,8 +14,8 @@ use crate::{
         Purpose, SecurityCode, SendFailure, SessionToken, VerificationId, guard::Reason,
     },
     store::{
-        Answer, Begun, Blocked, NewCode, NewVerification, OutboxMessage, PendingCode, Place, RequestKey,
-        Seen, StoreError,
+        Answer, Begun, Blocked, Destination, NewCode, NewVerification, OutboxMessage, PendingCode, Place,
+        RequestKey, Seen, StoreError,
     },
 };
 
@@ -144,11 +144,8 @@ impl Verifier {
 
     async fn begin_and_send(&self, request: RegisterRequest) -> Result<Registered, RegisterError> {
         // What cannot be sent is not begun.
-        let place = self.outbox.reserve(&request.number, &request.locale, None);
-        let place = place.map_err(|none| match none {
-            NoPlace::Full => RegisterError::Busy,
-            NoPlace::Nowhere(failure) => RegisterError::NotSent(failure),
-        })?;
+        let mut place = self.place(Destination::new(&request.number, &request.locale))?;
+        let mut after = None;
         let responsible = self.authorities.of_new(&request.number, &request.locale);
         let mut pending: Option<PendingCode> = None;
         let shares_codes = self.shares_codes(&request.number);
@@ -170,7 +167,9 @@ impl Verifier {
                 }
             };
             let (now, since) = (self.clock.now(), self.clock.elapsed());
-            let new = self.new_verification(&request, &responsible, code, now).await?;
+            let new = self
+                .new_verification(&request, &responsible, after.clone(), code, now)
+                .await?;
             let (id, message) = (new.id, new.message.clone());
             match self.store.begin_verification(new).await? {
                 Begun::Yes { expires_at } => {
@@ -185,7 +184,17 @@ impl Verifier {
                         expires_at,
                     });
                 }
-                Begun::CodeIsPending(code) => pending = Some(code),
+                Begun::CodeIsPending(code) => {
+                    // Whoever asks again may not have got the first one.
+                    if after != code.sent_by && responsible.owner.is_none() {
+                        after.clone_from(&code.sent_by);
+                        place = self.place(Destination {
+                            after: after.as_deref(),
+                            ..Destination::new(&request.number, &request.locale)
+                        })?;
+                    }
+                    pending = Some(code);
+                }
                 Begun::CodeIsGone => {}
                 Begun::Before(id) => return self.registered_before(id, &request.number).await,
                 Begun::AttemptsUsedUp { until } => {
@@ -215,6 +224,13 @@ impl Verifier {
         Err(RegisterError::Busy)
     }
 
+    pub(super) fn place(&self, to: Destination<'_>) -> Result<Place, RegisterError> {
+        self.outbox.reserve(to).map_err(|none| match none {
+            NoPlace::Full => RegisterError::Busy,
+            NoPlace::Nowhere(failure) => RegisterError::NotSent(failure),
+        })
+    }
+
     pub(super) async fn new_code(
         &self,
         responsible: &Responsible,
@@ -231,6 +247,7 @@ impl Verifier {
         &self,
         request: &RegisterRequest,
         responsible: &Responsible,
+        after: Option<Arc<str>>,
         code: NewCode,
         now: UnixMillis,
     ) -> Result<NewVerification, RegisterError> {
@@ -244,6 +261,11 @@ impl Verifier {
             )
             .await
             .map_err(RegisterError::NotSent)?;
+        let to = Destination {
+            owner: responsible.owner.as_deref(),
+            after: after.as_deref(),
+            ..Destination::new(&request.number, &request.locale)
+        };
         let id = VerificationId::generate(&self.clock, &self.entropy)?;
         let counters = self.keyring.counter_keys(&request.number, request.client);
         let message = OutboxMessage {
@@ -251,16 +273,10 @@ impl Verifier {
             verification: id,
             number: request.number.clone(),
             locale: Locale(request.locale.first_tag()),
-            counters: self.policy.limits.counters(
-                &request.number,
-                self.paid(
-                    &request.number,
-                    &request.locale,
-                    responsible.owner.as_deref(),
-                    &text,
-                ),
-                &counters,
-            ),
+            counters: self
+                .policy
+                .limits
+                .counters(&request.number, self.paid(to, &text), &counters),
             guard: self
                 .policy
                 .guard
@@ -271,6 +287,7 @@ impl Verifier {
             counted_at: now,
             text,
             owner: responsible.owner.clone(),
+            after,
         };
         Ok(NewVerification {
             id,
@@ -288,16 +305,10 @@ impl Verifier {
     }
 
     /// What of a text is paid for: of one that nothing is sent for, nothing.
-    pub(super) fn paid<'a>(
-        &self,
-        number: &PhoneNumber,
-        locale: &Locale,
-        owner: Option<&str>,
-        text: &'a str,
-    ) -> Option<Paid<'a>> {
-        self.authorities.reaches(number).then(|| Paid {
+    pub(super) fn paid<'a>(&self, to: Destination<'_>, text: &'a str) -> Option<Paid<'a>> {
+        self.authorities.reaches(to.number).then(|| Paid {
             text,
-            price_per_segment: self.authorities.price_per_segment(number, locale, owner),
+            price_per_segment: self.authorities.price_per_segment(to),
         })
     }
 

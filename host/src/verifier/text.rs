@@ -6,14 +6,15 @@
 use zeroize::Zeroizing;
 
 use super::{
-    NoPlace, RegisterError, Verifier,
+    RegisterError, Verifier,
     register::{as_before, sent},
     to_its_end,
 };
 use crate::{
     model::{Delivery, LimitReached, Locale, MessageId, PhoneNumber},
     store::{
-        Counted, FoundText, NewText, OutboxMessage, StoreError, TextBegun, text::in_place_of_verification,
+        Counted, Destination, FoundText, NewText, OutboxMessage, StoreError, TextBegun,
+        text::in_place_of_verification,
     },
 };
 
@@ -36,15 +37,12 @@ impl Verifier {
     ) -> Result<MessageId, RegisterError> {
         // What cannot be sent is not begun.
         let locale = Locale::default();
-        let place = self.outbox.reserve(&number, &locale, None);
-        let place = place.map_err(|none| match none {
-            NoPlace::Full => RegisterError::Busy,
-            NoPlace::Nowhere(failure) => RegisterError::NotSent(failure),
-        })?;
+        let to = Destination::new(&number, &locale);
+        let place = self.place(to)?;
         let (now, since) = (self.clock.now(), self.clock.elapsed());
         let id = MessageId::generate(&self.clock, &self.entropy)?;
         let keys = self.keyring.counter_keys(&number, None);
-        let paid = self.paid(&number, &locale, None, &text);
+        let paid = self.paid(to, &text);
         let counters = self.policy.limits.counters(&number, paid, &keys);
         // Wrong codes for the number have nothing to do with it.
         let counters = counters
@@ -58,6 +56,7 @@ impl Verifier {
             guard: None,
             replaced: None,
             owner: None,
+            after: None,
             locale,
             number,
             text,

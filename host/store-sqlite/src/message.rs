@@ -115,6 +115,7 @@ fn open(
             .replaced
             .map(|Replaced { by, code, sealed }| Arc::new(ReplacedCode { by, code, sealed })),
         owner,
+        after: None,
     })
 }
 

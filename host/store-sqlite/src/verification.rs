@@ -168,7 +168,7 @@ pub(super) fn begin(transaction: &Transaction<'_>, keyring: &Keyring, row: &NewR
     let decided = registration::decide(stored.as_ref().map(|stored| &stored.pending), made_with, terms);
     let session = match (decided, stored) {
         (Ok(session), _) => session,
-        (Err(Refusal::CodeIsPending), Some(stored)) => return give(keyring, &stored),
+        (Err(Refusal::CodeIsPending), Some(stored)) => return give(transaction, keyring, &stored),
         (Err(refusal), _) => return refuse(transaction, new, refusal),
     };
     let code_of = session.joins.map(|first| first.0);
@@ -238,7 +238,7 @@ pub(super) fn begin(transaction: &Transaction<'_>, keyring: &Keyring, row: &NewR
 }
 
 /// Answers with the code that is pending, for the message to be made with it.
-fn give(keyring: &Keyring, stored: &Stored) -> Result<Begun, Fault> {
+fn give(connection: &Connection, keyring: &Keyring, stored: &Stored) -> Result<Begun, Fault> {
     let Pending {
         verification,
         expires_at,
@@ -251,6 +251,10 @@ fn give(keyring: &Keyring, stored: &Stored) -> Result<Begun, Fault> {
         code,
         expires_at,
         owner: stored.owner.as_deref().map(Into::into),
+        sent_by: message::of(connection, verification)?
+            .last()
+            .and_then(|message| message.sent_by())
+            .map(Into::into),
     }))
 }
 

@@ -101,6 +101,13 @@ pub enum Delivery {
     Failed(FailureClass),
 }
 
+impl Message {
+    /// The backend that was asked last, by its name in the settings; `None`: none was, or it is not recorded.
+    pub fn sent_by(&self) -> Option<&str> {
+        self.tries.last().map(|made| &*made.member)
+    }
+}
+
 impl Delivery {
     /// The states that users see.
     pub const STATES: [&str; 6] = ["queued", "sent", "delivered", "undelivered", "failed", "unknown"];

@@ -23,7 +23,7 @@ pub use crate::rules::{
 };
 pub use bulk::{BulkBatch, BulkFailure, BulkLease, BulkProgress, JobId, RunId};
 pub use keyring::{Keyring, MasterKey};
-pub use outbox::{Dispatched, EarlyReports, OutboxMessage, ReplacedCode, ReportOutcome};
+pub use outbox::{Destination, Dispatched, EarlyReports, OutboxMessage, ReplacedCode, ReportOutcome};
 pub use person::{AuditEntry, BulkRecord, Records};
 pub use text::{FoundText, NewText, TextBegun};
 
@@ -221,6 +221,9 @@ pub struct PendingCode {
     pub expires_at: UnixMillis,
     /// The backend that alone judges it, by its name in the settings; `None`: the host does.
     pub owner: Option<Arc<str>>,
+    /// The backend that the last message of its verification went through, by its name in the settings, once that is
+    /// recorded.
+    pub sent_by: Option<Arc<str>>,
 }
 
 /// What became of a [`NewVerification`].

@@ -35,6 +35,45 @@ pub struct OutboxMessage {
     /// The backend that alone judges the code in it, by its name in the settings, and so alone may send it; `None`: the
     /// code is the host's, and any backend may.
     pub owner: Option<Arc<str>>,
+    /// The backend that the message before it went through, by its name in the settings; `None`: there was none, or it is
+    /// not known.
+    pub after: Option<Arc<str>>,
+}
+
+/// Where a message goes, as far as the choice of a backend depends on it.
+#[derive(Clone, Copy)]
+pub struct Destination<'a> {
+    /// The recipient.
+    pub number: &'a PhoneNumber,
+    /// What the caller's languages were.
+    pub locale: &'a Locale,
+    /// The backend that owns the code in it, which alone may send it, by its name in the settings.
+    pub owner: Option<&'a str>,
+    /// The backend that the message before went through, by its name in the settings: others are tried before it.
+    pub after: Option<&'a str>,
+}
+
+impl<'a> Destination<'a> {
+    /// Of a first message to a number, whose code no backend owns.
+    pub fn new(number: &'a PhoneNumber, locale: &'a Locale) -> Self {
+        Self {
+            number,
+            locale,
+            owner: None,
+            after: None,
+        }
+    }
+}
+
+impl<'a> From<&'a OutboxMessage> for Destination<'a> {
+    fn from(message: &'a OutboxMessage) -> Self {
+        Self {
+            number: &message.number,
+            locale: &message.locale,
+            owner: message.owner.as_deref(),
+            after: message.after.as_deref(),
+        }
+    }
 }
 
 impl OutboxMessage {

@@ -20,10 +20,10 @@ use self::reports::{Item, OpenReports};
 use crate::{
     clock::Clock,
     entropy::{Entropy, NoEntropy},
-    fleet::{Destination, Fleet, Members, Settled, Sms},
+    fleet::{Fleet, Members, Settled, Sms},
     model::{FailureClass, Locale, Origin, Outcome, PhoneNumber, SendFailure},
     rules::failover::Failover,
-    store::{BulkBatch, BulkFailure, BulkLease, BulkProgress, JobId, RunId, Store, StoreError},
+    store::{BulkBatch, BulkFailure, BulkLease, BulkProgress, Destination, JobId, RunId, Store, StoreError},
 };
 
 /// The most numbers that one call of a backend's own bulk method gets.
@@ -343,7 +343,7 @@ async fn send_one(
     stop: &CancellationToken,
 ) -> Option<Outcome> {
     let (mut tries, mut place, locale) = (1, 0, Locale::default());
-    let to = Destination::new(number, &locale, None);
+    let to = Destination::new(number, &locale);
     let mut failover = Failover::default();
     loop {
         let member = match fleet.nth(to, place) {

@@ -2,7 +2,7 @@
 
 use futures_util::future::join_all;
 
-use super::desk::{Desk, LIFETIME, MAX_FAILED_ATTEMPTS, MAX_SESSIONS, MILLISECOND, number};
+use super::desk::{Desk, LIFETIME, MAX_FAILED_ATTEMPTS, MAX_SESSIONS, MILLISECOND, number, sent, tried};
 use crate::{
     model::{Purpose, SecurityCode, Verdict},
     store::{Begun, NewCode, NewVerification},
@@ -173,4 +173,18 @@ pub async fn a_code_that_went_while_the_message_was_worded_is_not_shared(desk: &
     desk.register(&number(1)).await;
     let (begun, _) = desk.begin(&number(1), NewCode::Shared(pending)).await;
     assert!(matches!(begun, Begun::CodeIsPending(_)), "{begun:?}");
+}
+
+/// So that a further message can go another way.
+pub async fn a_pending_code_tells_who_sent_it_last(desk: &Desk) {
+    let session = desk.register(&number(1)).await;
+    assert_eq!(desk.pending(&number(1)).await.unwrap().sent_by, None);
+    let mut dispatched = tried(sent());
+    for made in &mut dispatched.tries {
+        "acme".clone_into(&mut made.member);
+    }
+    let settled = desk.store.settle_message(&session.message, &dispatched).await;
+    settled.unwrap();
+    let pending = desk.pending(&number(1)).await.unwrap();
+    assert_eq!(pending.sent_by.as_deref(), Some("acme"));
 }

@@ -110,6 +110,7 @@ impl Desk {
             counted_at: self.clock.now(),
             guard: None,
             owner: None,
+            after: None,
         };
         NewVerification {
             id,

@@ -37,7 +37,8 @@ macro_rules! contract {
                 an_expired_code_makes_room_for_a_fresh_one
                 a_used_code_makes_room_for_a_fresh_one
                 all_who_register_a_number_at_once_share_one_code
-                a_code_that_went_while_the_message_was_worded_is_not_shared;
+                a_code_that_went_while_the_message_was_worded_is_not_shared
+                a_pending_code_tells_who_sent_it_last;
             check:
                 a_code_is_good_once
                 of_64_right_codes_at_once_exactly_one_is_valid

@@ -35,6 +35,7 @@ impl Desk {
             guard: None,
             replaced: None,
             owner: None,
+            after: None,
         }
     }
 
