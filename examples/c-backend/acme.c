@@ -11,11 +11,14 @@ PV_MANIFEST({
     "library": "acme",
     "version": "0.1.0",
     "license": "MIT OR Apache-2.0",
-    "abi": {"major": 1, "minor": 0},
+    "abi": {"major": 1, "minor": 1},
     "backends": [{
         "name": "AcmeBackend",
         "summary": "Sends through Acme, from C",
         "hosts": ["api.acme.example"],
+        "overrides": 16,
+        "webhook": "signed",
+        "receipts": "handset",
         "options": [
             {"name": "KEY", "type": "string", "required": true, "secret": true, "help": "The API key of the account."},
             {"name": "FROM", "type": "string", "required": true, "help": "The sender id.", "example": "+1232328372987"},
@@ -27,6 +30,7 @@ PV_MANIFEST({
 
 struct pv_backend {
     const pv_host *host;
+    char *key;
     char *authorization; /* Bearer <key> */
     char *from;
     char *url;
@@ -112,18 +116,19 @@ static uint64_t retry_after_ms(const pv_http_response *response) {
     return 0;
 }
 
-/* The value of `"id":"…"`. Acme's ids need no escapes, so an id with escapes counts as missing. */
-static int message_id(pv_text body, pv_text *id) {
-    static const char NAME[] = "\"id\"";
-    for (size_t at = 0; at + sizeof NAME - 1 < body.length; at++) {
-        if (memcmp(body.data + at, NAME, sizeof NAME - 1) != 0) continue;
-        size_t start = at + sizeof NAME - 1;
+/* The value of a member such as `"id":"…"`, whose name is given with its quotes. Acme's values need no escapes, so one
+ * with escapes counts as missing. */
+static int member(pv_text body, const char *name, pv_text *value) {
+    size_t length = strlen(name);
+    for (size_t at = 0; at + length < body.length; at++) {
+        if (memcmp(body.data + at, name, length) != 0) continue;
+        size_t start = at + length;
         while (start < body.length && strchr(" \t\r\n:", body.data[start]) != NULL) start++;
         if (start == body.length || body.data[start++] != '"') return 0;
         size_t end = start;
         while (end < body.length && body.data[end] != '"' && body.data[end] != '\\') end++;
         if (end == body.length || body.data[end] != '"') return 0;
-        *id = (pv_text){body.data + start, end - start};
+        *value = (pv_text){body.data + start, end - start};
         return 1;
     }
     return 0;
@@ -166,7 +171,7 @@ static void answered(void *user, const pv_http_response *response, const pv_erro
         return;
     }
     pv_outcome sent = {.size = sizeof sent};
-    if (response->status == 202 && message_id(response->body, &sent.text)) {
+    if (response->status == 202 && member(response->body, "\"id\"", &sent.text)) {
         backend->host->complete(backend->host, sending.call, &sent);
         return;
     }
@@ -206,6 +211,43 @@ static void send_sms(pv_backend *backend, const pv_call *call, const pv_sms *sms
     free(body.data);
 }
 
+/* Whether the header x-signature has the HMAC-SHA-256 of the body under the key, in hex. */
+static int is_signed(pv_backend *backend, const pv_http_request *request) {
+    const pv_host *host = backend->host;
+    unsigned char mac[32];
+    char hex[2 * sizeof mac + 1];
+    if (host->hmac(host, PV_HASH_SHA256, text(backend->key), request->body, mac, sizeof mac) != sizeof mac) return 0;
+    for (size_t at = 0; at < sizeof mac; at++) snprintf(hex + 2 * at, 3, "%02x", mac[at]);
+    for (size_t at = 0; at < request->header_count; at++) {
+        pv_text name = request->headers[at].name;
+        if (name.length == 11 && memcmp(name.data, "x-signature", 11) == 0) {
+            return host->equal(host, request->headers[at].value, text(hex));
+        }
+    }
+    return 0;
+}
+
+/* Acme reports what became of an SMS as {"id": "…", "status": "delivered"}. Anybody can send such a request, so the
+ * signature comes first. */
+static void receive(pv_backend *backend, const pv_call *call, const pv_http_request *request) {
+    pv_http_response answer = {.size = sizeof answer, .status = 400};
+    pv_report report = {.size = sizeof report};
+    const pv_report *reports[] = {&report};
+    pv_outcome outcome = {.size = sizeof outcome, .response = &answer, .reports = reports};
+    pv_text status;
+    if (!is_signed(backend, request)) {
+        answer.status = 403;
+    } else if (member(request->body, "\"id\"", &report.message_id) && report.message_id.length > 0 &&
+               member(request->body, "\"status\"", &status)) {
+        int is_delivered = status.length == 9 && memcmp(status.data, "delivered", 9) == 0;
+        int is_failed = status.length == 6 && memcmp(status.data, "failed", 6) == 0;
+        report.state = is_delivered ? PV_DELIVERY_DELIVERED : is_failed ? PV_DELIVERY_UNDELIVERED : PV_DELIVERY_SENT;
+        answer.status = 200;
+        outcome.report_count = 1;
+    }
+    backend->host->complete(backend->host, call->id, &outcome);
+}
+
 /* The option's value between `prefix` and `suffix`, in newly allocated memory. */
 static char *option(const pv_pair *options, size_t count, const char *name, const char *prefix, const char *suffix) {
     for (size_t at = 0; at < count; at++) {
@@ -223,6 +265,7 @@ static char *option(const pv_pair *options, size_t count, const char *name, cons
 }
 
 static void destroy(pv_backend *backend) {
+    free(backend->key);
     free(backend->authorization);
     free(backend->from);
     free(backend->url);
@@ -235,10 +278,11 @@ static pv_backend *create(pv_text name, const pv_host *host, const pv_pair *opti
     pv_backend *backend = calloc(1, sizeof *backend);
     if (backend == NULL) return NULL;
     backend->host = host;
+    backend->key = option(options, count, "key", "", "");
     backend->authorization = option(options, count, "key", "Bearer ", "");
     backend->from = option(options, count, "from", "", "");
     backend->url = option(options, count, "base_url", "", "/messages");
-    if (backend->authorization == NULL || backend->from == NULL || backend->url == NULL) {
+    if (backend->key == NULL || backend->authorization == NULL || backend->from == NULL || backend->url == NULL) {
         pv_error error = {.size = sizeof error,
                           .kind = PV_KIND_INTERNAL,
                           .code = PV_TEXT("acme_create"),
@@ -257,4 +301,5 @@ const pv_plugin_entry pv_plugin_entry_v1 = {
     .create = create,
     .destroy = destroy,
     .send_sms = send_sms,
+    .receive = receive,
 };

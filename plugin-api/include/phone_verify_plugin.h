@@ -1,4 +1,4 @@
-/* An SMS backend for phone-verify in C, or in any language that can export a C symbol. Version 1.0.
+/* An SMS backend for phone-verify in C, or in any language that can export a C symbol. Version 1.1.
  *
  * A library exports two things: its manifest, with PV_MANIFEST, and one table, `pv_plugin_entry_v1`. The host reads
  * the manifest from the file without running it, then loads the library and calls the functions of the table.
@@ -33,7 +33,11 @@ extern "C" {
 #endif
 
 #define PV_ABI_MAJOR 1
-#define PV_ABI_MINOR 0
+#define PV_ABI_MINOR 1
+
+/* Whether a struct from the host has a member: a host of version 1.0 gives structs that end before what is marked as
+ * "since 1.1". Example: if (PV_HAS(host, pv_host, hmac)) … */
+#define PV_HAS(from, type, member) ((from)->size >= offsetof(type, member) + sizeof((from)->member))
 
 #if defined(_WIN32)
 #define PV_EXPORT __declspec(dllexport)
@@ -54,6 +58,33 @@ extern "C" {
 #define PV_IN_MANIFEST_SECTION __attribute__((section(".pv_plugin"), used))
 #endif
 
+/* The manifest is a JSON object. A host ignores keys that it does not know; `phone-verify plugin check` warns of them.
+ *
+ *   schema       number, required: 1
+ *   library      text: the name of the file, acme for libacme.so
+ *   version      text, required: the library's own, major.minor.patch
+ *   license, repository   texts, for the operator
+ *   abi          {"major": 1, "minor": 1}, required: PV_ABI_MAJOR and PV_ABI_MINOR
+ *   tape         list of texts: the lines of the tape, which plugin check and plugin serve-tape play
+ *   backends     list, required, of:
+ *     name         text, required: the last part of BACKEND
+ *     summary      text: one line
+ *     sandbox      boolean: for tests only
+ *     overrides    number: the sum of PV_OVERRIDES_… for the methods in the table
+ *     hosts        list of texts: the host or host:port that it may reach
+ *     webhook      text, since 1.1, with PV_OVERRIDES_RECEIVE: who makes sure that a request is the provider's. "signed":
+ *                  receive checks a signature of every one. "secret": not every one is signed, so the address has to
+ *                  hold a secret, which the host checks
+ *     receipts     text, since 1.1: who says that a message is delivered, "carrier" or "handset"
+ *     channels     list of texts, since 1.1: how messages can go, such as "sms", "voice"; left out: as SMS
+ *     owns_code    boolean, since 1.1: the provider makes and checks the codes
+ *     wants_code   boolean, since 1.1: pv_call.security_code is to hold the code
+ *     options      list of:
+ *       name, alias   texts, compared without regard to case
+ *       type          text, required: string, integer, bool, seconds, list, table
+ *       required, secret   booleans
+ *       default, example, help   any, text, text
+ */
 /* Defines the manifest: PV_MANIFEST({"schema": 1, "library": "acme", …}), with the JSON as it is, without quotes. */
 #ifdef __cplusplus
 #define PV_MANIFEST(...) extern "C" PV_EXPORT PV_IN_MANIFEST_SECTION const char PHONE_VERIFY_MANIFEST[] = #__VA_ARGS__
@@ -105,6 +136,28 @@ typedef struct pv_pair {
 #define PV_OVERRIDES_GENERATE_SECURITY_CODE 2
 #define PV_OVERRIDES_GENERATE_MESSAGE 4
 #define PV_OVERRIDES_VALIDATE_SECURITY_CODE 8
+#define PV_OVERRIDES_RECEIVE 16
+#define PV_OVERRIDES_FEEDBACK 32
+#define PV_OVERRIDES_BALANCE 64
+#define PV_OVERRIDES_CANCEL 128 /* cancel_verification */
+#define PV_OVERRIDES_EXTENSION 256
+
+/* What a provider reports about a message. */
+#define PV_DELIVERY_SENT 1        /* on its way: the provider or the carrier has it */
+#define PV_DELIVERY_DELIVERED 2   /* it arrived */
+#define PV_DELIVERY_UNDELIVERED 3 /* it did not arrive, and will not */
+#define PV_DELIVERY_UNKNOWN 4     /* the provider does not know, and will not say more */
+
+/* The hashes of `host->digest` and `host->hmac`, with the length of their result. MD5 and SHA-1 are for providers that
+ * demand them. */
+#define PV_HASH_MD5 1    /* 16 bytes */
+#define PV_HASH_SHA1 2   /* 20 bytes */
+#define PV_HASH_SHA256 3 /* 32 bytes */
+#define PV_HASH_SHA512 4 /* 64 bytes */
+
+/* The algorithms of `host->sign`, as RFC 7518 names them. */
+#define PV_SIGNATURE_RS256 1 /* as long as the key: 256 bytes for one of 2048 bits */
+#define PV_SIGNATURE_ES256 2 /* 64 bytes: the two numbers of 32 bytes, one after the other */
 
 /* Levels of `host->log`. */
 #define PV_LEVEL_ERROR 1
@@ -123,13 +176,44 @@ typedef struct pv_error {
     pv_text message;         /* a sentence for the operator; the host masks secrets and numbers in it */
 } pv_error;
 
+/* The answer to an HTTP request, whatever its status. */
+typedef struct pv_http_response {
+    uint32_t size;
+    uint16_t status;
+    const pv_pair *headers; /* names in lower case */
+    size_t header_count;
+    pv_text body; /* any bytes, at most 1 MiB */
+} pv_http_response;
+
+/* What a provider reports about one message. Since 1.1. */
+typedef struct pv_report {
+    uint32_t size;
+    uint16_t state;      /* PV_DELIVERY_… */
+    uint16_t kind;       /* why it was not delivered, PV_KIND_…; 0: the provider does not say */
+    pv_text message_id;  /* the one that send_sms gave */
+    pv_text code;        /* the provider's; empty: none */
+    uint64_t at_unix_ms; /* by the provider's clock; 0: not stated */
+    uint32_t segments;   /* in how many it was sent; 0: not stated */
+    pv_text cost;        /* what it really costs, such as 0.0333; empty: not stated */
+    pv_text currency;    /* ISO 4217, such as EUR */
+} pv_report;
+
 /* The result of a call, or of a request to the host. */
 typedef struct pv_outcome {
     uint32_t size;
     uint16_t verdict;      /* validate_security_code, base_validate: PV_VERDICT_… */
     const pv_error *error; /* NULL: success */
     pv_text text;          /* send_sms: the provider's message id; empty: none. generate_security_code: the code.
-                              generate_message: the message; empty: the host uses the MESSAGE template. */
+                              generate_message: the message; empty: the host uses the MESSAGE template.
+                              extension: the answer; NULL: the id is not known. */
+    /* Since 1.1. */
+    uint32_t segments; /* send_sms: in how many it is sent; 0: not stated */
+    pv_text cost;      /* send_sms: what it costs, such as 0.0333; empty: not stated. balance: what is left */
+    pv_text currency;  /* of the cost, ISO 4217, such as EUR */
+    const pv_http_response *response; /* receive: the answer to the provider, at most 64 KiB; 401 or 403, without
+                                         reports, where the signature is wrong. NULL: 200 without a body */
+    const pv_report *const *reports;  /* receive: what the request reports */
+    size_t report_count;              /* at most 100 */
 } pv_outcome;
 
 /* The context of one call. */
@@ -140,6 +224,15 @@ typedef struct pv_call {
     pv_text request_id;             /* the id under which the host logs the call */
     pv_text idempotency_key;        /* the same for every attempt to send one message; empty: none */
     pv_text locale;                 /* a BCP 47 language tag; empty: none */
+    /* Since 1.1. */
+    pv_text region;        /* the country of the number, ISO 3166, such as DE; empty: not known */
+    pv_text channel;       /* how the message goes: sms, voice, whatsapp, …; empty: not stated */
+    pv_text purpose;       /* what it is for: verification, message; empty: not stated */
+    pv_text template_name; /* of the template that the message is made of; empty: none */
+    const pv_pair *params; /* what the template is filled in with */
+    size_t param_count;
+    pv_text security_code; /* the one in the message; empty unless the manifest says "wants_code": true */
+    pv_text message_id;    /* the provider's id of the message that began the verification; empty: none */
 } pv_call;
 
 /* One SMS to send. */
@@ -173,7 +266,7 @@ typedef struct pv_check {
     pv_text session_token;
 } pv_check;
 
-/* An HTTP request that the host sends for the library. */
+/* An HTTP request that the host sends for the library, or that came in for it. */
 typedef struct pv_http_request {
     uint32_t size;
     pv_text method;
@@ -181,17 +274,28 @@ typedef struct pv_http_request {
     const pv_pair *headers;
     size_t header_count;
     pv_text body;        /* any bytes */
-    uint64_t timeout_ms; /* limit of the whole exchange; 0: the rest of the call's time */
+    uint64_t timeout_ms; /* limit of the whole exchange; 0: the rest of the call's time. 0 in a request that came in */
 } pv_http_request;
 
-/* The answer to an HTTP request, whatever its status. */
-typedef struct pv_http_response {
+/* Whether the code of a message came back. Since 1.1. */
+typedef struct pv_feedback {
     uint32_t size;
-    uint16_t status;
-    const pv_pair *headers; /* names in lower case */
-    size_t header_count;
-    pv_text body; /* any bytes, at most 1 MiB */
-} pv_http_response;
+    uint32_t converted; /* 0 or 1 */
+    pv_text message_id; /* the one that send_sms gave */
+} pv_feedback;
+
+/* A verification that is to end, of a backend that makes the codes itself. Since 1.1. */
+typedef struct pv_cancel {
+    uint32_t size;
+    pv_text message_id; /* the one that send_sms gave */
+} pv_cancel;
+
+/* A request under an id that says what it means, such as phone-verify.stream/draft-1. Since 1.1. */
+typedef struct pv_extension {
+    uint32_t size;
+    pv_text id;
+    pv_text body; /* any bytes */
+} pv_extension;
 
 /* Receives the answer of an HTTP request: one of `response` and `error` is NULL. The error's kind is right for a send.
  * If the request certainly did not reach the provider, it is PV_KIND_CONFIG (the host does not allow the request),
@@ -227,6 +331,19 @@ struct pv_host {
     void (*complete)(const pv_host *host, uint64_t call, const pv_outcome *outcome);
     /* States the reason in `create`, before it returns NULL. */
     void (*refuse)(const pv_host *host, const pv_error *error);
+    /* Since 1.1. */
+    /* Write the digest, or the HMAC, of `data` by PV_HASH_…, and return its length; 0: the hash is not known, or the
+     * result is longer than `capacity`. */
+    size_t (*digest)(const pv_host *host, uint16_t hash, pv_text data, void *into, size_t capacity);
+    size_t (*hmac)(const pv_host *host, uint16_t hash, pv_text key, pv_text data, void *into, size_t capacity);
+    /* 1 if they are equal, else 0. Takes a time that depends on the lengths alone. */
+    int32_t (*equal)(const pv_host *host, pv_text left, pv_text right);
+    /* Writes the signature of `data` by PV_SIGNATURE_…, with a private key in PEM, and returns its length; 0: the key
+     * does not fit, for which the log has the reason, or the result is longer than `capacity`. */
+    size_t (*sign)(const pv_host *host, uint16_t algorithm, pv_text key_pem, pv_text data, void *into, size_t capacity);
+    /* Asks for something that is not part of this header yet. `done` gets a NULL text where the host does not know the
+     * id. */
+    void (*extension)(const pv_host *host, uint64_t call, const pv_extension *request, void *user, pv_done done);
 };
 
 /* A backend instance. The library defines its content. */
@@ -248,6 +365,17 @@ typedef struct pv_plugin_entry {
     void (*generate_security_code)(pv_backend *backend, const pv_call *call);
     void (*generate_message)(pv_backend *backend, const pv_call *call, const pv_message_request *request);
     void (*validate_security_code)(pv_backend *backend, const pv_call *call, const pv_check *check);
+    /* Since 1.1. */
+    /* Reads a request of the provider, after checking its signature over the URL as the provider sees it. */
+    void (*receive)(pv_backend *backend, const pv_call *call, const pv_http_request *request);
+    /* Tells the provider whether a code came back. */
+    void (*feedback)(pv_backend *backend, const pv_call *call, const pv_feedback *feedback);
+    /* What is left of the account: `cost` and `currency` of the outcome. */
+    void (*balance)(pv_backend *backend, const pv_call *call);
+    /* Ends a verification whose code the provider made. Not to be confused with `cancel`, which ends a call. */
+    void (*cancel_verification)(pv_backend *backend, const pv_call *call, const pv_cancel *cancel);
+    /* Answers a request that is not part of this header yet. */
+    void (*extension)(pv_backend *backend, const pv_call *call, const pv_extension *request);
 } pv_plugin_entry;
 
 /* The library must define this: const pv_plugin_entry pv_plugin_entry_v1 = {sizeof(pv_plugin_entry), …}; */

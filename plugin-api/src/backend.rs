@@ -5,7 +5,9 @@ use std::future::Future;
 
 use phone_verify_plugin_abi::{ReportObj, abi_stable::std_types::RResult};
 
-use crate::{Call, Context, Error, Host, Options, PhoneNumber, Receipt, Verdict};
+use crate::{
+    Call, Context, Error, ErrorKind, Host, Money, Options, PhoneNumber, Receipt, Received, Verdict, Webhook,
+};
 
 /// An SMS backend. It sends messages, and may also decide about security codes.
 ///
@@ -88,6 +90,63 @@ pub trait Backend: Sized + Send + Sync + 'static {
         let _ = (phone_number, session_token);
         async move { call.base().validate_security_code(security_code).await }
     }
+
+    /// Reads a request that the provider made to `/v1/receipts/<name>`, to report what became of messages. Check its
+    /// signature first: the address is open to the Internet. A request without the right one is answered with
+    /// [`Received::forbidden`]. What cannot be read is answered with 400; what reports nothing of interest with 200 and
+    /// no report, because a provider repeats what is not answered with 2xx.
+    ///
+    /// An override needs `webhook = "signed"` or `webhook = "secret"` in [`macro@crate::backend`]: whether every request
+    /// carries a signature that this method checks, or the address has to hold a secret, which the host checks.
+    fn receive(
+        &self,
+        request: &Webhook,
+        call: &Call,
+    ) -> impl Future<Output = Result<Received, Error>> + Send {
+        let _ = (request, call);
+        async { Err(not_offered("receive")) }
+    }
+
+    /// Tells the provider whether the code of a message came back. Some providers choose their routes by that.
+    fn feedback(
+        &self,
+        message_id: &str,
+        converted: bool,
+        call: &Call,
+    ) -> impl Future<Output = Result<(), Error>> + Send {
+        let _ = (message_id, converted, call);
+        async { Err(not_offered("feedback")) }
+    }
+
+    /// What is left of the account.
+    fn balance(&self, call: &Call) -> impl Future<Output = Result<Money, Error>> + Send {
+        let _ = call;
+        async { Err(not_offered("balance")) }
+    }
+
+    /// Ends a verification at the provider, for a backend with `owns_code`. `message_id` is that of the message that
+    /// began it.
+    fn cancel(&self, message_id: &str, call: &Call) -> impl Future<Output = Result<(), Error>> + Send {
+        let _ = (message_id, call);
+        async { Err(not_offered("cancel")) }
+    }
+
+    /// Answers a request that is not part of this trait yet, under an id such as `phone-verify.stream/draft-1`. `None`:
+    /// the id is not known.
+    fn extension(
+        &self,
+        id: &str,
+        body: &[u8],
+        call: &Call,
+    ) -> impl Future<Output = Result<Option<Vec<u8>>, Error>> + Send {
+        let _ = (id, body, call);
+        async { Ok(None) }
+    }
+}
+
+fn not_offered(method: &str) -> Error {
+    let message = format!("this backend does not offer {method}");
+    Error::new(ErrorKind::Unsupported, "unsupported", message)
 }
 
 /// The default implementation of [`Backend::send_bulk_sms`], for an override that falls back on it.

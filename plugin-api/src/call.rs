@@ -3,9 +3,12 @@
 
 use std::{fmt, time::Duration};
 
-use phone_verify_plugin_abi::{CallObj, abi_stable::std_types::RStr};
+use phone_verify_plugin_abi::{
+    CallObj,
+    abi_stable::std_types::{RStr, RString},
+};
 
-use crate::{Error, ErrorKind, Host, Verdict};
+use crate::{Context, Error, ErrorKind, Host, Secret, Verdict};
 
 /// One call of the host into the backend.
 pub struct Call {
@@ -33,18 +36,58 @@ impl Call {
 
     /// A key that is the same for every attempt to send one message. Providers use it to drop duplicates.
     pub fn idempotency_key(&self) -> Option<String> {
-        Some(self.raw.idempotency_key().into_string()).filter(|key| !key.is_empty())
+        text(self.raw.idempotency_key())
     }
 
     /// The language that the caller asked for, as a BCP 47 tag.
     pub fn locale(&self) -> Option<String> {
-        Some(self.raw.locale().into_string()).filter(|tag| !tag.is_empty())
+        text(self.raw.locale())
+    }
+
+    /// The country of the number by ISO 3166, such as `DE`. `None`: it is not known, or the call is about no number. This
+    /// and what follows are since ABI 1.1; an older host gives `None`.
+    pub fn region(&self) -> Option<String> {
+        text(self.raw.region())
+    }
+
+    /// How the message goes: `sms`, `voice`, `whatsapp`, …
+    pub fn channel(&self) -> Option<String> {
+        text(self.raw.channel())
+    }
+
+    /// What it is for: `verification`, or `message` for a text without a code.
+    pub fn purpose(&self) -> Option<String> {
+        text(self.raw.purpose())
+    }
+
+    /// The name of the template that the message is made of, as the settings have it.
+    pub fn template(&self) -> Option<String> {
+        text(self.raw.template())
+    }
+
+    /// What the template is filled in with.
+    pub fn params(&self) -> Context {
+        Context::from_json(&self.raw.params_json())
+    }
+
+    /// The security code in the message. Only for a backend with `wants_code`, whose provider fills in a template.
+    pub fn security_code(&self) -> Option<Secret> {
+        text(self.raw.security_code()).map(Secret::new)
+    }
+
+    /// The provider's id of the message that began the verification, for a backend with `owns_code`.
+    pub fn message_id(&self) -> Option<String> {
+        text(self.raw.message_id())
     }
 
     /// The default behaviour of the methods, for an override that builds on it.
     pub fn base(&self) -> Base<'_> {
         Base { call: self }
     }
+}
+
+fn text(raw: RString) -> Option<String> {
+    Some(raw.into_string()).filter(|text| !text.is_empty())
 }
 
 impl fmt::Debug for Call {

@@ -61,7 +61,7 @@ const KINDS: [(ErrorKind, u16); 14] = [
 ];
 
 impl ErrorKind {
-    fn to_raw(self) -> u16 {
+    pub(crate) fn to_raw(self) -> u16 {
         KINDS
             .iter()
             .find(|(kind, _)| *kind == self)

@@ -8,14 +8,14 @@ use std::{
 };
 
 use phone_verify_plugin_abi::{
-    HostObj,
+    HostObj, RawExtension,
     abi_stable::std_types::{RSliceMut, RStr, RString, RVec, Tuple2},
     level,
 };
 
-use crate::http::Http;
+use crate::{Error, http::Http};
 
-/// The host's services: HTTP, log, clock, randomness, sleep.
+/// The host's services: HTTP, log, clock, randomness, sleep, digests and signatures.
 #[derive(Clone)]
 pub struct Host(Arc<HostObj>);
 
@@ -98,6 +98,20 @@ impl Host {
         self.0
             .sleep_ms(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
             .await;
+    }
+
+    /// Asks the host for something that is not part of this crate yet, under an id such as
+    /// `phone-verify.stream/draft-1`. `None`: the host does not know the id.
+    pub async fn extension(&self, id: &str, body: impl Into<Vec<u8>>) -> Result<Option<Vec<u8>>, Error> {
+        let request = RawExtension {
+            id: RString::from(id),
+            body: RVec::from(body.into()),
+            flags: 0,
+            ext: RVec::new(),
+        };
+        let answer = self.0.extension(request).await.into_result();
+        let answer = answer.map_err(Error::from_raw)?.into_option();
+        Ok(answer.map(RVec::into_vec))
     }
 }
 

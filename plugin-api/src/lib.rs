@@ -58,10 +58,12 @@
 
 mod backend;
 mod call;
+mod crypto;
 mod error;
 mod gsm;
 mod host;
 mod http;
+mod money;
 mod option_value;
 mod options;
 mod sandbox_token;
@@ -69,6 +71,7 @@ mod secret;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod types;
+mod webhook;
 
 #[doc(hidden)]
 #[path = "hidden/mod.rs"]
@@ -76,18 +79,23 @@ pub mod __private;
 
 pub use backend::{Backend, Report, send_to_each};
 pub use call::{Base, Call};
+pub use crypto::{HashAlgorithm, SignatureAlgorithm};
 pub use error::{Error, ErrorKind};
 pub use gsm::is_gsm;
 pub use host::{Host, LogLevel};
 pub use http::{Http, HttpError, Request, Response};
+pub use money::Money;
 pub use option_value::OptionValue;
 pub use options::Options;
 pub use phone_verify_plugin_macros::{Options, backend};
 pub use sandbox_token::SandboxToken;
 pub use secret::Secret;
 pub use types::{Context, PhoneNumber, Receipt, Verdict};
+pub use webhook::{DeliveryReport, DeliveryState, Received, Webhook};
 
-// Re-exported so that an author needs no second dependency to parse a provider's answers.
+// Re-exported so that an author needs no second dependency to parse a provider's answers, and to write a signature as
+// hex or Base64.
+pub use data_encoding;
 pub use serde;
 pub use serde_json;
 

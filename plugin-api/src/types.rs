@@ -4,12 +4,12 @@ use std::fmt;
 
 use phone_verify_plugin_abi::{
     RawReceipt,
-    abi_stable::std_types::{RString, RVec},
-    verdict,
+    abi_stable::std_types::{RString, RVec, Tuple2},
+    receipt_key, verdict,
 };
 use serde_json::{Map, Value};
 
-use crate::options::table;
+use crate::{Money, options::table};
 
 /// A valid phone number.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -49,6 +49,8 @@ impl fmt::Debug for PhoneNumber {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Receipt {
     message_id: String,
+    segments: Option<u32>,
+    cost: Option<Money>,
 }
 
 impl Receipt {
@@ -56,6 +58,7 @@ impl Receipt {
     pub fn new(message_id: impl Into<String>) -> Self {
         Self {
             message_id: message_id.into(),
+            ..Self::default()
         }
     }
 
@@ -69,11 +72,63 @@ impl Receipt {
         &self.message_id
     }
 
+    /// Adds in how many segments the message is sent, if the provider says so.
+    #[must_use]
+    pub fn with_segments(self, segments: u32) -> Self {
+        Self {
+            segments: Some(segments),
+            ..self
+        }
+    }
+
+    /// Adds what the message costs, all segments together, if the provider says so.
+    #[must_use]
+    pub fn with_cost(self, cost: Money) -> Self {
+        Self {
+            cost: Some(cost),
+            ..self
+        }
+    }
+
+    /// In how many segments it is sent.
+    pub fn segments(&self) -> Option<u32> {
+        self.segments
+    }
+
+    /// What it costs.
+    pub fn cost(&self) -> Option<&Money> {
+        self.cost.as_ref()
+    }
+
     pub(crate) fn into_raw(self) -> RawReceipt {
+        let mut ext = RVec::new();
+        let mut add = |key: &str, value: &str| ext.push(Tuple2(RString::from(key), RString::from(value)));
+        if let Some(segments) = self.segments {
+            add(receipt_key::SEGMENTS, &segments.to_string());
+        }
+        if let Some(cost) = &self.cost {
+            add(receipt_key::COST, cost.amount());
+            add(receipt_key::CURRENCY, cost.currency());
+        }
         RawReceipt {
             message_id: RString::from(self.message_id),
             flags: 0,
-            ext: RVec::new(),
+            ext,
+        }
+    }
+
+    /// For the host of unit tests.
+    #[cfg(feature = "testing")]
+    pub(crate) fn from_raw(raw: RawReceipt) -> Self {
+        let of = |key: &str| {
+            let mut pairs = raw.ext.iter();
+            pairs.find(|pair| pair.0 == key).map(|pair| pair.1.to_string())
+        };
+        Self {
+            segments: of(receipt_key::SEGMENTS).and_then(|segments| segments.parse().ok()),
+            cost: of(receipt_key::COST)
+                .map(|amount| Money::new(amount, of(receipt_key::CURRENCY).unwrap_or_default())),
+            message_id: raw.message_id.into_string(),
         }
     }
 }

@@ -149,3 +149,66 @@ fn an_option_of_no_known_type() {
         "is not a type that an option can have",
     );
 }
+
+/// A backend whose attribute and methods are these.
+fn with(attribute: &str, method: &str) -> String {
+    let methods = format!("{method}\n        async fn send_sms");
+    BACKEND
+        .replace("#[backend]", attribute)
+        .replacen("async fn send_sms", &methods, 1)
+}
+
+const RECEIVE: &str = "async fn receive(&self, _: &Webhook, _: &Call) -> Result<Received, Error> {
+    Ok(Received::new(200))
+}";
+const CANCEL: &str = "async fn cancel(&self, _: &str, _: &Call) -> Result<(), Error> { Ok(()) }";
+
+#[test]
+fn reports_that_nobody_checks() {
+    assert_refused(
+        "unchecked_reports",
+        &with("#[backend]", RECEIVE),
+        &[],
+        "say who checks that a request is the provider's: `webhook = \"signed\"`",
+    );
+}
+
+#[test]
+fn a_webhook_that_nothing_reads() {
+    assert_refused(
+        "unread_webhook",
+        &with("#[backend(webhook = \"signed\")]", ""),
+        &[],
+        "`webhook` needs the method `receive`",
+    );
+}
+
+#[test]
+fn a_webhook_of_another_kind() {
+    assert_refused(
+        "unknown_webhook",
+        &with("#[backend(webhook = \"open\")]", RECEIVE),
+        &[],
+        "expected \"signed\" or \"secret\"",
+    );
+}
+
+#[test]
+fn a_cancel_of_what_the_host_began() {
+    assert_refused(
+        "cancel_without_code",
+        &with("#[backend]", CANCEL),
+        &[],
+        "`cancel` is for a backend with `owns_code`",
+    );
+}
+
+#[test]
+fn codes_that_nobody_judges() {
+    assert_refused(
+        "owned_code",
+        &with("#[backend(owns_code)]", CANCEL),
+        &[],
+        "`owns_code` needs the method `validate_security_code`",
+    );
+}

@@ -252,7 +252,7 @@ async fn a_backend_in_c_verifies_a_number_and_says_what_went_wrong() {
 
     let listed = site.run(&["backends"]).stdout;
     assert!(
-        listed.contains("ABI 1.0, built with phone_verify_plugin.h"),
+        listed.contains("ABI 1.1, built with phone_verify_plugin.h"),
         "{listed}"
     );
 }

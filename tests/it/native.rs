@@ -436,7 +436,7 @@ async fn the_operator_reads_what_is_loaded_and_how_it_fares() {
     for (key, value) in [
         ("name", json!("console.ConsoleBackend")),
         ("library", json!("console")),
-        ("abi", json!("1.0")),
+        ("abi", json!("1.1")),
         ("isolation", json!("inline")),
         ("sandbox", json!(true)),
         ("health", json!("ok")),

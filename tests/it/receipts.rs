@@ -53,6 +53,7 @@ async fn registered(service: &Service) -> String {
     service.backend.answers(Ok(Receipt {
         message_id: Some("SM900f".into()),
         exact_id: Some(ID.into()),
+        ..Receipt::default()
     }));
     let answer = service.answer(
         Request::post("/v1/verifications")

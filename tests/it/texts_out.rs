@@ -52,6 +52,7 @@ async fn a_text_is_sent_and_followed_until_it_arrives() {
     service.backend.answers(Ok(Receipt {
         message_id: Some("SM7".into()),
         exact_id: None,
+        ..Receipt::default()
     }));
     let (status, begun) = send(&service).await;
     assert_eq!(

@@ -111,7 +111,7 @@ fn a_library_is_recorded_on_first_use_and_another_version_needs_a_word() {
     assert_eq!(register(&site).code, Some(0));
     let locked = lock(&site)["libraries"]["noop"]["current"].clone();
     assert_eq!(locked["sha256"].as_str(), Some(&*first));
-    assert_eq!(locked["abi"].as_str(), Some("1.0"));
+    assert_eq!(locked["abi"].as_str(), Some("1.1"));
 
     let file = site.install_variant("noop", "second");
     let second = sha256(&file);

@@ -1,8 +1,10 @@
 //! Sends an SMS through Acme with `POST {base_url}/messages` and a JSON body. Acme answers 202 with the message's id.
 
 use phone_verify_plugin_api::{
-    Backend, Call, Context, Error, ErrorKind, Host, Options, PhoneNumber, Receipt, Report, SandboxToken,
-    Secret, backend, send_to_each,
+    Backend, Call, Context, DeliveryReport, DeliveryState, Error, ErrorKind, HashAlgorithm, Host, Money,
+    Options, PhoneNumber, Receipt, Received, Report, SandboxToken, Secret, Webhook, backend,
+    data_encoding::HEXLOWER,
+    send_to_each,
     serde_json::{Value, json},
 };
 
@@ -35,7 +37,12 @@ pub struct AcmeBackend {
     host: Host,
 }
 
-#[backend(summary = "Sends through Acme", hosts = ["api.acme.example"])]
+#[backend(
+    summary = "Sends through Acme",
+    hosts = ["api.acme.example"],
+    webhook = "signed",
+    receipts = "handset"
+)]
 impl Backend for AcmeBackend {
     type Options = AcmeOptions;
 
@@ -99,5 +106,41 @@ impl Backend for AcmeBackend {
         Ok(context
             .get("username")
             .map(|user| format!("Hi {user}, your code is {security_code}.")))
+    }
+
+    /// Optional. What is left of the account.
+    async fn balance(&self, _call: &Call) -> Result<Money, Error> {
+        let url = format!("{}/balance", self.options.base_url.trim_end_matches('/'));
+        let request = self.host.http().get(&url).bearer(self.options.key.expose());
+        let response = request.send().await?;
+        if response.status() != 200 {
+            return Err(Error::from_http_status("acme", response.status()));
+        }
+        let balance: Value = response.json()?;
+        let [amount, currency] =
+            ["amount", "currency"].map(|name| balance[name].as_str().unwrap_or_default());
+        Ok(Money::new(amount, currency))
+    }
+
+    /// Optional. Acme reports what became of an SMS as `{"id": "…", "status": "delivered"}`, and signs the body with the
+    /// key. Anybody can send such a request, so the signature comes first.
+    async fn receive(&self, request: &Webhook, _call: &Call) -> Result<Received, Error> {
+        let key = self.options.key.expose().as_bytes();
+        let expected = self.host.hmac(HashAlgorithm::Sha256, key, request.body())?;
+        let signature = request.header("x-signature").unwrap_or_default();
+        if !self.host.equal(HEXLOWER.encode(&expected), signature) {
+            return Ok(Received::forbidden());
+        }
+        let report: Value = request.json().unwrap_or_default();
+        let state = match report["status"].as_str() {
+            Some("sent") => DeliveryState::Sent,
+            Some("delivered") => DeliveryState::Delivered,
+            Some("failed") => DeliveryState::Undelivered,
+            _ => return Ok(Received::new(400)),
+        };
+        match report["id"].as_str() {
+            Some(id) if !id.is_empty() => Ok(Received::reports([DeliveryReport::new(id, state)])),
+            _ => Ok(Received::new(400)),
+        }
     }
 }

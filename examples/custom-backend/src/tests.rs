@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use phone_verify_plugin_api::{
-    ErrorKind, Verdict,
+    DeliveryState, ErrorKind, Verdict, Webhook,
     serde_json::{Value, json},
     testing::{Answer, TestHost, Tested},
 };
@@ -92,6 +92,42 @@ fn a_message_greets_who_is_named() {
         .unwrap();
     assert_eq!(greeting.as_deref(), Some("Hi Ann, your code is 482913."));
     assert_eq!(backend.generate_message("482913", &[]).unwrap(), None);
+}
+
+#[test]
+fn the_balance_is_what_acme_says() {
+    let (host, backend) = set_up();
+    host.answer(Answer::new(200).json(&json!({ "amount": "12.50", "currency": "EUR" })));
+    let left = backend.balance().unwrap();
+    assert_eq!((left.amount(), left.currency()), ("12.50", "EUR"));
+    host.answer(Answer::new(401));
+    assert_eq!(backend.balance().unwrap_err().kind(), ErrorKind::AuthFailed);
+}
+
+#[test]
+fn a_report_counts_only_with_the_signature_of_acme() {
+    let (_host, backend) = set_up();
+    let address = "https://verify.example/v1/receipts/default";
+    let report = || Webhook::post(address).with_body(r#"{"id": "1f0e8ae6", "status": "delivered"}"#);
+    let signature = "5173aba5d05d234c1e18facfe2127ae108edb118d91960c695c998fa5ffd2e6a";
+    let received = backend
+        .receive(&report().with_header("X-Signature", signature))
+        .unwrap();
+    let [delivered] = received.delivery_reports() else {
+        panic!("{received:?}");
+    };
+    assert_eq!(
+        (delivered.message_id(), delivered.state()),
+        ("1f0e8ae6", DeliveryState::Delivered)
+    );
+
+    for forged in [
+        report(),
+        report().with_header("X-Signature", &signature.to_uppercase()),
+    ] {
+        let received = backend.receive(&forged).unwrap();
+        assert_eq!((received.status(), received.delivery_reports()), (403, &[][..]));
+    }
 }
 
 #[test]

@@ -26,8 +26,8 @@ use phone_verify::{
     model::{PhoneNumber, Receipt, SecurityCode, SendFailure, Verdict},
 };
 use phone_verify_plugin_host::{
-    Backend, BackendName, BaseCalls, Call, Isolation, IsolationRules, Loader, LoaderConfig, Next, Outbound,
-    Running, TrustRules,
+    Backend, BackendName, BaseCalls, Call, CallFacts, Isolation, IsolationRules, Loader, LoaderConfig, Next,
+    Outbound, Running, TrustRules,
 };
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -125,6 +125,7 @@ impl Bench {
             request_id: String::new(),
             idempotency_key: String::new(),
             locale: String::new(),
+            facts: CallFacts::default(),
             base: Arc::clone(&self.base),
         }
     }

@@ -6,7 +6,7 @@ use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use phone_verify_domain::model::{FailureClass, PhoneNumber, SecurityCode, SendFailure, Verdict};
 use phone_verify_plugin_host::{
-    BackendName, BaseCalls, Call, Loader, LoaderConfig, own_process::image, worker,
+    BackendName, BaseCalls, Call, CallFacts, Loader, LoaderConfig, own_process::image, worker,
 };
 use serde_json::Map;
 
@@ -70,6 +70,7 @@ fn send(directory: &str, backend: &str, number: &str, text: &str) -> Result<Stri
         request_id: "example".to_owned(),
         idempotency_key: String::new(),
         locale: String::new(),
+        facts: CallFacts::default(),
         base: Arc::new(NoCodes),
     };
     let runtime = tokio::runtime::Runtime::new().map_err(|error| error.to_string())?;

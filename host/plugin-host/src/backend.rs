@@ -2,12 +2,13 @@
 //!
 //! Invariant: a backend that panics, hangs or answers nonsense costs that call, never the caller.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use futures_util::StreamExt;
 use phone_verify_plugin_abi::{
-    BackendObj, CallObj, Ext, RawBulk, RawCheck, RawError, RawMessageRequest, RawSms,
-    abi_stable::std_types::{RResult, RString, Tuple2},
+    BackendObj, CallObj, Ext, RawBulk, RawCancel, RawCheck, RawError, RawExtension, RawFeedback,
+    RawHttpRequest, RawMessageRequest, RawSms,
+    abi_stable::std_types::{RResult, RString, RVec, Tuple2},
     async_ffi::BorrowingFfiFuture,
     error_flag, overrides,
 };
@@ -28,7 +29,10 @@ use super::{
     },
 };
 use crate::{
-    model::{FailureClass, Origin, PhoneNumber, Receipt, SecurityCode, SendFailure, SessionToken, Verdict},
+    model::{
+        Currency, FailureClass, IncomingRequest, Origin, PhoneNumber, Receipt, ReceiptAnswer, ReceiptKind,
+        SecurityCode, SendFailure, SessionToken, TakesReceipts, Verdict,
+    },
     trace::{TRACEPARENT, Trace},
 };
 
@@ -159,6 +163,33 @@ impl Backend {
         self.overrides(overrides::SEND_BULK_SMS)
     }
 
+    /// How it takes what its provider reports about messages; `None`: it does not.
+    pub fn takes_receipts(&self) -> Option<TakesReceipts> {
+        // What is not said, or not known, counts as the more careful of the two.
+        self.overrides(overrides::RECEIVE).then(|| TakesReceipts {
+            kind: ReceiptKind::parse(&self.info.receipts).unwrap_or(ReceiptKind::Carrier),
+            are_signed: self.info.webhook == "signed",
+        })
+    }
+
+    /// Whether its provider wants to hear which codes came back.
+    pub fn takes_feedback(&self) -> bool {
+        self.overrides(overrides::FEEDBACK)
+    }
+
+    /// Whether it can say what is left of its account.
+    pub fn tells_balance(&self) -> bool {
+        self.overrides(overrides::BALANCE)
+    }
+
+    /// How its messages can go, such as `sms`.
+    pub fn channels(&self) -> Vec<&str> {
+        if self.info.channels.is_empty() {
+            return vec!["sms"];
+        }
+        self.info.channels.iter().map(String::as_str).collect()
+    }
+
     /// Whose silence it is when a call ends without an answer and without a request: in a worker process the library
     /// has no other way to a provider.
     fn silent(&self) -> Origin {
@@ -184,6 +215,8 @@ impl Backend {
             number: number.e164(),
             ..PrivateTexts::default()
         };
+        // Empty for most libraries, and a copy of nothing costs nothing.
+        let code = call.facts.security_code.clone();
         let call = self.running(call, private);
         async move {
             let receipt = self
@@ -197,7 +230,8 @@ impl Backend {
                     backend.send_sms(sms, call)
                 })
                 .await?;
-            convert::receipt(&receipt, &self.services.scrubber, &private.all())
+            let private = [message, number.e164(), code.as_str()];
+            convert::receipt(&receipt, &self.services.scrubber, &private)
         }
     }
 
@@ -338,6 +372,92 @@ impl Backend {
         Ok(convert::verdict(verdict))
     }
 
+    /// Hands over a request that its provider made; only where [`Self::takes_receipts`]. The answer is within its
+    /// bounds.
+    pub async fn receive(&self, request: IncomingRequest, call: Call) -> Result<ReceiptAnswer, SendFailure> {
+        let call = self.running(call, PrivateTexts::default());
+        let received = self
+            .run(call, FailureClass::Internal, |backend, call| {
+                let headers = request.headers.iter();
+                let request = RawHttpRequest {
+                    method: RString::from(request.method.as_str()),
+                    url: RString::from(request.url.as_str()),
+                    headers: headers
+                        .map(|(name, value)| Tuple2(name.as_str().into(), value.as_str().into()))
+                        .collect(),
+                    body: RVec::from(request.body.as_slice()),
+                    timeout_ms: 0,
+                    flags: 0,
+                    ext: traced(),
+                };
+                backend.receive(request, call)
+            })
+            .await?;
+        convert::received(&received, &self.services.scrubber)
+    }
+
+    /// Says whether the code of a message came back; only where [`Self::takes_feedback`]. `message_id`: the provider's,
+    /// [`Receipt::exact_id`] or else [`Receipt::message_id`].
+    pub async fn feedback(&self, message_id: &str, converted: bool, call: Call) -> Result<(), SendFailure> {
+        let call = self.running(call, PrivateTexts::default());
+        self.run(call, FailureClass::OutcomeUnknown, |backend, call| {
+            let feedback = RawFeedback {
+                message_id: RString::from(message_id),
+                converted,
+                flags: 0,
+                ext: traced(),
+            };
+            backend.feedback(feedback, call)
+        })
+        .await
+    }
+
+    /// What is left of its account; only where [`Self::tells_balance`].
+    pub async fn balance(&self, call: Call) -> Result<AccountBalance, SendFailure> {
+        let call = self.running(call, PrivateTexts::default());
+        let balance = self
+            .run(call, FailureClass::Transient, |backend, call| {
+                backend.balance(call)
+            })
+            .await?;
+        convert::balance(&balance)
+    }
+
+    /// Ends a verification whose code its provider made. `message_id`: of the message that began it, as for
+    /// [`Self::feedback`].
+    pub async fn cancel(&self, message_id: &str, call: Call) -> Result<(), SendFailure> {
+        let call = self.running(call, PrivateTexts::default());
+        self.run(call, FailureClass::OutcomeUnknown, |backend, call| {
+            let cancel = RawCancel {
+                message_id: RString::from(message_id),
+                flags: 0,
+                ext: traced(),
+            };
+            backend.cancel(cancel, call)
+        })
+        .await
+    }
+
+    /// Asks for something under an id, such as `phone-verify.stream/draft-1`. `None`: the library does not know it.
+    pub async fn extension(&self, id: &str, body: &[u8], call: Call) -> Result<Option<Vec<u8>>, SendFailure> {
+        if !self.overrides(overrides::EXTENSION) {
+            return Ok(None);
+        }
+        let call = self.running(call, PrivateTexts::default());
+        let answer = self
+            .run(call, FailureClass::OutcomeUnknown, |backend, call| {
+                let request = RawExtension {
+                    id: RString::from(id),
+                    body: RVec::from(body),
+                    flags: 0,
+                    ext: traced(),
+                };
+                backend.extension(request, call)
+            })
+            .await?;
+        Ok(answer.into_option().map(RVec::into_vec))
+    }
+
     fn running<'a>(&self, call: Call, private: PrivateTexts<'a>) -> ActiveCall<'a> {
         ActiveCall::new(call, &self.services, private)
     }
@@ -427,6 +547,24 @@ impl Backend {
     }
 }
 
+/// What is left of an account, as its provider says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccountBalance {
+    /// A decimal number of at most 32 characters, which may be negative.
+    pub amount: String,
+    /// `None`: the provider does not say.
+    pub currency: Option<Currency>,
+}
+
+/// `15.5359 EUR`
+impl fmt::Display for AccountBalance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.amount)?;
+        self.currency
+            .map_or(Ok(()), |currency| write!(f, " {}", currency.as_str()))
+    }
+}
+
 /// What travels with a call's arguments: the trace of the request that it is made for.
 fn traced() -> Ext {
     let trace = Trace::current();
@@ -435,8 +573,8 @@ fn traced() -> Ext {
 }
 
 /// The name only: options are secret.
-impl std::fmt::Debug for Backend {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Backend").field(&self.name).finish()
     }
 }

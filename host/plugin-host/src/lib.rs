@@ -49,16 +49,17 @@ mod testing;
 mod trust;
 pub mod worker;
 
-use std::{sync::Arc, time::Duration};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use phone_verify_domain::{
     clock, entropy,
     model::{self, Receipt, SecurityCode, SendFailure, Verdict},
     trace,
 };
+use serde::{Deserialize, Serialize};
 
 pub use self::{
-    backend::Backend,
+    backend::{AccountBalance, Backend},
     file_name::FileNaming,
     isolation::{Isolation, IsolationMode, IsolationRules, LibraryIsolation},
     name::BackendName,
@@ -105,8 +106,38 @@ pub struct Call {
     pub idempotency_key: String,
     /// A BCP 47 language tag; empty: none asked for.
     pub locale: String,
+    /// What it is about.
+    pub facts: CallFacts,
     /// What an override can call.
     pub base: Arc<dyn BaseCalls>,
+}
+
+/// What a call tells its library of its message, beside number and text. What is empty is not known, or there is none.
+///
+/// It has no `Debug`, for it may hold a security code.
+#[derive(Clone, Default, Deserialize, Serialize)]
+pub struct CallFacts {
+    /// The country of the number by ISO 3166, such as `DE`.
+    pub region: String,
+    /// How the message goes: `sms`.
+    pub channel: Cow<'static, str>,
+    /// What it is for: [`CallFacts::VERIFICATION`] or [`CallFacts::MESSAGE`].
+    pub purpose: Cow<'static, str>,
+    /// The name of the template that the message is made of.
+    pub template: String,
+    /// What the template is filled in with: a JSON object of texts.
+    pub params_json: String,
+    /// The security code in the message, masked in all that the library says.
+    pub security_code: String,
+    /// The provider's id of the message that began the verification.
+    pub message_id: String,
+}
+
+impl CallFacts {
+    /// The purpose of a message with a security code.
+    pub const VERIFICATION: &str = "verification";
+    /// The purpose of a message without one.
+    pub const MESSAGE: &str = "message";
 }
 
 /// Hears what became of each number of a bulk send, by its index.

@@ -4,7 +4,8 @@
 //! Invariant: nothing here has a `Debug`, for all of it may hold a secret, a code or a number.
 
 use phone_verify_plugin_abi::{
-    Ext, RawBulk, RawCheck, RawError, RawHttpRequest, RawHttpResponse, RawMessageRequest, RawReceipt, RawSms,
+    Ext, RawBalance, RawBulk, RawCancel, RawCheck, RawError, RawExtension, RawFeedback, RawHttpRequest,
+    RawHttpResponse, RawMessageRequest, RawReceipt, RawReceived, RawReport, RawSms,
     abi_stable::std_types::{RString, RVec},
 };
 use serde::{Deserialize, Serialize};
@@ -99,6 +100,94 @@ HttpResponseFields {
     #[serde(with = "pairs")]
     ext: Ext,
 });
+
+framed!(Received is RawReceived, named "RawReceived", described by "ReceivedFields": ReceivedFields {
+    #[serde(with = "HttpResponseFields")]
+    answer: RawHttpResponse,
+    #[serde(with = "reports")]
+    reports: RVec<RawReport>,
+    flags: u64,
+    #[serde(with = "pairs")]
+    ext: Ext,
+});
+
+framed!(Report is RawReport, named "RawReport", described by "ReportFields": ReportFields {
+    message_id: RString,
+    state: u16,
+    kind: u16,
+    code: RString,
+    at_unix_ms: u64,
+    segments: u32,
+    cost: RString,
+    currency: RString,
+    flags: u64,
+    #[serde(with = "pairs")]
+    ext: Ext,
+});
+
+framed!(Feedback is RawFeedback, named "RawFeedback", described by "FeedbackFields": FeedbackFields {
+    message_id: RString,
+    converted: bool,
+    flags: u64,
+    #[serde(with = "pairs")]
+    ext: Ext,
+});
+
+framed!(Cancel is RawCancel, named "RawCancel", described by "CancelFields": CancelFields {
+    message_id: RString,
+    flags: u64,
+    #[serde(with = "pairs")]
+    ext: Ext,
+});
+
+framed!(Balance is RawBalance, named "RawBalance", described by "BalanceFields": BalanceFields {
+    amount: RString,
+    currency: RString,
+    flags: u64,
+    #[serde(with = "pairs")]
+    ext: Ext,
+});
+
+framed!(Extension is RawExtension, named "RawExtension", described by "ExtensionFields": ExtensionFields {
+    id: RString,
+    #[serde(with = "bytes")]
+    body: RVec<u8>,
+    flags: u64,
+    #[serde(with = "pairs")]
+    ext: Ext,
+});
+
+/// What an extension answers.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Body(#[serde(with = "bytes")] pub(crate) RVec<u8>);
+
+/// Reports, in as long a list as the host takes and one more, so that it is seen that there were too many.
+mod reports {
+    use phone_verify_plugin_abi::{RawReport, abi_stable::std_types::RVec};
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    use super::Report;
+    use crate::model::ReceiptAnswer;
+
+    const MAX_CARRIED: usize = ReceiptAnswer::MAX_REPORTS + 1;
+
+    pub(super) fn serialize<S: Serializer>(
+        reports: &RVec<RawReport>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(reports.iter().take(MAX_CARRIED).cloned().map(Report))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<RVec<RawReport>, D::Error> {
+        let reports = Vec::<Report>::deserialize(deserializer)?;
+        if reports.len() > MAX_CARRIED {
+            return Err(D::Error::invalid_length(reports.len(), &"fewer reports"));
+        }
+        Ok(reports.into_iter().map(|report| report.0).collect())
+    }
+}
 
 /// The ABI's pairs of texts. Of more than [`MAX_PAIRS`] the rest is not sent, and one who sends more is no worker of
 /// ours: empty ones would take thirty times the memory that they take in a frame.

@@ -163,6 +163,8 @@ pub mod code {
     pub const NO_STATIC_TLS: &str = "P510";
     /// It would share its statics with the version before.
     pub const SHARED_STATICS: &str = "P511";
+    /// It cannot do without what this host does not offer.
+    pub const NOT_OFFERED: &str = "P512";
     /// A required option is missing.
     pub const OPTION_MISSING: &str = "P601";
     /// An option has the wrong type.

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    BaseCalls, Call,
+    BaseCalls, Call, CallFacts,
     services::{
         Services,
         http::{Bounds, Clients, Egress, Http, Outbound},
@@ -53,6 +53,7 @@ pub(super) fn call(time_limit: Duration) -> Call {
         request_id: "r-1".to_owned(),
         idempotency_key: String::new(),
         locale: String::new(),
+        facts: CallFacts::default(),
         base: Arc::new(FixedBase),
     }
 }

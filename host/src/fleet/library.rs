@@ -7,7 +7,7 @@ use std::{ops::Deref, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use futures_util::FutureExt;
-use phone_verify_plugin_host::{Backend, BaseCalls, Call};
+use phone_verify_plugin_host::{Backend, BaseCalls, Call, CallFacts};
 use serde_json::{Map, Value};
 use tokio_util::task::TaskTracker;
 
@@ -15,7 +15,8 @@ use super::{BackendFacts, Parts, Sender, Settled, Sms};
 use crate::{
     entropy::Entropy,
     model::{
-        CodeFormat, FailureClass, Locale, Messages, Outcome, PhoneNumber, SecurityCode, SendFailure, Verdict,
+        CodeFormat, FailureClass, IncomingRequest, Locale, Messages, Outcome, PhoneNumber, ReceiptAnswer,
+        Region, SecurityCode, SendFailure, TakesReceipts, Verdict,
     },
     trace::Trace,
     verifier::{AuthorityCall, BaseValidate, CheckRequest, CodeAuthority},
@@ -121,6 +122,7 @@ impl Library {
             request_id: trace.map_or_else(|| key.clone(), |trace| trace.request_id().to_owned()),
             idempotency_key: key,
             locale: locale.first_tag(),
+            facts: CallFacts::default(),
             base: Arc::new(BoundBase {
                 base: Arc::clone(&self.base),
                 locale: locale.clone(),
@@ -139,7 +141,15 @@ impl Library {
 impl Sender for Library {
     async fn send(&self, sms: Sms<'_>, time_limit: Duration) -> Outcome {
         let _counted = self.calls.token();
-        let call = self.call(sms.key, sms.locale, time_limit, None);
+        let call = Call {
+            facts: CallFacts {
+                region: sms.number.country().map(Region::code).unwrap_or_default(),
+                channel: "sms".into(),
+                purpose: CallFacts::VERIFICATION.into(),
+                ..CallFacts::default()
+            },
+            ..self.call(sms.key, sms.locale, time_limit, None)
+        };
         self.backend.send_sms(sms.number, sms.text, call).await
     }
 
@@ -151,6 +161,20 @@ impl Sender for Library {
         let _counted = self.calls.token();
         let call = self.call(String::new(), &Locale::default(), time_limit, None);
         self.backend.send_bulk_sms(numbers, text, call, settled).await;
+    }
+
+    fn takes_receipts(&self) -> Option<TakesReceipts> {
+        self.backend.takes_receipts()
+    }
+
+    async fn receive(
+        &self,
+        request: IncomingRequest,
+        time_limit: Duration,
+    ) -> Result<ReceiptAnswer, SendFailure> {
+        let _counted = self.calls.token();
+        let call = self.call(String::new(), &Locale::default(), time_limit, None);
+        self.backend.receive(request, call).await
     }
 
     fn trouble(&self) -> Option<String> {

@@ -17,7 +17,7 @@ use std::{
 };
 
 use phone_verify_plugin_host::{
-    Backend, BackendName, BackendReport, BaseCalls, Call, Isolation, IsolationRules, LibraryAbout,
+    Backend, BackendName, BackendReport, BaseCalls, Call, CallFacts, Isolation, IsolationRules, LibraryAbout,
     LibraryReport, Loader, LoaderConfig, OptionInfo, Outbound, Played, Refusal, SentRequest, TrustRules,
 };
 use serde_json::{Map, Value};
@@ -271,6 +271,16 @@ impl Bench {
         &self.sample.options
     }
 
+    /// The same, with these instead of what is made up, whatever case their names are written in.
+    pub(super) fn options_with(&self, given: &Map<String, Value>) -> Map<String, Value> {
+        let mut options = self.options().clone();
+        for (key, value) in given {
+            options.retain(|known, _| sample::folded(known) != sample::folded(key));
+            options.insert(key.clone(), value.clone());
+        }
+        options
+    }
+
     /// Constructs the backend.
     pub(super) fn backend(&self) -> Result<Backend, Stop> {
         self.backend_with(self.options()).or_else(|refusals| {
@@ -340,6 +350,11 @@ impl Bench {
     /// The refusals of the tape.
     pub(super) fn refusals(&self) -> &[super::tape::Refusal] {
         self.order.tape.as_ref().map_or(&[], |tape| &tape.refusal)
+    }
+
+    /// The delivery reports of the tape.
+    pub(super) fn receipts(&self) -> &[super::tape::Receipt] {
+        self.order.tape.as_ref().map_or(&[], |tape| &tape.receipt)
     }
 
     /// The tape's answer to one request for several numbers.
@@ -578,6 +593,7 @@ pub(super) fn call_with(limit: Duration, base: Arc<Base>) -> Call {
         request_id: "check".to_owned(),
         idempotency_key: "check-message".to_owned(),
         locale: "en".to_owned(),
+        facts: CallFacts::default(),
         base,
     }
 }

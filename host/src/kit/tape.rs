@@ -25,6 +25,15 @@
 //! carries = "grant_type=refresh"
 //! status = 200
 //! body = '{"access_token": "t"}'
+//!
+//! [[receipt]]                     # each kind of delivery report, as it comes in from the provider
+//! name = "delivered"
+//! url = "https://verify.example/v1/receipts/default"
+//! headers = { content-type = "application/json", x-signature = "…" }
+//! body = '{"id": "acme-1", "status": "delivered"}'
+//! options = { KEY = "Fake Key" }  # those that it was signed with, on 2026-01-01T00:00:00Z if the time is in it
+//! message_id = "acme-1"           # what the backend must make of it; left out: it reports nothing
+//! state = "delivered"
 //! ```
 //!
 //! The tape is a file next to the crate or the library, or part of the library's manifest.
@@ -36,8 +45,9 @@ use phone_verify_plugin_host::{
     files::{self, Subject},
 };
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
-use crate::model::FailureClass;
+use crate::model::{FailureClass, IncomingRequest, ReportedState};
 
 /// All answers of one provider.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -49,6 +59,8 @@ pub(super) struct Tape {
     #[serde(default)]
     pub(super) aside: Vec<Aside>,
     pub(super) bulk: Option<Bulk>,
+    #[serde(default)]
+    pub(super) receipt: Vec<Receipt>,
 }
 
 /// The answer to one request for several numbers.
@@ -118,6 +130,31 @@ pub(super) struct Aside {
     body: String,
 }
 
+/// A request of the provider, which reports about one message or none.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Receipt {
+    pub(super) name: String,
+    #[serde(default = "post")]
+    method: String,
+    /// With its query. Signatures are over it.
+    url: String,
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
+    #[serde(default)]
+    body: String,
+    /// The options that it was signed with.
+    #[serde(default)]
+    pub(super) options: Map<String, Value>,
+    message_id: Option<String>,
+    /// The name of a [`ReportedState`].
+    state: Option<String>,
+}
+
+fn post() -> String {
+    "POST".to_owned()
+}
+
 /// Reads a tape from a file. The error names the file and the line.
 pub(super) fn read(file: &Path) -> Result<Tape, String> {
     let text = files::read_text(file, Subject::Tape)
@@ -142,6 +179,17 @@ pub(super) fn parse(text: &str, what: &str) -> Result<Tape, String> {
         return Err(format!(
             "{what} has an [[aside]] that every request is: give it a method, a part of the url or what the request carries"
         ));
+    }
+    for receipt in &tape.receipt {
+        let is_state = |name: &String| ReportedState::parse(name).is_some();
+        if receipt.message_id.is_some() != receipt.state.is_some() || !receipt.state.iter().all(is_state) {
+            let names = ReportedState::ALL.map(|(_, name)| name).join(", ");
+            return Err(format!(
+                "{what} has a [[receipt]] {:?} that says not well what it reports: give it both message_id and state, one of \
+                 {names}, or neither",
+                receipt.name
+            ));
+        }
     }
     if let Some(bulk) = &tape.bulk
         && !bulk.body.contains("{each}")
@@ -202,6 +250,26 @@ impl Bulk {
             .collect();
         let body = self.body.replace("{each}", &entries.join(&self.separator));
         answer(self.status, &self.headers, &body)
+    }
+}
+
+impl Receipt {
+    pub(super) fn request(&self) -> IncomingRequest {
+        let headers = self.headers.iter();
+        IncomingRequest {
+            method: self.method.clone(),
+            url: self.url.clone(),
+            headers: headers
+                .map(|(name, value)| (name.clone(), value.clone()))
+                .collect(),
+            body: self.body.as_bytes().to_vec(),
+        }
+    }
+
+    /// What the backend must make of it.
+    pub(super) fn report(&self) -> Option<(&str, ReportedState)> {
+        let state = ReportedState::parse(self.state.as_deref()?)?;
+        Some((self.message_id.as_deref()?, state))
     }
 }
 
@@ -311,6 +379,14 @@ mod tests {
             (
                 "[success]\nstatus = 202\n[bulk]\nstatus = 202\nbody = \"\"\neach = \"\"\n",
                 "write {each} there",
+            ),
+            (
+                "[success]\nstatus = 202\n[[receipt]]\nname = \"r\"\nurl = \"u\"\nstate = \"delivered\"\n",
+                "has a [[receipt]] \"r\" that says not well what it reports",
+            ),
+            (
+                "[success]\nstatus = 202\n[[receipt]]\nname = \"r\"\nurl = \"u\"\nmessage_id = \"1\"\nstate = \"failed\"\n",
+                "one of sent, delivered, undelivered, unknown",
             ),
         ] {
             let problem = read_text(text).unwrap_err();

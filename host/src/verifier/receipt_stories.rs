@@ -14,6 +14,7 @@ async fn a_report_that_is_faster_than_the_providers_answer_is_recorded_after_it(
     service.network.next([Ok(Receipt {
         message_id: Some("SM1".into()),
         exact_id: None,
+        ..Receipt::default()
     })]);
     service.network.hold();
     let registering = Arc::clone(&service);

@@ -45,6 +45,28 @@ pub struct Outcome {
     pub verdict: u16,
     pub error: *const Error,
     pub text: Text,
+    // Since 1.1.
+    pub segments: u32,
+    pub cost: Text,
+    pub currency: Text,
+    pub response: *const HttpResponse,
+    pub reports: *const *const Report,
+    pub report_count: usize,
+}
+
+/// `pv_report`
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Report {
+    pub size: u32,
+    pub state: u16,
+    pub kind: u16,
+    pub message_id: Text,
+    pub code: Text,
+    pub at_unix_ms: u64,
+    pub segments: u32,
+    pub cost: Text,
+    pub currency: Text,
 }
 
 /// `pv_call`
@@ -57,6 +79,15 @@ pub struct Call {
     pub request_id: Text,
     pub idempotency_key: Text,
     pub locale: Text,
+    // Since 1.1.
+    pub region: Text,
+    pub channel: Text,
+    pub purpose: Text,
+    pub template_name: Text,
+    pub params: *const Pair,
+    pub param_count: usize,
+    pub security_code: Text,
+    pub message_id: Text,
 }
 
 /// `pv_sms`
@@ -122,6 +153,32 @@ pub struct HttpResponse {
     pub body: Text,
 }
 
+/// `pv_feedback`
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Feedback {
+    pub size: u32,
+    pub converted: u32,
+    pub message_id: Text,
+}
+
+/// `pv_cancel`
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Cancel {
+    pub size: u32,
+    pub message_id: Text,
+}
+
+/// `pv_extension`
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Extension {
+    pub size: u32,
+    pub id: Text,
+    pub body: Text,
+}
+
 /// `pv_http_done`
 pub type HttpDone = unsafe extern "C" fn(*mut c_void, *const HttpResponse, *const Error);
 /// `pv_done`
@@ -145,6 +202,13 @@ pub struct Host {
     pub settle: Option<unsafe extern "C" fn(*const Host, u64, usize, *const Outcome)>,
     pub complete: Option<unsafe extern "C" fn(*const Host, u64, *const Outcome)>,
     pub refuse: Option<unsafe extern "C" fn(*const Host, *const Error)>,
+    // Since 1.1.
+    pub digest: Option<unsafe extern "C" fn(*const Host, u16, Text, *mut c_void, usize) -> usize>,
+    pub hmac: Option<unsafe extern "C" fn(*const Host, u16, Text, Text, *mut c_void, usize) -> usize>,
+    pub equal: Option<unsafe extern "C" fn(*const Host, Text, Text) -> i32>,
+    pub sign: Option<unsafe extern "C" fn(*const Host, u16, Text, Text, *mut c_void, usize) -> usize>,
+    pub extension:
+        Option<unsafe extern "C" fn(*const Host, u64, *const Extension, *mut c_void, Option<Done>)>,
 }
 
 /// `pv_backend *`
@@ -165,4 +229,10 @@ pub struct PluginEntry {
     pub generate_security_code: Option<unsafe extern "C" fn(Backend, *const Call)>,
     pub generate_message: Option<unsafe extern "C" fn(Backend, *const Call, *const MessageRequest)>,
     pub validate_security_code: Option<unsafe extern "C" fn(Backend, *const Call, *const Check)>,
+    // Since 1.1.
+    pub receive: Option<unsafe extern "C" fn(Backend, *const Call, *const HttpRequest)>,
+    pub feedback: Option<unsafe extern "C" fn(Backend, *const Call, *const Feedback)>,
+    pub balance: Option<unsafe extern "C" fn(Backend, *const Call)>,
+    pub cancel_verification: Option<unsafe extern "C" fn(Backend, *const Call, *const Cancel)>,
+    pub extension: Option<unsafe extern "C" fn(Backend, *const Call, *const Extension)>,
 }

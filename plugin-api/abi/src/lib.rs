@@ -1,4 +1,4 @@
-//! The raw ABI between the phone-verify host and its backend libraries, version 1.0.
+//! The raw ABI between the phone-verify host and its backend libraries, version 1.1.
 //!
 //! Backend authors use `phone-verify-plugin-api`, which wraps all of this in plain Rust types. Only that crate and the
 //! host's loader depend on this one.
@@ -31,7 +31,7 @@ use abi_stable::{
     library::RootModule,
     package_version_strings, sabi_trait,
     sabi_types::VersionStrings,
-    std_types::{RArc, RBox, ROption, RResult, RSliceMut, RStr, RString, RVec, Tuple2},
+    std_types::{RArc, RBox, ROption, RResult, RSlice, RSliceMut, RStr, RString, RVec, Tuple2},
 };
 use async_ffi::{BorrowingFfiFuture, FfiFuture};
 
@@ -42,7 +42,7 @@ pub use async_ffi;
 /// Hosts refuse libraries of another major version.
 pub const ABI_MAJOR: u16 = 1;
 /// Increases with each appended method, field or key.
-pub const ABI_MINOR: u16 = 0;
+pub const ABI_MINOR: u16 = 1;
 
 /// The exported symbol that holds the manifest, a JSON text. It is placed in [`MANIFEST_SECTION`], so that a host can
 /// read it from the file before any code of the library runs.
@@ -124,6 +124,49 @@ pub mod overrides {
     pub const GENERATE_SECURITY_CODE: u64 = 1 << 1;
     pub const GENERATE_MESSAGE: u64 = 1 << 2;
     pub const VALIDATE_SECURITY_CODE: u64 = 1 << 3;
+    pub const RECEIVE: u64 = 1 << 4;
+    pub const FEEDBACK: u64 = 1 << 5;
+    pub const BALANCE: u64 = 1 << 6;
+    pub const CANCEL: u64 = 1 << 7;
+    pub const EXTENSION: u64 = 1 << 8;
+}
+
+/// What a provider reports about a message: [`RawReport::state`]. An unknown state counts as [`delivery::UNKNOWN`].
+pub mod delivery {
+    /// On its way: the provider or the carrier has it.
+    pub const SENT: u16 = 1;
+    /// It arrived.
+    pub const DELIVERED: u16 = 2;
+    /// It did not arrive, and will not.
+    pub const UNDELIVERED: u16 = 3;
+    /// The provider does not know, and will not say more.
+    pub const UNKNOWN: u16 = 4;
+}
+
+/// The digests of [`HostV1::digest`] and [`HostV1::hmac`]. MD5 and SHA-1 are for providers that demand them.
+pub mod hash {
+    pub const MD5: u16 = 1;
+    pub const SHA1: u16 = 2;
+    pub const SHA256: u16 = 3;
+    pub const SHA512: u16 = 4;
+}
+
+/// The algorithms of [`HostV1::sign`], as RFC 7518 names them.
+pub mod signature {
+    /// RSASSA-PKCS1-v1_5 with SHA-256.
+    pub const RS256: u16 = 1;
+    /// ECDSA with P-256 and SHA-256: the two numbers of 32 bytes each, one after the other.
+    pub const ES256: u16 = 2;
+}
+
+/// Keys of [`RawReceipt::ext`].
+pub mod receipt_key {
+    /// In how many segments the message was sent: a decimal number.
+    pub const SEGMENTS: &str = "segments";
+    /// What it costs, such as `0.0333`; with [`CURRENCY`].
+    pub const COST: &str = "cost";
+    /// ISO 4217, such as `EUR`.
+    pub const CURRENCY: &str = "currency";
 }
 
 /// Log levels of [`HostV1::log`].
@@ -227,7 +270,7 @@ pub struct RawCheck {
     pub ext: Ext,
 }
 
-/// An HTTP request that the host sends for a library.
+/// An HTTP request that the host sends for a library, or that came in for it.
 #[repr(C)]
 #[derive(StableAbi, Clone)]
 pub struct RawHttpRequest {
@@ -235,18 +278,97 @@ pub struct RawHttpRequest {
     pub url: RString,
     pub headers: RVec<Tuple2<RString, RString>>,
     pub body: RVec<u8>,
-    /// Limit of the whole exchange; 0: the rest of the call's time.
+    /// Limit of the whole exchange; 0: the rest of the call's time. 0 in a request that came in.
     pub timeout_ms: u64,
     pub flags: u64,
     pub ext: Ext,
 }
 
-/// The answer to a [`RawHttpRequest`], whatever its status.
+/// The answer to a [`RawHttpRequest`], whatever its status; the host's or the library's.
 #[repr(C)]
 #[derive(StableAbi, Clone)]
 pub struct RawHttpResponse {
     pub status: u16,
     pub headers: RVec<Tuple2<RString, RString>>,
+    pub body: RVec<u8>,
+    pub flags: u64,
+    pub ext: Ext,
+}
+
+/// What a library makes of a request that came in for it.
+#[repr(C)]
+#[derive(StableAbi, Clone)]
+pub struct RawReceived {
+    /// The answer to the provider. 401 or 403, without reports: the signature is wrong.
+    pub answer: RawHttpResponse,
+    pub reports: RVec<RawReport>,
+    pub flags: u64,
+    pub ext: Ext,
+}
+
+/// What a provider reports about one message.
+#[repr(C)]
+#[derive(StableAbi, Clone)]
+pub struct RawReport {
+    /// The id that [`RawReceipt::message_id`] gave.
+    pub message_id: RString,
+    /// One of [`delivery`].
+    pub state: u16,
+    /// Why it was not delivered, one of [`kind`]; 0: the provider does not say.
+    pub kind: u16,
+    /// The provider's code; empty: none.
+    pub code: RString,
+    /// When it happened, by the provider's clock; 0: not stated.
+    pub at_unix_ms: u64,
+    /// In how many segments it was sent; 0: not stated.
+    pub segments: u32,
+    /// What it really costs, such as `0.0333`; empty: not stated.
+    pub cost: RString,
+    /// ISO 4217, such as `EUR`.
+    pub currency: RString,
+    pub flags: u64,
+    pub ext: Ext,
+}
+
+/// Whether the code of a message came back.
+#[repr(C)]
+#[derive(StableAbi, Clone)]
+pub struct RawFeedback {
+    /// The id that [`RawReceipt::message_id`] gave.
+    pub message_id: RString,
+    pub converted: bool,
+    pub flags: u64,
+    pub ext: Ext,
+}
+
+/// A verification that is to end: of a backend that makes the codes itself.
+#[repr(C)]
+#[derive(StableAbi, Clone)]
+pub struct RawCancel {
+    /// The id that [`RawReceipt::message_id`] gave.
+    pub message_id: RString,
+    pub flags: u64,
+    pub ext: Ext,
+}
+
+/// What is left of an account.
+#[repr(C)]
+#[derive(StableAbi, Clone)]
+pub struct RawBalance {
+    /// A decimal number, such as `15.5359`; it may be negative.
+    pub amount: RString,
+    /// ISO 4217, such as `EUR`; empty: not stated.
+    pub currency: RString,
+    pub flags: u64,
+    pub ext: Ext,
+}
+
+/// A request under an id that says what it means, such as `phone-verify.stream/draft-1`.
+#[repr(C)]
+#[derive(StableAbi, Clone)]
+pub struct RawExtension {
+    pub id: RString,
+    /// What it holds depends on the id.
     pub body: RVec<u8>,
     pub flags: u64,
     pub ext: Ext,
@@ -318,6 +440,47 @@ pub trait BackendV1: Send + Sync + 'static {
     ) -> BorrowingFfiFuture<'a, RResult<u16, RawError>> {
         unsupported("validate_security_code")
     }
+
+    /// Reads a request of the provider, and says what it reports. Since 1.1, as all below.
+    fn receive<'a>(
+        &'a self,
+        _request: RawHttpRequest,
+        _call: CallObj,
+    ) -> BorrowingFfiFuture<'a, RResult<RawReceived, RawError>> {
+        unsupported("receive")
+    }
+
+    /// Tells the provider whether a code came back.
+    fn feedback<'a>(
+        &'a self,
+        _feedback: RawFeedback,
+        _call: CallObj,
+    ) -> BorrowingFfiFuture<'a, RResult<(), RawError>> {
+        unsupported("feedback")
+    }
+
+    /// What is left of the account.
+    fn balance<'a>(&'a self, _call: CallObj) -> BorrowingFfiFuture<'a, RResult<RawBalance, RawError>> {
+        unsupported("balance")
+    }
+
+    /// Ends a verification whose code the provider made.
+    fn cancel<'a>(
+        &'a self,
+        _cancel: RawCancel,
+        _call: CallObj,
+    ) -> BorrowingFfiFuture<'a, RResult<(), RawError>> {
+        unsupported("cancel")
+    }
+
+    /// `RNone`: the library does not know the id.
+    fn extension<'a>(
+        &'a self,
+        _request: RawExtension,
+        _call: CallObj,
+    ) -> BorrowingFfiFuture<'a, RResult<ROption<RVec<u8>>, RawError>> {
+        BorrowingFfiFuture::new(async move { RResult::ROk(ROption::RNone) })
+    }
 }
 
 /// The host's services, for as long as the library is loaded. Callable from any thread.
@@ -334,6 +497,40 @@ pub trait HostV1: Send + Sync + 'static {
     fn http(&self, request: RawHttpRequest) -> FfiFuture<RResult<RawHttpResponse, RawError>>;
     #[sabi(last_prefix_field)]
     fn sleep_ms(&self, duration_ms: u64) -> FfiFuture<()>;
+
+    /// The digest of `data` by one of [`hash`]. Since 1.1, as all below.
+    fn digest(&self, _hash: u16, _data: RSlice<'_, u8>) -> RResult<RVec<u8>, RawError> {
+        RResult::RErr(not_offered("this host", "digest"))
+    }
+
+    /// HMAC (RFC 2104) by one of [`hash`].
+    fn hmac(&self, _hash: u16, _key: RSlice<'_, u8>, _data: RSlice<'_, u8>) -> RResult<RVec<u8>, RawError> {
+        RResult::RErr(not_offered("this host", "hmac"))
+    }
+
+    /// Compares in a time that depends on the lengths alone.
+    fn equal(&self, left: RSlice<'_, u8>, right: RSlice<'_, u8>) -> bool {
+        let differences = left
+            .iter()
+            .zip(right.iter())
+            .fold(0, |all, (left, right)| std::hint::black_box(all | (left ^ right)));
+        left.len() == right.len() && differences == 0
+    }
+
+    /// Signs `data` by one of [`signature`], with a private key in PEM.
+    fn sign(
+        &self,
+        _algorithm: u16,
+        _key_pem: RStr<'_>,
+        _data: RSlice<'_, u8>,
+    ) -> RResult<RVec<u8>, RawError> {
+        RResult::RErr(not_offered("this host", "sign"))
+    }
+
+    /// `RNone`: the host does not know the id.
+    fn extension(&self, _request: RawExtension) -> FfiFuture<RResult<ROption<RVec<u8>>, RawError>> {
+        FfiFuture::new(async { RResult::ROk(ROption::RNone) })
+    }
 }
 
 /// The host's side of one call. Every method belongs to the verification of that call only.
@@ -355,6 +552,35 @@ pub trait CallV1: Send + Sync + 'static {
     /// `UNSUPPORTED`.
     #[sabi(last_prefix_field)]
     fn base_validate(&self, security_code: RStr<'_>) -> FfiFuture<RResult<u16, RawError>>;
+
+    /// The country of the number (ISO 3166, such as `DE`); empty: not known. Since 1.1, as all below.
+    fn region(&self) -> RString {
+        RString::new()
+    }
+    /// How the message goes: `sms`, `voice`, `whatsapp`, …; empty: not stated.
+    fn channel(&self) -> RString {
+        RString::new()
+    }
+    /// What it is for: `verification`, `message`; empty: not stated.
+    fn purpose(&self) -> RString {
+        RString::new()
+    }
+    /// The name of the template that the message is made of; empty: none.
+    fn template(&self) -> RString {
+        RString::new()
+    }
+    /// What the template is filled in with: a JSON object of strings; empty: nothing.
+    fn params_json(&self) -> RString {
+        RString::new()
+    }
+    /// The security code in the message; empty unless the manifest says `wants_code`.
+    fn security_code(&self) -> RString {
+        RString::new()
+    }
+    /// The provider's id of the message that began the verification; empty: none.
+    fn message_id(&self) -> RString {
+        RString::new()
+    }
 }
 
 /// Takes the outcomes of a bulk call. The first outcome of each number counts; the host ignores later ones.
@@ -367,14 +593,19 @@ pub trait ReportV1: Send + Sync + 'static {
 
 /// The answer of a method that the library does not have.
 fn unsupported<'a, T: Send + 'a>(method: &str) -> BorrowingFfiFuture<'a, RResult<T, RawError>> {
-    let error = RawError {
+    let error = not_offered("this library", method);
+    BorrowingFfiFuture::new(async move { RResult::RErr(error) })
+}
+
+/// The error of what one side does not have.
+fn not_offered(side: &str, method: &str) -> RawError {
+    RawError {
         kind: kind::UNSUPPORTED,
         http_status: 0,
         retry_after_ms: 0,
         code: RString::from("unsupported"),
-        message: RString::from(format!("this library does not offer {method}")),
+        message: RString::from(format!("{side} does not offer {method}")),
         flags: 0,
         ext: RVec::new(),
-    };
-    BorrowingFfiFuture::new(async move { RResult::RErr(error) })
+    }
 }

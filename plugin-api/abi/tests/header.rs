@@ -7,7 +7,9 @@ use std::{
     process::Command,
 };
 
-use phone_verify_plugin_abi::{ABI_MAJOR, ABI_MINOR, c, kind, level, overrides, verdict};
+use phone_verify_plugin_abi::{
+    ABI_MAJOR, ABI_MINOR, c, delivery, hash, kind, level, overrides, signature, verdict,
+};
 
 fn header() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../include/phone_verify_plugin.h")
@@ -65,21 +67,33 @@ fn the_header_lays_its_structs_out_as_the_code() {
         "pv_text" c::Text { data, length }
         "pv_pair" c::Pair { name, value }
         "pv_error" c::Error { size, kind, http_status, retry_after_ms, code, message }
-        "pv_outcome" c::Outcome { size, verdict, error, text }
-        "pv_call" c::Call { size, id, deadline_monotonic_ns, request_id, idempotency_key, locale }
+        "pv_outcome" c::Outcome {
+            size, verdict, error, text, segments, cost, currency, response, reports, report_count
+        }
+        "pv_report" c::Report {
+            size, state, kind, message_id, code, at_unix_ms, segments, cost, currency
+        }
+        "pv_call" c::Call {
+            size, id, deadline_monotonic_ns, request_id, idempotency_key, locale, region, channel, purpose,
+            template_name, params, param_count, security_code, message_id
+        }
         "pv_sms" c::Sms { size, number, message }
         "pv_bulk" c::Bulk { size, numbers, number_count, message }
         "pv_message_request" c::MessageRequest { size, security_code, context, context_count }
         "pv_check" c::Check { size, security_code, phone_number, session_token }
         "pv_http_request" c::HttpRequest { size, method, url, headers, header_count, body, timeout_ms }
         "pv_http_response" c::HttpResponse { size, status, headers, header_count, body }
+        "pv_feedback" c::Feedback { size, converted, message_id }
+        "pv_cancel" c::Cancel { size, message_id }
+        "pv_extension" c::Extension { size, id, body }
         "pv_host" c::Host {
             size, log, now_unix_ms, monotonic_ns, random, http, sleep, base_security_code, base_message,
-            base_validate, settle, complete, refuse
+            base_validate, settle, complete, refuse, digest, hmac, equal, sign, extension
         }
         "pv_plugin_entry" c::PluginEntry {
             size, abi_major, abi_minor, create, destroy, send_sms, cancel, send_bulk_sms,
-            generate_security_code, generate_message, validate_security_code
+            generate_security_code, generate_message, validate_security_code, receive, feedback, balance,
+            cancel_verification, extension
         }
     }
     compile(&text, &["-std=c11"]).unwrap();
@@ -130,6 +144,21 @@ fn the_header_has_the_numbers_of_the_code() {
             "PV_OVERRIDES_VALIDATE_SECURITY_CODE",
             overrides::VALIDATE_SECURITY_CODE,
         ),
+        ("PV_OVERRIDES_RECEIVE", overrides::RECEIVE),
+        ("PV_OVERRIDES_FEEDBACK", overrides::FEEDBACK),
+        ("PV_OVERRIDES_BALANCE", overrides::BALANCE),
+        ("PV_OVERRIDES_CANCEL", overrides::CANCEL),
+        ("PV_OVERRIDES_EXTENSION", overrides::EXTENSION),
+        ("PV_DELIVERY_SENT", delivery::SENT.into()),
+        ("PV_DELIVERY_DELIVERED", delivery::DELIVERED.into()),
+        ("PV_DELIVERY_UNDELIVERED", delivery::UNDELIVERED.into()),
+        ("PV_DELIVERY_UNKNOWN", delivery::UNKNOWN.into()),
+        ("PV_HASH_MD5", hash::MD5.into()),
+        ("PV_HASH_SHA1", hash::SHA1.into()),
+        ("PV_HASH_SHA256", hash::SHA256.into()),
+        ("PV_HASH_SHA512", hash::SHA512.into()),
+        ("PV_SIGNATURE_RS256", signature::RS256.into()),
+        ("PV_SIGNATURE_ES256", signature::ES256.into()),
         ("PV_LEVEL_ERROR", level::ERROR.into()),
         ("PV_LEVEL_WARN", level::WARN.into()),
         ("PV_LEVEL_INFO", level::INFO.into()),
@@ -143,8 +172,17 @@ fn the_header_has_the_numbers_of_the_code() {
     compile(&text, &["-std=gnu11"]).unwrap();
 
     let header = std::fs::read_to_string(header()).unwrap();
-    let defined = ["ABI", "KIND", "VERDICT", "OVERRIDES", "LEVEL"]
-        .map(|group| header.matches(&format!("#define PV_{group}_")).count());
+    let defined = [
+        "ABI",
+        "KIND",
+        "VERDICT",
+        "OVERRIDES",
+        "DELIVERY",
+        "HASH",
+        "SIGNATURE",
+        "LEVEL",
+    ]
+    .map(|group| header.matches(&format!("#define PV_{group}_")).count());
     assert_eq!(
         defined.iter().sum::<usize>(),
         constants.len(),
@@ -172,11 +210,12 @@ static pv_backend *create(pv_text name, const pv_host *host, const pv_pair *opti
 }
 static void destroy(pv_backend *backend) { backend->sent = 0; }
 static void send_sms(pv_backend *backend, const pv_call *call, const pv_sms *sms) {
-    (void)call, (void)sms;
-    backend->sent++;
+    (void)sms;
+    backend->sent += PV_HAS(call, pv_call, region) && call->region.length == 2;
 }
 const pv_plugin_entry pv_plugin_entry_v1 = {
-    sizeof(pv_plugin_entry), PV_ABI_MAJOR, PV_ABI_MINOR, create, destroy, send_sms, NULL, NULL, NULL, NULL, NULL
+    sizeof(pv_plugin_entry), PV_ABI_MAJOR, PV_ABI_MINOR, create, destroy, send_sms, NULL, NULL, NULL, NULL, NULL,
+    NULL, NULL, NULL, NULL, NULL
 };
 "#;
 

@@ -16,6 +16,15 @@ use syn::parse_macro_input;
 /// that the backend may reach over HTTP, and whether it is a sandbox for tests and tutorials (the host then warns
 /// wherever it is used). The host calls only the methods that this impl block overrides, and uses its own code for the
 /// others.
+///
+/// | part | says |
+/// |---|---|
+/// | `webhook = "signed"` | `receive` takes requests of the provider, and checks a signature of every one |
+/// | `webhook = "secret"` | the same, but not every request is signed, so the address has to hold a secret |
+/// | `receipts = "carrier"`, `"handset"` | who says that a message is delivered |
+/// | `channels = ["sms", "voice"]` | how messages can go; left out: by SMS |
+/// | `owns_code` | the provider makes and checks the codes |
+/// | `wants_code` | `Call::security_code` is to hold the code, for a provider that fills in a template |
 #[proc_macro_attribute]
 pub fn backend(attributes: TokenStream, item: TokenStream) -> TokenStream {
     let attributes = parse_macro_input!(attributes as backend::Attributes);

@@ -4,13 +4,14 @@ use std::{future::Future, mem::ManuallyDrop};
 
 use async_ffi::BorrowingFfiFuture;
 use phone_verify_plugin_abi::{
-    BackendObj, BackendV1, BackendV1_TO, CallObj, HostObj, RawBulk, RawCheck, RawError, RawMessageRequest,
-    RawReceipt, RawSms, ReportObj, Root, RootRef,
+    BackendObj, BackendV1, BackendV1_TO, CallObj, HostObj, RawBalance, RawBulk, RawCancel, RawCheck,
+    RawError, RawExtension, RawFeedback, RawHttpRequest, RawMessageRequest, RawReceipt, RawReceived, RawSms,
+    ReportObj, Root, RootRef,
     abi_stable::{
         library::{__call_root_module_loader, CheckTypeLayout, LibHeader, RootModuleResult},
         prefix_type::PrefixTypeTrait,
         sabi_trait::TD_Opaque,
-        std_types::{ROption, RResult, RStr, RString},
+        std_types::{ROption, RResult, RStr, RString, RVec},
     },
     async_ffi, overrides,
 };
@@ -20,7 +21,8 @@ use super::{
     guard::{Guarded, Poison, catch, drop_guarded, install_hook},
 };
 use crate::{
-    Call, Context, Error, ErrorKind, Host, LogLevel, Options, PhoneNumber, Report, options::OptionReader,
+    Call, Context, Error, ErrorKind, Host, LogLevel, Money, Options, PhoneNumber, Received, Report, Webhook,
+    options::OptionReader,
 };
 
 pub type CreateResult = RResult<BackendObj, RawError>;
@@ -200,6 +202,73 @@ impl<B: Exported> BackendV1 for Instance<B> {
                 .await
         };
         self.run(code, crate::Verdict::to_raw)
+    }
+
+    fn receive(
+        &self,
+        request: RawHttpRequest,
+        call: CallObj,
+    ) -> BorrowingFfiFuture<'_, RResult<RawReceived, RawError>> {
+        if !Self::overrides(overrides::RECEIVE) {
+            return not_overridden();
+        }
+        let call = self.call(call);
+        let code = async move {
+            let request = Webhook(request);
+            self.backend.receive(&request, &call).await
+        };
+        self.run(code, Received::into_raw)
+    }
+
+    fn feedback(
+        &self,
+        feedback: RawFeedback,
+        call: CallObj,
+    ) -> BorrowingFfiFuture<'_, RResult<(), RawError>> {
+        if !Self::overrides(overrides::FEEDBACK) {
+            return not_overridden();
+        }
+        let call = self.call(call);
+        let code = async move {
+            let RawFeedback {
+                message_id,
+                converted,
+                ..
+            } = feedback;
+            self.backend.feedback(&message_id, converted, &call).await
+        };
+        self.run(code, |()| ())
+    }
+
+    fn balance(&self, call: CallObj) -> BorrowingFfiFuture<'_, RResult<RawBalance, RawError>> {
+        if !Self::overrides(overrides::BALANCE) {
+            return not_overridden();
+        }
+        let call = self.call(call);
+        let code = async move { self.backend.balance(&call).await };
+        self.run(code, Money::into_balance)
+    }
+
+    fn cancel(&self, cancel: RawCancel, call: CallObj) -> BorrowingFfiFuture<'_, RResult<(), RawError>> {
+        if !Self::overrides(overrides::CANCEL) {
+            return not_overridden();
+        }
+        let call = self.call(call);
+        let code = async move { self.backend.cancel(&cancel.message_id, &call).await };
+        self.run(code, |()| ())
+    }
+
+    fn extension(
+        &self,
+        request: RawExtension,
+        call: CallObj,
+    ) -> BorrowingFfiFuture<'_, RResult<ROption<RVec<u8>>, RawError>> {
+        if !Self::overrides(overrides::EXTENSION) {
+            return BorrowingFfiFuture::new(async { RResult::ROk(ROption::RNone) });
+        }
+        let call = self.call(call);
+        let code = async move { self.backend.extension(&request.id, &request.body, &call).await };
+        self.run(code, |answer: Option<Vec<u8>>| answer.map(RVec::from).into())
     }
 }
 

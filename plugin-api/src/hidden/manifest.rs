@@ -26,6 +26,14 @@ pub struct BackendInfo {
     /// Bits of [`overrides`](super::overrides).
     pub overrides: u64,
     pub hosts: &'static [&'static str],
+    /// `signed` or `secret`. Empty: it takes no requests of a provider.
+    pub webhook: &'static str,
+    /// `carrier` or `handset`. Empty: not said.
+    pub receipts: &'static str,
+    /// Empty: `sms` alone.
+    pub channels: &'static [&'static str],
+    pub owns_code: bool,
+    pub wants_code: bool,
     pub options: &'static [OptionField],
 }
 
@@ -172,14 +180,21 @@ impl<const N: usize> Writer<N> {
             .flag(backend.sandbox)
             .raw(",\"overrides\":")
             .number(backend.overrides)
-            .raw(",\"hosts\":[");
-        let mut at = 0;
-        while at < backend.hosts.len() {
-            writer = writer.raw(if at == 0 { "" } else { "," }).text(backend.hosts[at]);
-            at += 1;
+            .raw(",\"hosts\":")
+            .texts(backend.hosts)
+            .stated("webhook", backend.webhook)
+            .stated("receipts", backend.receipts);
+        if !backend.channels.is_empty() {
+            writer = writer.raw(",\"channels\":").texts(backend.channels);
         }
-        writer = writer.raw("],\"options\":[");
-        at = 0;
+        if backend.owns_code {
+            writer = writer.raw(",\"owns_code\":true");
+        }
+        if backend.wants_code {
+            writer = writer.raw(",\"wants_code\":true");
+        }
+        writer = writer.raw(",\"options\":[");
+        let mut at = 0;
         while at < backend.options.len() {
             writer = writer
                 .raw(if at == 0 { "" } else { "," })
@@ -187,6 +202,25 @@ impl<const N: usize> Writer<N> {
             at += 1;
         }
         writer.raw("]}")
+    }
+
+    /// A list of JSON strings.
+    const fn texts(mut self, texts: &[&str]) -> Self {
+        self = self.byte(b'[');
+        let mut at = 0;
+        while at < texts.len() {
+            self = self.raw(if at == 0 { "" } else { "," }).text(texts[at]);
+            at += 1;
+        }
+        self.byte(b']')
+    }
+
+    /// A key with its text, unless that is empty.
+    const fn stated(self, key: &str, text: &str) -> Self {
+        if text.is_empty() {
+            return self;
+        }
+        self.byte(b',').text(key).byte(b':').text(text)
     }
 
     const fn option(self, option: &OptionField) -> Self {
@@ -230,6 +264,11 @@ mod tests {
             sandbox: true,
             overrides: 1005,
             hosts: &["a.example", "b.example"],
+            webhook: "signed",
+            receipts: "",
+            channels: &["sms", "voice"],
+            owns_code: false,
+            wants_code: true,
             options: &[OptionField {
                 name: "KEY",
                 alias: "",
@@ -253,6 +292,15 @@ mod tests {
         assert_eq!(backend["overrides"], 1005);
         assert_eq!(backend["hosts"][1], "b.example");
         assert_eq!(backend["options"][0]["default"], "x");
+        assert_eq!(
+            (&backend["webhook"], backend.get("receipts")),
+            (&serde_json::json!("signed"), None)
+        );
+        assert_eq!(backend["channels"], serde_json::json!(["sms", "voice"]));
+        assert_eq!(
+            (backend.get("owns_code"), &backend["wants_code"]),
+            (None, &serde_json::json!(true))
+        );
         assert_eq!(
             manifest["tape"],
             serde_json::json!(["[success]", "body = '{\"id\": 1}'", ""])

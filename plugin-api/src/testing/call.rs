@@ -12,6 +12,8 @@ use phone_verify_plugin_abi::{
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use serde_json::{Map, Value};
+
 use crate::{Error, Receipt, Verdict};
 
 /// The code that `call.base().generate_security_code()` returns.
@@ -23,12 +25,37 @@ const TIME_LIMIT_NS: u64 = 15_000_000_000;
 pub(super) struct TestCall {
     started_ns: u64,
     verdict: Option<Verdict>,
+    facts: CallFacts,
+}
+
+/// What a call tells a backend about its message, beside number and text. All are empty unless a test sets them.
+#[derive(Clone, Debug, Default)]
+pub struct CallFacts {
+    /// For [`crate::Call::region`].
+    pub region: String,
+    /// For [`crate::Call::channel`].
+    pub channel: String,
+    /// For [`crate::Call::purpose`].
+    pub purpose: String,
+    /// For [`crate::Call::template`].
+    pub template: String,
+    /// For [`crate::Call::params`].
+    pub params: Map<String, Value>,
+    /// For [`crate::Call::security_code`].
+    pub security_code: String,
+    /// For [`crate::Call::message_id`].
+    pub message_id: String,
 }
 
 impl TestCall {
     /// `verdict` is the base's verdict on every code. `None` outside of `validate_security_code`.
-    pub(super) fn object(started_ns: u64, verdict: Option<Verdict>) -> CallObj {
-        CallV1_TO::from_value(Self { started_ns, verdict }, TD_Opaque)
+    pub(super) fn object(started_ns: u64, verdict: Option<Verdict>, facts: CallFacts) -> CallObj {
+        let call = Self {
+            started_ns,
+            verdict,
+            facts,
+        };
+        CallV1_TO::from_value(call, TD_Opaque)
     }
 }
 
@@ -72,6 +99,34 @@ impl CallV1 for TestCall {
         };
         FfiFuture::new(async move { answer })
     }
+
+    fn region(&self) -> RString {
+        RString::from(self.facts.region.as_str())
+    }
+
+    fn channel(&self) -> RString {
+        RString::from(self.facts.channel.as_str())
+    }
+
+    fn purpose(&self) -> RString {
+        RString::from(self.facts.purpose.as_str())
+    }
+
+    fn template(&self) -> RString {
+        RString::from(self.facts.template.as_str())
+    }
+
+    fn params_json(&self) -> RString {
+        RString::from(Value::Object(self.facts.params.clone()).to_string())
+    }
+
+    fn security_code(&self) -> RString {
+        RString::from(self.facts.security_code.as_str())
+    }
+
+    fn message_id(&self) -> RString {
+        RString::from(self.facts.message_id.as_str())
+    }
 }
 
 /// The outcome of each number of a bulk send. `None`: not reported.
@@ -99,7 +154,7 @@ impl ReportV1 for Reports {
     fn settle(&self, index: u64, outcome: RResult<phone_verify_plugin_abi::RawReceipt, RawError>) {
         let outcome = outcome
             .into_result()
-            .map(|receipt| Receipt::new(receipt.message_id))
+            .map(Receipt::from_raw)
             .map_err(Error::from_raw);
         let mut outcomes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let place = usize::try_from(index)

@@ -12,13 +12,14 @@ use std::{
 };
 
 use phone_verify_plugin_abi::{
-    HostV1, HostV1_TO, RawError, RawHttpRequest, RawHttpResponse,
+    HostV1, HostV1_TO, RawError, RawExtension, RawHttpRequest, RawHttpResponse,
     abi_stable::{
         sabi_trait::TD_Opaque,
-        std_types::{RArc, RResult, RSliceMut, RStr, RString, RVec, Tuple2},
+        std_types::{RArc, ROption, RResult, RSlice, RSliceMut, RStr, RString, RVec, Tuple2},
     },
     async_ffi::FfiFuture,
 };
+use phone_verify_plugin_crypto as crypto;
 use serde_json::Value;
 
 use super::{Answer, Tested};
@@ -128,6 +129,26 @@ impl HostV1 for TestHost {
     fn sleep_ms(&self, duration_ms: u64) -> FfiFuture<()> {
         self.0.slept_ms.fetch_add(duration_ms, Ordering::SeqCst);
         FfiFuture::new(async {})
+    }
+
+    fn digest(&self, hash: u16, data: RSlice<'_, u8>) -> RResult<RVec<u8>, RawError> {
+        crypto::digest(hash, &data).into()
+    }
+
+    fn hmac(&self, hash: u16, key: RSlice<'_, u8>, data: RSlice<'_, u8>) -> RResult<RVec<u8>, RawError> {
+        crypto::hmac(hash, &key, &data).into()
+    }
+
+    fn equal(&self, left: RSlice<'_, u8>, right: RSlice<'_, u8>) -> bool {
+        crypto::equal(&left, &right)
+    }
+
+    fn sign(&self, algorithm: u16, key_pem: RStr<'_>, data: RSlice<'_, u8>) -> RResult<RVec<u8>, RawError> {
+        crypto::sign(algorithm, &key_pem, &data).into()
+    }
+
+    fn extension(&self, _request: RawExtension) -> FfiFuture<RResult<ROption<RVec<u8>>, RawError>> {
+        FfiFuture::new(async { RResult::ROk(ROption::RNone) })
     }
 }
 

@@ -46,7 +46,9 @@ mod answer;
 mod call;
 mod host;
 mod tested;
+mod webhook;
 
 pub use answer::Answer;
+pub use call::CallFacts;
 pub use host::{SentRequest, TestHost};
 pub use tested::Tested;

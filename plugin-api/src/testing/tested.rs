@@ -10,8 +10,11 @@ use std::{
 use phone_verify_plugin_abi::abi_stable::std_types::RString;
 use serde_json::{Map, Value};
 
-use super::call::{Reports, TestCall};
-use crate::{Backend, Call, Context, Error, ErrorKind, Host, PhoneNumber, Receipt, Report, Verdict};
+use super::call::{CallFacts, Reports, TestCall};
+use crate::{
+    Backend, Call, Context, Error, ErrorKind, Host, Money, PhoneNumber, Receipt, Received, Report, Verdict,
+    Webhook,
+};
 
 /// A backend under test. A panic of the backend fails the test.
 ///
@@ -20,16 +23,27 @@ use crate::{Backend, Call, Context, Error, ErrorKind, Host, PhoneNumber, Receipt
 pub struct Tested<B> {
     backend: B,
     host: Host,
+    facts: CallFacts,
 }
 
 impl<B: Backend> Tested<B> {
     pub(super) fn new(backend: B, host: Host) -> Self {
-        Self { backend, host }
+        Self {
+            backend,
+            host,
+            facts: CallFacts::default(),
+        }
     }
 
     /// The backend itself.
     pub fn backend(&self) -> &B {
         &self.backend
+    }
+
+    /// The same backend, whose calls tell it this.
+    #[must_use]
+    pub fn with_facts(self, facts: CallFacts) -> Self {
+        Self { facts, ..self }
     }
 
     /// Sends one SMS. `number` is in E.164 form with its plus sign.
@@ -96,9 +110,37 @@ impl<B: Backend> Tested<B> {
         ))
     }
 
+    /// Hands over a request of the provider.
+    pub fn receive(&self, request: &Webhook) -> Result<Received, Error> {
+        finished(self.backend.receive(request, &self.call(None)))
+    }
+
+    /// Says whether the code of a message came back.
+    pub fn feedback(&self, message_id: &str, converted: bool) -> Result<(), Error> {
+        finished(self.backend.feedback(message_id, converted, &self.call(None)))
+    }
+
+    /// Asks what is left of the account.
+    pub fn balance(&self) -> Result<Money, Error> {
+        finished(self.backend.balance(&self.call(None)))
+    }
+
+    /// Ends a verification whose code the provider made.
+    pub fn cancel(&self, message_id: &str) -> Result<(), Error> {
+        finished(self.backend.cancel(message_id, &self.call(None)))
+    }
+
+    /// Asks for an extension.
+    pub fn extension(&self, id: &str, body: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        finished(self.backend.extension(id, body, &self.call(None)))
+    }
+
     fn call(&self, verdict: Option<Verdict>) -> Call {
         let now = u64::try_from(self.host.monotonic().as_nanos()).unwrap_or(u64::MAX);
-        Call::new(TestCall::object(now, verdict), self.host.clone())
+        Call::new(
+            TestCall::object(now, verdict, self.facts.clone()),
+            self.host.clone(),
+        )
     }
 }
 

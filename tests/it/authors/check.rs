@@ -108,7 +108,7 @@ fn vicious(vice: &str, arguments: &[&str]) -> (Value, Option<i32>) {
 }
 
 /// Who fails which checks.
-const VICES: [(&str, &[&str]); 47] = [
+const VICES: [(&str, &[&str]); 51] = [
     ("refuses", &["PV010"]),
     ("needs-extra", &["PV011"]),
     ("picky", &["PV016"]),
@@ -166,6 +166,10 @@ const VICES: [(&str, &[&str]); 47] = [
     ("context-panics", &["PV093"]),
     ("never-valid", &["PV094"]),
     ("always-valid", &["PV095", "PV096", "PV097"]),
+    ("loses-reports", &["PV100"]),
+    ("believes-all", &["PV101"]),
+    ("invents-reports", &["PV102"]),
+    ("poor", &["PV103"]),
     ("abort", &["PV020"]),
     ("exit", &["PV020"]),
 ];
@@ -323,8 +327,8 @@ fn a_misspelt_key_of_a_manifest_is_a_warning_with_the_right_one() {
 #[cfg(target_os = "linux")]
 fn a_library_for_a_later_minor_version_is_taken_with_a_word_about_it() {
     let folder = tempfile::tempdir().unwrap();
-    let file = forged(folder.path(), "{", "\"minor\":0", "\"minor\":9");
-    let expected = "the library is built for version 1.9 of the backend ABI, and this phone-verify speaks 1.0: it runs, \
+    let file = forged(folder.path(), "{", "\"minor\":1", "\"minor\":9");
+    let expected = "the library is built for version 1.9 of the backend ABI, and this phone-verify speaks 1.1: it runs, \
                     without what the later versions added";
     let (card, code) = checked(&file, &["--only", "PV001"]);
     assert_eq!((&card["warned"], code), (&1.into(), Some(0)), "{card:#}");

@@ -26,7 +26,7 @@ fn a_new_crate_builds_and_tests_itself() {
     let tested = cargo(&folder.path().join("best_sms"), &["test"]);
     let (stdout, stderr) = (text(&tested.stdout), text(&tested.stderr));
     assert!(tested.status.success(), "{stdout}{stderr}");
-    assert!(stdout.contains("7 passed"), "{stdout}");
+    assert!(stdout.contains("9 passed"), "{stdout}");
     assert!(!stderr.contains("warning"), "{stderr}");
 }
 

@@ -93,6 +93,14 @@ fn opening() {
         in_c::compile(&shelf, &[lacking]);
         of(&mut told, &shelf, "rogue.RogueBackend", &json!({}));
     }
+    let shelf = Shelf::empty();
+    let owner = MANIFEST.replace(
+        r#"{\"name\":\"XBackend\""#,
+        r#"{\"owns_code\":true,\"name\":\"XBackend\""#,
+    );
+    let source = format!("{owner}const char pv_plugin_entry_v1[128];");
+    shelf.compile("x", &source, &["-shared", "-fPIC"]);
+    of(&mut told, &shelf, "x.XBackend", &json!({}));
     insta::assert_snapshot!(told.text());
 }
 

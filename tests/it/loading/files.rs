@@ -295,7 +295,7 @@ fn a_directory_is_told_without_running_what_lies_in_it() {
     let reports = serde_json::to_value(shelf.loader.survey()).unwrap();
     assert_eq!(reports[0]["library"], "noop");
     assert_eq!(reports[0]["is_loadable"], true);
-    assert_eq!(reports[0]["abi"], "1.0");
+    assert_eq!(reports[0]["abi"], "1.1");
     assert_eq!(reports[0]["sha256"].as_str().unwrap().len(), 64);
     assert_eq!(reports[0]["backends"][1]["name"], "noop.FixedCodeBackend");
     assert_eq!(

@@ -18,10 +18,14 @@ use super::{
     shelf::{Shelf, Shelves, alice, call, call_within, code as security_code, number},
 };
 
-/// Puts `tests/rogue` on the shelf, compiled with these definitions.
+/// Puts `tests/rogue` on the shelf, compiled with these definitions and the first header that was released.
 pub(crate) fn compile<const WORKER: bool>(shelf: &Shelves<WORKER>, definitions: &[&str]) {
+    compile_with("tests/abi/1.0", shelf, definitions);
+}
+
+fn compile_with<const WORKER: bool>(header: &str, shelf: &Shelves<WORKER>, definitions: &[&str]) {
     let source = std::fs::read_to_string(workspace().join("tests/rogue/rogue.c")).unwrap();
-    let header = workspace().join("tests/abi/1.0");
+    let header = workspace().join(header);
     let arguments = [
         "-std=c99",
         "-Wall",
@@ -281,7 +285,11 @@ async fn a_library_in_cpp_is_loaded() {
 #[tokio::test]
 async fn a_library_of_a_later_header_works() {
     let shelf = Shelf::empty();
-    compile(&shelf, &["-DSIZE=sizeof(pv_plugin_entry)+64"]);
+    compile_with(
+        "plugin-api/include",
+        &shelf,
+        &["-DSIZE=sizeof(pv_plugin_entry)+64"],
+    );
     let backend = shelf.load("rogue.RogueBackend", &json!({})).unwrap();
     assert_eq!(send(&backend, "options").await.unwrap(), "count=7;");
 }
@@ -307,7 +315,7 @@ fn a_table_that_is_not_whole_is_refused() {
         refusal("-DMAJOR=2"),
         (
             code::ABI_MAJOR,
-            "librogue.so speaks version 2.0 of the backend ABI, this host speaks 1.0; set abi_major of pv_plugin_entry_v1 to \
+            "librogue.so speaks version 2.0 of the backend ABI, this host speaks 1.1; set abi_major of pv_plugin_entry_v1 to \
              PV_ABI_MAJOR, and rebuild the library with the phone_verify_plugin.h of 1.x"
                 .to_owned()
         )

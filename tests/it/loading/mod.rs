@@ -9,5 +9,6 @@ mod generations;
 pub(crate) mod in_c;
 mod mischief;
 mod options;
+mod reports;
 pub(crate) mod shelf;
 pub(crate) mod versions;

@@ -16,8 +16,8 @@ use phone_verify::{
     model::{PhoneNumber, SecurityCode, SendFailure, Verdict},
 };
 use phone_verify_plugin_host::{
-    Backend, BackendName, BaseCalls, Call, Isolation, IsolationRules, Loader, LoaderConfig, Outbound,
-    Refusal, TrustRules,
+    Backend, BackendName, BaseCalls, Call, CallFacts, Isolation, IsolationRules, Loader, LoaderConfig,
+    Outbound, Refusal, TrustRules,
 };
 use phone_verify_tests::artifacts;
 use serde_json::{Value, json};
@@ -197,6 +197,7 @@ pub(crate) fn call_within(time_limit: Duration) -> Call {
         request_id: "r-1".to_owned(),
         idempotency_key: "i-1".to_owned(),
         locale: "de-AT".to_owned(),
+        facts: CallFacts::default(),
         base: Arc::new(Base),
     }
 }

@@ -7,8 +7,10 @@ use std::{
 };
 
 use phone_verify_plugin_api::{
-    Backend, Call, Context, Error, ErrorKind, Host, LogLevel, OptionValue, Options, PhoneNumber, Receipt,
-    Report, Response, Secret, Verdict, backend,
+    Backend, Call, Context, DeliveryReport, DeliveryState, Error, ErrorKind, HashAlgorithm, Host, LogLevel,
+    Money, OptionValue, Options, PhoneNumber, Receipt, Received, Report, Response, Secret, Verdict, Webhook,
+    backend,
+    data_encoding::HEXLOWER,
     serde_json::{Value, json},
 };
 
@@ -278,7 +280,12 @@ fn depth(text: &[u8]) -> usize {
     }
 }
 
-#[backend(summary = "Sends as it should, but for one vice", hosts = ["api.vicious.example"])]
+#[backend(
+    summary = "Sends as it should, but for one vice",
+    hosts = ["api.vicious.example"],
+    webhook = "signed",
+    receipts = "carrier"
+)]
 impl Backend for ViciousBackend {
     type Options = ViciousOptions;
 
@@ -380,6 +387,35 @@ impl Backend for ViciousBackend {
             "never-valid" => Ok(Verdict::Invalid),
             _ => call.base().validate_security_code(security_code).await,
         }
+    }
+
+    async fn receive(&self, request: &Webhook, _call: &Call) -> Result<Received, Error> {
+        let key = self.options.key.expose().as_bytes();
+        let expected = self.host.hmac(HashAlgorithm::Sha256, key, request.body())?;
+        let signature = request.header("x-signature").unwrap_or_default();
+        let is_genuine = self.host.equal(HEXLOWER.encode(&expected), signature);
+        let report = |id: &str| Received::reports([DeliveryReport::new(id, DeliveryState::Delivered)]);
+        match request.json::<Value>() {
+            _ if self.has("loses-reports") => Ok(Received::new(200)),
+            _ if self.has("invents-reports") && request.body().is_empty() => Ok(report("invented")),
+            _ if !is_genuine && !self.has("believes-all") => Ok(Received::forbidden()),
+            Some(body) => match body["id"].as_str() {
+                Some(id) if !id.is_empty() => Ok(report(id)),
+                _ => Ok(Received::new(400)),
+            },
+            None => Ok(Received::new(400)),
+        }
+    }
+
+    async fn balance(&self, _call: &Call) -> Result<Money, Error> {
+        if self.has("poor") {
+            return Err(Error::new(
+                ErrorKind::Internal,
+                "poor",
+                "there is nothing to tell",
+            ));
+        }
+        Ok(Money::new("7", "EUR"))
     }
 }
 

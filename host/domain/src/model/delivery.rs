@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Region, Reported, VerificationId};
+use super::{Cost, Region, Reported, VerificationId};
 use crate::{
     clock::{Clock, UnixMillis},
     entropy::{Entropy, NoEntropy},
@@ -248,6 +248,10 @@ pub struct Receipt {
     pub message_id: Option<String>,
     /// The provider's message id as given, which delivery receipts refer to. `None`: it equals `message_id`.
     pub exact_id: Option<String>,
+    /// In how many segments it is sent. `None`: the provider does not say.
+    pub segments: Option<u32>,
+    /// What it costs, all segments together. `None`: the provider does not say.
+    pub cost: Option<Cost>,
 }
 
 impl fmt::Debug for Receipt {

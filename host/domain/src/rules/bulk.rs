@@ -114,10 +114,7 @@ mod tests {
 
     #[test]
     fn a_number_that_was_given_up_may_still_be_settled_and_no_other_twice() {
-        let sent = Ok(Receipt {
-            message_id: None,
-            exact_id: None,
-        });
+        let sent = Ok(Receipt::default());
         let refused = Err(SendFailure::new(
             FailureClass::InvalidNumber,
             "21211",

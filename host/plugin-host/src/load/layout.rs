@@ -9,7 +9,7 @@ use phone_verify_plugin_abi::{
             AbiInstability, AbiInstabilityErrors, CheckingGlobals, check_layout_compatibility_with_globals,
         },
         library::LibHeader,
-        type_layout::{TLField, TLFieldOrFunction, TypeLayout},
+        type_layout::{TLData, TLField, TLFieldOrFunction, TypeLayout},
     },
 };
 
@@ -48,31 +48,38 @@ pub(super) fn check(header: &'static LibHeader, file: &str) -> Result<(), Refusa
 
 /// The first difference: in the innermost type of the ABI that has one.
 fn summary(errors: &AbiInstabilityErrors) -> String {
-    let Some(first) = errors.errors.iter().find(|error| !error.errs.is_empty()) else {
-        return "its types differ".to_owned();
-    };
-    if let Some(AbiInstability::PackageVersion(versions)) = first.errs.first() {
-        return format!(
-            "its version is {} instead of {}",
-            versions.found, versions.expected
-        );
-    }
-    let steps = first.stack_trace.iter().rev();
-    steps
-        .filter_map(|step| match (step.expected, step.found) {
-            (TLFieldOrFunction::Field(expected), TLFieldOrFunction::Field(found)) => {
-                Some((expected.layout(), found.layout()))
+    let mut found = errors.errors.iter().filter(|error| !error.errs.is_empty());
+    // What a later version appended is missing in an older library, which is no fault of it; so not every error of the
+    // check has a difference.
+    found
+        .find_map(|error| {
+            if let Some(AbiInstability::PackageVersion(versions)) = error.errs.first() {
+                return Some(format!(
+                    "its version is {} instead of {}",
+                    versions.found, versions.expected
+                ));
             }
-            _ => None,
+            let steps = error.stack_trace.iter().rev();
+            steps
+                .filter_map(|step| match (step.expected, step.found) {
+                    (TLFieldOrFunction::Field(expected), TLFieldOrFunction::Field(found)) => {
+                        Some((expected.layout(), found.layout()))
+                    }
+                    _ => None,
+                })
+                .filter(|(expected, _)| expected.package() == <RawError as StableAbi>::LAYOUT.package())
+                .find_map(|(expected, found)| difference(expected, found))
         })
-        .filter(|(expected, _)| expected.package() == <RawError as StableAbi>::LAYOUT.package())
-        .find_map(|(expected, found)| difference(expected, found))
         .unwrap_or_else(|| "its types have another shape".to_owned())
 }
 
 /// How the fields or methods of a type differ, if they do.
 fn difference(expected: &'static TypeLayout, found: &'static TypeLayout) -> Option<String> {
     let name = name(expected);
+    let may_end_at = match expected.data() {
+        TLData::PrefixType(prefix) => usize::from(prefix.first_suffix_field),
+        _ => usize::MAX,
+    };
     let [expected, found] = [expected, found].map(|layout| -> Vec<TLField> {
         layout
             .get_fields()
@@ -83,6 +90,9 @@ fn difference(expected: &'static TypeLayout, found: &'static TypeLayout) -> Opti
     let has = |fields: &[TLField], name: &str| fields.iter().any(|field| field.name() == name);
     for (at, expected_field) in expected.iter().enumerate() {
         let wanted = expected_field.name();
+        if at == found.len() && at >= may_end_at {
+            return None;
+        }
         let Some(found_field) = found.get(at).filter(|_| has(&found, wanted)) else {
             return Some(format!("{name} lacks {wanted}"));
         };

@@ -76,6 +76,11 @@ const BACKEND: &[Key] = &[
     optional("sandbox", Kind::Flag),
     optional("overrides", Kind::Number(u64::MAX)),
     optional("hosts", Kind::Texts),
+    optional("webhook", Kind::Text),
+    optional("receipts", Kind::Text),
+    optional("channels", Kind::Texts),
+    optional("owns_code", Kind::Flag),
+    optional("wants_code", Kind::Flag),
     optional("options", Kind::Rows(OPTION)),
 ];
 const OPTION: &[Key] = &[
@@ -87,6 +92,11 @@ const OPTION: &[Key] = &[
     optional("default", Kind::Any),
     optional("help", Kind::Text),
     optional("example", Kind::Text),
+];
+/// What a host knows of `webhook` and `receipts`; it takes the more careful of them for anything else.
+const VALUES: &[(&str, &[&str])] = &[
+    ("webhook", &["signed", "secret"]),
+    ("receipts", &["carrier", "handset"]),
 ];
 /// The types that a host knows; it takes a value of any other as it is.
 const TYPES: &[&str] = &["string", "integer", "bool", "seconds", "list", "table"];
@@ -156,7 +166,7 @@ fn kind(value: &Value) -> &'static str {
     }
 }
 
-/// A sentence for each key, and each type of an option, that is not known.
+/// A sentence for each key, each type of an option, and each other value out of a list, that is not known.
 pub(super) fn unknown(manifest: &Value) -> Vec<String> {
     let mut found = Vec::new();
     if let Some(library) = manifest.as_object() {
@@ -167,6 +177,16 @@ pub(super) fn unknown(manifest: &Value) -> Vec<String> {
         for backend in rows(library, "backends") {
             let name = text(backend, "name");
             keys(backend, BACKEND, &format!("backend {name}"), &mut found);
+            for (key, known) in VALUES {
+                if let Some(value) = backend.get(*key).and_then(Value::as_str)
+                    && !known.contains(&value)
+                {
+                    found.push(format!(
+                        "the {key} {value:?} of backend {name} is none that this program knows{}",
+                        hint(value, known.iter().copied())
+                    ));
+                }
+            }
             for option in rows(backend, "options") {
                 let place = format!("option {} of {name}", text(option, "name"));
                 keys(option, OPTION, &place, &mut found);
@@ -216,7 +236,7 @@ mod tests {
     fn a_misspelt_key_is_told_wherever_it_is() {
         let manifest = json!({
             "schema": 1, "lisence": "MIT", "abi": { "major": 1, "minor": 0, "patch": 0 },
-            "backends": [{ "name": "AcmeBackend", "host": [], "options": [
+            "backends": [{ "name": "AcmeBackend", "host": [], "webhook": "singed", "receipts": "none", "options": [
                 { "name": "KEY", "type": "string", "requried": true },
                 { "name": "TIMES", "type": "int" },
             ]}],
@@ -227,6 +247,8 @@ mod tests {
                 "the key \"lisence\" of the manifest is none that this program knows; did you mean license?",
                 "the key \"patch\" of abi is none that this program knows",
                 "the key \"host\" of backend AcmeBackend is none that this program knows; did you mean hosts?",
+                "the webhook \"singed\" of backend AcmeBackend is none that this program knows; did you mean signed?",
+                "the receipts \"none\" of backend AcmeBackend is none that this program knows",
                 "the key \"requried\" of option KEY of AcmeBackend is none that this program knows; did you mean required?",
                 "the type \"int\" of option TIMES of AcmeBackend is none that this program knows",
             ]
@@ -240,6 +262,8 @@ mod tests {
             "abi": { "major": 1, "minor": 0 }, "plugin_api": "1.0.0", "panic": "unwind", "tape": [],
             "backends": [{
                 "name": "AcmeBackend", "summary": "", "sandbox": false, "overrides": 1, "hosts": ["a.example"],
+                "webhook": "signed", "receipts": "handset", "channels": ["sms"], "owns_code": false,
+                "wants_code": false,
                 "options": [{
                     "name": "KEY", "alias": "K", "type": "string", "required": true, "secret": true, "default": 1,
                     "help": "", "example": "",
@@ -272,7 +296,7 @@ mod tests {
         assert_eq!(unknown(&full()), [""; 0]);
         let mut all = Vec::new();
         pointers(&full(), "", &mut all);
-        assert_eq!(all.len(), 29, "{all:?}");
+        assert_eq!(all.len(), 35, "{all:?}");
         for pointer in all {
             if pointer.ends_with("/tape") || pointer.ends_with("/default") {
                 continue;

@@ -74,6 +74,22 @@ pub(crate) struct BackendInfo {
     /// The hosts that it calls.
     #[serde(default)]
     pub(crate) hosts: Vec<String>,
+    /// Who makes sure that a request for its `receive` is the provider's: `signed`, the library, by a signature of every
+    /// one; `secret`, or what is not known, the host, by a secret in the address. Empty: not said.
+    #[serde(default)]
+    pub(crate) webhook: String,
+    /// Who says that a message is delivered: `carrier` or `handset`. Empty: not said.
+    #[serde(default)]
+    pub(crate) receipts: String,
+    /// How its messages can go; empty: as SMS.
+    #[serde(default)]
+    pub(crate) channels: Vec<String>,
+    /// Whether its provider makes and checks the codes.
+    #[serde(default)]
+    pub(crate) owns_code: bool,
+    /// Whether it is to be told the code beside the text.
+    #[serde(default)]
+    pub(crate) wants_code: bool,
     #[serde(default)]
     pub(crate) options: Vec<OptionInfo>,
 }
@@ -213,22 +229,34 @@ impl Manifest {
             .fold(0, |bits, backend| bits | backend.overrides)
     }
 
-    /// The row of one backend.
+    /// The row of one backend, which this host can use.
     pub(crate) fn backend(&self, file: &str, name: &str) -> Result<&BackendInfo, Refusal> {
-        self.backends
-            .iter()
-            .find(|backend| backend.name == name)
-            .ok_or_else(|| {
-                let names: Vec<String> = self.backends.iter().map(|backend| backend.name.clone()).collect();
-                Refusal::new(
-                    code::UNKNOWN_BACKEND,
-                    format!(
-                        "{file} has no backend {name}, only {}{}; correct BACKEND",
-                        list(&names),
-                        hint(name, names.iter().map(String::as_str)),
-                    ),
-                )
-            })
+        let mut backends = self.backends.iter();
+        let backend = backends.find(|backend| backend.name == name).ok_or_else(|| {
+            let names: Vec<String> = self.backends.iter().map(|backend| backend.name.clone()).collect();
+            Refusal::new(
+                code::UNKNOWN_BACKEND,
+                format!(
+                    "{file} has no backend {name}, only {}{}; correct BACKEND",
+                    list(&names),
+                    hint(name, names.iter().map(String::as_str)),
+                ),
+            )
+        })?;
+        let needed = [
+            (backend.owns_code, "owns_code"),
+            (backend.wants_code, "wants_code"),
+        ];
+        match needed.into_iter().find(|(is_needed, _)| *is_needed) {
+            Some((_, key)) => Err(Refusal::new(
+                code::NOT_OFFERED,
+                format!(
+                    "{name} of {file} has {key} in its manifest, and this phone-verify makes and words all codes itself; use \
+                     a backend without that, or a later phone-verify"
+                ),
+            )),
+            None => Ok(backend),
+        }
     }
 }
 
@@ -331,7 +359,7 @@ mod tests {
         assert_eq!(manifest.abi.minor, 7);
         assert_eq!(
             manifest.newer_abi().unwrap(),
-            "the library is built for version 1.7 of the backend ABI, and this phone-verify speaks 1.0: it runs, without \
+            "the library is built for version 1.7 of the backend ABI, and this phone-verify speaks 1.1: it runs, without \
              what the later versions added"
         );
         assert_eq!(
@@ -345,13 +373,34 @@ mod tests {
     }
 
     #[test]
+    fn a_backend_that_needs_what_this_host_does_not_offer_is_refused_and_no_other_of_its_library() {
+        for key in ["owns_code", "wants_code"] {
+            let mut manifest = manifest();
+            manifest["backends"][0][key] = true.into();
+            let usual = json!({"name": "UsualBackend"});
+            manifest["backends"].as_array_mut().unwrap().push(usual);
+            let manifest = parse(&manifest).unwrap();
+            let refusal = manifest.backend("libacme.so", "AcmeBackend").unwrap_err();
+            assert_eq!(refusal.code, code::NOT_OFFERED);
+            assert_eq!(
+                refusal.sentence,
+                format!(
+                    "AcmeBackend of libacme.so has {key} in its manifest, and this phone-verify makes and words all codes \
+                     itself; use a backend without that, or a later phone-verify"
+                )
+            );
+            assert!(manifest.backend("libacme.so", "UsualBackend").is_ok());
+        }
+    }
+
+    #[test]
     fn another_abi_is_refused_whatever_else_changed() {
         let refusal =
             parse(&json!({"schema": 9, "abi": {"major": 2, "minor": 1}, "plugin_api": "2.1.0"})).unwrap_err();
         assert_eq!(refusal.code, code::ABI_MAJOR);
         assert_eq!(
             refusal.sentence,
-            "libacme.so speaks version 2.1 of the backend ABI (phone-verify-plugin-api 2.1.0), this host speaks 1.0; \
+            "libacme.so speaks version 2.1 of the backend ABI (phone-verify-plugin-api 2.1.0), this host speaks 1.1; \
              rebuild the library against plugin-api 1.x or use a host of its version"
         );
         // An author in C has a header, and no crate.
@@ -359,8 +408,8 @@ mod tests {
         assert_eq!(refusal.code, code::ABI_MAJOR);
         assert_eq!(
             refusal.sentence,
-            "libacme.so speaks version 2.0 of the backend ABI, by abi in its PV_MANIFEST, this host speaks 1.0; rebuild the \
-             library with the phone_verify_plugin.h whose PV_ABI_MAJOR is 1, and with \"abi\": {\"major\": 1, \"minor\": 0} \
+            "libacme.so speaks version 2.0 of the backend ABI, by abi in its PV_MANIFEST, this host speaks 1.1; rebuild the \
+             library with the phone_verify_plugin.h whose PV_ABI_MAJOR is 1, and with \"abi\": {\"major\": 1, \"minor\": 1} \
              in PV_MANIFEST, or use a host of its version"
         );
     }

@@ -120,8 +120,29 @@ pub struct BackendReport {
     pub overrides: Vec<&'static str>,
     /// The hosts that it calls.
     pub hosts: Vec<String>,
+    /// Who makes sure that a request at the address for its reports is the provider's: `signed`, the library; `secret`,
+    /// the host, by a secret in the address.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub webhook: String,
+    /// Who says that a message is delivered: `carrier` or `handset`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub receipts: String,
+    /// How its messages can go; empty: as SMS.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub channels: Vec<String>,
+    /// Whether its provider makes and checks the codes.
+    #[serde(skip_serializing_if = "is_false")]
+    pub owns_code: bool,
+    /// Whether it is told the code beside the text.
+    #[serde(skip_serializing_if = "is_false")]
+    pub wants_code: bool,
     /// The options that it takes.
     pub options: Vec<OptionInfo>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 impl LibraryReport {
@@ -292,6 +313,21 @@ impl fmt::Display for BackendReport {
             let names = if names.is_empty() { "none" } else { &names };
             write!(f, "\n  {what:<10}{names}")?;
         }
+        let codes = match (self.owns_code, self.wants_code) {
+            (true, _) => "made and checked by the provider",
+            (false, true) => "told beside the text",
+            (false, false) => "",
+        };
+        for (what, said) in [
+            ("webhook", self.webhook.as_str()),
+            ("receipts", &self.receipts),
+            ("channels", &self.channels.join(", ")),
+            ("codes", codes),
+        ] {
+            if !said.is_empty() {
+                write!(f, "\n  {what:<10}{said}")?;
+            }
+        }
         if self.options.is_empty() {
             write!(f, "\n  options   none")?;
         }
@@ -360,6 +396,11 @@ fn report(stem: &str, backend: BackendInfo) -> BackendReport {
         (overrides::GENERATE_SECURITY_CODE, "generate_security_code"),
         (overrides::GENERATE_MESSAGE, "generate_message"),
         (overrides::VALIDATE_SECURITY_CODE, "validate_security_code"),
+        (overrides::RECEIVE, "receive"),
+        (overrides::FEEDBACK, "feedback"),
+        (overrides::BALANCE, "balance"),
+        (overrides::CANCEL, "cancel"),
+        (overrides::EXTENSION, "extension"),
     ];
     BackendReport {
         name: format!("{stem}.{}", backend.name),
@@ -371,6 +412,11 @@ fn report(stem: &str, backend: BackendInfo) -> BackendReport {
             .map(|(_, name)| name)
             .collect(),
         hosts: backend.hosts,
+        webhook: backend.webhook,
+        receipts: backend.receipts,
+        channels: backend.channels,
+        owns_code: backend.owns_code,
+        wants_code: backend.wants_code,
         options: backend.options,
     }
 }

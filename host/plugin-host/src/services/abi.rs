@@ -7,22 +7,23 @@
 use std::{future::Future, time::Duration};
 
 use phone_verify_plugin_abi::{
-    CallObj, CallV1, CallV1_TO, HostObj, HostV1, HostV1_TO, RawError, RawHttpRequest, RawHttpResponse,
-    RawReceipt, ReportObj, ReportV1, ReportV1_TO,
+    CallObj, CallV1, CallV1_TO, HostObj, HostV1, HostV1_TO, RawError, RawExtension, RawHttpRequest,
+    RawHttpResponse, RawReceipt, ReportObj, ReportV1, ReportV1_TO,
     abi_stable::{
         sabi_trait::TD_Opaque,
-        std_types::{RArc, RResult, RSliceMut, RStr, RString, RVec, Tuple2},
+        std_types::{RArc, ROption, RResult, RSlice, RSliceMut, RStr, RString, RVec, Tuple2},
     },
     async_ffi::FfiFuture,
     http_error, kind,
 };
+use phone_verify_plugin_crypto as crypto;
 
 use super::{
     answer::over,
     guarded,
     protocol::{HostReply, HostRequest, MAX_RANDOM_BYTES},
 };
-use crate::{convert::raw_error, raw, scrub};
+use crate::{CallFacts, convert::raw_error, raw, scrub};
 
 /// Takes a request to where it is answered.
 pub(crate) trait Carrier: Send + Sync + 'static {
@@ -53,6 +54,7 @@ pub(crate) trait CallCarrier: Carrier {
     fn request_id(&self) -> RString;
     fn idempotency_key(&self) -> RString;
     fn locale(&self) -> RString;
+    fn facts(&self) -> &CallFacts;
 }
 
 /// Why a request has no reply.
@@ -150,6 +152,40 @@ impl<C: HostCarrier> HostV1 for Host<C> {
             }
         })
     }
+
+    fn digest(&self, hash: u16, data: RSlice<'_, u8>) -> RResult<RVec<u8>, RawError> {
+        computed(|| crypto::digest(hash, &data))
+    }
+
+    fn hmac(&self, hash: u16, key: RSlice<'_, u8>, data: RSlice<'_, u8>) -> RResult<RVec<u8>, RawError> {
+        computed(|| crypto::hmac(hash, &key, &data))
+    }
+
+    fn equal(&self, left: RSlice<'_, u8>, right: RSlice<'_, u8>) -> bool {
+        guarded(false, || crypto::equal(&left, &right))
+    }
+
+    fn sign(&self, algorithm: u16, key_pem: RStr<'_>, data: RSlice<'_, u8>) -> RResult<RVec<u8>, RawError> {
+        computed(|| crypto::sign(algorithm, &key_pem, &data))
+    }
+
+    fn extension(&self, request: RawExtension) -> FfiFuture<RResult<ROption<RVec<u8>>, RawError>> {
+        let reply = self.0.begin(HostRequest::Extension(raw::Extension(request)));
+        FfiFuture::new(async move {
+            match reply.await {
+                Ok(HostReply::Extension(body)) => RResult::ROk(body.map(|body| body.0).into()),
+                Ok(_) => RResult::RErr(unfitting()),
+                Err(why) => RResult::RErr(why.raw("a request has at most 2 MiB")),
+            }
+        })
+    }
+}
+
+/// What needs nothing of the host is computed here, in the process of the library.
+fn computed(compute: impl FnOnce() -> Result<RVec<u8>, RawError>) -> RResult<RVec<u8>, RawError> {
+    guarded(None, || Some(compute()))
+        .unwrap_or_else(|| Err(unfitting()))
+        .into()
 }
 
 struct Call<C>(C);
@@ -201,6 +237,34 @@ impl<C: CallCarrier> CallV1 for Call<C> {
                 Err(why) => RResult::RErr(why.raw(CODE_TOO_LARGE)),
             }
         })
+    }
+
+    fn region(&self) -> RString {
+        RString::from(self.0.facts().region.as_str())
+    }
+
+    fn channel(&self) -> RString {
+        RString::from(&*self.0.facts().channel)
+    }
+
+    fn purpose(&self) -> RString {
+        RString::from(&*self.0.facts().purpose)
+    }
+
+    fn template(&self) -> RString {
+        RString::from(self.0.facts().template.as_str())
+    }
+
+    fn params_json(&self) -> RString {
+        RString::from(self.0.facts().params_json.as_str())
+    }
+
+    fn security_code(&self) -> RString {
+        RString::from(self.0.facts().security_code.as_str())
+    }
+
+    fn message_id(&self) -> RString {
+        RString::from(self.0.facts().message_id.as_str())
     }
 }
 

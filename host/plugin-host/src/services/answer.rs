@@ -40,6 +40,8 @@ impl Services {
                     answered(response.map(|response| HostReply::Http(HttpResponse(response))))
                 })
             }
+            // There is none so far.
+            HostRequest::Extension(_) => Answer::Now(Ok(HostReply::Extension(None))),
             of_a_call => match call {
                 Some(call) => answer_in(call, of_a_call),
                 None => Answer::error(over()),
@@ -114,7 +116,10 @@ fn answer_in(call: &ActiveCall<'_>, request: HostRequest) -> Answer {
             }
             Answer::Now(Ok(HostReply::Done))
         }
-        HostRequest::Log { .. } | HostRequest::Random { .. } | HostRequest::Http(_) => Answer::error(over()),
+        HostRequest::Log { .. }
+        | HostRequest::Random { .. }
+        | HostRequest::Http(_)
+        | HostRequest::Extension(_) => Answer::error(over()),
     }
 }
 

@@ -12,7 +12,7 @@ use std::{
 use scoped_tls_hkt::scoped_thread_local;
 
 use super::{Services, report::Reported};
-use crate::{BaseCalls, Call, clock::Clock, model::Origin, trace::Trace};
+use crate::{BaseCalls, Call, CallFacts, clock::Clock, model::Origin, trace::Trace};
 
 /// What is known about a call while it runs.
 pub(crate) struct CallInfo {
@@ -88,6 +88,11 @@ impl CallInfo {
         &self.call.locale
     }
 
+    /// What its library is told beside the arguments.
+    pub(crate) fn facts(&self) -> &CallFacts {
+        &self.call.facts
+    }
+
     /// What an override can call.
     pub(super) fn base(&self) -> &Arc<dyn BaseCalls> {
         &self.call.base
@@ -120,7 +125,8 @@ impl CallInfo {
             .reported()
             .into_iter()
             .flat_map(|reported| reported.numbers());
-        private.all().into_iter().chain(numbers).collect()
+        let code = self.call.facts.security_code.as_str();
+        private.all().into_iter().chain(numbers).chain([code]).collect()
     }
 }
 

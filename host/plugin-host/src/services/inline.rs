@@ -11,6 +11,7 @@ use super::{
     nanoseconds,
     protocol::{Answer, HostReply, HostRequest},
 };
+use crate::CallFacts;
 
 impl Services {
     /// As an object that crosses the ABI.
@@ -108,5 +109,9 @@ impl CallCarrier for OfCall {
 
     fn locale(&self) -> RString {
         RString::from(self.0.locale())
+    }
+
+    fn facts(&self) -> &CallFacts {
+        self.0.facts()
     }
 }

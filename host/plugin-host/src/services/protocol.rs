@@ -5,6 +5,9 @@
 //! the same objects there, which put the request into a frame. All of them only translate. `answer` is the one place
 //! that answers.
 //!
+//! What needs nothing of the host is no request: time that passes, and digests and signatures, which are computed in the
+//! process that the library runs in.
+//!
 //! Nothing has a `Debug`: a request may hold a secret, a code or a number.
 
 use std::{future::Future, pin::Pin};
@@ -13,7 +16,7 @@ use phone_verify_plugin_abi::{Ext, RawError, abi_stable::std_types::RString};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::raw::{Error, HttpRequest, HttpResponse, Receipt, pairs};
+use crate::raw::{Body, Error, Extension, HttpRequest, HttpResponse, Receipt, pairs};
 
 /// The most random bytes in one answer. Making them takes the host longer than it takes a worker to ask for them.
 pub(crate) const MAX_RANDOM_BYTES: usize = 4096;
@@ -43,6 +46,8 @@ pub(crate) enum HostRequest {
         index: u64,
         outcome: Result<Receipt, Error>,
     },
+    /// Something under an id, which the host may not know.
+    Extension(Extension),
 }
 
 impl HostRequest {
@@ -54,7 +59,8 @@ impl HostRequest {
             | Self::Random { .. }
             | Self::SecurityCode
             | Self::Message { .. }
-            | Self::Validate { .. } => false,
+            | Self::Validate { .. }
+            | Self::Extension(_) => false,
         }
     }
 }
@@ -71,6 +77,8 @@ pub(crate) enum HostReply {
     Http(HttpResponse),
     /// One of the ABI's verdicts.
     Verdict(u16),
+    /// `None`: the host does not know the id.
+    Extension(Option<Body>),
 }
 
 /// What the host has to say.

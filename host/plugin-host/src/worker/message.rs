@@ -8,7 +8,11 @@ use phone_verify_plugin_abi::abi_stable::std_types::{ROption, RString};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    raw::{Bulk, Check, Error, MessageRequest, Receipt, Sms},
+    CallFacts,
+    raw::{
+        Balance, Body, Bulk, Cancel, Check, Error, Extension, Feedback, HttpRequest, MessageRequest, Receipt,
+        Received, Sms,
+    },
     services::protocol::{Answered, HostRequest},
 };
 
@@ -138,6 +142,7 @@ pub(super) struct About {
     pub(super) request_id: RString,
     pub(super) idempotency_key: RString,
     pub(super) locale: RString,
+    pub(super) facts: Box<CallFacts>,
 }
 
 /// A method of `BackendV1` with its arguments.
@@ -148,6 +153,11 @@ pub(super) enum Method {
     GenerateSecurityCode,
     GenerateMessage(MessageRequest),
     ValidateSecurityCode(Check),
+    Receive(HttpRequest),
+    Feedback(Feedback),
+    Balance,
+    Cancel(Cancel),
+    Extension(Extension),
 }
 
 /// What a method, or a construction, came to.
@@ -158,4 +168,8 @@ pub(super) enum Outcome {
     Text(RString),
     MaybeText(ROption<RString>),
     Verdict(u16),
+    Received(Received),
+    Balance(Balance),
+    /// `None`: the library does not know the id.
+    Extension(Option<Body>),
 }

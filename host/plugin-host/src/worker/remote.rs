@@ -13,11 +13,11 @@ use std::{
 };
 
 use phone_verify_plugin_abi::{
-    BackendObj, BackendV1, BackendV1_TO, CallObj, RawBulk, RawCheck, RawError, RawMessageRequest, RawReceipt,
-    RawSms, ReportObj,
+    BackendObj, BackendV1, BackendV1_TO, CallObj, RawBalance, RawBulk, RawCancel, RawCheck, RawError,
+    RawExtension, RawFeedback, RawHttpRequest, RawMessageRequest, RawReceipt, RawReceived, RawSms, ReportObj,
     abi_stable::{
         sabi_trait::TD_Opaque,
-        std_types::{ROption, RResult, RString},
+        std_types::{ROption, RResult, RString, RVec},
     },
     async_ffi::BorrowingFfiFuture,
     kind,
@@ -195,6 +195,10 @@ impl Remote {
             request_id: call.request_id(),
             idempotency_key: call.idempotency_key(),
             locale: call.locale(),
+            facts: info
+                .as_ref()
+                .map(|info| Box::new(info.facts().clone()))
+                .unwrap_or_default(),
         };
         let arises_in = |origin| {
             if let Some(info) = &info {
@@ -294,15 +298,37 @@ impl Drop for Remote {
     }
 }
 
+impl RemoteBackend {
+    /// Runs a method, and takes out of its outcome what it must be.
+    fn call<'a, T: Send + 'a>(
+        &'a self,
+        method: Method,
+        call: CallObj,
+        fits: fn(Outcome) -> Option<T>,
+    ) -> BorrowingFfiFuture<'a, RResult<T, RawError>> {
+        BorrowingFfiFuture::new(async move {
+            let outcome = self.0.run(method, call).await;
+            outcome
+                .and_then(|outcome| fits(outcome).ok_or_else(|| self.0.wrong()))
+                .into()
+        })
+    }
+}
+
+/// Makes of an outcome what a method returns, if it is of its kind.
+macro_rules! only {
+    ($kind:pat => $value:expr) => {
+        |outcome| match outcome {
+            $kind => Some($value),
+            _ => None,
+        }
+    };
+}
+
 impl BackendV1 for RemoteBackend {
     fn send_sms(&self, sms: RawSms, call: CallObj) -> BorrowingFfiFuture<'_, RResult<RawReceipt, RawError>> {
-        BorrowingFfiFuture::new(async move {
-            match self.0.run(Method::SendSms(raw::Sms(sms)), call).await {
-                Ok(Outcome::Receipt(receipt)) => RResult::ROk(receipt.0),
-                Ok(_) => RResult::RErr(self.0.wrong()),
-                Err(error) => RResult::RErr(error),
-            }
-        })
+        let method = Method::SendSms(raw::Sms(sms));
+        self.call(method, call, only!(Outcome::Receipt(receipt) => receipt.0))
     }
 
     fn send_bulk_sms(
@@ -311,24 +337,13 @@ impl BackendV1 for RemoteBackend {
         _report: ReportObj,
         call: CallObj,
     ) -> BorrowingFfiFuture<'_, RResult<(), RawError>> {
-        BorrowingFfiFuture::new(async move {
-            let method = Method::SendBulkSms(raw::Bulk(bulk));
-            match self.0.run(method, call).await {
-                Ok(Outcome::Nothing) => RResult::ROk(()),
-                Ok(_) => RResult::RErr(self.0.wrong()),
-                Err(error) => RResult::RErr(error),
-            }
-        })
+        let method = Method::SendBulkSms(raw::Bulk(bulk));
+        self.call(method, call, only!(Outcome::Nothing => ()))
     }
 
     fn generate_security_code(&self, call: CallObj) -> BorrowingFfiFuture<'_, RResult<RString, RawError>> {
-        BorrowingFfiFuture::new(async move {
-            match self.0.run(Method::GenerateSecurityCode, call).await {
-                Ok(Outcome::Text(code)) => RResult::ROk(code),
-                Ok(_) => RResult::RErr(self.0.wrong()),
-                Err(error) => RResult::RErr(error),
-            }
-        })
+        let method = Method::GenerateSecurityCode;
+        self.call(method, call, only!(Outcome::Text(code) => code))
     }
 
     fn generate_message(
@@ -336,14 +351,8 @@ impl BackendV1 for RemoteBackend {
         request: RawMessageRequest,
         call: CallObj,
     ) -> BorrowingFfiFuture<'_, RResult<ROption<RString>, RawError>> {
-        BorrowingFfiFuture::new(async move {
-            let method = Method::GenerateMessage(raw::MessageRequest(request));
-            match self.0.run(method, call).await {
-                Ok(Outcome::MaybeText(message)) => RResult::ROk(message),
-                Ok(_) => RResult::RErr(self.0.wrong()),
-                Err(error) => RResult::RErr(error),
-            }
-        })
+        let method = Method::GenerateMessage(raw::MessageRequest(request));
+        self.call(method, call, only!(Outcome::MaybeText(message) => message))
     }
 
     fn validate_security_code(
@@ -351,14 +360,49 @@ impl BackendV1 for RemoteBackend {
         check: RawCheck,
         call: CallObj,
     ) -> BorrowingFfiFuture<'_, RResult<u16, RawError>> {
-        BorrowingFfiFuture::new(async move {
-            let method = Method::ValidateSecurityCode(raw::Check(check));
-            match self.0.run(method, call).await {
-                Ok(Outcome::Verdict(verdict)) => RResult::ROk(verdict),
-                Ok(_) => RResult::RErr(self.0.wrong()),
-                Err(error) => RResult::RErr(error),
-            }
-        })
+        let method = Method::ValidateSecurityCode(raw::Check(check));
+        self.call(method, call, only!(Outcome::Verdict(verdict) => verdict))
+    }
+
+    fn receive(
+        &self,
+        request: RawHttpRequest,
+        call: CallObj,
+    ) -> BorrowingFfiFuture<'_, RResult<RawReceived, RawError>> {
+        let method = Method::Receive(raw::HttpRequest(request));
+        self.call(method, call, only!(Outcome::Received(received) => received.0))
+    }
+
+    fn feedback(
+        &self,
+        feedback: RawFeedback,
+        call: CallObj,
+    ) -> BorrowingFfiFuture<'_, RResult<(), RawError>> {
+        let method = Method::Feedback(raw::Feedback(feedback));
+        self.call(method, call, only!(Outcome::Nothing => ()))
+    }
+
+    fn balance(&self, call: CallObj) -> BorrowingFfiFuture<'_, RResult<RawBalance, RawError>> {
+        self.call(
+            Method::Balance,
+            call,
+            only!(Outcome::Balance(balance) => balance.0),
+        )
+    }
+
+    fn cancel(&self, cancel: RawCancel, call: CallObj) -> BorrowingFfiFuture<'_, RResult<(), RawError>> {
+        let method = Method::Cancel(raw::Cancel(cancel));
+        self.call(method, call, only!(Outcome::Nothing => ()))
+    }
+
+    fn extension(
+        &self,
+        request: RawExtension,
+        call: CallObj,
+    ) -> BorrowingFfiFuture<'_, RResult<ROption<RVec<u8>>, RawError>> {
+        let method = Method::Extension(raw::Extension(request));
+        let body = only!(Outcome::Extension(body) => body.map(|body| body.0).into());
+        self.call(method, call, body)
     }
 }
 

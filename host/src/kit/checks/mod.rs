@@ -10,6 +10,7 @@ mod life;
 mod manners;
 mod options;
 mod overrides;
+mod receipts;
 mod requests;
 mod sending;
 mod text;
@@ -377,6 +378,22 @@ pub(super) const CHECKS: &[Check] = &[
         "its overrides may be cancelled at every await point",
         overrides::cancelled,
     ),
+    backend(
+        "PV100",
+        "each delivery report of the tape is read, also by one that did not send the message",
+        receipts::recorded,
+    ),
+    backend(
+        "PV101",
+        "a delivery report with a wrong signature is refused",
+        receipts::forged,
+    ),
+    backend(
+        "PV102",
+        "garbage in the place of a delivery report is answered, and reports nothing",
+        receipts::garbage,
+    ),
+    backend("PV103", "what is left of the account is read", receipts::balance),
 ];
 
 #[cfg(test)]

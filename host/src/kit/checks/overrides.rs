@@ -9,7 +9,7 @@ use crate::{
     kit::bench::{
         ALICE, Base, Bench, CALL_LIMIT, Outcome, Stop, call, call_with, fail, phone_number, polled, skip,
     },
-    model::{FailureClass, SecurityCode, SendFailure, SessionToken, Verdict},
+    model::{FailureClass, IncomingRequest, ReceiptAnswer, SecurityCode, SendFailure, SessionToken, Verdict},
 };
 
 /// The host's code on the bench.
@@ -60,6 +60,17 @@ pub(super) async fn worded(
     )
 }
 
+/// Hands over a request of the provider.
+async fn received(bench: &Bench, backend: &Backend) -> Result<ReceiptAnswer, SendFailure> {
+    let request = IncomingRequest {
+        method: "POST".to_owned(),
+        url: "https://verify.example/v1/receipts/default".to_owned(),
+        headers: Vec::new(),
+        body: Vec::new(),
+    };
+    bench.notice(backend.receive(request, call(CALL_LIMIT)).await)
+}
+
 /// Calls each method whether or not the manifest declares it: the host never calls one that is not declared, so an
 /// override would silently do nothing.
 pub(super) fn declared(bench: &Bench) -> Outcome {
@@ -83,6 +94,25 @@ pub(super) fn declared(bench: &Bench) -> Outcome {
             "validate_security_code",
             backend.overrides_validate_security_code(),
             !is_unsupported(bench.wait(validated(bench, &backend, CODE, opinion)).err()),
+        ),
+        (
+            "receive",
+            backend.takes_receipts().is_some(),
+            !is_unsupported(bench.wait(received(bench, &backend)).err()),
+        ),
+        (
+            "feedback",
+            backend.takes_feedback(),
+            !is_unsupported(
+                bench
+                    .wait(backend.feedback("check", true, call(CALL_LIMIT)))
+                    .err(),
+            ),
+        ),
+        (
+            "balance",
+            backend.tells_balance(),
+            !is_unsupported(bench.wait(backend.balance(call(CALL_LIMIT))).err()),
         ),
     ];
     for (method, is_declared, is_there) in answers {

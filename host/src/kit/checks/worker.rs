@@ -6,7 +6,7 @@
 use phone_verify_plugin_host::{Backend, Isolation, Refusal};
 use serde_json::Map;
 
-use super::{bulk, overrides};
+use super::{bulk, overrides, receipts};
 use crate::{
     kit::bench::{ALICE, Bench, Outcome, TEXT, fail, sentences, skip},
     model::SendFailure,
@@ -41,7 +41,7 @@ pub(super) fn same_in_a_worker(bench: &Bench) -> Outcome {
             ));
         }
     };
-    let calls: [(&str, FailureOf); 5] = [
+    let calls: [(&str, FailureOf); 7] = [
         ("send_sms", |bench, backend| {
             bench.wait(bench.send(backend, ALICE, TEXT)).err()
         }),
@@ -55,6 +55,8 @@ pub(super) fn same_in_a_worker(bench: &Bench) -> Outcome {
         ("validate_security_code", |bench, backend| {
             bench.wait(overrides::judged(bench, backend)).err()
         }),
+        ("receive", receipts::failure),
+        ("balance", receipts::balance_failure),
     ];
     for (name, call) in calls {
         let Some(failure) = call(bench, &there) else {

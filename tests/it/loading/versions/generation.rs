@@ -12,14 +12,19 @@ pub(crate) struct Generation {
 }
 
 impl Generation {
-    /// As released. The library will be `lib<name>.so`.
+    /// As first released. The library will be `lib<name>.so`.
     pub(crate) fn released(name: &str) -> Self {
+        Self::of_version("1.0", name)
+    }
+
+    /// As released with this version, and the same backend.
+    pub(crate) fn of_version(version: &str, name: &str) -> Self {
         let generation = Self {
             name: name.to_owned(),
             folder: tempfile::tempdir().unwrap(),
         };
         let frozen = artifacts::workspace().join("tests/abi");
-        for (from, to) in [("1.0", "abi"), ("backend", "backend")] {
+        for (from, to) in [(version, "abi"), ("backend", "backend")] {
             let to = generation.path(to);
             fs::create_dir_all(to.join("src")).unwrap();
             for file in ["Cargo.toml", "src/lib.rs"] {

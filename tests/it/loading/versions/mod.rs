@@ -7,7 +7,7 @@ pub(crate) mod generation;
 use std::sync::{Arc, Mutex};
 
 use axum::{Router, http::HeaderMap, routing::post};
-use phone_verify::model::{FailureClass, SessionToken, Verdict};
+use phone_verify::model::{FailureClass, IncomingRequest, ReportedState, SessionToken, Verdict};
 use phone_verify_plugin_host::{Backend, code};
 use serde_json::{Map, json};
 use tokio::net::TcpListener;
@@ -99,6 +99,85 @@ async fn a_library_of_version_1_0_works_in_todays_host() {
     }
 }
 
+/// As 1.0 it works, and what came with 1.1 is there for it: each side calls the other's.
+#[tokio::test]
+async fn a_library_of_version_1_1_works_in_todays_host() {
+    let backend = loaded("successor", successor()).await;
+    assert_eq!(
+        sent(&backend).await,
+        "r-1 +13****34|*** i-1 de-AT true true, 694abd10842d161ddbc54df8a0d57cf64d0dbcc9 true, region \"\", \
+         extension absent"
+    );
+    assert_eq!(backend.balance(call()).await.unwrap().to_string(), "5 EUR");
+    let request = IncomingRequest {
+        method: "POST".to_owned(),
+        url: "https://verify.example/v1/receipts/eu".to_owned(),
+        headers: Vec::new(),
+        body: b"SM1".to_vec(),
+    };
+    let answer = backend.receive(request, call()).await.unwrap();
+    assert_eq!(answer.status, 204);
+    assert_eq!(answer.reports[0].message_id.expose(), "SM1");
+    assert_eq!(answer.reports[0].state, ReportedState::Delivered);
+}
+
+fn successor() -> Generation {
+    Generation::of_version("1.1", "successor")
+        .backend("\"minor\":0", "\"minor\":1")
+        .backend("\"overrides\":15", "\"overrides\":95,\"webhook\":\"signed\",\"receipts\":\"handset\"")
+        .backend(
+            "    // -- validate --\n",
+            "    fn balance<'a>(&'a self, _call: CallObj) -> BorrowingFfiFuture<'a, RResult<RawBalance, RawError>> {
+        let (amount, currency) = (RString::from(\"5\"), RString::from(\"EUR\"));
+        let balance = RawBalance { amount, currency, flags: 1 << 63, ext: RVec::new() };
+        BorrowingFfiFuture::new(async move { RResult::ROk(balance) })
+    }
+
+    fn receive<'a>(
+        &'a self,
+        request: RawHttpRequest,
+        _call: CallObj,
+    ) -> BorrowingFfiFuture<'a, RResult<RawReceived, RawError>> {
+        let (flags, ext) = (1 << 63, RVec::new());
+        let report = RawReport {
+            message_id: RString::from(String::from_utf8_lossy(&request.body).into_owned()),
+            state: delivery::DELIVERED,
+            kind: 0,
+            code: RString::new(),
+            at_unix_ms: 0,
+            segments: 0,
+            cost: RString::new(),
+            currency: RString::new(),
+            flags,
+            ext: RVec::new(),
+        };
+        let answer = RawHttpResponse { status: 204, headers: RVec::new(), body: RVec::new(), flags, ext: RVec::new() };
+        let received = RawReceived { answer, reports: RVec::from(vec![report]), flags, ext };
+        BorrowingFfiFuture::new(async move { RResult::ROk(received) })
+    }
+
+    // -- validate --\n",
+        )
+        .backend("    kind, level, verdict,", "    delivery, hash, kind, level, verdict,")
+        .backend("RawHttpRequest,\n    RawMessageRequest,", "RawHttpRequest, RawHttpResponse, RawReceived, RawReport,\n    RawExtension, RawBalance, RawMessageRequest,")
+        .backend("RSliceMut, RStr,", "RSlice, RSliceMut, RStr,")
+        .backend_part(
+            "receipt",
+            "                let (key, data) = (RSlice::from_slice(b\"secret\"), RSlice::from_slice(b\"abc\"));
+                let mac = self.host.hmac(hash::SHA1, key, data).unwrap();
+                let mac: String = mac.iter().map(|byte| format!(\"{byte:02x}\")).collect();
+                let is_equal = self.host.equal(data, data) && !self.host.equal(key, data);
+                let (region, flags) = (call.region(), 0);
+                let body = RVec::new();
+                let asked = RawExtension { id: RString::from(\"test/draft-1\"), body, flags, ext: RVec::new() };
+                let known = self.host.extension(asked).await.unwrap().is_some();
+                let known = if known { \"there\" } else { \"absent\" };
+                RResult::ROk(receipt(format!(
+                    \"{about} {has_clock} {is_random}, {mac} {is_equal}, region {region:?}, extension {known}\"
+                )))\n",
+        )
+}
+
 /// Methods, a field of the root and a key that a later version may bring. The library asks the host for them, and is
 /// content with what an older host leaves out.
 #[tokio::test]
@@ -111,45 +190,44 @@ async fn a_library_of_a_later_version_works_in_todays_host() {
 }
 
 fn descendant() -> Generation {
-    const VALIDATE: &str = "        unsupported(\"validate_security_code\")\n    }\n";
-    const SLEEP: &str =
-        "    #[sabi(last_prefix_field)]\n    fn sleep_ms(&self, duration_ms: u64) -> FfiFuture<()>;\n";
-    const BASE: &str =
-        "    fn base_validate(&self, security_code: RStr<'_>) -> FfiFuture<RResult<u16, RawError>>;\n";
+    const OF_BACKEND: &str =
+        "        BorrowingFfiFuture::new(async move { RResult::ROk(ROption::RNone) })\n    }\n";
+    const OF_HOST: &str = "        FfiFuture::new(async { RResult::ROk(ROption::RNone) })\n    }\n";
+    const OF_CALL: &str = "    fn message_id(&self) -> RString {\n        RString::new()\n    }\n";
     const CREATE: &str = "    pub create:\n        extern \"C\" fn(name: RStr<'_>, host: HostObj, options_json: RStr<'_>) -> RResult<BackendObj, RawError>,\n";
     let after = |before: &str, appended: &str| format!("{before}{appended}");
-    Generation::released("descendant")
-        .abi("pub const ABI_MINOR: u16 = 0;", "pub const ABI_MINOR: u16 = 1;")
+    Generation::of_version("1.1", "descendant")
+        .abi("pub const ABI_MINOR: u16 = 1;", "pub const ABI_MINOR: u16 = 2;")
         .abi(
             CREATE,
-            &after(CREATE, "    pub extension: extern \"C\" fn(id: RStr<'_>) -> ROption<RString>,\n"),
+            &after(CREATE, "    pub discover: extern \"C\" fn(id: RStr<'_>) -> ROption<RString>,\n"),
         )
         .abi(
-            VALIDATE,
+            OF_BACKEND,
             &after(
-                VALIDATE,
-                "    fn balance<'a>(&'a self, _call: CallObj) -> BorrowingFfiFuture<'a, RResult<u64, RawError>> {
-        unsupported(\"balance\")
+                OF_BACKEND,
+                "    fn assess<'a>(&'a self, _call: CallObj) -> BorrowingFfiFuture<'a, RResult<u64, RawError>> {
+        unsupported(\"assess\")
     }\n",
             ),
         )
         .abi(
-            SLEEP,
-            &after(SLEEP, "    fn metric(&self, _name: RStr<'_>, _value: u64) -> bool {\n        false\n    }\n"),
+            OF_HOST,
+            &after(OF_HOST, "    fn metric(&self, _name: RStr<'_>, _value: u64) -> bool {\n        false\n    }\n"),
         )
         .abi(
-            BASE,
-            &after(BASE, "    fn trace_id(&self) -> RString {\n        RString::new()\n    }\n"),
+            OF_CALL,
+            &after(OF_CALL, "    fn trace_id(&self) -> RString {\n        RString::new()\n    }\n"),
         )
-        .backend("\"minor\":0", "\"minor\":1")
-        .backend("    manifest_json,\n        create,\n", "    manifest_json,\n        create,\n        extension,\n")
+        .backend("\"minor\":0", "\"minor\":2")
+        .backend("    manifest_json,\n        create,\n", "    manifest_json,\n        create,\n        discover,\n")
         .backend(
             "fn root()",
-            "extern \"C\" fn extension(_id: RStr<'_>) -> ROption<RString> {\n    ROption::RNone\n}\n\nfn root()",
+            "extern \"C\" fn discover(_id: RStr<'_>) -> ROption<RString> {\n    ROption::RNone\n}\n\nfn root()",
         )
         .backend(
             "    // -- validate --\n",
-            "    fn balance<'a>(&'a self, _call: CallObj) -> BorrowingFfiFuture<'a, RResult<u64, RawError>> {
+            "    fn assess<'a>(&'a self, _call: CallObj) -> BorrowingFfiFuture<'a, RResult<u64, RawError>> {
         BorrowingFfiFuture::new(async { RResult::ROk(5) })
     }
 
@@ -216,7 +294,7 @@ fn a_library_of_a_changed_abi_is_refused_in_one_sentence() {
     let [clocks, texts] = [CLOCKS, TEXTS].map(|[first, second]| format!("{first}{second}"));
     let [clocks_swapped, texts_swapped] = [CLOCKS, TEXTS].map(|[first, second]| format!("{second}{first}"));
     let headers = "    pub status: u16,\n    pub headers: RVec<Tuple2<RString, RString>>,\n";
-    for (name, from, to, difference) in [
+    for (of, version) in [
         (
             "field_removed",
             headers,
@@ -248,9 +326,14 @@ fn a_library_of_a_changed_abi_is_refused_in_one_sentence() {
             "    fn now_unix_ms(&self) -> u32;\n",
             "HostV1.now_unix_ms is fn(RRef) -> u32 instead of fn(RRef) -> u64",
         ),
-    ] {
+    ]
+    .into_iter()
+    // A change of the first version, and of the last: what came between the two is no difference.
+    .zip(["1.0", "1.1"].into_iter().cycle())
+    {
+        let (name, from, to, difference) = of;
         let shelf = Shelf::empty();
-        shelf.put(name, &Generation::released(name).abi(from, to).build());
+        shelf.put(name, &Generation::of_version(version, name).abi(from, to).build());
         let options = json!({ "BASE_URL": "https://acme.example" });
         let refusals = shelf
             .load(&format!("{name}.AncestorBackend"), &options)

@@ -248,7 +248,7 @@ pub(super) fn number(n: u32) -> PhoneNumber {
 pub(super) fn sent() -> Outcome {
     Ok(Receipt {
         message_id: Some("SM1".into()),
-        exact_id: None,
+        ..Receipt::default()
     })
 }
 

@@ -25,6 +25,7 @@ impl Desk {
         let receipt = Receipt {
             message_id: Some("shown".into()),
             exact_id: Some(id.into()),
+            ..Receipt::default()
         };
         let dispatched = tried(Ok(receipt));
         let settled = self.store.settle_message(&session.message, &dispatched);

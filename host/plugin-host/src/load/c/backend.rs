@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use phone_verify_plugin_abi::{
-    BackendV1, CallObj, RawBulk, RawCheck, RawError, RawMessageRequest, RawReceipt, RawSms, ReportObj,
-    abi_stable::std_types::{ROption, RResult, RString},
+    BackendV1, CallObj, RawBalance, RawBulk, RawCancel, RawCheck, RawError, RawExtension, RawFeedback,
+    RawHttpRequest, RawHttpResponse, RawMessageRequest, RawReceipt, RawReceived, RawSms, ReportObj,
+    abi_stable::std_types::{ROption, RResult, RString, RVec},
     async_ffi::BorrowingFfiFuture,
     c, kind,
 };
@@ -36,6 +37,17 @@ impl CBackend {
     }
 }
 
+/// The answer to a provider's request where the library names none.
+fn taken() -> RawHttpResponse {
+    RawHttpResponse {
+        status: 200,
+        headers: RVec::new(),
+        body: RVec::new(),
+        flags: 0,
+        ext: RVec::new(),
+    }
+}
+
 /// The manifest says that the method is overridden, and the table has none.
 fn not_offered<'a, T: Send + 'a>(method: &str) -> Answering<'a, T> {
     let message =
@@ -58,7 +70,7 @@ impl BackendV1 for CBackend {
             // SAFETY: the function is the library's, the backend its own, and what is lent lives until it returns.
             unsafe { send_sms(instance.backend, call, &raw const sms) };
         };
-        self.run(call, None, start, |answer| receipt(answer.text))
+        self.run(call, None, start, receipt)
     }
 
     fn send_bulk_sms(&self, bulk: RawBulk, report: ReportObj, call: CallObj) -> Answering<'_, ()> {
@@ -87,8 +99,8 @@ impl BackendV1 for CBackend {
             // SAFETY: as in `send_sms`.
             unsafe { generate_security_code(instance.backend, call) };
         };
-        self.run(call, None, start, |answer| {
-            RString::from(answer.text.unwrap_or_default())
+        self.run(call, None, start, |mut answer| {
+            RString::from(answer.text().unwrap_or_default())
         })
     }
 
@@ -108,7 +120,9 @@ impl BackendV1 for CBackend {
             // SAFETY: as in `send_sms`.
             unsafe { generate_message(instance.backend, call, &raw const request) };
         };
-        self.run(call, None, start, |answer| answer.text.map(RString::from).into())
+        self.run(call, None, start, |mut answer| {
+            answer.text().map(RString::from).into()
+        })
     }
 
     fn validate_security_code(&self, check: RawCheck, call: CallObj) -> Answering<'_, u16> {
@@ -126,5 +140,86 @@ impl BackendV1 for CBackend {
             unsafe { validate_security_code(instance.backend, call, &raw const check) };
         };
         self.run(call, None, start, |answer| answer.verdict)
+    }
+
+    fn receive(&self, request: RawHttpRequest, call: CallObj) -> Answering<'_, RawReceived> {
+        let Some(receive) = self.0.entry.receive else {
+            return not_offered("receive");
+        };
+        let start = move |instance: &Instance, call: &c::Call| {
+            let headers = values::lend_pairs(request.headers.iter().map(|pair| (&pair.0, &pair.1)));
+            let request = values::lend_request(&request, &headers);
+            // SAFETY: as in `send_sms`.
+            unsafe { receive(instance.backend, call, &raw const request) };
+        };
+        self.run(call, None, start, |answer| RawReceived {
+            answer: answer.response.unwrap_or_else(taken),
+            reports: answer.reports,
+            flags: 0,
+            ext: RVec::new(),
+        })
+    }
+
+    fn feedback(&self, feedback: RawFeedback, call: CallObj) -> Answering<'_, ()> {
+        let Some(give_feedback) = self.0.entry.feedback else {
+            return not_offered("feedback");
+        };
+        let start = move |instance: &Instance, call: &c::Call| {
+            let feedback = c::Feedback {
+                size: size_of_record::<c::Feedback>(),
+                converted: feedback.converted.into(),
+                message_id: lend(&feedback.message_id),
+            };
+            // SAFETY: as in `send_sms`.
+            unsafe { give_feedback(instance.backend, call, &raw const feedback) };
+        };
+        self.run(call, None, start, |_| ())
+    }
+
+    fn balance(&self, call: CallObj) -> Answering<'_, RawBalance> {
+        let Some(balance) = self.0.entry.balance else {
+            return not_offered("balance");
+        };
+        let start = move |instance: &Instance, call: &c::Call| {
+            // SAFETY: as in `send_sms`.
+            unsafe { balance(instance.backend, call) };
+        };
+        self.run(call, None, start, |answer| RawBalance {
+            amount: RString::from(answer.cost),
+            currency: RString::from(answer.currency),
+            flags: 0,
+            ext: RVec::new(),
+        })
+    }
+
+    fn cancel(&self, cancel: RawCancel, call: CallObj) -> Answering<'_, ()> {
+        let Some(cancel_verification) = self.0.entry.cancel_verification else {
+            return not_offered("cancel_verification");
+        };
+        let start = move |instance: &Instance, call: &c::Call| {
+            let cancel = c::Cancel {
+                size: size_of_record::<c::Cancel>(),
+                message_id: lend(&cancel.message_id),
+            };
+            // SAFETY: as in `send_sms`.
+            unsafe { cancel_verification(instance.backend, call, &raw const cancel) };
+        };
+        self.run(call, None, start, |_| ())
+    }
+
+    fn extension(&self, request: RawExtension, call: CallObj) -> Answering<'_, ROption<RVec<u8>>> {
+        let Some(extension) = self.0.entry.extension else {
+            return BorrowingFfiFuture::new(async { RResult::ROk(ROption::RNone) });
+        };
+        let start = move |instance: &Instance, call: &c::Call| {
+            let request = c::Extension {
+                size: size_of_record::<c::Extension>(),
+                id: lend(&request.id),
+                body: values::lend_bytes(&request.body),
+            };
+            // SAFETY: as in `send_sms`.
+            unsafe { extension(instance.backend, call, &raw const request) };
+        };
+        self.run(call, None, start, |answer| answer.text.map(RVec::from).into())
     }
 }

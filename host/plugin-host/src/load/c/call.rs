@@ -20,6 +20,7 @@ use phone_verify_plugin_abi::{CallObj, HostObj, RawError, ReportObj, c, kind};
 
 use super::{
     instance::Instance,
+    text_pairs,
     values::{self, Answer},
 };
 use crate::{convert::raw_error, services::protocol::HostReply};
@@ -153,7 +154,8 @@ impl Done {
                 user,
                 answer.map(|reply| match reply {
                     HostReply::Verdict(verdict) => (*verdict, None),
-                    HostReply::Text(text) => (0, Some(text.as_str())),
+                    HostReply::Text(text) => (0, Some(text.as_bytes())),
+                    HostReply::Extension(body) => (0, body.as_ref().map(|body| body.0.as_slice())),
                     HostReply::Done | HostReply::Random(_) | HostReply::Http(_) => (0, None),
                 }),
             ),
@@ -169,14 +171,15 @@ pub(super) fn tell_http_error(done: c::HttpDone, user: User, error: &RawError) {
 }
 
 /// Tells the library what came of its question.
-pub(super) fn tell(done: c::Done, user: User, answer: Result<(u16, Option<&str>), &RawError>) {
+pub(super) fn tell(done: c::Done, user: User, answer: Result<(u16, Option<&[u8]>), &RawError>) {
     let error = answer.as_ref().err().map(|error| values::lend_error(error));
     let (verdict, text) = answer.unwrap_or_default();
     let outcome = c::Outcome {
         size: values::size_of_record::<c::Outcome>(),
         verdict,
         error: error.as_ref().map_or(std::ptr::null(), std::ptr::from_ref),
-        text: text.map_or(values::NO_TEXT, values::lend),
+        text: text.map_or(values::NO_TEXT, values::lend_bytes),
+        ..values::NO_OUTCOME
     };
     // SAFETY: the function is the library's, which says how it is called; what is lent lives until it returns.
     unsafe { done(user.0, &raw const outcome) };
@@ -262,8 +265,30 @@ impl<S: FnOnce(&Instance, &c::Call) + Unpin> Running<S> {
     fn start(&mut self, start: S) {
         let OpenCall { call, instance, .. } = &*self.call;
         self.id = instance.context.calls.begin(Arc::clone(&self.call));
-        let texts = [call.request_id(), call.idempotency_key(), call.locale()];
-        let [request_id, idempotency_key, locale] = texts.each_ref().map(|text| values::lend(text));
+        let texts = [
+            call.request_id(),
+            call.idempotency_key(),
+            call.locale(),
+            call.region(),
+            call.channel(),
+            call.purpose(),
+            call.template(),
+            call.security_code(),
+            call.message_id(),
+        ];
+        let [
+            request_id,
+            idempotency_key,
+            locale,
+            region,
+            channel,
+            purpose,
+            template_name,
+            security_code,
+            message_id,
+        ] = texts.each_ref().map(|text| values::lend(text));
+        let params = text_pairs(&call.params_json());
+        let params = values::lend_pairs(params.iter().map(|(name, value)| (name, value)));
         start(
             instance,
             &c::Call {
@@ -273,6 +298,14 @@ impl<S: FnOnce(&Instance, &c::Call) + Unpin> Running<S> {
                 request_id,
                 idempotency_key,
                 locale,
+                region,
+                channel,
+                purpose,
+                template_name,
+                params: params.as_ptr(),
+                param_count: params.len(),
+                security_code,
+                message_id,
             },
         );
     }

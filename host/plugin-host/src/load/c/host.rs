@@ -5,15 +5,15 @@
 use std::ffi::c_void;
 
 use phone_verify_plugin_abi::{
-    HostObj, RawReceipt,
-    abi_stable::std_types::{RResult, RSliceMut, RStr, RString, RVec},
-    c, kind, level,
+    HostObj, RawError, RawReceipt,
+    abi_stable::std_types::{RResult, RSlice, RSliceMut, RStr, RString, RVec, Tuple2},
+    c, kind, level, receipt_key,
 };
 
 use super::{
     call::{Done, OpenCall, Question, User, over, tell, tell_http_error},
     instance::Context,
-    values,
+    values::{self, Answer},
 };
 use crate::{
     convert::raw_error,
@@ -37,6 +37,11 @@ pub(super) const TABLE: c::Host = c::Host {
     settle: Some(settle),
     complete: Some(complete),
     refuse: Some(refuse),
+    digest: Some(digest),
+    hmac: Some(hmac),
+    equal: Some(equal),
+    sign: Some(sign),
+    extension: Some(extension),
 };
 
 /// What lies behind the pointer that the library gives back.
@@ -171,7 +176,7 @@ unsafe extern "C" fn base_security_code(
         );
         return tell(done, user, Err(&error));
     }
-    tell(done, user, Ok((0, Some(&code))));
+    tell(done, user, Ok((0, Some(code.as_bytes()))));
 }
 
 unsafe extern "C" fn base_message(
@@ -193,7 +198,7 @@ unsafe extern "C" fn base_message(
     tell(
         done,
         user,
-        message.as_ref().map(|message| (0, Some(message.as_str()))),
+        message.as_ref().map(|message| (0, Some(message.as_bytes()))),
     );
 }
 
@@ -226,7 +231,7 @@ unsafe extern "C" fn settle(host: *const c::Host, call: u64, index: usize, outco
     };
     // SAFETY: the header asks for an outcome.
     let outcome = unsafe { values::outcome(outcome) };
-    let outcome = outcome.map(|answer| receipt(answer.text));
+    let outcome = outcome.map(receipt);
     report.settle(index as u64, RResult::from(outcome));
 }
 
@@ -259,12 +264,133 @@ fn breach(host: *const c::Host, why: &str) {
     });
 }
 
-pub(super) fn receipt(message_id: Option<String>) -> RawReceipt {
-    RawReceipt {
-        message_id: RString::from(message_id.unwrap_or_default()),
-        flags: 0,
-        ext: RVec::new(),
+pub(super) fn receipt(mut answer: Answer) -> RawReceipt {
+    let mut ext = RVec::new();
+    let mut add = |key: &str, value: String| ext.push(Tuple2(RString::from(key), RString::from(value)));
+    if answer.segments > 0 {
+        add(receipt_key::SEGMENTS, answer.segments.to_string());
     }
+    if !answer.cost.is_empty() {
+        add(receipt_key::COST, std::mem::take(&mut answer.cost));
+        add(receipt_key::CURRENCY, std::mem::take(&mut answer.currency));
+    }
+    RawReceipt {
+        message_id: RString::from(answer.text().unwrap_or_default()),
+        flags: 0,
+        ext,
+    }
+}
+
+unsafe extern "C" fn digest(
+    host: *const c::Host,
+    hash: u16,
+    data: c::Text,
+    into: *mut c_void,
+    capacity: usize,
+) -> usize {
+    // SAFETY: the header asks for a text, and for that many bytes to write to.
+    unsafe { computed(host, into, capacity, |host| host.digest(hash, lent(&data))) }
+}
+
+unsafe extern "C" fn hmac(
+    host: *const c::Host,
+    hash: u16,
+    key: c::Text,
+    data: c::Text,
+    into: *mut c_void,
+    capacity: usize,
+) -> usize {
+    // SAFETY: the header asks for two texts, and for that many bytes to write to.
+    unsafe {
+        computed(host, into, capacity, |host| {
+            host.hmac(hash, lent(&key), lent(&data))
+        })
+    }
+}
+
+unsafe extern "C" fn equal(host: *const c::Host, left: c::Text, right: c::Text) -> i32 {
+    // SAFETY: the header asks for two texts.
+    let (left, right) = unsafe { (lent(&left), lent(&right)) };
+    i32::from(with_host(host, false, |host| host.equal(left, right)))
+}
+
+unsafe extern "C" fn sign(
+    host: *const c::Host,
+    algorithm: u16,
+    key_pem: c::Text,
+    data: c::Text,
+    into: *mut c_void,
+    capacity: usize,
+) -> usize {
+    // SAFETY: the header asks for a text.
+    let key = unsafe { values::text(key_pem) };
+    // SAFETY: the header asks for a text, and for that many bytes to write to.
+    unsafe {
+        computed(host, into, capacity, |host| {
+            host.sign(algorithm, RStr::from(key.as_str()), lent(&data))
+        })
+    }
+}
+
+/// The bytes of a text that a library lends.
+///
+/// # Safety
+/// The text's data is null, or points to as many bytes as it says, which stay as they are meanwhile.
+unsafe fn lent(text: &c::Text) -> RSlice<'_, u8> {
+    // SAFETY: as the caller says.
+    RSlice::from(unsafe { values::slice(text.data, text.length) })
+}
+
+/// Writes what the host computes into a library's buffer, and returns its length; 0: there is nothing, or no room.
+///
+/// # Safety
+/// `into` is null, or points to `capacity` bytes to write to.
+unsafe fn computed(
+    host: *const c::Host,
+    into: *mut c_void,
+    capacity: usize,
+    compute: impl FnOnce(&HostObj) -> RResult<RVec<u8>, RawError>,
+) -> usize {
+    with_host(host, 0, |host| match compute(host).into_result() {
+        Ok(bytes) if bytes.len() <= capacity && !into.is_null() => {
+            // SAFETY: the caller says that there is room for so many.
+            unsafe {
+                into.cast::<u8>()
+                    .copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
+            };
+            bytes.len()
+        }
+        Ok(_) => 0,
+        Err(error) => {
+            host.log(level::WARN, RStr::from(error.message.as_str()), RVec::new());
+            0
+        }
+    })
+}
+
+unsafe extern "C" fn extension(
+    host: *const c::Host,
+    call: u64,
+    request: *const c::Extension,
+    user: *mut c_void,
+    done: Option<c::Done>,
+) {
+    let (Some(done), user) = (done, User(user)) else {
+        return;
+    };
+    // SAFETY: the header asks for a request.
+    let Some(request) = (unsafe { values::extension(request) }) else {
+        let error = raw_error(kind::INTERNAL, "bad_request", "the request has the wrong size");
+        return tell(done, user, Err(&error));
+    };
+    let question = Question::new(Done::Outcome(done), user, |host, _| {
+        let answer = host.extension(request);
+        async {
+            let body = answer.await.into_result()?.into_option();
+            Ok(HostReply::Extension(body.map(raw::Body)))
+        }
+    });
+    ask(host, call, question);
 }
 
 #[cfg(test)]

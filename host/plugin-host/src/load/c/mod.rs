@@ -58,7 +58,10 @@ impl Table {
         // SAFETY: as the caller says.
         let (size, table) = unsafe { (values::size(entry), values::record(entry)) };
         let Some(table) = table else {
-            let (size, needed) = (size.unwrap_or_default(), size_of::<c::PluginEntry>());
+            let (size, needed) = (
+                size.unwrap_or_default(),
+                <c::PluginEntry as values::Record>::RELEASED,
+            );
             return Err(wrong(format!(
                 "with a size of {}, and it has at least {needed}",
                 quantity(size, "byte", "bytes")
@@ -160,6 +163,15 @@ fn absent_overrides(table: &c::PluginEntry, declared: u64) -> Vec<(String, Strin
             table.validate_security_code.is_some(),
             "validate_security_code",
         ),
+        (overrides::RECEIVE, table.receive.is_some(), "receive"),
+        (overrides::FEEDBACK, table.feedback.is_some(), "feedback"),
+        (overrides::BALANCE, table.balance.is_some(), "balance"),
+        (
+            overrides::CANCEL,
+            table.cancel_verification.is_some(),
+            "cancel_verification",
+        ),
+        (overrides::EXTENSION, table.extension.is_some(), "extension"),
     ];
     let absent = functions
         .into_iter()

@@ -3,35 +3,46 @@
 //!
 //! Invariant: no member beyond a struct's own `size` is read, and none within it is trusted to be a text.
 
-use std::mem::{MaybeUninit, size_of};
+use std::mem::{MaybeUninit, offset_of, size_of};
 
 use phone_verify_plugin_abi::{
-    RawError, RawHttpRequest, RawHttpResponse,
+    RawError, RawExtension, RawHttpRequest, RawHttpResponse, RawReport,
     abi_stable::std_types::{RString, RVec, Tuple2},
     c, kind,
 };
 
-use crate::convert::raw_error;
+use crate::{convert::raw_error, model::ReceiptAnswer};
 
 /// A struct of the C door.
 ///
 /// # Safety
 /// It is `repr(C)`, begins with its `size: u32`, and all zeroes is a value of it.
 pub(super) unsafe trait Record: Copy {
-    /// Its size in ABI 1.0: less than that is no such struct.
+    /// Its size when it was released: less than that is no such struct.
     const RELEASED: usize;
 }
 
 macro_rules! records {
-    ($($name:ident),+) => {$(
+    ($($name:ident $(before $appended:ident)?),+) => {$(
         // SAFETY: so it is written in the ABI, where integers, pointers and optional functions are all that there is.
         unsafe impl Record for c::$name {
-            const RELEASED: usize = size_of::<Self>();
+            const RELEASED: usize = records!(@released $name $($appended)?);
         }
     )+};
+    (@released $name:ident) => { size_of::<c::$name>() };
+    (@released $name:ident $appended:ident) => { offset_of!(c::$name, $appended) };
 }
 
-records!(Error, Outcome, HttpRequest, PluginEntry);
+// Where a struct has grown, what was released ends before the first member that was appended.
+records!(
+    Error,
+    Outcome before segments,
+    HttpRequest,
+    HttpResponse,
+    Report,
+    Extension,
+    PluginEntry before receive
+);
 
 /// What a struct says its size is; `None` for no struct.
 ///
@@ -90,7 +101,10 @@ pub(super) unsafe fn bytes(text: c::Text) -> Vec<u8> {
 /// As for [`bytes`].
 pub(super) unsafe fn text(text: c::Text) -> String {
     // SAFETY: as the caller says.
-    let bytes = unsafe { bytes(text) };
+    lossy(unsafe { bytes(text) })
+}
+
+fn lossy(bytes: Vec<u8>) -> String {
     String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
 }
 
@@ -135,7 +149,19 @@ pub(super) unsafe fn error(from: *const c::Error) -> RawError {
 pub(super) struct Answer {
     pub(super) verdict: u16,
     /// `None` where there is none, which is not the same as an empty one.
-    pub(super) text: Option<String>,
+    pub(super) text: Option<Vec<u8>>,
+    pub(super) segments: u32,
+    pub(super) cost: String,
+    pub(super) currency: String,
+    pub(super) response: Option<RawHttpResponse>,
+    pub(super) reports: RVec<RawReport>,
+}
+
+impl Answer {
+    /// Its text; what is not UTF-8 in it is replaced.
+    pub(super) fn text(&mut self) -> Option<String> {
+        self.text.take().map(lossy)
+    }
 }
 
 /// A copy of a library's answer.
@@ -154,8 +180,82 @@ pub(super) unsafe fn outcome(from: *const c::Outcome) -> Result<Answer, RawError
     }
     Ok(Answer {
         verdict: outcome.verdict,
-        // SAFETY: as the caller says.
-        text: (!outcome.text.data.is_null()).then(|| unsafe { text(outcome.text) }),
+        // SAFETY: as the caller says, here and below.
+        text: (!outcome.text.data.is_null()).then(|| unsafe { bytes(outcome.text) }),
+        segments: outcome.segments,
+        // SAFETY: as above.
+        cost: unsafe { text(outcome.cost) },
+        // SAFETY: as above.
+        currency: unsafe { text(outcome.currency) },
+        // SAFETY: as above.
+        response: unsafe { response(outcome.response) },
+        // SAFETY: as above.
+        reports: unsafe { slice(outcome.reports, outcome.report_count.min(MAX_REPORTS_READ)) }
+            .iter()
+            // SAFETY: as above.
+            .filter_map(|report| unsafe { self::report(*report) })
+            .collect(),
+    })
+}
+
+/// One more than the host takes, so that it is seen that there were too many.
+const MAX_REPORTS_READ: usize = ReceiptAnswer::MAX_REPORTS + 1;
+
+/// A copy of a library's answer to a provider.
+///
+/// # Safety
+/// `from` is null, or points to a response.
+unsafe fn response(from: *const c::HttpResponse) -> Option<RawHttpResponse> {
+    // SAFETY: as the caller says, here and below.
+    let response = unsafe { record(from) }?;
+    Some(RawHttpResponse {
+        status: response.status,
+        // SAFETY: as above.
+        headers: unsafe { pairs(response.headers, response.header_count) },
+        // SAFETY: as above.
+        body: RVec::from(unsafe { bytes(response.body) }),
+        flags: 0,
+        ext: RVec::new(),
+    })
+}
+
+/// A copy of what a library reports of a message.
+///
+/// # Safety
+/// `from` is null, or points to a report.
+unsafe fn report(from: *const c::Report) -> Option<RawReport> {
+    // SAFETY: as the caller says, here and below.
+    let report = unsafe { record(from) }?;
+    // SAFETY: as above.
+    let read = |text| RString::from(unsafe { self::text(text) });
+    Some(RawReport {
+        message_id: read(report.message_id),
+        state: report.state,
+        kind: report.kind,
+        code: read(report.code),
+        at_unix_ms: report.at_unix_ms,
+        segments: report.segments,
+        cost: read(report.cost),
+        currency: read(report.currency),
+        flags: 0,
+        ext: RVec::new(),
+    })
+}
+
+/// A copy of what a library asks under an id.
+///
+/// # Safety
+/// `from` is null, or points to such a request.
+pub(super) unsafe fn extension(from: *const c::Extension) -> Option<RawExtension> {
+    // SAFETY: as the caller says, here and below.
+    let request = unsafe { record(from) }?;
+    Some(RawExtension {
+        // SAFETY: as above.
+        id: RString::from(unsafe { text(request.id) }),
+        // SAFETY: as above.
+        body: RVec::from(unsafe { bytes(request.body) }),
+        flags: 0,
+        ext: RVec::new(),
     })
 }
 
@@ -186,7 +286,7 @@ pub(super) fn lend(text: &str) -> c::Text {
     lend_bytes(text.as_bytes())
 }
 
-fn lend_bytes(bytes: &[u8]) -> c::Text {
+pub(super) fn lend_bytes(bytes: &[u8]) -> c::Text {
     c::Text {
         data: bytes.as_ptr(),
         length: bytes.len(),
@@ -196,6 +296,20 @@ fn lend_bytes(bytes: &[u8]) -> c::Text {
 pub(super) const NO_TEXT: c::Text = c::Text {
     data: std::ptr::null(),
     length: 0,
+};
+
+/// An outcome of nothing.
+pub(super) const NO_OUTCOME: c::Outcome = c::Outcome {
+    size: 0,
+    verdict: 0,
+    error: std::ptr::null(),
+    text: NO_TEXT,
+    segments: 0,
+    cost: NO_TEXT,
+    currency: NO_TEXT,
+    response: std::ptr::null(),
+    reports: std::ptr::null(),
+    report_count: 0,
 };
 
 /// A C struct's `size`.
@@ -223,6 +337,19 @@ pub(super) fn lend_error(error: &RawError) -> c::Error {
         retry_after_ms: error.retry_after_ms,
         code: lend(&error.code),
         message: lend(&error.message),
+    }
+}
+
+/// For the library to look at while the request and its pairs live.
+pub(super) fn lend_request(request: &RawHttpRequest, headers: &[c::Pair]) -> c::HttpRequest {
+    c::HttpRequest {
+        size: size_of_record::<c::HttpRequest>(),
+        method: lend(&request.method),
+        url: lend(&request.url),
+        headers: headers.as_ptr(),
+        header_count: headers.len(),
+        body: lend_bytes(&request.body),
+        timeout_ms: request.timeout_ms,
     }
 }
 

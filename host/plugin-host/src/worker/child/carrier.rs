@@ -10,9 +10,12 @@ use super::{
     super::message::{About, NO_CALL},
     link::Link,
 };
-use crate::services::{
-    abi::{CallCarrier, Carrier, HostCarrier, Unanswered},
-    protocol::{HostReply, HostRequest},
+use crate::{
+    CallFacts,
+    services::{
+        abi::{CallCarrier, Carrier, HostCarrier, Unanswered},
+        protocol::{HostReply, HostRequest},
+    },
 };
 
 thread_local! {
@@ -132,5 +135,9 @@ impl CallCarrier for OfCall {
 
     fn locale(&self) -> RString {
         self.about.locale.clone()
+    }
+
+    fn facts(&self) -> &CallFacts {
+        &self.about.facts
     }
 }

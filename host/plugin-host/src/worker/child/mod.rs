@@ -340,5 +340,18 @@ async fn invoke(
             backend.validate_security_code(check.0, call).await,
             Outcome::Verdict,
         ),
+        Method::Receive(request) => outcome(backend.receive(request.0, call).await, |received| {
+            Outcome::Received(raw::Received(received))
+        }),
+        Method::Feedback(feedback) => {
+            outcome(backend.feedback(feedback.0, call).await, |()| Outcome::Nothing)
+        }
+        Method::Balance => outcome(backend.balance(call).await, |balance| {
+            Outcome::Balance(raw::Balance(balance))
+        }),
+        Method::Cancel(cancel) => outcome(backend.cancel(cancel.0, call).await, |()| Outcome::Nothing),
+        Method::Extension(request) => outcome(backend.extension(request.0, call).await, |body| {
+            Outcome::Extension(body.into_option().map(raw::Body))
+        }),
     }
 }

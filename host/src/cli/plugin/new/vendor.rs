@@ -17,6 +17,8 @@ const SOURCES: &[(&str, &str)] = sources![
     "abi/Cargo.toml",
     "abi/src/c.rs",
     "abi/src/lib.rs",
+    "crypto/Cargo.toml",
+    "crypto/src/lib.rs",
     "include/phone_verify_plugin.h",
     "macros/Cargo.toml",
     "macros/src/backend.rs",
@@ -24,6 +26,7 @@ const SOURCES: &[(&str, &str)] = sources![
     "macros/src/options.rs",
     "src/backend.rs",
     "src/call.rs",
+    "src/crypto.rs",
     "src/error.rs",
     "src/gsm.rs",
     "src/hidden/glue.rs",
@@ -33,6 +36,7 @@ const SOURCES: &[(&str, &str)] = sources![
     "src/host.rs",
     "src/http.rs",
     "src/lib.rs",
+    "src/money.rs",
     "src/option_value.rs",
     "src/options.rs",
     "src/sandbox_token.rs",
@@ -42,7 +46,9 @@ const SOURCES: &[(&str, &str)] = sources![
     "src/testing/host.rs",
     "src/testing/mod.rs",
     "src/testing/tested.rs",
+    "src/testing/webhook.rs",
     "src/types.rs",
+    "src/webhook.rs",
 ];
 /// The manifest of the workspace from which the crates inherit settings.
 const WORKSPACE: &str = include_str!("../../../../../Cargo.toml");
@@ -86,7 +92,12 @@ fn workspace() -> String {
         .and_then(Value::as_table)
         .cloned()
         .unwrap_or_default();
-    let members = ["plugin-api", "plugin-api/abi", "plugin-api/macros"];
+    let members = [
+        "plugin-api",
+        "plugin-api/abi",
+        "plugin-api/crypto",
+        "plugin-api/macros",
+    ];
     workspace.insert("members".to_owned(), Value::from(members.to_vec()));
     workspace.remove("exclude");
     if let Some(Value::Table(dependencies)) = workspace.get_mut("dependencies") {

@@ -2,6 +2,8 @@
 //! for authors and answered by the host's own, without a file, a process or a network.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+mod webhook;
+
 use std::{
     pin::Pin,
     sync::{Arc, Mutex},
@@ -14,7 +16,8 @@ use phone_verify_plugin_api::{
     Receipt as Sent, Report, Verdict as Judged, backend,
 };
 use phone_verify_plugin_host::{
-    Backend as Loaded, BackendName, BaseCalls, Call, Loader, LoaderConfig, Played, SentRequest, StandIn,
+    Backend as Loaded, BackendName, BaseCalls, Call, CallFacts, Loader, LoaderConfig, Played, SentRequest,
+    StandIn,
 };
 use serde_json::{Map, Value, json};
 
@@ -175,6 +178,7 @@ fn call() -> Call {
         request_id: "r-1".to_owned(),
         idempotency_key: String::new(),
         locale: String::new(),
+        facts: CallFacts::default(),
         base: Arc::new(FixedBase),
     }
 }
@@ -191,7 +195,11 @@ fn loaded(backend: &str, options: &Value, provider: &Arc<Provider>) -> Result<Lo
     let name = BackendName::parse(backend).unwrap();
     let options: Map<String, Value> = options.as_object().unwrap().clone();
     loader
-        .load_linked(&name, __linked_backends!(AskingBackend, BrokenBackend), &options)
+        .load_linked(
+            &name,
+            __linked_backends!(AskingBackend, BrokenBackend, webhook::ReportingBackend),
+            &options,
+        )
         .map_err(|refusals| refusals.into_iter().map(|refusal| refusal.to_string()).collect())
 }
 
