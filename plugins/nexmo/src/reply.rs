@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use phone_verify_plugin_api::{Error, ErrorKind, Receipt, serde_json};
+use phone_verify_plugin_api::{Error, ErrorKind, Money, Receipt, serde_json};
 use serde_json::Value;
 
 /// How many characters of the provider's error text go into the message for the operator.
@@ -44,15 +44,72 @@ pub(crate) fn read(http_status: u16, retry_after: Option<Duration>, body: &[u8])
         }
     }
     match refusal {
-        None => Ok(receipt(&parts[0])),
+        None => Ok(receipt(parts)),
         Some((status, part)) => Err(refused(status, text(part), taken, parts.len())),
     }
 }
 
-fn receipt(part: &Value) -> Receipt {
-    match part.get("message-id").and_then(Value::as_str) {
+/// Each part is an SMS with an id and a price of its own; the id of the first stands for all.
+fn receipt(parts: &[Value]) -> Receipt {
+    let receipt = match parts[0].get("message-id").and_then(Value::as_str) {
         Some(id) => Receipt::new(id),
         None => Receipt::without_id(),
+    };
+    let receipt = receipt.with_segments(u32::try_from(parts.len()).unwrap_or(u32::MAX));
+    match parts.iter().map(price).sum::<Option<u64>>() {
+        Some(price) => receipt.with_cost(Money::new(decimal(price), CURRENCY)),
+        None => receipt,
+    }
+}
+
+/// What the provider's prices and balances are in.
+pub(crate) const CURRENCY: &str = "EUR";
+/// The provider writes prices with so many decimals: units of a hundred-millionth.
+const DECIMALS: usize = 8;
+
+/// The price of a part in units of the last decimal. `None`: there is none, or it is no price.
+fn price(part: &Value) -> Option<u64> {
+    let text = part.get("message-price")?.as_str()?.trim();
+    let (whole, decimals) = text.split_once('.').unwrap_or((text, ""));
+    let are_digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    if whole.is_empty() || !are_digits(whole) || !are_digits(decimals) || decimals.len() > DECIMALS {
+        return None;
+    }
+    // Far above any price of an SMS, and far below what a sum of some parts could overflow.
+    format!("{whole}{decimals:0<DECIMALS$}")
+        .parse()
+        .ok()
+        .filter(|price| *price < u64::MAX / 1024)
+}
+
+fn decimal(price: u64) -> String {
+    const UNIT: u64 = 100_000_000;
+    format!("{}.{:0DECIMALS$}", price / UNIT, price % UNIT)
+}
+
+/// What is left of the account.
+///
+/// # Errors
+/// With the kind for the status, or of kind [`ErrorKind::Internal`] for an answer that cannot be read.
+pub(crate) fn balance(http_status: u16, body: &[u8]) -> Result<Money, Error> {
+    if !(200..300).contains(&http_status) {
+        return Err(Error::from_http_status("nexmo", http_status));
+    }
+    let answer: Option<Value> = serde_json::from_slice(body).ok();
+    let value = answer.as_ref().and_then(|answer| answer.get("value"));
+    let amount = value.and_then(|value| match value {
+        Value::Number(number) => Some(number.to_string()),
+        Value::String(text) => Some(text.trim().to_owned()),
+        _ => None,
+    });
+    match amount {
+        Some(amount) => Ok(Money::new(amount, CURRENCY)),
+        None => Err(Error::new(
+            ErrorKind::Internal,
+            "unreadable_answer",
+            "Nexmo's answer cannot be read: it has no balance",
+        )
+        .with_http_status(http_status)),
     }
 }
 
@@ -161,7 +218,46 @@ mod tests {
         assert_eq!(answer(&[("0", "")]).unwrap().message_id(), "0A00");
         assert_eq!(answer(&[("0", ""), ("0", "")]).unwrap().message_id(), "0A00");
         let body = br#"{"messages":[{"status":0}]}"#;
-        assert_eq!(read(200, None, body).unwrap(), Receipt::without_id());
+        assert_eq!(
+            read(200, None, body).unwrap(),
+            Receipt::without_id().with_segments(1)
+        );
+    }
+
+    #[test]
+    fn a_message_costs_what_its_parts_cost_together() {
+        let cost = |prices: &[&str]| {
+            let parts: Vec<Value> = prices
+                .iter()
+                .map(|price| serde_json::json!({ "status": "0", "message-id": "1", "message-price": price }))
+                .collect();
+            let body = serde_json::json!({ "messages": parts }).to_string();
+            let receipt = read(200, None, body.as_bytes()).unwrap();
+            assert_eq!(receipt.segments(), u32::try_from(prices.len()).ok());
+            receipt
+                .cost()
+                .map(|cost| format!("{} {}", cost.amount(), cost.currency()))
+        };
+        assert_eq!(cost(&["0.03330000"]).as_deref(), Some("0.03330000 EUR"));
+        assert_eq!(cost(&["0.03330000", "0.0667"]).as_deref(), Some("0.10000000 EUR"));
+        for odd in ["", "free", "-1", "0.000000001", "99999999999999999999", "1.2.3"] {
+            assert_eq!(cost(&["0.0333", odd]), None, "{odd}");
+        }
+    }
+
+    #[test]
+    fn the_balance_is_a_number_or_a_text() {
+        for body in [r#"{"value":10.28,"autoReload":false}"#, r#"{"value":"10.28"}"#] {
+            let left = balance(200, body.as_bytes()).unwrap();
+            assert_eq!((left.amount(), left.currency()), ("10.28", "EUR"));
+        }
+        for body in ["", "{}", r#"{"value":null}"#, "[]"] {
+            assert_eq!(
+                balance(200, body.as_bytes()).unwrap_err().kind(),
+                ErrorKind::Internal
+            );
+        }
+        assert_eq!(balance(401, b"").unwrap_err().kind(), ErrorKind::AuthFailed);
     }
 
     #[test]

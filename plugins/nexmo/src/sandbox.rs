@@ -27,6 +27,13 @@ pub struct NexmoSandboxOptions {
     /// The sender: a number, or a name of up to 11 letters and digits.
     #[option(example = "+1232328372987")]
     pub from: String,
+    /// Of `nexmo.NexmoBackend`; accepted, so that one table serves both.
+    pub callback: Option<String>,
+    /// Of `nexmo.NexmoBackend`; accepted, so that one table serves both.
+    pub signature_secret: Option<Secret>,
+    /// Of `nexmo.NexmoBackend`; accepted, so that one table serves both.
+    #[option(default = "md5hash")]
+    pub signature_method: String,
     /// Where SMS are sent; without it none are.
     #[option(example = "http://127.0.0.1:8080")]
     pub base_url: Option<String>,
@@ -55,6 +62,9 @@ impl Backend for NexmoSandboxBackend {
             key,
             secret,
             from,
+            callback,
+            signature_secret,
+            signature_method,
             base_url,
             sandbox_token: token,
         } = options;
@@ -63,6 +73,9 @@ impl Backend for NexmoSandboxBackend {
             key,
             secret,
             from,
+            callback,
+            signature_secret,
+            signature_method,
             base_url: base_url.unwrap_or_else(|| NOWHERE.to_owned()),
         };
         Ok(Self {

@@ -2,10 +2,11 @@
 //! account's SID and auth token.
 
 use phone_verify_plugin_api::{
-    Backend, Call, Error, ErrorKind, Host, Options, PhoneNumber, Receipt, Secret, backend,
+    Backend, Call, Error, ErrorKind, Host, Money, Options, PhoneNumber, Receipt, Received, Request, Secret,
+    Webhook, backend,
 };
 
-use crate::reply;
+use crate::{reply, webhook};
 
 /// The `OPTIONS` of `twilio.TwilioBackend`.
 #[derive(Options)]
@@ -22,6 +23,12 @@ pub struct TwilioOptions {
     /// The messaging service that chooses the sender, instead of FROM.
     #[option(example = "MG0123456789abcdef0123456789abcdef")]
     pub messaging_service_sid: Option<String>,
+    /// Where Twilio reports what became of an SMS; without it, as the messaging service says.
+    #[option(example = "https://verify.example/v1/receipts/default")]
+    pub status_callback: Option<String>,
+    /// Tells Twilio which codes came back, by which it can choose its routes.
+    #[option(default = false)]
+    pub feedback: bool,
     /// Asks Twilio to keep neither the text nor the whole number. Needs Message Redaction, which Twilio enables by
     /// account.
     #[option(default = false)]
@@ -37,6 +44,9 @@ pub struct TwilioBackend {
     secret: Secret,
     sender: Sender,
     redact: bool,
+    status_callback: Option<String>,
+    feedback: bool,
+    /// Of the account, without a slash at its end.
     url: String,
     host: Host,
 }
@@ -44,7 +54,9 @@ pub struct TwilioBackend {
 impl TwilioBackend {
     pub(crate) fn open(options: TwilioOptions, host: Host) -> Result<Self, Error> {
         Ok(Self {
-            url: send_url(&options.base_url, &options.sid)?,
+            url: account_url(&options.base_url, &options.sid)?,
+            status_callback: options.status_callback.map(callback).transpose()?,
+            feedback: options.feedback,
             sender: Sender::choose(options.from, options.messaging_service_sid)?,
             sid: options.sid,
             secret: options.secret,
@@ -58,14 +70,30 @@ impl TwilioBackend {
         if self.redact {
             form.extend([("ContentRetention", "discard"), ("AddressRetention", "obfuscate")]);
         }
-        let http = self.host.http();
-        let request = http.post(&self.url).basic_auth(&self.sid, self.secret.expose());
-        let response = request.form(&form).send().await?;
+        if let Some(callback) = &self.status_callback {
+            form.push(("StatusCallback", callback));
+        }
+        if self.feedback {
+            form.push(("ProvideFeedback", "true"));
+        }
+        let response = self.request("POST", "/Messages.json").form(&form).send().await?;
         reply::read(response.status(), response.retry_after(), response.body())
+    }
+
+    /// A request about the account.
+    fn request(&self, method: &str, path: &str) -> Request<'_> {
+        let http = self.host.http();
+        let request = http.request(method, &format!("{}{path}", self.url));
+        request.basic_auth(&self.sid, self.secret.expose())
     }
 }
 
-#[backend(summary = "Sends through Twilio's Messages API", hosts = ["api.twilio.com"])]
+#[backend(
+    summary = "Sends through Twilio's Messages API",
+    hosts = ["api.twilio.com"],
+    webhook = "signed",
+    receipts = "carrier"
+)]
 impl Backend for TwilioBackend {
     type Options = TwilioOptions;
 
@@ -76,6 +104,37 @@ impl Backend for TwilioBackend {
     async fn send_sms(&self, number: &PhoneNumber, message: &str, _call: &Call) -> Result<Receipt, Error> {
         self.send(number, message).await
     }
+
+    async fn receive(&self, request: &Webhook, _call: &Call) -> Result<Received, Error> {
+        webhook::receive(&self.host, &self.secret, request)
+    }
+
+    async fn feedback(&self, message_id: &str, converted: bool, _call: &Call) -> Result<(), Error> {
+        // An SMS that was sent without ProvideFeedback takes none. The id becomes part of the URL's path.
+        if !self.feedback || !message_id.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+            return Ok(());
+        }
+        let outcome = if converted { "confirmed" } else { "unconfirmed" };
+        let path = format!("/Messages/{message_id}/Feedback.json");
+        let request = self.request("POST", &path).form(&[("Outcome", outcome)]);
+        let response = request.send().await?;
+        reply::done(response.status(), response.body())
+    }
+
+    async fn balance(&self, _call: &Call) -> Result<Money, Error> {
+        let response = self.request("GET", "/Balance.json").send().await?;
+        reply::balance(response.status(), response.body())
+    }
+}
+
+/// An address for reports that Twilio would refuse with every SMS is refused at start instead.
+fn callback(address: String) -> Result<String, Error> {
+    if address.starts_with("https://") || address.starts_with("http://") {
+        return Ok(address);
+    }
+    Err(wrong(
+        "option STATUS_CALLBACK must be an address that begins with https:// (or http://)",
+    ))
 }
 
 #[derive(Debug, PartialEq)]
@@ -134,7 +193,7 @@ fn sender(from: &str) -> Result<String, Error> {
     ))
 }
 
-fn send_url(base_url: &str, sid: &str) -> Result<String, Error> {
+fn account_url(base_url: &str, sid: &str) -> Result<String, Error> {
     let address = base_url.trim_end_matches('/');
     let host = address
         .strip_prefix("https://")
@@ -153,7 +212,7 @@ fn send_url(base_url: &str, sid: &str) -> Result<String, Error> {
             "option SID must be an account SID: AC and 32 letters and digits",
         ));
     }
-    Ok(format!("{address}/2010-04-01/Accounts/{sid}/Messages.json"))
+    Ok(format!("{address}/2010-04-01/Accounts/{sid}"))
 }
 
 fn wrong(sentence: &str) -> Error {
@@ -211,8 +270,8 @@ mod tests {
     #[test]
     fn the_account_is_part_of_the_path() {
         assert_eq!(
-            send_url("https://api.twilio.com/", "AC1").unwrap(),
-            "https://api.twilio.com/2010-04-01/Accounts/AC1/Messages.json"
+            account_url("https://api.twilio.com/", "AC1").unwrap(),
+            "https://api.twilio.com/2010-04-01/Accounts/AC1"
         );
     }
 
@@ -225,9 +284,11 @@ mod tests {
             ("https://api.twilio.com", "AC1?x", "SID"),
             ("https://api.twilio.com", "your sid", "SID"),
         ] {
-            let error = send_url(base_url, sid).unwrap_err();
+            let error = account_url(base_url, sid).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Config);
             assert!(error.message().contains(option), "{error}");
         }
+        let error = callback("verify.example".to_owned()).unwrap_err();
+        assert!(error.message().contains("STATUS_CALLBACK"), "{error}");
     }
 }

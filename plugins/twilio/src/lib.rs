@@ -8,6 +8,7 @@
 mod backend;
 mod reply;
 mod sandbox;
+mod webhook;
 
 pub use backend::{TwilioBackend, TwilioOptions};
 pub use sandbox::{TwilioSandboxBackend, TwilioSandboxOptions};

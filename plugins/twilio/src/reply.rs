@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use phone_verify_plugin_api::{Error, ErrorKind, Receipt, serde_json};
+use phone_verify_plugin_api::{Error, ErrorKind, Money, Receipt, serde_json};
 use serde_json::Value;
 
 /// How many characters of the provider's error text go into the message for the operator.
@@ -29,7 +29,7 @@ pub(crate) fn read(http_status: u16, retry_after: Option<Duration>, body: &[u8])
             return Err(refused(code, http_status, text));
         }
         return match field("sid").and_then(Value::as_str) {
-            Some(sid) if !sid.is_empty() => Ok(Receipt::new(sid)),
+            Some(sid) if !sid.is_empty() => Ok(receipt(sid, &field)),
             // Twilio has processed the request, so the SMS may have been sent.
             _ => Err(Error::new(
                 ErrorKind::OutcomeUnknown,
@@ -47,6 +47,67 @@ pub(crate) fn read(http_status: u16, retry_after: Option<Duration>, body: &[u8])
         Some(wait) if error.kind() == ErrorKind::Throttled => error.with_retry_after(wait),
         _ => error,
     })
+}
+
+/// The receipt of a message that was taken. A message that a messaging service has yet to send has no segments yet, and
+/// most have no price.
+fn receipt<'a>(sid: &str, field: &impl Fn(&str) -> Option<&'a Value>) -> Receipt {
+    let mut receipt = Receipt::new(sid);
+    let segments = field("num_segments").and_then(number);
+    if let Some(segments) = segments.and_then(|segments| u32::try_from(segments).ok())
+        && segments > 0
+    {
+        receipt = receipt.with_segments(segments);
+    }
+    let text = |name: &str| field(name).and_then(Value::as_str);
+    if let (Some(price), Some(unit)) = (text("price"), text("price_unit")) {
+        // A price is what the account is changed by, so it is negative.
+        receipt = receipt.with_cost(Money::new(price.trim_start_matches('-'), unit));
+    }
+    receipt
+}
+
+/// The outcome of a request that sends nothing.
+///
+/// # Errors
+/// With the kind for Twilio's code or status.
+pub(crate) fn done(http_status: u16, body: &[u8]) -> Result<(), Error> {
+    if (200..300).contains(&http_status) {
+        return Ok(());
+    }
+    let answer: Option<Value> = serde_json::from_slice(body).ok();
+    let field = |name: &str| answer.as_ref()?.get(name);
+    let kind = Error::from_http_status("twilio", http_status).kind();
+    Err(match field("code").and_then(number) {
+        Some(code) => {
+            let words = field("message")
+                .and_then(Value::as_str)
+                .unwrap_or("it gives no reason");
+            let words: String = words.chars().take(MAX_TEXT_CHARS).collect();
+            let message = format!("Twilio refused the request with error {code}: {words}");
+            Error::new(kind, format!("twilio_{code}"), message).with_http_status(http_status)
+        }
+        None => Error::from_http_status("twilio", http_status),
+    })
+}
+
+/// What is left of the account.
+///
+/// # Errors
+/// As for [`done`], or of kind [`ErrorKind::Internal`] for an answer that cannot be read.
+pub(crate) fn balance(http_status: u16, body: &[u8]) -> Result<Money, Error> {
+    done(http_status, body)?;
+    let answer: Option<Value> = serde_json::from_slice(body).ok();
+    let text = |name: &str| answer.as_ref()?.get(name)?.as_str();
+    match text("balance") {
+        Some(balance) => Ok(Money::new(balance, text("currency").unwrap_or_default())),
+        None => Err(Error::new(
+            ErrorKind::Internal,
+            "unreadable_answer",
+            "Twilio's answer cannot be read: it has no balance",
+        )
+        .with_http_status(http_status)),
+    }
 }
 
 /// The error for a code of Twilio's.
@@ -67,7 +128,7 @@ fn refused(code: u64, http_status: u16, text: Option<&str>) -> Error {
 }
 
 /// The kind of a code that is listed. `None`: the HTTP status decides.
-fn kind(code: u64) -> Option<ErrorKind> {
+pub(crate) fn kind(code: u64) -> Option<ErrorKind> {
     Some(match code {
         // Credentials, or an account that is suspended, closed or not allowed to send.
         20003 | 20005 | 20006 | 20008 | 20404 | 30002 | 30037 => ErrorKind::AuthFailed,
@@ -112,6 +173,35 @@ mod tests {
         ] {
             assert_eq!(read(201, None, body.as_bytes()).unwrap().message_id(), "SM1");
         }
+    }
+
+    #[test]
+    fn segments_and_price_are_told_as_far_as_twilio_knows_them() {
+        let of = |body: &str| {
+            let receipt = read(201, None, body.as_bytes()).unwrap();
+            let cost = receipt
+                .cost()
+                .map(|cost| format!("{} {}", cost.amount(), cost.currency()));
+            (receipt.segments(), cost)
+        };
+        let known = r#"{"sid":"SM1","num_segments":"2","price":"-0.01500","price_unit":"USD"}"#;
+        assert_eq!(of(known), (Some(2), Some("0.01500 USD".to_owned())));
+        let unknown = r#"{"sid":"SM1","num_segments":"0","price":null,"price_unit":"USD"}"#;
+        assert_eq!(of(unknown), (None, None));
+    }
+
+    #[test]
+    fn the_balance_is_read_and_a_refusal_has_its_kind() {
+        let left = balance(200, br#"{"account_sid":"AC1","balance":"-1.5","currency":"USD"}"#).unwrap();
+        assert_eq!((left.amount(), left.currency()), ("-1.5", "USD"));
+        assert_eq!(balance(200, b"{}").unwrap_err().kind(), ErrorKind::Internal);
+        let refused = balance(401, br#"{"code":20003,"message":"Authenticate"}"#).unwrap_err();
+        assert_eq!(
+            (refused.kind(), refused.code()),
+            (ErrorKind::AuthFailed, "twilio_20003")
+        );
+        assert!(done(201, b"").is_ok());
+        assert_eq!(done(503, b"").unwrap_err().kind(), ErrorKind::Transient);
     }
 
     #[test]

@@ -31,6 +31,11 @@ pub struct TwilioSandboxOptions {
     /// The messaging service that chooses the sender, instead of FROM.
     #[option(example = "MG0123456789abcdef0123456789abcdef")]
     pub messaging_service_sid: Option<String>,
+    /// Of `twilio.TwilioBackend`; accepted, so that one table serves both.
+    pub status_callback: Option<String>,
+    /// Of `twilio.TwilioBackend`; accepted, so that one table serves both.
+    #[option(default = false)]
+    pub feedback: bool,
     /// Asks Twilio to keep neither the text nor the whole number.
     #[option(default = false)]
     pub redact: bool,
@@ -63,6 +68,8 @@ impl Backend for TwilioSandboxBackend {
             secret,
             from,
             messaging_service_sid,
+            status_callback,
+            feedback,
             redact,
             base_url,
             sandbox_token: token,
@@ -73,6 +80,8 @@ impl Backend for TwilioSandboxBackend {
             secret,
             from,
             messaging_service_sid,
+            status_callback,
+            feedback,
             redact,
             base_url: base_url.unwrap_or_else(|| NOWHERE.to_owned()),
         };

@@ -17,7 +17,8 @@ fn a_library_is_described_with_its_options() {
     for said in [
         "\nABI         1.",
         "\nbuilt with  phone-verify-plugin-api 0.",
-        "\ntwilio.TwilioBackend\n  Sends through Twilio's Messages API\n  overrides none\n  hosts     api.twilio.com\n",
+        "\ntwilio.TwilioBackend\n  Sends through Twilio's Messages API\n  overrides receive, feedback, balance\n  \
+         hosts     api.twilio.com\n  webhook   signed\n  receipts  carrier\n",
         "\ntwilio.TwilioSandboxBackend (sandbox)\n",
         "\n  SECRET (or AUTH_TOKEN)  string, secret  required  ",
         "\n  REDACT                  bool            default false  ",
@@ -54,8 +55,9 @@ fn a_library_in_c_is_described_too() {
     let stdout = text(&inspected.stdout);
     assert_eq!(inspected.status.code(), Some(0), "{stdout}");
     for said in [
-        "\nABI         1.0\nbuilt with  phone_verify_plugin.h\n",
-        "\nacme.AcmeBackend\n  Sends through Acme, from C\n",
+        "\nABI         1.1\nbuilt with  phone_verify_plugin.h\n",
+        "\nacme.AcmeBackend\n  Sends through Acme, from C\n  overrides receive\n",
+        "\n  webhook   signed\n  receipts  handset\n",
         "\n  KEY       string, secret  required  ",
         "default \"https://api.acme.example\"  Where Acme listens.",
     ] {

@@ -4,6 +4,7 @@
 mod faults;
 pub(crate) mod http;
 mod nexmo;
+mod reports;
 mod rig;
 mod sandbox;
 mod twilio;

@@ -12,8 +12,8 @@ use phone_verify::{
     model::{Outcome, PhoneNumber, SecurityCode, SendFailure, Verdict},
 };
 use phone_verify_plugin_host::{
-    Backend, BackendName, BaseCalls, Call, Isolation, IsolationRules, Loader, LoaderConfig, Outbound,
-    Refusal, TrustRules,
+    Backend, BackendName, BaseCalls, Call, CallFacts, Isolation, IsolationRules, Loader, LoaderConfig,
+    Outbound, Refusal, TrustRules,
 };
 use phone_verify_tests::{
     artifacts,
@@ -97,6 +97,7 @@ pub(crate) fn call(time_limit: Duration, verdict: Verdict) -> Call {
         request_id: "r-1".to_owned(),
         idempotency_key: "i-1".to_owned(),
         locale: String::new(),
+        facts: CallFacts::default(),
         base: Arc::new(Base(verdict)),
     }
 }

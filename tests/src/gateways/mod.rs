@@ -21,6 +21,7 @@ mod elks;
 mod inbox;
 mod line;
 mod nexmo;
+mod reports;
 mod server;
 mod sms_text;
 mod twilio;
@@ -28,7 +29,8 @@ mod twilio;
 pub use behaviour::Behaviour;
 pub use elks::Elks;
 pub use inbox::Sms;
-pub use nexmo::Nexmo;
+pub use nexmo::{Format, Nexmo};
+pub use reports::Report;
 pub use server::{Answer, Gateway, Provider, Request};
 pub use twilio::Twilio;
 

@@ -6,10 +6,12 @@ use std::{
     time::Duration,
 };
 
+use ring::hmac;
 use serde_json::{Map, Value, json};
 
 use super::{
     inbox::Sms,
+    reports::{Report, mac},
     server::{Answer, Provider, Request},
     sms_text::{forced_into_gsm, parts},
 };
@@ -22,6 +24,61 @@ const MAX_TEXT_CHARS: usize = 3200;
 #[derive(Default)]
 pub struct Nexmo {
     sent: AtomicU64,
+}
+
+/// How an account gets delivery receipts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// A GET request with a query.
+    Query,
+    /// A POST request with a form.
+    Form,
+    /// A POST request with a JSON object.
+    Json,
+}
+
+impl Nexmo {
+    /// A delivery receipt to this address. `signed`: the signature secret of the account, which signs with HMAC-SHA-256,
+    /// and the time in seconds.
+    pub fn report(
+        url: &str,
+        sms: &Sms,
+        status: &str,
+        error: u32,
+        format: Format,
+        signed: Option<(&str, u64)>,
+    ) -> Report {
+        let mut fields: Vec<(String, String)> = [
+            ("msisdn", sms.to.trim_start_matches('+')),
+            ("to", &sms.from),
+            ("network-code", "310260"),
+            ("messageId", &sms.message_id),
+            ("price", "0.03330000"),
+            ("status", status),
+            ("scts", "2601010000"),
+            ("err-code", &error.to_string()),
+            ("api-key", API_KEY),
+            ("message-timestamp", "2026-01-01 00:00:00"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .to_vec();
+        if let Some((secret, now)) = signed {
+            fields.push(("timestamp".to_owned(), now.to_string()));
+            fields.push(("nonce".to_owned(), "a nonce & a half".to_owned()));
+            fields.sort();
+            let text: String = fields
+                .iter()
+                .map(|(name, value)| format!("&{name}={}", value.replace(['&', '='], "_")))
+                .collect();
+            let mac = mac(hmac::HMAC_SHA256, secret, &text);
+            fields.push(("sig".to_owned(), data_encoding::HEXUPPER.encode(&mac)));
+        }
+        match format {
+            Format::Query => Report::query(url, &fields),
+            Format::Form => Report::form(url, &fields),
+            Format::Json => Report::json(url, &fields),
+        }
+    }
 }
 
 impl Provider for Nexmo {
@@ -103,6 +160,25 @@ impl Provider for Nexmo {
             wait.as_millis()
         );
         refusal(1, &text, request)
+    }
+
+    /// The balance of the account.
+    fn other(&self, request: &Request) -> Answer {
+        let credentials = data_encoding::BASE64.encode(format!("{API_KEY}:{API_SECRET}").as_bytes());
+        let is_known = request.authorization.as_deref() == Some(&format!("Basic {credentials}"));
+        let (status, body) = match (request.path.as_str(), is_known) {
+            ("/account/get-balance", true) => (200, json!({ "value": 10.28, "autoReload": false })),
+            ("/account/get-balance", false) => (
+                401,
+                json!({ "error-code": "401", "error-code-label": "authentication failed" }),
+            ),
+            _ => (404, Value::Null),
+        };
+        Answer {
+            status,
+            retry_after_s: None,
+            body,
+        }
     }
 }
 

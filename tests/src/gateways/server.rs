@@ -15,7 +15,7 @@ use axum::{
     Router,
     body::{Body, Bytes},
     extract::{ConnectInfo, DefaultBodyLimit, State},
-    http::{HeaderMap, Uri, header},
+    http::{HeaderMap, Method, Uri, header},
     response::Response,
     routing::post,
 };
@@ -61,11 +61,23 @@ pub trait Provider: Default + Send + Sync + 'static {
 
     /// The refusal of too many requests.
     fn throttled(&self, wait: Duration, request: &Request) -> Answer;
+
+    /// The answer to a request that is no SMS, such as one for the balance.
+    fn other(&self, request: &Request) -> Answer {
+        let _ = request;
+        Answer {
+            status: 404,
+            retry_after_s: None,
+            body: Value::Null,
+        }
+    }
 }
 
 /// The parts of a request that a provider evaluates.
 #[derive(Debug)]
 pub struct Request {
+    /// The HTTP method.
+    pub method: String,
     /// The path of the URL.
     pub path: String,
     /// The `Authorization` header.
@@ -115,6 +127,7 @@ impl<P: Provider> Gateway<P> {
         let desk = Arc::new(Desk::default());
         let service = Router::new()
             .route(P::ROUTE, post(serve::<P>))
+            .fallback(other::<P>)
             .layer(DefaultBodyLimit::max(1 << 20))
             .with_state(desk.clone())
             .into_make_service_with_connect_info::<Cut>();
@@ -193,6 +206,11 @@ impl<P: Provider> Gateway<P> {
         Some(headers.get(name)?.to_str().ok()?.to_owned())
     }
 
+    /// The method and path of each request that was no SMS.
+    pub fn other_requests(&self) -> Vec<String> {
+        unpoisoned(&self.desk.others).clone()
+    }
+
     /// How many requests have arrived, accepted or not.
     pub fn requests(&self) -> usize {
         self.desk.requests.load(Ordering::SeqCst)
@@ -209,6 +227,7 @@ struct Desk<P> {
     requests: AtomicUsize,
     latest: Mutex<Vec<(String, String)>>,
     latest_headers: Mutex<HeaderMap>,
+    others: Mutex<Vec<String>>,
 }
 
 /// A semaphore that starts closed.
@@ -258,14 +277,25 @@ impl<P: Provider> Desk<P> {
     }
 }
 
-async fn serve<P: Provider>(
+/// A request that is no SMS.
+async fn other<P: Provider>(
     State(desk): State<Arc<Desk<P>>>,
-    ConnectInfo(cut): ConnectInfo<Cut>,
+    method: Method,
     uri: Uri,
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    desk.requests.fetch_add(1, Ordering::SeqCst);
+    let request = read(&method, &uri, &headers, &body);
+    unpoisoned(&desk.others).push(format!("{method} {}", uri.path()));
+    let answer = desk.provider.other(&request);
+    Response::builder()
+        .status(answer.status)
+        .header(header::CONTENT_TYPE, "application/json")
+        .body(Body::from(answer.body.to_string()))
+        .expect("the status and the headers are valid")
+}
+
+fn read(method: &Method, uri: &Uri, headers: &HeaderMap, body: &Bytes) -> Request {
     let text = |name| {
         headers
             .get(name)
@@ -274,12 +304,25 @@ async fn serve<P: Provider>(
     };
     let is_form = text(header::CONTENT_TYPE)
         .is_some_and(|media_type| media_type.starts_with("application/x-www-form-urlencoded"));
-    let form = if is_form { body } else { Bytes::new() };
-    let request = Request {
+    let form = if is_form { body.as_ref() } else { &[] };
+    Request {
+        method: method.to_string(),
         path: uri.path().to_owned(),
         authorization: text(header::AUTHORIZATION),
-        form: form_urlencoded::parse(&form).into_owned().collect(),
-    };
+        form: form_urlencoded::parse(form).into_owned().collect(),
+    }
+}
+
+async fn serve<P: Provider>(
+    State(desk): State<Arc<Desk<P>>>,
+    ConnectInfo(cut): ConnectInfo<Cut>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    desk.requests.fetch_add(1, Ordering::SeqCst);
+    let request = read(&method, &uri, &headers, &body);
 
     unpoisoned(&desk.latest).clone_from(&request.form);
     unpoisoned(&desk.latest_headers).clone_from(&headers);

@@ -6,10 +6,12 @@ use std::{
     time::Duration,
 };
 
+use ring::hmac;
 use serde_json::{Map, Value, json};
 
 use super::{
     inbox::Sms,
+    reports::{Report, mac},
     server::{Answer, Provider, Request},
     sms_text::{is_gsm, parts},
 };
@@ -28,6 +30,41 @@ pub struct Twilio {
 impl Twilio {
     /// The one messaging service of the account.
     pub const MESSAGING_SERVICE_SID: &'static str = MESSAGING_SERVICE_SID;
+
+    /// A status callback to this address, signed with the auth token of the account. `error`: of a message that was not
+    /// delivered.
+    pub fn report(url: &str, sms: &Sms, status: &str, error: Option<u32>) -> Report {
+        let mut fields: Vec<(String, String)> = [
+            ("AccountSid", ACCOUNT_SID),
+            ("ApiVersion", "2010-04-01"),
+            ("From", &sms.from),
+            ("MessageSid", &sms.message_id),
+            ("MessageStatus", status),
+            ("RawDlrDoneDate", "2601010000"),
+            ("SmsSid", &sms.message_id),
+            ("SmsStatus", status),
+            ("To", &sms.to),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .to_vec();
+        if let Some(code) = error {
+            fields.push(("ErrorCode".to_owned(), code.to_string()));
+        }
+        let mut report = Report::form(url, &fields);
+        fields.sort();
+        let pairs: String = fields
+            .iter()
+            .map(|(name, value)| format!("{name}{value}"))
+            .collect();
+        let mac = mac(
+            hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY,
+            AUTH_TOKEN,
+            &format!("{url}{pairs}"),
+        );
+        let signature = data_encoding::BASE64.encode(&mac);
+        report.headers.push(("x-twilio-signature", signature));
+        report
+    }
 }
 
 impl Provider for Twilio {
@@ -116,6 +153,34 @@ impl Provider for Twilio {
         Answer {
             retry_after_s: Some(wait.as_secs().max(1)),
             ..error(20429, words(20429))
+        }
+    }
+
+    /// The balance of the account, and feedback about a message.
+    fn other(&self, request: &Request) -> Answer {
+        let credentials = data_encoding::BASE64.encode(format!("{ACCOUNT_SID}:{AUTH_TOKEN}").as_bytes());
+        if request.authorization.as_deref() != Some(&format!("Basic {credentials}")) {
+            return error(20003, "Authenticate");
+        }
+        let account = format!("/2010-04-01/Accounts/{ACCOUNT_SID}");
+        let path = request.path.strip_prefix(&account).unwrap_or_default();
+        let about = path
+            .strip_prefix("/Messages/SM")
+            .and_then(|path| path.strip_suffix("/Feedback.json"));
+        let answer = |status, body| Answer {
+            status,
+            retry_after_s: None,
+            body,
+        };
+        match (request.method.as_str(), path, about, request.field("Outcome")) {
+            ("GET", "/Balance.json", ..) => answer(
+                200,
+                json!({ "account_sid": ACCOUNT_SID, "balance": "12.3456", "currency": "USD" }),
+            ),
+            ("POST", _, Some(_), Some(outcome @ ("confirmed" | "unconfirmed"))) => {
+                answer(201, json!({ "account_sid": ACCOUNT_SID, "outcome": outcome }))
+            }
+            _ => error(20404, "The requested resource was not found"),
         }
     }
 }
