@@ -159,9 +159,10 @@ impl Rules {
         self.with_wait(error.with_http_status(status), answer)
     }
 
-    /// Adds the wait that the provider asks for, if it asks for fewer requests.
+    /// Adds the wait that the provider asks for, if the SMS may be tried again: it asks for fewer requests, or is out of
+    /// order (RFC 9110, section 10.2.3).
     fn with_wait(&self, error: Error, answer: &Answer<'_>) -> Error {
-        if error.kind() != ErrorKind::Throttled {
+        if !matches!(error.kind(), ErrorKind::Throttled | ErrorKind::Transient) {
             return error;
         }
         let in_field = || {

@@ -158,7 +158,9 @@ fn refused(response: &Response, why: Option<&str>) -> Error {
     )
     .with_http_status(status);
     match response.retry_after() {
-        Some(wait) if kind == ErrorKind::Throttled => error.with_retry_after(wait),
+        Some(wait) if matches!(kind, ErrorKind::Throttled | ErrorKind::Transient) => {
+            error.with_retry_after(wait)
+        }
         _ => error,
     }
 }

@@ -43,8 +43,10 @@ pub(crate) fn read(http_status: u16, retry_after: Option<Duration>, body: &[u8])
         Some(code) => refused(code, http_status, field("message").and_then(Value::as_str)),
         None => Error::from_http_status("twilio", http_status),
     };
+    // A wait is for those who may try again: 429, and 503 for a server that is out of order (RFC 9110, section 10.2.3).
+    let may_try_again = matches!(error.kind(), ErrorKind::Throttled | ErrorKind::Transient);
     Err(match retry_after {
-        Some(wait) if error.kind() == ErrorKind::Throttled => error.with_retry_after(wait),
+        Some(wait) if may_try_again => error.with_retry_after(wait),
         _ => error,
     })
 }
@@ -330,8 +332,12 @@ mod tests {
     }
 
     #[test]
-    fn the_throttle_says_how_long_to_wait() {
+    fn who_may_try_again_is_told_how_long_to_wait() {
         let wait = Some(Duration::from_secs(2));
+        for body in [&b""[..], br#"{"code":20503,"status":503}"#] {
+            let error = read(503, wait, body).unwrap_err();
+            assert_eq!((error.kind(), error.retry_after()), (ErrorKind::Transient, wait));
+        }
         let error = read(429, wait, br#"{"code":20429,"status":429}"#).unwrap_err();
         assert_eq!((error.kind(), error.retry_after()), (ErrorKind::Throttled, wait));
         let error = read(429, wait, b"").unwrap_err();

@@ -170,6 +170,15 @@ fn the_throttle_says_how_long_to_wait() {
         assert_eq!(error.kind(), ErrorKind::Throttled);
         assert_eq!(error.retry_after(), wait.map(Duration::from_millis));
     }
+    for (status, kind, is_told) in [
+        (503, ErrorKind::Transient, true),
+        (401, ErrorKind::AuthFailed, false),
+    ] {
+        let wait = Duration::from_secs(4);
+        let error = judged(&options, Answer::new(status).retry_after(wait)).unwrap_err();
+        let told = (error.kind(), error.retry_after());
+        assert_eq!(told, (kind, is_told.then_some(wait)));
+    }
 }
 
 #[test]
