@@ -487,6 +487,37 @@ fn a_library_that_another_one_hides_is_told() {
 }
 
 #[test]
+fn a_plugin_directory_that_is_passed_over_is_told() {
+    let mut site = noop();
+    let plugins = site.plugins().display().to_string();
+    let first = site.path("first");
+    let told = |words: &str| format!("P107: the plugin directory {} {words}", first.display());
+    site.set(
+        "plugins",
+        "directories",
+        vec![first.display().to_string(), plugins.clone()],
+    );
+    let both = |site: &Site, words: &str, is_told: bool| {
+        let checked = site.run(&["check"]);
+        assert_eq!(checked.code, Some(0), "{checked:#?}");
+        let (_, log) = site.serve().stop();
+        for said in [checked.stderr, log] {
+            assert_eq!(said.contains(words), is_told, "{words} {said}");
+        }
+    };
+    both(&site, &told("does not exist; make it"), true);
+    fs::write(&first, "").unwrap();
+    both(&site, &told("is not a directory; put one there"), true);
+    // What comes after the library that is used could not have been meant.
+    site.set(
+        "plugins",
+        "directories",
+        vec![plugins, first.display().to_string()],
+    );
+    both(&site, "P107", false);
+}
+
+#[test]
 fn a_sender_that_the_provider_would_refuse_is_told_before_the_first_sms() {
     for (backend, options) in [
         (

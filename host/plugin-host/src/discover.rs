@@ -50,16 +50,27 @@ pub(super) fn all(directories: &[PathBuf]) -> (Vec<Found>, Vec<(PathBuf, Refusal
     (found, refused)
 }
 
-/// Why each further file of a library is not used, beside the one that is.
-pub(super) fn hidden_by(directories: &[PathBuf], used: &Found) -> Vec<Refusal> {
-    let files = directories
-        .iter()
-        .filter_map(|directory| scan(directory, FileNaming::HERE).ok());
-    let others = files.filter_map(|mut files| files.remove(&used.stem)).flatten();
-    others
-        .filter(|path| *path != used.path)
-        .map(|path| hidden(&path, &used.path))
-        .collect()
+/// What is passed over for the file of a library that is used: each further file of the library, and each directory
+/// before it that cannot be searched, in which the one that is meant may lie.
+pub(super) fn passed_over(directories: &[PathBuf], used: &Found) -> Vec<Refusal> {
+    let mut refusals = Vec::new();
+    let mut is_before = true;
+    for directory in directories {
+        match scan(directory, FileNaming::HERE) {
+            Ok(mut files) => {
+                let others = files.remove(&used.stem).unwrap_or_default();
+                is_before &= !others.contains(&used.path);
+                let others = others.iter().filter(|path| **path != used.path);
+                refusals.extend(others.map(|path| hidden(path, &used.path)));
+            }
+            Err(mut refusal) if is_before => {
+                refusal.sentence += &format!("; until then {} is used", used.path.display());
+                refusals.push(refusal);
+            }
+            Err(_) => {}
+        }
+    }
+    refusals
 }
 
 fn hidden(path: &Path, first: &Path) -> Refusal {
@@ -285,7 +296,7 @@ mod tests {
         assert_eq!(found.iter().map(|found| &found.path).collect::<Vec<_>>(), [&path]);
         let later = third.path().join(library("nexmo"));
         assert_eq!(refused, [(later.clone(), hidden(&later, &path))]);
-        assert_eq!(hidden_by(&directories, &found[0]), [hidden(&later, &path)]);
+        assert_eq!(passed_over(&directories, &found[0]), [hidden(&later, &path)]);
         let sentence = hidden(&later, &path).sentence;
         assert!(
             sentence.starts_with(&format!(

@@ -3,6 +3,7 @@
 //! Invariant: an instance that panicked gets no new call once its successor is there.
 
 use std::{
+    io,
     sync::{Arc, Mutex, PoisonError, mpsc},
     time::Duration,
 };
@@ -109,7 +110,10 @@ impl Maker {
             Opened::Inline(library) => {
                 let this = Arc::clone(self);
                 within_limit(move || library.create(&this.export, this.services.object(), &this.options_json))
-                    .ok_or_else(NotConstructed::too_slow)?
+                    .map_err(|late| match late {
+                        Late::TooSlow => NotConstructed::too_slow(),
+                        Late::NoThread(error) => NotConstructed::Ended(no_thread(&self.export, &error)),
+                    })?
                     .map_err(NotConstructed::Refused)
             }
             Opened::Worker(ref supervisor) => {
@@ -119,8 +123,27 @@ impl Maker {
     }
 }
 
-/// Runs foreign code on a thread of its own; `None` when it takes too long, and then the thread is lost.
-pub(super) fn within_limit<T: Send + 'static>(code: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+/// Why foreign code has no result.
+pub(super) enum Late {
+    /// It took longer than [`CONSTRUCTION_LIMIT`]. Its thread is lost.
+    TooSlow,
+    /// It was not run at all.
+    NoThread(io::Error),
+}
+
+/// Why `what` is not opened or constructed: the system gives no thread for it.
+pub(super) fn no_thread(what: &str, error: &io::Error) -> Refusal {
+    Refusal::new(
+        code::SYSTEM_MEMORY,
+        format!(
+            "the system gives no thread for {what}: {error}; allow phone-verify more threads (ulimit -u, TasksMax=, the \
+             container's limit), or give it more memory"
+        ),
+    )
+}
+
+/// Runs foreign code on a thread of its own, for at most [`CONSTRUCTION_LIMIT`].
+pub(super) fn within_limit<T: Send + 'static>(code: impl FnOnce() -> T + Send + 'static) -> Result<T, Late> {
     let (done, result) = mpsc::sync_channel(1);
     std::thread::Builder::new()
         .name("backend-load".to_owned())
@@ -128,8 +151,8 @@ pub(super) fn within_limit<T: Send + 'static>(code: impl FnOnce() -> T + Send + 
             // Nobody waits any more when the time was up.
             let _ = done.send(code());
         })
-        .ok()?;
-    result.recv_timeout(CONSTRUCTION_LIMIT).ok()
+        .map_err(Late::NoThread)?;
+    result.recv_timeout(CONSTRUCTION_LIMIT).map_err(|_| Late::TooSlow)
 }
 
 /// The instance that serves calls now.

@@ -189,7 +189,7 @@ pub mod code {
     pub const WORKER_KILLED: &str = "P712";
     /// The system does not let a worker process do what it must.
     pub const WORKER_FORBIDDEN: &str = "P713";
-    /// The system has no memory for a worker process.
+    /// The system has no memory for a worker process, or for a thread of this one.
     pub const SYSTEM_MEMORY: &str = "P714";
 
     /// Those of bytes that are not trusted.

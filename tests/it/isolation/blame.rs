@@ -2,7 +2,10 @@
 //! the author of the library.
 #![cfg(target_os = "linux")]
 
-use std::process::{Command, Stdio};
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
 
 use phone_verify_plugin_host::code;
 use phone_verify_tests::{
@@ -19,6 +22,7 @@ use super::{
     daemon::{children, is_running, is_spinning, kill, until, workers},
     shelf::{Shelf, rewritten, send, villain},
 };
+use crate::loading::shelf::Shelf as InlineShelf;
 
 const NUMBER: &str = "+13478379634";
 
@@ -268,48 +272,85 @@ async fn what_the_sandbox_refuses_a_library_is_explained() {
     assert!(!log.text().contains("P704"), "{}", log.text());
 }
 
+const NEEDS_ACME: &str = r#"
+    __attribute__((section(".pv_plugin"), visibility("default")))
+    const char PHONE_VERIFY_MANIFEST[] = "{\"schema\":1,\"version\":\"1.0.0\",\"abi\":{\"major\":1,\"minor\":0},"
+        "\"plugin_api\":\"\",\"backends\":[{\"name\":\"XBackend\"}]}";
+    int acme(void);
+    int (*needed)(void) = acme;
+    const char pv_plugin_entry_v1[128];
+"#;
+
+/// A library in C in this folder.
+fn dependency(folder: &Path, name: &str, source: &str, options: &[&str]) -> PathBuf {
+    std::fs::create_dir_all(folder).unwrap();
+    let (file, text) = (folder.join(name), folder.join(format!("{name}.c")));
+    std::fs::write(&text, source).unwrap();
+    let built = Command::new("cc")
+        .args(["-shared", "-fPIC", "-o"])
+        .args([&file, &text])
+        .args(options)
+        .status();
+    assert!(built.unwrap().success());
+    file
+}
+
 /// It is there, and the library would find it: the sandbox does not let it be read.
 #[test]
 fn a_dependency_outside_of_the_systems_folders_is_not_called_missing() {
-    const SOURCE: &str = r#"
-        __attribute__((section(".pv_plugin"), visibility("default")))
-        const char PHONE_VERIFY_MANIFEST[] = "{\"schema\":1,\"version\":\"1.0.0\",\"abi\":{\"major\":1,\"minor\":0},"
-            "\"plugin_api\":\"\",\"backends\":[{\"name\":\"XBackend\"}]}";
-        int acme(void);
-        int (*needed)(void) = acme;
-        const char pv_plugin_entry_v1[128];
-    "#;
     let shelf = Shelf::with(&[]);
     let folder = shelf.folder().join("opt");
-    std::fs::create_dir(&folder).unwrap();
-    let source = folder.join("dependency.c");
-    std::fs::write(&source, "int acme(void) { return 1; }").unwrap();
-    let built = Command::new("cc")
-        .args(["-shared", "-fPIC", "-o"])
-        .args([&folder.join("libacmedependency.so"), &source])
-        .status();
-    assert!(built.unwrap().success());
+    let file = dependency(
+        &folder,
+        "libacmedependency.so",
+        "int acme(void) { return 1; }",
+        &[],
+    );
+    let file = file.to_str().unwrap();
     let [found_at, run_path] = ["-L", "-Wl,-rpath,"].map(|option| format!("{option}{}", folder.display()));
-    let needs = "-lacmedependency";
-    shelf.compile(
-        "x",
-        SOURCE,
-        &[
-            "-shared",
-            "-fPIC",
-            "-Wl,--no-as-needed",
-            &found_at,
-            &run_path,
-            needs,
-        ],
-    );
+    // By its name and a folder, and by its path.
+    for (name, options) in [
+        (
+            "libacmedependency.so",
+            &[&*found_at, &*run_path, "-lacmedependency"][..],
+        ),
+        (file, &[file]),
+    ] {
+        let options = [&["-shared", "-fPIC", "-Wl,--no-as-needed"], options].concat();
+        shelf.compile("x", NEEDS_ACME, &options);
+        let (code, sentence) = shelf.refusal("x.XBackend");
+        assert_eq!(code, code::MISSING_DEPENDENCY, "{sentence}");
+        assert!(
+            sentence.starts_with(&format!("libx.so needs {name}, which is "))
+                && sentence.contains("/opt/libacmedependency.so, where a worker process may not read"),
+            "{sentence}"
+        );
+    }
+}
+
+/// The system's loader does not say by whom it is needed.
+#[test]
+fn a_dependency_of_a_dependency_is_told_with_the_one_that_needs_it() {
+    let shelf = InlineShelf::with(&[]);
+    let folder = shelf.folder().join("opt");
+    let found_at = format!("-L{}", folder.display());
+    let leaf = dependency(&folder, "libacmeleaf.so", "int leaf(void) { return 1; }", &[]);
+    let middle = "int leaf(void); int acme(void) { return leaf(); }";
+    dependency(&folder, "libacmemiddle.so", middle, &[&found_at, "-lacmeleaf"]);
+    std::fs::remove_file(leaf).unwrap();
+    let run_path = format!("-Wl,-rpath,{}", folder.display());
+    let options = [
+        "-shared",
+        "-fPIC",
+        "-Wl,--no-as-needed",
+        "-Wl,--allow-shlib-undefined",
+    ];
+    let of_middle = [&*found_at, &*run_path, "-lacmemiddle"];
+    shelf.compile("x", NEEDS_ACME, &[&options[..], &of_middle].concat());
     let (code, sentence) = shelf.refusal("x.XBackend");
-    assert_eq!(code, code::MISSING_DEPENDENCY);
-    assert!(
-        sentence.starts_with("libx.so needs libacmedependency.so, which is ")
-            && sentence.contains("/opt/libacmedependency.so, where a worker process may not read"),
-        "{sentence}"
-    );
+    assert_eq!(code, code::MISSING_DEPENDENCY, "{sentence}");
+    let told = "libx.so needs libacmemiddle.so, which needs libacmeleaf.so, which this system does not have; install it";
+    assert!(sentence.starts_with(told), "{sentence}");
 }
 
 /// Whatever the two say first, its refusal or its end.

@@ -135,6 +135,15 @@ pub(super) fn about(bytes: &[u8]) -> (bool, Vec<String>) {
         .unwrap_or_default()
 }
 
+/// What a library needs, and where it looks for that.
+pub(super) fn needed(bytes: &[u8]) -> Option<(Vec<String>, Vec<String>)> {
+    fn read<E: FileHeader<Endian = Endianness>>(bytes: &[u8]) -> Option<(Vec<String>, Vec<String>)> {
+        let needs = Needs::read(&ElfFile::<E, &[u8]>::parse(bytes).ok()?)?;
+        Some((needs.libraries, needs.run_paths))
+    }
+    read::<FileHeader64<Endianness>>(bytes).or_else(|| read::<FileHeader32<Endianness>>(bytes))
+}
+
 /// Whether all that the headers speak of lies in the file.
 fn is_whole<E: FileHeader<Endian = Endianness>>(header: &E, endian: Endianness, bytes: &[u8]) -> bool {
     let length = bytes.len() as u64;

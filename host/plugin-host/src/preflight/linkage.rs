@@ -4,20 +4,15 @@
 //! Invariant: a dependency is called missing only where it is; one that is there, and is not found from a private copy
 //! or within the sandbox, is called that.
 
-use std::{
-    env, fs,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use super::{
     Candidate,
     dlls::{self, Folders},
     format::{Format, Platform},
+    needs::{self, Needer},
 };
 use crate::refusal::{Refusal, code};
-
-/// Where the system's loader remembers what lies in its folders.
-const CACHE: &str = "/etc/ld.so.cache";
 
 /// More of them no library has, and a file may say that it needs millions.
 pub(super) const MAX_DEPENDENCIES: usize = 1024;
@@ -109,52 +104,76 @@ pub(crate) fn explained(refusal: Refusal, candidate: &Candidate, is_confined: bo
             None => refusal,
         };
     }
-    if refusal.code != code::MISSING_DEPENDENCY {
-        return refusal;
-    }
-    let is_meant = |name: &&String| refusal.sentence.contains(&format!(" needs {name},"));
-    let Some(name) = needed.iter().find(is_meant) else {
+    let Some((name, is_missing)) = not_found(&refusal, &candidate.file) else {
         return refusal;
     };
-    match candidate.linkage.true_cause(&candidate.file, name, is_confined) {
-        Some(cause) => Refusal::new(refusal.code, format!("{} needs {name}, {cause}", candidate.file)),
+    match candidate
+        .linkage
+        .true_cause(&candidate.file, name, is_missing, is_confined)
+    {
+        Some(cause) => Refusal::new(
+            code::MISSING_DEPENDENCY,
+            format!("{} needs {cause}", candidate.file),
+        ),
         None => refusal,
     }
 }
 
+/// The dependency that a refusal is about, and whether it was not found; else it may not be read.
+fn not_found<'a>(refusal: &'a Refusal, file: &str) -> Option<(&'a str, bool)> {
+    let sentence = refusal.sentence.as_str();
+    match refusal.code {
+        code::MISSING_DEPENDENCY => {
+            let rest = sentence.strip_prefix(file)?.strip_prefix(" needs ")?;
+            Some((rest.split_once(", which ")?.0, true))
+        }
+        // As glibc and musl say it.
+        code::NOT_OPENED => {
+            let rest = sentence.strip_prefix(&format!("the system could not open {file}: "))?;
+            let of_glibc = || rest.split_once(": cannot open shared object file: Permission denied");
+            let of_musl = || {
+                let rest = rest.strip_prefix("Error loading shared library ")?;
+                rest.split_once(": Permission denied")
+            };
+            Some((of_glibc().or_else(of_musl)?.0, false))
+        }
+        _ => None,
+    }
+}
+
 impl Linkage {
-    fn true_cause(&self, file: &str, name: &str, is_confined: bool) -> Option<String> {
-        let folder = Path::new(file).parent().unwrap_or(Path::new("/"));
-        let run_paths: Vec<&str> = self.run_paths.iter().flat_map(|paths| paths.split(':')).collect();
-        if let Some((dependency, from)) = beside(folder, &run_paths, name) {
+    /// What the library needs, and why that is not loaded: the end of a sentence that begins with `… needs `.
+    fn true_cause(&self, file: &str, name: &str, is_missing: bool, is_confined: bool) -> Option<String> {
+        let needer = needs::needer_of(name, Path::new(file), self)?;
+        let Needer { chain, .. } = &needer;
+        if chain.is_empty()
+            && let folder = Path::new(file).parent().unwrap_or(Path::new("/"))
+            && let Some((dependency, from)) = beside(folder, &needer.run_paths, name)
+        {
             let install = if from == LOADER_PATH {
                 "install it where the system looks, such as in /usr/local/lib"
             } else {
                 "install it where the system looks, such as in /usr/local/lib, and run ldconfig"
             };
             return Some(format!(
-                "which is {} and is looked for from where the library lies ({from}); but what is opened is a private copy \
-                 in another folder: link it statically into the library, or {install}",
+                "{name}, which is {} and is looked for from where the library lies ({from}); but what is opened is a private \
+                 copy in another folder: link it statically into the library, or {install}",
                 dependency.display()
             ));
         }
-        if !is_confined {
-            return None;
+        match needer.find_now(name).filter(|_| is_confined) {
+            Some(there) => Some(format!(
+                "{chain}{name}, which is {}, where a worker process may not read; install it into a folder of the system, such \
+                 as /usr/local/lib, and run ldconfig, link it statically into the library, or set isolation = \"inline\" for \
+                 a library that you trust",
+                there.canonicalize().unwrap_or(there).display()
+            )),
+            // Not needed by the library itself, but by what it needs.
+            None if is_missing && !chain.is_empty() => Some(format!(
+                "{chain}{name}, which this system does not have; install it, or link both statically into the library"
+            )),
+            None => None,
         }
-        let named = run_paths.into_iter().map(PathBuf::from);
-        let of_environment = env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
-        let there = named
-            .chain(env::split_paths(&of_environment))
-            .filter(|folder| folder.is_absolute())
-            .map(|folder| folder.join(name))
-            .chain(in_cache(&fs::read(CACHE).unwrap_or_default(), name))
-            .find(|path| path.exists())?;
-        Some(format!(
-            "which is {}, where a worker process may not read; install it into a folder of the system, such as \
-             /usr/local/lib, and run ldconfig, link it statically into the library, or set isolation = \"inline\" for a library \
-             that you trust",
-            there.canonicalize().unwrap_or(there).display()
-        ))
     }
 }
 
@@ -162,7 +181,7 @@ impl Linkage {
 const LOADER_PATH: &str = "@loader_path";
 
 /// A dependency that is there, seen from where the library lies, and by which name of that folder it is looked for.
-fn beside(folder: &Path, run_paths: &[&str], name: &str) -> Option<(PathBuf, &'static str)> {
+fn beside(folder: &Path, run_paths: &[String], name: &str) -> Option<(PathBuf, &'static str)> {
     // Of macOS: in one of the run paths, or without them.
     let in_run_paths = name.strip_prefix("@rpath/").unwrap_or(name);
     let places = run_paths
@@ -185,18 +204,10 @@ fn beside(folder: &Path, run_paths: &[&str], name: &str) -> Option<(PathBuf, &'s
     None
 }
 
-/// Where the system's loader would find it: the cache holds whole paths, each ended by a zero.
-fn in_cache(cache: &[u8], name: &str) -> Option<PathBuf> {
-    let ending = format!("/{name}");
-    cache
-        .split(|byte| *byte == 0)
-        .filter_map(|path| std::str::from_utf8(path).ok())
-        .find(|path| path.starts_with('/') && path.ends_with(&ending))
-        .map(PathBuf::from)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
@@ -214,7 +225,8 @@ mod tests {
             (&["@loader_path"], "@rpath/libother.dylib", None),
             (&[directory.path().to_str().unwrap()], "libxyz.dylib", None),
         ] {
-            let found = beside(directory.path(), run_paths, name);
+            let run_paths: Vec<String> = run_paths.iter().map(|path| (*path).to_owned()).collect();
+            let found = beside(directory.path(), &run_paths, name);
             assert_eq!(
                 found.as_ref().map(|(_, from)| *from),
                 from,

@@ -10,6 +10,7 @@ mod grammar;
 mod linkage;
 mod mach_o;
 mod manifest;
+mod needs;
 mod pe;
 #[cfg(test)]
 mod tests;

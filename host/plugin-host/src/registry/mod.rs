@@ -24,7 +24,7 @@ pub use self::watch::Seen;
 use super::{
     Backend, BackendName,
     discover::{self, Found},
-    instance::{CONSTRUCTION_LIMIT, Opened, within_limit},
+    instance::{CONSTRUCTION_LIMIT, Late, Opened, no_thread, within_limit},
     isolation::{IsolationMode, IsolationRules, is_bundled},
     load::Library,
     options,
@@ -206,11 +206,12 @@ impl Loader {
         backend.map(drop).map_err(|refusal| vec![refusal])
     }
 
-    /// Why each further file of a backend's library is not used.
+    /// What is passed over for the file of a backend's library: further files of it, and directories before it that cannot
+    /// be searched.
     pub fn hidden(&self, name: &BackendName) -> Vec<Refusal> {
         let directories = &self.config.directories;
         discover::one(directories, &name.library)
-            .map(|used| discover::hidden_by(directories, &used))
+            .map(|used| discover::passed_over(directories, &used))
             .unwrap_or_default()
     }
 
@@ -332,7 +333,10 @@ impl Loader {
             IsolationMode::Inline => {
                 let (file, overrides) = (candidate.file.clone(), candidate.manifest.overrides());
                 let library = within_limit(move || Library::open(&staged.path, &file, overrides))
-                    .ok_or_else(|| opened_too_slowly(&candidate.file))?
+                    .map_err(|late| match late {
+                        Late::TooSlow => opened_too_slowly(&candidate.file),
+                        Late::NoThread(error) => no_thread(&candidate.file, &error),
+                    })?
                     .map_err(explained)?;
                 let stem = stem.to_owned();
                 (Opened::Inline(library), Kept::Inline { stem, library })

@@ -59,7 +59,7 @@ impl Loader {
         running: Option<Running<'_>>,
     ) -> Result<Choice, Vec<Refusal>> {
         let found = discover::one(&self.config.directories, &name.library)?;
-        for hidden in discover::hidden_by(&self.config.directories, &found) {
+        for hidden in discover::passed_over(&self.config.directories, &found) {
             tracing::warn!("{hidden}");
         }
         let lock = self.lock()?;

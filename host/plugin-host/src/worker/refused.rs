@@ -7,16 +7,28 @@
 
 use phone_verify_plugin_abi::RawError;
 
-/// What the C library and Rust's call the errors that the sandbox gives, however they begin a sentence.
-const SIGNS: [&str; 7] = [
-    "peration not permitted",
-    "ermission denied",
-    "ermissionDenied",
+/// What C libraries, Rust's and those of other languages call the errors that the sandbox gives, in small letters.
+const SIGNS: [&str; 13] = [
+    "operation not permitted",
+    "permission denied",
+    "permissiondenied",
+    "access is denied",
     "os error 1)",
     "os error 13)",
-    "emporary failure in name resolution",
-    "ailed to lookup address information",
+    "temporary failure in name resolution",
+    "name or service not known",
+    "failed to lookup address information",
+    // musl
+    "name does not resolve",
+    // curl, by its versions
+    "could not resolve host",
+    "couldn't resolve host",
+    // c-ares
+    "could not contact dns servers",
 ];
+
+/// What musl says of a name that it could not look up now. Others mean something else by it, within a sentence.
+const MUSLS_WORDS: &str = "try again";
 
 /// What follows from it.
 pub(super) const EXPLANATION: &str = "a worker process has no network, files, threads or processes of its own; \
@@ -24,7 +36,12 @@ pub(super) const EXPLANATION: &str = "a worker process has no network, files, th
 
 /// Whether a text speaks of what the sandbox refuses.
 pub(super) fn speaks_of_it(text: &str) -> bool {
-    SIGNS.iter().any(|sign| text.contains(sign))
+    let text = text.to_lowercase();
+    let is_musls = || {
+        let before = text.trim_end_matches('.').strip_suffix(MUSLS_WORDS);
+        before.is_some_and(|before| before.is_empty() || before.ends_with(": "))
+    };
+    SIGNS.iter().any(|sign| text.contains(sign)) || is_musls()
 }
 
 /// Says so in an error that speaks of it. What a provider has answered, which may use the same words, has a status; and
@@ -50,6 +67,12 @@ mod tests {
             "connect: Operation not permitted",
             "cannot open /etc/acme.conf: Permission denied (os error 13)",
             "failed to lookup address information: Temporary failure in name resolution",
+            "Could not resolve host: api.acme.example",
+            "curl_easy_perform() failed: Couldn't resolve host name",
+            "getaddrinfo: Try again",
+            "Try again",
+            "Name does not resolve",
+            "api.acme.example: Name or service not known",
             "failed to spawn thread: Os { code: 1, kind: PermissionDenied, message: \"Operation not permitted\" }",
         ] {
             let error = explained(raw_error(kind::INTERNAL, "acme", words));
@@ -61,7 +84,13 @@ mod tests {
         let of_the_host = "no connection: failed to lookup address information: Name or service not known";
         let error = explained(raw_error(kind::TRANSIENT, "http_connect", of_the_host));
         assert_eq!(error.message.as_str(), of_the_host);
-        let other = raw_error(kind::INTERNAL, "acme", "no sender (os error 113)");
-        assert_eq!(explained(other).message.as_str(), "no sender (os error 113)");
+        for words in [
+            "no sender (os error 113)",
+            "the queue is full, try again",
+            "try again later",
+        ] {
+            let error = explained(raw_error(kind::INTERNAL, "acme", words));
+            assert_eq!(error.message.as_str(), words);
+        }
     }
 }
