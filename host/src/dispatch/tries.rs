@@ -11,7 +11,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::{Desk, turn::Turn};
 use crate::{
-    fleet::{Member, Sms},
+    fleet::{Member, Sms, Subject},
     model::{FailureClass, Origin, Outcome, SendFailure, Try},
     rules::failover::Failover,
     store::{Destination, Order, OutboxMessage},
@@ -28,6 +28,7 @@ pub(super) struct Tries<'a> {
     made: Vec<Try>,
     /// The members that are not tried again, by name.
     done: Vec<Arc<str>>,
+    subject: Subject,
 }
 
 /// What one member came to.
@@ -47,6 +48,7 @@ impl<'a> Tries<'a> {
             order,
             made: Vec::new(),
             done: Vec::new(),
+            subject: Subject::of(&order.message),
         }
     }
 
@@ -105,7 +107,7 @@ impl<'a> Tries<'a> {
     /// Sends through one member, which is `held` until it has answered; and once more if another attempt may succeed,
     /// unless the next backend can have it.
     async fn through(&mut self, mut member: Arc<Member>, held: TaskTrackerToken) -> Came {
-        let mut admitted = match member.breaker().admit() {
+        let mut admitted = match member.breaker().admit(self.subject) {
             Ok(admitted) => admitted,
             Err(refused) => return Came::unasked(member, refused),
         };
@@ -122,7 +124,7 @@ impl<'a> Tries<'a> {
                 let now = members.named(member.name()).map(|entry| &entry.member);
                 if !now.is_some_and(|now| Arc::ptr_eq(now, &member)) {
                     member.breaker().record(&admitted, &outcome);
-                    let again = now.and_then(|now| Some((now, now.breaker().admit().ok()?)));
+                    let again = now.and_then(|now| Some((now, now.breaker().admit(self.subject).ok()?)));
                     let Some((now, admitted_again)) = again else {
                         return Came {
                             member,

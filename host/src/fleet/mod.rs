@@ -25,7 +25,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 pub use self::{
-    breaker::{Breaker, BreakerState, Counts},
+    breaker::{Breaker, BreakerState, Counts, Subject},
     for_tests::ForTests,
     lane::{Bounds, Lane, Slot},
     library::{Base, Library},
@@ -134,6 +134,7 @@ impl Fleet {
             facts: Arc::clone(member.facts()),
             refusals: Arc::clone(refusals),
             breaker: member.breaker().state(),
+            refused_countries: member.breaker().refused_countries(),
             breaker_opened: member.breaker().opened(),
             messages: member.breaker().counts(),
             waiting: (member.lane().waiting(), member.lane().bounds().queue_length),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use phone_verify_plugin_host::{Backend, IsolationMode, Refusal};
 
 use super::{BreakerState, Counts, DEFAULT};
+use crate::model::Region;
 
 /// What does not change while a backend serves.
 #[derive(Clone, Debug)]
@@ -91,6 +92,8 @@ pub struct BackendStatus {
     pub refusals: Arc<[Refusal]>,
     /// Whether its provider is left alone.
     pub breaker: BreakerState,
+    /// The countries that its messages are refused to, while the rest goes on.
+    pub refused_countries: Vec<Option<Region>>,
     /// How often the breaker opened since the process began.
     pub breaker_opened: u64,
     /// Messages of verifications, since it serves.
@@ -111,7 +114,27 @@ impl BackendStatus {
                 self.title()
             )
         });
-        provider.into_iter().chain(self.trouble.clone()).collect()
+        let countries: Vec<String> = self.countries();
+        let countries = (!countries.is_empty() && self.breaker == BreakerState::Closed).then(|| {
+            format!(
+                "the provider behind {} failed several times in a row for numbers of {}: messages there are refused, but for \
+                 one now and then that shows whether it is back",
+                self.title(),
+                countries.join(", ")
+            )
+        });
+        provider
+            .into_iter()
+            .chain(countries)
+            .chain(self.trouble.clone())
+            .collect()
+    }
+
+    /// The codes of the countries that its messages are refused to; `unknown` where a number is of none.
+    pub fn countries(&self) -> Vec<String> {
+        let countries = self.refused_countries.iter();
+        let code = |country: &Option<Region>| country.map_or_else(|| "unknown".to_owned(), Region::code);
+        countries.map(code).collect()
     }
 
     /// As messages to an operator name it: `nexmo.NexmoBackend`, and with its name in the settings where it has one there.

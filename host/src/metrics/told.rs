@@ -215,6 +215,14 @@ impl Metrics {
                 breaker.whole(&labels, u64::from(state == status.breaker));
             }
         }
+        let countries = page.gauge(
+            "phone_verify_breaker_refused_countries",
+            "Countries that messages are refused to, while the rest goes on.",
+        );
+        for status in facts.backends {
+            let labels = [("member", &*status.name), ("backend", &*status.facts.backend)];
+            countries.whole(&labels, status.refused_countries.len() as u64);
+        }
         let opened = page.counter(
             "phone_verify_breaker_opened_total",
             "How often the breaker opened.",

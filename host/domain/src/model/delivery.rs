@@ -343,6 +343,11 @@ impl FailureClass {
         )
     }
 
+    /// Whether the reason is the account at the provider or how it is set up, whatever the message is.
+    pub fn blames_account(self) -> bool {
+        matches!(self, Self::Config | Self::AuthFailed | Self::NoCredit)
+    }
+
     /// Whether the reason is the provider as a whole or the account there, rather than this message. A circuit breaker
     /// counts these, if the failure arose at the provider. An unclassified refusal is not one of them: a client that
     /// chooses the number could provoke it, and so switch off the service for all.

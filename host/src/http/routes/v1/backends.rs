@@ -49,6 +49,9 @@ pub(in crate::http) struct BackendBody {
     sandbox: bool,
     #[schema(schema_with = health)]
     health: &'static str,
+    /// The countries that its messages are refused to for a while, since they failed there several times in a row.
+    #[schema(example = json!(["DE"]))]
+    refused_countries: Vec<String>,
     messages: MessagesBody,
     /// What should be looked at although it serves, such as a newer version that is refused.
     notes: Vec<String>,
@@ -121,6 +124,7 @@ impl BackendBody {
             isolation: facts.isolation.to_string(),
             sandbox: facts.is_sandbox,
             health: health_of(status.breaker),
+            refused_countries: status.countries(),
             messages: MessagesBody {
                 sent: messages.sent,
                 failed: messages.failed,
