@@ -130,7 +130,7 @@ impl Bench {
         };
         // As in the daemon, nobody waits for the message to be settled before the code is checked.
         let (settled, verdict) = tokio::join!(
-            self.store.settle_message(&message, &sent),
+            self.store.settle_message(&message, &sent, self.clock.now()),
             self.store.check_code(id, code, rules, None)
         );
         assert!(settled.is_ok() && matches!(verdict, Ok(Verdict::Valid)));

@@ -14,6 +14,7 @@
 pub mod cli;
 pub mod daemon;
 pub mod dispatch;
+pub mod events;
 #[cfg(test)]
 mod fake_network;
 #[cfg(test)]

@@ -36,6 +36,7 @@ fn every_command_prints_an_object_whose_ok_is_its_exit_code() {
         (&["backup", "copy.db"], 0, "bytes"),
         (&["restore", "copy.db"], 0, "database"),
         (&["audit"], 0, "entries"),
+        (&["events"], 0, "events"),
         (&["keys", "new", "shop"], 0, "digest"),
         (&["decisions"], 0, "decisions"),
         (
@@ -71,6 +72,7 @@ fn every_command_prints_an_object_whose_ok_is_its_exit_code() {
         (&["chekc"], 2, "problems"),
         (&["plugin"], 2, "problems"),
         (&["audit", "--last", "many"], 2, "problems"),
+        (&["events", "--last", "many"], 2, "problems"),
     ] {
         let mut all = arguments.to_vec();
         all.push("--json");

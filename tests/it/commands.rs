@@ -56,6 +56,7 @@ fn a_database_that_is_not_there_is_no_empty_one() {
         &["forget", NUMBER, "--dry-run"],
         &["export", NUMBER],
         &["audit"],
+        &["events"],
         &["decisions"],
         &["cleanup"],
         &["cleanup", "--dry-run"],

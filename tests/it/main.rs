@@ -21,6 +21,7 @@ mod custom_backend;
 mod demo;
 mod documents;
 mod drop_in;
+mod events;
 mod every_answer;
 mod files;
 mod fleet;

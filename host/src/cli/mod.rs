@@ -9,6 +9,7 @@ mod backup;
 mod check;
 mod cleanup;
 mod decisions;
+mod events;
 mod keys;
 mod output;
 mod person;
@@ -102,6 +103,8 @@ enum Command {
     Restore(backup::Restore),
     /// Say who did what
     Audit(audit::Audit),
+    /// Show what happened to verifications and texts
+    Events(events::Events),
     /// Keys of the native API
     Keys(keys::Keys),
     /// Show what the pumping guard decided, and why
@@ -317,6 +320,7 @@ pub fn main() -> ExitCode {
         Command::Backup(command) => (command.run(), command.common.json),
         Command::Restore(command) => (command.run(), command.common.json),
         Command::Audit(command) => (command.run(), command.common.json),
+        Command::Events(command) => (command.run(), command.common.json),
         Command::Keys(command) => (command.run(), command.json()),
         Command::Decisions(command) => (command.run(), command.common.json),
         Command::Plugin(command) => (command.run(), command.json()),

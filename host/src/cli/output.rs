@@ -28,6 +28,16 @@ impl Output {
         self.result_of(true, value, text)
     }
 
+    /// Prints one of results that come one by one: a line of its own, as JSON if that was asked for.
+    pub(super) fn line(&self, value: &Value, text: impl FnOnce() -> String) -> Result<(), Failure> {
+        let shown = if self.json { value.to_string() } else { text() };
+        match results::write(&format!("{shown}\n")) {
+            // Whoever follows without end must end when nothing reads it.
+            Err(error) => Err(Failure::failed(format!("the result cannot be printed: {error}"))),
+            Ok(()) => Ok(()),
+        }
+    }
+
     /// Prints a result as [`Output::result`] does, for a command that has a result even when it fails. `is_ok`: whether
     /// it succeeded.
     pub(super) fn result_of(

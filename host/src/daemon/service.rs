@@ -83,6 +83,7 @@ impl Service {
             clock,
             entropy,
         } = parts;
+        store.record_events(settings.events.log);
         let fleet = Arc::new(Fleet::new(members));
         let total_timeout = settings.dispatch.total_timeout;
         let (entrance, to_dispatch) = Entrance::new(Arc::clone(&fleet));

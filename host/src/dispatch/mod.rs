@@ -204,7 +204,10 @@ impl Desk {
     }
 
     async fn settle(&self, message: &OutboxMessage, dispatched: &Dispatched) {
-        let recorded = self.store.settle_message(message, dispatched).await;
+        let recorded = self
+            .store
+            .settle_message(message, dispatched, self.clock.now())
+            .await;
         let mut unrecorded = self.unrecorded.lock().unwrap_or_else(PoisonError::into_inner);
         match recorded {
             Ok(()) => {

@@ -9,7 +9,7 @@ use std::{
 use super::{Keys, Settings};
 
 /// Sections that are read only at the start.
-const SECTIONS: [&str; 4] = ["server", "store", "dispatch", "log"];
+const SECTIONS: [&str; 5] = ["server", "store", "dispatch", "events", "log"];
 /// Single keys that are read only at the start, in sections which a reload otherwise applies.
 const KEYS: [(&str, &str); 2] = [("plugins", "staging_directory"), ("plugins", "lock_file")];
 /// A reload exchanges keys for others. Only whether the settings have keys at all is read at the start.

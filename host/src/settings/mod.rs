@@ -18,6 +18,7 @@ mod changes;
 mod dispatch;
 mod document;
 mod doubts;
+mod events;
 mod guard;
 mod http;
 mod limits;
@@ -45,6 +46,7 @@ use changes::Fingerprints;
 pub use changes::need_restart;
 pub use dispatch::Dispatch;
 pub use doubts::{Doubts, WHOLE_SECTION};
+pub use events::Events;
 pub use log::{Log, LogFormat};
 pub(crate) use log::{filter_of, is_filter};
 pub use phone_verification::PhoneVerification;
@@ -120,6 +122,8 @@ pub struct Settings {
     pub limits: RateLimits,
     /// `[guard]`: the guard against SMS pumping.
     pub guard: Guard,
+    /// `[events]`: whether what happens is recorded.
+    pub events: Events,
     /// `[log]`: what is logged.
     pub log: Log,
     /// What is valid but probably not what the operator wants.
@@ -290,6 +294,7 @@ impl Settings {
         let dispatch = Dispatch::read(&mut reader);
         let limits = limits::read(&mut reader, phone_verification.expiration);
         let guard = guard::read(&mut reader);
+        let events = Events::read(&mut reader);
         let log = Log::read(&mut reader);
         let Outcome {
             problems,
@@ -310,6 +315,7 @@ impl Settings {
             dispatch,
             limits,
             guard,
+            events,
             log,
             warnings,
             effective,

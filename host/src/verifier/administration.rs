@@ -10,12 +10,14 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     clock::{Clock, UnixMillis},
-    model::{PhoneNumber, guard::Decision, quantity},
+    model::{Event, PhoneNumber, guard::Decision, quantity},
     rules::attempt::Terms,
-    store::{AuditEntry, BulkProgress, CheckRules, JobId, Records, Store, StoreError},
+    store::{AuditEntry, BulkProgress, CheckRules, JobId, Records, Store, StoreError, WhichEvents},
 };
 
 const SECONDS_OF_A_DAY: u64 = 24 * 60 * 60;
+/// How long events are kept, or as long as records if that is less.
+const EVENTS_KEPT: Duration = Duration::from_secs(3 * SECONDS_OF_A_DAY);
 
 /// Administrates a store in somebody's name.
 pub struct Administration {
@@ -52,6 +54,9 @@ impl Administration {
     }
 
     async fn delete_records_before(&self, before: UnixMillis, age: Duration) -> Result<u64, StoreError> {
+        // They only tell what records have, so that they leave is not in the audit log.
+        let events = before.plus(age.saturating_sub(EVENTS_KEPT));
+        self.store.delete_events_before(events).await?;
         // Counted first: what deletes nothing is not recorded.
         if self.store.delete_before(before, true).await? == 0 {
             return Ok(0);
@@ -127,6 +132,11 @@ impl Administration {
     /// The latest decisions of the guard about registrations that something spoke against, the latest one first.
     pub async fn decisions(&self, limit: u32) -> Result<Vec<Decision>, StoreError> {
         self.store.decisions(limit).await
+    }
+
+    /// Recorded events, in the order in which they happened.
+    pub async fn events(&self, which: WhichEvents) -> Result<Vec<Event>, StoreError> {
+        self.store.events(which).await
     }
 
     /// The latest entries of the audit log, the oldest of them first.

@@ -4,10 +4,15 @@
 
 use rusqlite::{Connection, OptionalExtension, params, types::ValueRef};
 
-use super::{Fault, millis, request, time, writer::Transaction};
+use super::{
+    Fault,
+    event::{self, Happening},
+    millis, request, time,
+    writer::Transaction,
+};
 use crate::{
     clock::UnixMillis,
-    model::{Bound, SecurityCode, Verdict, VerificationId},
+    model::{Bound, EventKind, SecurityCode, Verdict, VerificationId},
     rules::{
         attempt::{Judged, State, TakenAttempt},
         guard, number,
@@ -135,13 +140,32 @@ impl Rows {
         {
             number::add_failed_check(transaction, key, rules.terms.now)?;
         }
+        let is_used_up = matches!(judged.state.available(rules.terms), Err(Verdict::TooManyAttempts));
+        if judged.is_wrong_guess() && is_used_up {
+            self.tell(transaction, EventKind::VerificationFailed, rules)?;
+        }
         if judged.verdict == Verdict::Valid {
+            if self.state.verified_at.is_none() {
+                self.tell(transaction, EventKind::VerificationVerified, rules)?;
+            }
             self.store_success(transaction, judged.state)?;
             if self.state.code_used_at.is_none() {
                 self.count_success(transaction, rules)?;
             }
         }
         Ok(())
+    }
+
+    fn tell(&self, transaction: &Transaction<'_>, kind: EventKind, rules: CheckRules) -> Result<(), Fault> {
+        let happening = Happening {
+            kind,
+            at: rules.terms.now,
+            subject: self.id,
+            message: None,
+            number: None,
+            details: &event::no_details,
+        };
+        event::record(transaction, &happening)
     }
 
     /// Counts that the code came back.

@@ -17,6 +17,7 @@ mod bulk;
 #[cfg(test)]
 mod contract;
 mod counter;
+mod event;
 pub mod files;
 mod guard;
 mod key;
@@ -69,6 +70,7 @@ pub struct Sqlite {
     /// Before the writer, which is the last to close the file.
     readers: Arc<Mutex<Vec<Connection>>>,
     writer: writer::Writer,
+    events: event::Recorder,
     /// How far the counters are looked through for those that ended.
     swept_to: Mutex<CounterKey>,
     announced: announced::Announced,
@@ -90,10 +92,16 @@ impl Sqlite {
         observer: Arc<dyn StoreObserver>,
     ) -> Result<Self, OpenError> {
         let connection = open::prepare(path, &keyring, files)?;
+        let events = event::Recorder::new(Arc::clone(&keyring));
         Ok(Self {
             path: path.to_owned(),
             keyring,
-            writer: writer::Writer::start(connection, log::Log::of(path.to_owned(), observer)),
+            writer: writer::Writer::start(
+                connection,
+                log::Log::of(path.to_owned(), observer),
+                events.clone(),
+            ),
+            events,
             readers: Arc::default(),
             swept_to: Mutex::new(retention::FIRST_COUNTER),
             announced: announced::Announced::default(),

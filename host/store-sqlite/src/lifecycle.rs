@@ -5,12 +5,16 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{
-    Fault, audit, counter, guard, message, presence::ProcessId, request, time, verification,
+    Fault, audit, counter,
+    event::{self, Happening},
+    guard, message,
+    presence::ProcessId,
+    request, time, verification,
     writer::Transaction,
 };
 use crate::{
     clock::UnixMillis,
-    model::{Bound, Limit, SecurityCode, Status, Verification, VerificationId},
+    model::{Bound, EventKind, Limit, SecurityCode, Status, Verification, VerificationId},
     rules::{
         admission::Admission,
         attempt::State,
@@ -144,7 +148,7 @@ fn read(row: &Row<'_>, keyring: &Keyring, id: VerificationId, rules: CheckRules)
 /// would get fresh attempts each time.
 /// Returns whether there was one to end; if so, that is in the audit log.
 pub(super) fn cancel(
-    connection: &Connection,
+    connection: &Transaction<'_>,
     id: VerificationId,
     entry: &AuditEntry,
     request: Option<&request::Row>,
@@ -162,6 +166,15 @@ pub(super) fn cancel(
         .prepare_cached("UPDATE verification SET ended = 'cancelled', attempts_left = 0 WHERE id = ?1")?
         .execute([id.0])?;
     audit::record(connection, entry)?;
+    let happening = Happening {
+        kind: EventKind::VerificationCancelled,
+        at: entry.at,
+        subject: id,
+        message: None,
+        number: None,
+        details: &event::no_details,
+    };
+    event::record(connection, &happening)?;
     if let Some(request) = request {
         request::insert(connection, request, id, request::Effect::default(), entry.at)?;
     }

@@ -10,11 +10,19 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::{
-    Fault, backend, lifecycle, presence::ProcessId, receipt, request, time, verification, writer::Transaction,
+    Fault, backend,
+    event::{self, Happening},
+    lifecycle,
+    presence::ProcessId,
+    receipt, request, time, verification,
+    writer::Transaction,
 };
 use crate::{
     clock::UnixMillis,
-    model::{Delivery, FailureClass, Locale, Message, MessageId, PhoneNumber, Region, Try, VerificationId},
+    model::{
+        Delivery, EventDetails, EventKind, FailureClass, Locale, Message, MessageId, PhoneNumber, Region,
+        Try, VerificationId,
+    },
     rules::{
         guard, limits,
         settlement::{self, Settlement},
@@ -120,18 +128,26 @@ fn open(
 }
 
 pub(super) fn insert(
-    connection: &Connection,
+    transaction: &Transaction<'_>,
     message: &OutboxMessage,
     sealed: &[u8],
     holder: &ProcessId,
 ) -> Result<(), Fault> {
-    connection
+    transaction
         .prepare_cached(
             "INSERT INTO message (verification, n, id, state, sealed, holder, leases)
              VALUES (?1, iif(?2 = ?1, 0, (SELECT coalesce(max(n) + 1, 0) FROM message WHERE verification = ?1)), ?2, 'pending', ?3, ?4, 1)",
         )?
         .execute(params![message.verification.0, message.id.0, sealed, holder])?;
-    Ok(())
+    let happening = Happening {
+        kind: EventKind::MessageQueued,
+        at: message.counted_at,
+        subject: message.verification,
+        message: Some(message.id),
+        number: Some(&message.number),
+        details: &event::no_details,
+    };
+    event::record(transaction, &happening)
 }
 
 /// Those of a verification, the first one first.
@@ -165,6 +181,7 @@ pub(super) struct Settled {
     id: MessageId,
     verification: VerificationId,
     outcome: Result<(), FailureClass>,
+    at: UnixMillis,
     /// `None`: it is not known.
     backend: Option<Arc<str>>,
     /// As it may be shown.
@@ -173,6 +190,8 @@ pub(super) struct Settled {
     provider_digest: Option<[u8; 16]>,
     /// As JSON.
     tries: Option<String>,
+    /// Why it failed, in the provider's words or the host's own.
+    code: Option<String>,
     /// Of its number.
     country: Option<String>,
     counters: Arc<[Counter]>,
@@ -182,7 +201,12 @@ pub(super) struct Settled {
 }
 
 impl Settled {
-    pub(super) fn of(message: &OutboxMessage, dispatched: &Dispatched, keyring: &Keyring) -> Self {
+    pub(super) fn of(
+        message: &OutboxMessage,
+        dispatched: &Dispatched,
+        keyring: &Keyring,
+        at: UnixMillis,
+    ) -> Self {
         let (outcome, receipt) = match &dispatched.outcome {
             Ok(receipt) => (Ok(()), Some(receipt)),
             Err(failure) => (Err(failure.class), None),
@@ -194,6 +218,12 @@ impl Settled {
             id: message.id,
             verification: message.verification,
             outcome,
+            at,
+            code: dispatched
+                .outcome
+                .as_ref()
+                .err()
+                .map(|failure| failure.code.clone()),
             backend: Some(Arc::clone(&dispatched.backend)),
             provider_digest: exact.or(shown.as_ref()).map(|id| keyring.provider_id_digest(id)),
             provider_id: shown,
@@ -206,11 +236,13 @@ impl Settled {
         }
     }
 
-    fn unknown(id: MessageId, verification: VerificationId) -> Self {
+    fn unknown(id: MessageId, verification: VerificationId, at: UnixMillis) -> Self {
         Self {
             id,
             verification,
             outcome: Err(FailureClass::OutcomeUnknown),
+            at,
+            code: None,
             backend: None,
             provider_id: None,
             provider_digest: None,
@@ -251,6 +283,22 @@ pub(super) fn settle(transaction: &Transaction<'_>, settled: &Settled) -> Result
             settled.provider_digest,
             settled.country
         ])?;
+    if recorded > 0 {
+        let details = || EventDetails {
+            backend: settled.backend.as_deref().map(str::to_owned),
+            class: delivery.class(),
+            code: settled.code.clone(),
+        };
+        let happening = Happening {
+            kind: EventKind::of_message(delivery),
+            at: settled.at,
+            subject: settled.verification,
+            message: Some(settled.id),
+            number: None,
+            details: &details,
+        };
+        event::record(transaction, &happening)?;
+    }
     let Some(failure) = not_sent.filter(|_| recorded > 0) else {
         return Ok(());
     };
@@ -379,7 +427,7 @@ pub(super) fn take_over(
                     .execute(params![verification.0, id.0, own, leases])?;
                 taken.push(message);
             }
-            _ => settle(transaction, &Settled::unknown(id, verification))?,
+            _ => settle(transaction, &Settled::unknown(id, verification, now))?,
         }
     }
     Ok(taken)

@@ -10,13 +10,13 @@ use async_trait::async_trait;
 use tokio::time::Instant;
 
 use super::{
-    Sqlite, announced, attempt, audit, bulk, counter, guard, lifecycle, lookup, message, person, presence,
-    receipt, request, retention, text, timeline, verification, writer,
+    Sqlite, announced, attempt, audit, bulk, counter, event, guard, lifecycle, lookup, message, person,
+    presence, receipt, request, retention, text, timeline, verification, writer,
 };
 use crate::{
     clock::{Clock, UnixMillis},
     model::{
-        Delivery, DeliveryReport, Limit, MessageId, Outcome, PhoneNumber, SecurityCode, Verdict,
+        Delivery, DeliveryReport, Event, Limit, MessageId, Outcome, PhoneNumber, SecurityCode, Verdict,
         VerificationId,
         guard::{Conversion, Decision},
     },
@@ -25,7 +25,7 @@ use crate::{
         Answer, AuditEntry, Begun, BulkFailure, BulkLease, BulkProgress, CapLog, CheckRules, Dispatched,
         EarlyReports, Found, FoundText, JobId, KeyReview, Lookup, MasterKey, MessageBegun, NewText,
         NewVerification, OutboxMessage, Records, ReportOutcome, RequestKey, RunId, Seen, Store, StoreError,
-        TextBegun, text::in_place_of_verification,
+        TextBegun, WhichEvents, text::in_place_of_verification,
     },
 };
 
@@ -220,8 +220,9 @@ impl Store for Sqlite {
         &self,
         message: &OutboxMessage,
         dispatched: &Dispatched,
+        now: UnixMillis,
     ) -> Result<(), StoreError> {
-        let settled = message::Settled::of(message, dispatched, &self.keyring);
+        let settled = message::Settled::of(message, dispatched, &self.keyring, now);
         let settle = move |transaction: &writer::Transaction<'_>| message::settle(transaction, &settled);
         let recorded = if dispatched.outcome.is_ok() {
             self.writer.run_unhurried(settle).await
@@ -251,6 +252,29 @@ impl Store for Sqlite {
 
     fn announce(&self, message: &OutboxMessage, dispatched: &Dispatched) {
         self.announced.tell(message, dispatched);
+    }
+
+    fn record_events(&self, are_recorded: bool) {
+        self.events.turn(are_recorded);
+    }
+
+    async fn events(&self, which: WhichEvents) -> Result<Vec<Event>, StoreError> {
+        let keyring = Arc::clone(&self.keyring);
+        self.read(move |connection| event::read(connection, &keyring, which))
+            .await
+    }
+
+    async fn delete_events_before(&self, before: UnixMillis) -> Result<u64, StoreError> {
+        let mut deleted = 0;
+        loop {
+            let step = self
+                .write(move |connection| event::delete_before(connection, before))
+                .await?;
+            if step == 0 {
+                return Ok(deleted);
+            }
+            deleted += step;
+        }
     }
 
     async fn apply_reports(

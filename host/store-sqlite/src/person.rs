@@ -3,7 +3,7 @@
 use rusqlite::{Connection, params};
 use zeroize::Zeroizing;
 
-use super::{Fault, guard, lifecycle, text, time};
+use super::{Fault, event, guard, lifecycle, text, time};
 use crate::{
     model::{MessageId, PhoneNumber, VerificationId},
     store::{BulkRecord, CheckRules, JobId, Keyring, Records, keyring::Digest},
@@ -134,6 +134,10 @@ pub(super) fn records(
 }
 
 pub(super) fn delete(connection: &Connection, places: &Places) -> Result<(), Fault> {
+    let ids = places.verifications.iter().map(|id| id.0);
+    for subject in ids.chain(places.texts.iter().map(|id| id.0)) {
+        event::forget(connection, subject)?;
+    }
     for id in &places.verifications {
         for table in ["pending", "message", "request"] {
             connection

@@ -6,12 +6,17 @@
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 
-use super::{Fault, backend, millis};
+use super::{
+    Fault, backend,
+    event::{self, Happening},
+    millis,
+    writer::Transaction,
+};
 use crate::{
     clock::UnixMillis,
     model::{
-        Cost, Currency, Delivery, DeliveryReport, FailureClass, MessageId, ProviderMessageId, Region,
-        Reported, ReportedMessage, ReportedState, VerificationId,
+        Cost, Currency, Delivery, DeliveryReport, EventDetails, EventKind, FailureClass, MessageId,
+        ProviderMessageId, Region, Reported, ReportedMessage, ReportedState, VerificationId,
     },
     rules::receipt::{EARLY_REPORT_MILLIS, Judged, MAX_EARLY_REPORTS, decide},
     store::{EarlyReports, Keyring, ReportOutcome},
@@ -96,7 +101,7 @@ impl Row {
 
 /// Records reports of the provider of one backend.
 pub(super) fn apply(
-    connection: &Connection,
+    connection: &Transaction<'_>,
     backend: &str,
     rows: &[Row],
     now: UnixMillis,
@@ -116,7 +121,7 @@ pub(super) fn apply(
 
 /// `None`: no message has this digest.
 fn apply_one(
-    connection: &Connection,
+    connection: &Transaction<'_>,
     (backend_id, backend): (i64, &str),
     digest: &[u8; 16],
     report: &DeliveryReport,
@@ -154,6 +159,22 @@ fn apply_one(
             delivery.as_str(),
             written(&Stored::of(&reported))
         ])?;
+    if delivery != before {
+        let details = || EventDetails {
+            backend: Some(backend.to_owned()),
+            class: reported.class,
+            code: reported.code.clone(),
+        };
+        let happening = Happening {
+            kind: EventKind::of_message(delivery),
+            at: now,
+            subject: verification,
+            message: Some(id),
+            number: None,
+            details: &details,
+        };
+        event::record(connection, &happening)?;
+    }
     Ok(Some(ReportOutcome::Recorded(Box::new(ReportedMessage {
         id,
         verification,
@@ -241,7 +262,7 @@ pub(super) fn due(connection: &Connection, now: UnixMillis) -> Result<Due, Fault
 
 /// Records kept reports whose message is known by now, and gives up those that are too old.
 pub(super) fn apply_early(
-    connection: &Connection,
+    connection: &Transaction<'_>,
     due: &Due,
     now: UnixMillis,
 ) -> Result<EarlyReports, Fault> {

@@ -9,7 +9,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use super::open_error::{OpenError, unusable};
 
 /// In their order, each with the `user_version` that a file has afterwards. Frozen once released.
-pub(super) const MIGRATIONS: [(i64, &str); 7] = [
+pub(super) const MIGRATIONS: [(i64, &str); 8] = [
     (1, include_str!("../migrations/sqlite/0001_initial.sql")),
     (2, include_str!("../migrations/sqlite/0002_processes.sql")),
     (
@@ -20,6 +20,7 @@ pub(super) const MIGRATIONS: [(i64, &str); 7] = [
     (5, include_str!("../migrations/sqlite/0005_owner.sql")),
     (6, include_str!("../migrations/sqlite/0006_client_refs.sql")),
     (7, include_str!("../migrations/sqlite/0007_texts.sql")),
+    (8, include_str!("../migrations/sqlite/0008_events.sql")),
 ];
 
 /// A program that knows only versions before this one cannot go on once a database has it.

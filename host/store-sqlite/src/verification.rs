@@ -5,10 +5,17 @@
 use rusqlite::{Connection, OptionalExtension, params};
 use zeroize::Zeroizing;
 
-use super::{Fault, guard, message, millis, presence::ProcessId, request, time, writer::Transaction};
+use super::{
+    Fault,
+    event::{self, Happening},
+    guard, message, millis,
+    presence::ProcessId,
+    request, time,
+    writer::Transaction,
+};
 use crate::{
     clock::UnixMillis,
-    model::{Bound, PhoneNumber, SecurityCode, VerificationId},
+    model::{Bound, EventKind, PhoneNumber, SecurityCode, VerificationId},
     rules::{
         admission::Admission,
         limits, number,
@@ -231,6 +238,15 @@ pub(super) fn begin(transaction: &Transaction<'_>, keyring: &Keyring, row: &NewR
                 millis(row.expires_at)
             ])?;
     }
+    let happening = Happening {
+        kind: EventKind::VerificationStarted,
+        at: new.now,
+        subject: new.id,
+        message: None,
+        number: Some(&new.number),
+        details: &event::no_details,
+    };
+    event::record(transaction, &happening)?;
     message::insert(transaction, &new.message, &row.message_sealed, &row.holder)?;
     Ok(Begun::Yes {
         expires_at: row.expires_at,

@@ -19,7 +19,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::{Fault, counter::write_changes, log::Log, open, open_error::is_busy};
+use super::{Fault, counter::write_changes, event::Recorder, log::Log, open, open_error::is_busy};
 use crate::{
     rules::cache::CounterCache,
     store::{StoreError, StoreObserver},
@@ -77,15 +77,18 @@ pub(super) struct Transaction<'a> {
     pub(super) counters: CounterCache,
     /// What the guard decided, by reason, and whether the message was refused: counted once it is durable.
     pub(super) decisions: RefCell<Vec<Decided>>,
+    /// Whether what happens is recorded.
+    pub(super) events: &'a Recorder,
 }
 
 impl<'a> Transaction<'a> {
-    fn begin(connection: &'a Connection) -> rusqlite::Result<Self> {
+    fn begin(connection: &'a Connection, events: &'a Recorder) -> rusqlite::Result<Self> {
         run(connection, "BEGIN IMMEDIATE")?;
         Ok(Self {
             connection,
             counters: CounterCache::default(),
             decisions: RefCell::default(),
+            events,
         })
     }
 }
@@ -108,13 +111,13 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn start(connection: Connection, log: Log) -> Self {
+    pub(super) fn start(connection: Connection, log: Log, events: Recorder) -> Self {
         let (operations, waiting) = mpsc::channel(QUEUE_LENGTH);
         let unhurried = Arc::<Mutex<Group>>::default();
         let joining = Arc::clone(&unhurried);
         let thread = thread::Builder::new()
             .name("store-writer".into())
-            .spawn(move || write(connection, log, waiting, &joining))
+            .spawn(move || write(connection, log, waiting, &joining, &events))
             .expect("a thread can be started while the program starts");
         Self {
             operations: Some(operations),
@@ -185,6 +188,7 @@ fn write(
     mut log: Log,
     mut waiting: mpsc::Receiver<Box<dyn Operation>>,
     unhurried: &Mutex<Group>,
+    events: &Recorder,
 ) {
     let observer = log.observer();
     let observer = &*observer;
@@ -197,7 +201,7 @@ fn write(
         // Those first, since they were asked for first.
         join(&mut group);
         group.append(&mut asked);
-        let found_no_room = finish(&connection, &mut group, observer, |group| {
+        let found_no_room = finish((&connection, events), &mut group, observer, |group| {
             while group.len() < MAX_GROUP
                 && let Ok(operation) = waiting.try_recv()
             {
@@ -208,7 +212,7 @@ fn write(
     }
     join(&mut group);
     if !group.is_empty() {
-        finish(&connection, &mut group, observer, |_| {});
+        finish((&connection, events), &mut group, observer, |_| {});
     }
     let disk = log.disk();
     log.end();
@@ -220,13 +224,13 @@ fn write(
 /// that was waited for fails too: nobody waits twice. Returns whether it failed for another reason, such as a full
 /// disk.
 fn finish(
-    connection: &Connection,
+    (connection, events): (&Connection, &Recorder),
     group: &mut Group,
     observer: &dyn StoreObserver,
     mut join: impl FnMut(&mut Group),
 ) -> bool {
     let began = Instant::now();
-    let committed = commit(connection, group, &mut join);
+    let committed = commit((connection, events), group, &mut join);
     observer.committed(group.len(), began.elapsed(), committed.is_ok());
     let found_no_room = committed.as_ref().is_err_and(|error| !is_busy(error));
     let committed = committed.map_err(|error| {
@@ -248,11 +252,11 @@ fn finish(
 }
 
 fn commit(
-    connection: &Connection,
+    (connection, events): (&Connection, &Recorder),
     group: &mut Group,
     mut join: impl FnMut(&mut Group),
 ) -> rusqlite::Result<Vec<Decided>> {
-    let transaction = Transaction::begin(connection)?;
+    let transaction = Transaction::begin(connection, events)?;
     let mut succeeded = 0;
     while succeeded < group.len() && group[succeeded].run(&transaction) {
         succeeded += 1;
@@ -268,7 +272,7 @@ fn commit(
     }
     // One failed, which is rare. All run again, each where it can be undone alone.
     roll_back(connection);
-    let transaction = Transaction::begin(connection)?;
+    let transaction = Transaction::begin(connection, events)?;
     for operation in group {
         run(connection, "SAVEPOINT operation")?;
         let decided = transaction.decisions.borrow().len();
@@ -299,6 +303,7 @@ fn run(connection: &Connection, sql: &str) -> rusqlite::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{entropy::Entropy, store::Keyring};
 
     fn writer() -> (Writer, Connection, tempfile::TempDir) {
         let directory = tempfile::tempdir().unwrap();
@@ -311,7 +316,9 @@ mod tests {
             .unwrap();
         let reader = Connection::open(&path).unwrap();
         let log = Log::of(path, Arc::new(()));
-        (Writer::start(connection, log), reader, directory)
+        let keyring = Keyring::ephemeral(Entropy::seeded(1)).unwrap();
+        let events = Recorder::new(Arc::new(keyring));
+        (Writer::start(connection, log, events), reader, directory)
     }
 
     fn insert(connection: &Connection, n: i64) -> Result<(), Fault> {

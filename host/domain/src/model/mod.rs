@@ -7,6 +7,7 @@ pub mod client_address;
 pub mod code_format;
 pub mod context;
 pub mod delivery;
+pub mod event;
 mod forwarded;
 pub mod guard;
 mod harmful;
@@ -35,6 +36,7 @@ pub use delivery::{
     Delivery, FailureClass, Message, MessageId, Origin, Outcome, Receipt, ReportedMessage, SendFailure, Sign,
     Try,
 };
+pub use event::{Event, EventDetails, EventKind};
 pub use harmful::is_harmful;
 pub use language::Language;
 pub use limits::{Limit, LimitReached};

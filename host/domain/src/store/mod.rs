@@ -30,8 +30,8 @@ pub use text::{FoundText, NewText, TextBegun};
 use crate::{
     clock::{Clock, UnixMillis},
     model::{
-        Bound, DeliveryReport, Limit, LimitReached, MessageId, Outcome, PhoneNumber, Purpose, SecurityCode,
-        Verdict, Verification, VerificationId,
+        Bound, DeliveryReport, Event, Limit, LimitReached, MessageId, Outcome, PhoneNumber, Purpose,
+        SecurityCode, Verdict, Verification, VerificationId,
         guard::{Conversion, Decision},
     },
     rules::attempt::{TakenAttempt, Terms},
@@ -160,6 +160,20 @@ pub struct Found {
     pub bound: Option<Bound>,
     /// The backend that alone judges its code, by its name in the settings; `None`: the host does.
     pub owner: Option<Arc<str>>,
+}
+
+/// Which events are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhichEvents {
+    /// So many of the latest.
+    Latest(u32),
+    /// The first ones behind a place.
+    After {
+        /// The place.
+        place: u64,
+        /// The most of them.
+        limit: u32,
+    },
 }
 
 /// By what verifications are looked for.
@@ -416,6 +430,7 @@ pub trait Store: Send + Sync {
         &self,
         message: &OutboxMessage,
         dispatched: &Dispatched,
+        now: UnixMillis,
     ) -> Result<(), StoreError>;
 
     /// Gives messages back that no backend was asked about, before this process ends: the next one has them as if this
@@ -425,6 +440,16 @@ pub trait Store: Send + Sync {
     /// From now on the verification is found as [`Self::settle_message`] will record it. So whoever is told of the
     /// outcome before it is recorded finds it all the same.
     fn announce(&self, message: &OutboxMessage, dispatched: &Dispatched);
+
+    /// From now on events are recorded, each in the transaction that makes it happen; or not any more. At first they are
+    /// not, and then they cost nothing.
+    fn record_events(&self, are_recorded: bool);
+
+    /// Recorded events, in the order in which they happened.
+    async fn events(&self, which: WhichEvents) -> Result<Vec<Event>, StoreError>;
+
+    /// Deletes events from before `before`, in steps that leave room for others. Returns how many.
+    async fn delete_events_before(&self, before: UnixMillis) -> Result<u64, StoreError>;
 
     /// Records what the provider of `backend` reports about messages, as [`rules::receipt`](crate::rules::receipt) says.
     /// A message is found by the backend that it was sent with and by the provider's id alone. A report whose message is

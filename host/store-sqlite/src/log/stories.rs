@@ -10,9 +10,10 @@ use std::{
 use rusqlite::Connection;
 
 use super::{
-    super::{Fault, open, open_error::is_busy, writer::Writer},
+    super::{Fault, event::Recorder, open, open_error::is_busy, writer::Writer},
     Bounds, Frames, Log, Means, Moving, frames,
 };
+use crate::{entropy::Entropy, store::Keyring};
 
 const SHORT: Bounds = Bounds {
     restart_from: 100,
@@ -91,7 +92,9 @@ fn passing(pass: impl FnMut(&Connection) -> rusqlite::Result<Option<Frames>> + S
 }
 
 fn writing(database: &Path, log: Log) -> Writer {
-    Writer::start(open::connect(database).unwrap(), log)
+    let keyring = Keyring::ephemeral(Entropy::seeded(1)).unwrap();
+    let events = Recorder::new(Arc::new(keyring));
+    Writer::start(open::connect(database).unwrap(), log, events)
 }
 
 async fn write(process: &Writer) {

@@ -183,7 +183,10 @@ pub async fn a_pending_code_tells_who_sent_it_last(desk: &Desk) {
     for made in &mut dispatched.tries {
         "acme".clone_into(&mut made.member);
     }
-    let settled = desk.store.settle_message(&session.message, &dispatched).await;
+    let settled = desk
+        .store
+        .settle_message(&session.message, &dispatched, desk.clock.now())
+        .await;
     settled.unwrap();
     let pending = desk.pending(&number(1)).await.unwrap();
     assert_eq!(pending.sent_by.as_deref(), Some("acme"));

@@ -206,7 +206,10 @@ pub async fn a_further_message_that_was_not_sent_ends_nothing(desk: &Desk) {
     desk.settle(&session, sent()).await;
     let (_, message) = desk.resend(&session).await;
     let refused = tried(failed(FailureClass::NoCredit));
-    desk.store.settle_message(&message, &refused).await.unwrap();
+    desk.store
+        .settle_message(&message, &refused, desk.clock.now())
+        .await
+        .unwrap();
     let found = desk.found(&session).await;
     assert_eq!(found.verification.status, Status::Pending);
     assert_eq!(

@@ -205,7 +205,7 @@ impl Desk {
 
     pub(super) async fn settle(&self, session: &Session, outcome: Outcome) {
         self.store
-            .settle_message(&session.message, &tried(outcome))
+            .settle_message(&session.message, &tried(outcome), self.clock.now())
             .await
             .unwrap();
     }

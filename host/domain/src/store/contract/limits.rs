@@ -117,7 +117,11 @@ pub async fn a_message_that_its_process_never_tried_is_taken_back_by_the_next(de
     let mut after = desk.after_a_crash();
     for message in after.taken_over().await {
         let outcome = tried(failed(FailureClass::Transient));
-        after.store.settle_message(&message, &outcome).await.unwrap();
+        after
+            .store
+            .settle_message(&message, &outcome, after.clock.now())
+            .await
+            .unwrap();
     }
     // The address stays charged for it.
     after.counters = desk.counters[..1].into();
@@ -144,7 +148,11 @@ pub async fn what_its_process_never_tried_is_taken_back_once(desk: &mut Desk) {
     let after = desk.after_a_crash();
     for message in after.taken_over().await {
         let outcome = tried(failed(FailureClass::Transient));
-        after.store.settle_message(&message, &outcome).await.unwrap();
+        after
+            .store
+            .settle_message(&message, &outcome, after.clock.now())
+            .await
+            .unwrap();
     }
     assert_eq!(refused(&after, &number(1)).await, None);
     assert_eq!(refused(&after, &number(1)).await.unwrap().code, "number");
@@ -156,7 +164,11 @@ pub async fn a_message_that_another_process_left_stays_counted(desk: &mut Desk) 
     let after = desk.after_a_crash();
     for message in after.taken_over().await {
         let outcome = tried(failed(FailureClass::Transient));
-        after.store.settle_message(&message, &outcome).await.unwrap();
+        after
+            .store
+            .settle_message(&message, &outcome, after.clock.now())
+            .await
+            .unwrap();
     }
     assert_eq!(refused(&after, &number(100)).await.unwrap().code, "service");
 }

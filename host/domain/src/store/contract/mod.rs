@@ -12,6 +12,7 @@ pub mod by_id;
 pub mod check;
 mod desk;
 pub mod durability;
+pub mod event;
 pub mod limits;
 pub mod message;
 pub mod receipt;
@@ -113,6 +114,15 @@ macro_rules! contract {
                 a_text_is_reported_on
                 a_text_is_shown_and_forgotten_with_its_number
                 an_old_text_is_deleted;
+            event:
+                nothing_is_recorded_unless_it_is_asked_for
+                a_verification_is_told_from_its_begin_to_its_end
+                a_message_is_told_as_what_became_of_it
+                a_text_is_told_as_one
+                an_event_is_as_durable_as_what_it_tells
+                events_are_read_on_from_a_place
+                events_leave_with_their_number_and_in_their_time
+                no_number_or_code_of_an_event_can_be_read_in_the_database;
             bulk:
                 a_job_is_begun_once
                 every_number_is_leased_once_and_settled

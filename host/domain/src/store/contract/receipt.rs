@@ -28,7 +28,9 @@ impl Desk {
             ..Receipt::default()
         };
         let dispatched = tried(Ok(receipt));
-        let settled = self.store.settle_message(&session.message, &dispatched);
+        let settled = self
+            .store
+            .settle_message(&session.message, &dispatched, self.clock.now());
         settled.await.unwrap();
     }
 

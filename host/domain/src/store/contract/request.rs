@@ -52,7 +52,10 @@ impl Desk {
 
     async fn settle_as(&self, message: &OutboxMessage, outcome: Outcome) {
         let tried = tried(outcome);
-        self.store.settle_message(message, &tried).await.unwrap();
+        self.store
+            .settle_message(message, &tried, self.clock.now())
+            .await
+            .unwrap();
     }
 }
 

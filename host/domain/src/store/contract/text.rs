@@ -52,16 +52,19 @@ impl Desk {
         self.store.begin_text(new).await
     }
 
-    async fn begun_text(&self, number: &PhoneNumber) -> OutboxMessage {
+    pub(super) async fn begun_text(&self, number: &PhoneNumber) -> OutboxMessage {
         let message = self.text(number);
         let begun = self.try_text(&message, None).await.unwrap();
         assert!(matches!(begun, TextBegun::Yes), "{begun:?}");
         message
     }
 
-    async fn settle_text(&self, message: &OutboxMessage, outcome: Outcome) {
+    pub(super) async fn settle_text(&self, message: &OutboxMessage, outcome: Outcome) {
         let dispatched = tried(outcome);
-        self.store.settle_message(message, &dispatched).await.unwrap();
+        self.store
+            .settle_message(message, &dispatched, self.clock.now())
+            .await
+            .unwrap();
     }
 
     async fn found_text(&self, message: &OutboxMessage) -> Option<FoundText> {
