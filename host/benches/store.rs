@@ -87,6 +87,7 @@ impl Bench {
             number: number.clone(),
             locale: Locale::default(),
             text: TEXT.to_owned().into(),
+            carries_code: true,
             counters: self.limits.counters(&number, Some(TEXT), &keys),
             guard: self.guard.of_registration(&number, client, &keys).map(Arc::new),
             replaced: None,

@@ -11,7 +11,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::{Desk, turn::Turn};
 use crate::{
-    fleet::{Member, Sms, Subject},
+    fleet::{Content, Member, Sms, Subject},
     model::{FailureClass, Origin, Outcome, SendFailure, Try},
     rules::failover::Failover,
     store::{Destination, Order, OutboxMessage},
@@ -169,6 +169,7 @@ impl<'a> Tries<'a> {
             number,
             text,
             locale,
+            carries_code,
             ..
         } = &self.order.message;
         if let Err(wait) = member.lane().turn(self.time_left()).await {
@@ -181,6 +182,11 @@ impl<'a> Tries<'a> {
             text,
             locale,
             key: id.to_string(),
+            content: if *carries_code {
+                Content::Code
+            } else {
+                Content::Text
+            },
         };
         let began = clock.elapsed();
         let mut outcome = member.sender().send(sms, time_limit).await;

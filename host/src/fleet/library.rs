@@ -11,7 +11,7 @@ use phone_verify_plugin_host::{Backend, BaseCalls, Call, CallFacts};
 use serde_json::{Map, Value};
 use tokio_util::task::TaskTracker;
 
-use super::{BackendFacts, Parts, Sender, Settled, Sms};
+use super::{BackendFacts, Content, Parts, Sender, Settled, Sms};
 use crate::{
     entropy::Entropy,
     model::{
@@ -137,17 +137,27 @@ impl Library {
     }
 }
 
+/// What a library is told of an SMS beside number and text.
+fn facts(region: String, content: Content) -> CallFacts {
+    let purpose = match content {
+        Content::Code => CallFacts::VERIFICATION,
+        Content::Text => CallFacts::MESSAGE,
+    };
+    CallFacts {
+        region,
+        channel: "sms".into(),
+        purpose: purpose.into(),
+        ..CallFacts::default()
+    }
+}
+
 #[async_trait]
 impl Sender for Library {
     async fn send(&self, sms: Sms<'_>, time_limit: Duration) -> Outcome {
         let _counted = self.calls.token();
+        let region = sms.number.country().map(Region::code);
         let call = Call {
-            facts: CallFacts {
-                region: sms.number.country().map(Region::code).unwrap_or_default(),
-                channel: "sms".into(),
-                purpose: CallFacts::VERIFICATION.into(),
-                ..CallFacts::default()
-            },
+            facts: facts(region.unwrap_or_default(), sms.content),
             ..self.call(sms.key, sms.locale, time_limit, None)
         };
         self.backend.send_sms(sms.number, sms.text, call).await
@@ -159,7 +169,11 @@ impl Sender for Library {
 
     async fn send_bulk(&self, numbers: &[PhoneNumber], text: &str, time_limit: Duration, settled: Settled) {
         let _counted = self.calls.token();
-        let call = self.call(String::new(), &Locale::default(), time_limit, None);
+        let call = Call {
+            // Its numbers are of several countries.
+            facts: facts(String::new(), Content::Text),
+            ..self.call(String::new(), &Locale::default(), time_limit, None)
+        };
         self.backend.send_bulk_sms(numbers, text, call, settled).await;
     }
 

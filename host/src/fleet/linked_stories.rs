@@ -24,6 +24,9 @@ use crate::{
 /// What the backend sent: to whom, and the text.
 static SENT: Mutex<Vec<(String, String)>> = Mutex::new(Vec::new());
 
+/// What the backend was told of each SMS: to whom, and the purpose, region and channel.
+static FACTS: Mutex<Vec<(String, String)>> = Mutex::new(Vec::new());
+
 fn sent_to(number: &str) -> Option<String> {
     let sent = SENT.lock().unwrap_or_else(PoisonError::into_inner);
     let (_, text) = sent.iter().find(|(to, _)| to == number)?;
@@ -41,10 +44,13 @@ impl Backend for LinkedBackend {
         Ok(Self)
     }
 
-    async fn send_sms(&self, number: &Number, message: &str, _call: &Call) -> Result<Receipt, Error> {
+    async fn send_sms(&self, number: &Number, message: &str, call: &Call) -> Result<Receipt, Error> {
         assert!(!number.e164().ends_with("13"), "an unlucky number");
         let mut sent = SENT.lock().unwrap_or_else(PoisonError::into_inner);
         sent.push((number.e164().to_owned(), message.to_owned()));
+        let told = [call.purpose(), call.region(), call.channel()].map(Option::unwrap_or_default);
+        let mut facts = FACTS.lock().unwrap_or_else(PoisonError::into_inner);
+        facts.push((number.e164().to_owned(), told.join(" ")));
         Ok(Receipt::new("linked-1"))
     }
 }
@@ -96,4 +102,19 @@ async fn a_panic_in_a_library_costs_that_message_and_no_other() {
     }
     service.register(&number(2)).await.unwrap();
     assert!(sent_to(number(2).e164()).is_some());
+}
+
+#[tokio::test]
+async fn a_library_is_told_what_an_sms_is_for_and_where_it_goes() {
+    let service = service();
+    service.register(&number(3)).await.unwrap();
+    let text = "Your parcel is here.".to_owned();
+    service.verifier.send_text(number(4), text).await.unwrap();
+    let facts = FACTS.lock().unwrap_or_else(PoisonError::into_inner);
+    let told = |number: &str| {
+        let mut facts = facts.iter();
+        facts.find(|(to, _)| to == number).map(|(_, told)| told.as_str())
+    };
+    assert_eq!(told(number(3).e164()), Some("verification US sms"));
+    assert_eq!(told(number(4).e164()), Some("message US sms"));
 }

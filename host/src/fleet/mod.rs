@@ -31,7 +31,7 @@ pub use self::{
     library::{Base, Library},
     member::{Member, Parts},
     members::{Entry, Members, Route},
-    sender::{Sender, Settled, Sms},
+    sender::{Content, Sender, Settled, Sms},
     status::{BackendFacts, BackendStatus},
 };
 use crate::{

@@ -21,6 +21,17 @@ pub struct Sms<'a> {
     pub locale: &'a Locale,
     /// Names it to a provider that drops duplicates: the same in each try.
     pub key: String,
+    /// What the text is.
+    pub content: Content,
+}
+
+/// What an SMS carries. Some providers have routes, prices and senders of their own for codes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// A security code.
+    Code,
+    /// A text without one.
+    Text,
 }
 
 /// Sends through one backend.

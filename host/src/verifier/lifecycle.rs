@@ -253,6 +253,7 @@ impl Verifier {
             number,
             locale: Locale(locale.first_tag()),
             text,
+            carries_code: true,
             owner: found.owner.clone(),
             after: after.clone(),
         };

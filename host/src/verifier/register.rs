@@ -286,6 +286,7 @@ impl Verifier {
             replaced: None,
             counted_at: now,
             text,
+            carries_code: true,
             owner: responsible.owner.clone(),
             after,
         };

@@ -60,6 +60,7 @@ impl Verifier {
             locale,
             number,
             text,
+            carries_code: false,
         };
         let new = NewText {
             message: message.clone(),

@@ -94,12 +94,13 @@ fn as_before(plain: &[u8]) -> Option<Content<'_>> {
     })
 }
 
-/// `owner`: of its code, as its verification tells it.
+/// `owner`: of its code, as its verification tells it. `carries_code`: it belongs to one.
 fn open(
     sealed: &[u8],
     id: MessageId,
     verification: VerificationId,
     owner: Option<Arc<str>>,
+    carries_code: bool,
     keyring: &Keyring,
 ) -> Option<OutboxMessage> {
     let plain = keyring.open_sealed_bytes(sealed, &id.0)?;
@@ -114,6 +115,7 @@ fn open(
         number: PhoneNumber::stored(content.number)?,
         locale: Locale(content.locale.to_owned()),
         text: Zeroizing::new(content.text.to_owned()),
+        carries_code,
         counters: counters
             .filter_map(|(key, amount)| Counter::counted_before(*key, *amount))
             .collect(),
@@ -386,7 +388,7 @@ pub(super) fn take_over(
 ) -> Result<Vec<OutboxMessage>, Fault> {
     let mut statement = transaction.prepare_cached(
         "SELECT m.id, m.verification, m.sealed, m.leases, coalesce(code.expires_at, t.send_until),
-                code.code_used_at IS NOT NULL, v.owner
+                code.code_used_at IS NOT NULL, v.owner, t.id IS NULL
          FROM message m
          LEFT JOIN text t ON t.id = m.verification
          LEFT JOIN verification v ON v.id = m.verification
@@ -407,12 +409,14 @@ pub(super) fn take_over(
                 row.get::<_, u32>(3)?,
                 code,
                 row.get::<_, Option<String>>(6)?,
+                row.get::<_, bool>(7)?,
             ))
         })?
         .collect::<rusqlite::Result<Vec<_>>>()?;
     let mut taken = Vec::new();
-    for (id, verification, sealed, leases, code, owner) in left {
-        let message = open(&sealed, id, verification, owner.map(Into::into), keyring);
+    for (id, verification, sealed, leases, code, owner, carries_code) in left {
+        let owner = owner.map(Into::into);
+        let message = open(&sealed, id, verification, owner, carries_code, keyring);
         let left = Left {
             leases,
             code,

@@ -24,6 +24,8 @@ pub struct OutboxMessage {
     pub locale: Locale,
     /// The text, with the code in it.
     pub text: Zeroizing<String>,
+    /// Whether there is a code in it; else it is a text that is no verification.
+    pub carries_code: bool,
     /// What it is counted in.
     pub counters: Arc<[Counter]>,
     /// When it is counted.

@@ -20,7 +20,7 @@ use self::reports::{Item, OpenReports};
 use crate::{
     clock::Clock,
     entropy::{Entropy, NoEntropy},
-    fleet::{Fleet, Members, Settled, Sms},
+    fleet::{Content, Fleet, Members, Settled, Sms},
     model::{FailureClass, Locale, Origin, Outcome, PhoneNumber, SendFailure},
     rules::failover::Failover,
     store::{BulkBatch, BulkFailure, BulkLease, BulkProgress, Destination, JobId, RunId, Store, StoreError},
@@ -361,6 +361,7 @@ async fn send_one(
             text,
             locale: &locale,
             key: key.to_owned(),
+            content: Content::Text,
         };
         let time_limit = member.lane().bounds().send_timeout;
         let outcome = member.sender().send(sms, time_limit).await;

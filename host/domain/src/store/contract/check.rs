@@ -336,6 +336,7 @@ pub async fn a_code_of_a_backend_is_judged_by_nobody_else(desk: &Desk) {
     assert_eq!(found.owner.as_deref(), Some("acme"));
     assert_eq!(found.verification.attempts_remaining, MAX_FAILED_ATTEMPTS);
     let left = desk.after_a_crash().taken_over().await;
+    assert!(left.iter().all(|message| message.carries_code));
     assert_eq!(left[0].owner.as_deref(), Some("acme"));
     // The backend's own verdict is what counts.
     let taken = desk.store.take_attempt(id, desk.rules(), None).await.unwrap();

@@ -105,6 +105,7 @@ impl Desk {
             number: number.clone(),
             locale: Locale("en".into()),
             text: format!("Your code is {}", code.sent().expose()).into(),
+            carries_code: true,
             counters: Arc::clone(&self.counters),
             replaced: None,
             counted_at: self.clock.now(),

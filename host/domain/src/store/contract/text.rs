@@ -30,6 +30,7 @@ impl Desk {
             number: number.clone(),
             locale: Locale::default(),
             text: "Your order is on its way".to_owned().into(),
+            carries_code: false,
             counters: Arc::clone(&self.counters),
             counted_at: self.clock.now(),
             guard: None,
@@ -101,6 +102,7 @@ pub async fn a_text_that_a_dead_process_left_is_sent_once_more_within_its_time(d
     let taken = next.taken_over().await;
     assert_eq!(taken.len(), 1);
     assert!(taken[0].id == message.id && taken[0].text == message.text);
+    assert!(!taken[0].carries_code, "it is still known to be no verification");
     let late = desk.begun_text(&number(1)).await;
     let next = desk.after_a_crash();
     next.clock.advance(TEXT_LIFETIME + MILLISECOND);
