@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::Loader;
 use crate::{
-    Backend, BackendName, convert,
+    Backend, BackendName,
     instance::{Instance, Maker, Opened},
     isolation::IsolationMode,
     load::Library,
@@ -81,6 +81,10 @@ impl Loader {
     }
 }
 
+/// The most characters of what a library says about its options: all that is wrong with them, where the error of a call
+/// is one sentence.
+const MAX_REFUSAL_CHARACTERS: usize = 2000;
+
 /// Constructs a backend of an open library.
 pub(super) fn instance(
     name: &BackendName,
@@ -91,7 +95,9 @@ pub(super) fn instance(
     let maker = Maker::new(library, &name.backend, options.json, Arc::clone(services));
     Instance::construct(maker).map_err(|why| {
         let (code, may_pass) = (why.code(), why.may_pass());
-        let message = convert::failure(&why.raw(), &services.scrubber, &[]).message;
+        let message = services
+            .scrubber
+            .clean(&why.raw().message, &[], MAX_REFUSAL_CHARACTERS);
         let sentence = if code == code::OPTION_TYPE {
             format!("{name} does not take its options: {message}; correct OPTIONS")
         } else {
