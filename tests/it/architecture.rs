@@ -241,8 +241,8 @@ fn the_plugin_host_knows_the_domain_the_abi_and_the_digests_that_it_offers_alone
 fn backends_are_written_against_the_authors_crate_alone() {
     for (name, others) in [
         ("console", &[][..]),
-        // Base64 for Basic authentication, and a parser for providers that answer in XML.
-        ("http", &["data-encoding", "roxmltree"]),
+        // A parser for providers that answer in XML.
+        ("http", &["roxmltree"]),
         ("nexmo", &[]),
         ("twilio", &[]),
     ] {

@@ -3,13 +3,16 @@
 use std::sync::Mutex;
 
 use phone_verify_plugin_api::{
-    Backend, Call, Error, ErrorKind, Host, PhoneNumber, Receipt, Response, Secret, backend, serde_json::Value,
+    Backend, Call, Error, ErrorKind, Host, PhoneNumber, Receipt, Received, Response, Secret, Webhook,
+    backend, serde_json::Value,
 };
 
 use crate::{
     HttpOptions, Table,
+    fields::{address, credentials, fields},
     problems::{Problems, hint},
-    request::{Plan, Prepared, address, credentials, fields},
+    receipts::Receipts,
+    request::{Plan, Prepared},
     rules::{Places, Rules},
     template::Template,
     token::Tokens,
@@ -23,10 +26,15 @@ pub struct HttpBackend {
     plan: Plan,
     rules: Rules,
     tokens: Option<Tokens>,
+    receipts: Option<Receipts>,
     host: Host,
 }
 
-#[backend(summary = "Sends through any provider with an HTTP interface, described in its options")]
+// A signature of receipts is the operator's choice, so the address always has a secret part.
+#[backend(
+    summary = "Sends through any provider with an HTTP interface, described in its options",
+    webhook = "secret"
+)]
 impl Backend for HttpBackend {
     type Options = HttpOptions;
 
@@ -43,6 +51,7 @@ impl Backend for HttpBackend {
         };
         let plan = Plan::read(&mut options, &account, &mut problems);
         let tokens = tokens(&mut options, &account, &mut problems);
+        let receipts = Receipts::read(&mut options, &account, &mut problems);
         let places = Places {
             message_id: options.message_id,
             error_code: options.error_code,
@@ -57,6 +66,7 @@ impl Backend for HttpBackend {
                 .ok_or_else(|| Error::new(ErrorKind::Config, "options", "option URL is not an address"))?,
             rules,
             tokens,
+            receipts,
             host,
         })
     }
@@ -64,7 +74,7 @@ impl Backend for HttpBackend {
     async fn send_sms(&self, number: &PhoneNumber, message: &str, call: &Call) -> Result<Receipt, Error> {
         let mut values = Values::new(&self.account, number, message, call, &self.host);
         let Some(tokens) = &self.tokens else {
-            let response = self.request(&values).await?;
+            let response = self.request(&mut values).await?;
             return self.rules.judge(&response, None);
         };
         let mut token = tokens.get(None, &self.account, &self.host).await?;
@@ -76,16 +86,23 @@ impl Backend for HttpBackend {
         }
         self.rules.judge(&response, Some(&token))
     }
+
+    async fn receive(&self, request: &Webhook, _call: &Call) -> Result<Received, Error> {
+        match &self.receipts {
+            Some(receipts) => receipts.receive(request, &self.account, &self.host),
+            None => Ok(Received::new(404)),
+        }
+    }
 }
 
 impl HttpBackend {
-    async fn request(&self, values: &Values<'_>) -> Result<Response, Error> {
+    async fn request(&self, values: &mut Values<'_>) -> Result<Response, Error> {
         let Prepared {
             method,
             url,
             headers,
             body,
-        } = self.plan.prepare(values)?;
+        } = self.plan.prepare(values, &self.host)?;
         let mut request = self.host.http().request(&method, &url).body(body);
         for (name, value) in &headers {
             request = request.header(name, value);

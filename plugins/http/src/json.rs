@@ -1,5 +1,5 @@
-//! A JSON body. Its template is a value, not a text: placeholders are in its texts alone, so that nothing they stand for
-//! can become structure.
+//! A JSON body. Its template is a value, not a text: placeholders are in its texts alone, so that nothing they stand
+//! for can become structure.
 //!
 //! A text that is just `{number_digits:number}` becomes a number.
 

@@ -49,6 +49,9 @@ pub struct HttpOptions {
     pub token_basic_auth: Option<String>,
     /// Further fields of the request to TOKEN_URL, such as scope; grant_type is client_credentials unless it is here.
     pub token_form: Option<Table>,
+    /// A signature over the request: {signature}. It has a hash (md5, sha1, sha256, sha512), the text that it is over,
+    /// the key of an HMAC, and an encoding (hex, base64).
+    pub signature: Option<Table>,
     /// What {unicode} is: yes for a text that needs Unicode, no for any other. They are true and false otherwise.
     pub unicode: Option<Table>,
     /// What the provider's answers mean: the first rule that fits decides. Each has a class, and may have a status and
@@ -67,6 +70,20 @@ pub struct HttpOptions {
     pub error_text: Option<String>,
     /// Where a refusal of class throttled says how many seconds to wait, unless that is in the header Retry-After.
     pub retry_after: Option<String>,
+    /// What delivery receipts mean: the first rule that fits decides. Each has a state (sent, delivered, undelivered,
+    /// unknown), and may have a class and fields that a receipt must have.
+    pub receipts: Option<Rows>,
+    /// Where a receipt has the provider's id of the SMS.
+    pub receipt_id: Option<String>,
+    /// Where a receipt says by a code why an SMS was not delivered.
+    pub receipt_code: Option<String>,
+    /// Where a request with several receipts has the list of them, unless it is a list itself.
+    pub receipt_list: Option<String>,
+    /// What the provider wants to read as the answer to a receipt.
+    pub receipt_answer: Option<String>,
+    /// How receipts are signed: as SIGNATURE, with at (where a receipt has its signature), and perhaps prefix and
+    /// timestamp.
+    pub receipt_signature: Option<Table>,
 }
 
 /// An option that is a table.

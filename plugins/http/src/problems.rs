@@ -39,6 +39,16 @@ pub(crate) fn hint<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> 
     }
 }
 
+/// The nearest name, or else all names, for a sentence about one that is unknown.
+pub(crate) fn choice<'a>(word: &str, known: impl Iterator<Item = &'a str> + Clone) -> String {
+    let hint = hint(word, known.clone());
+    if hint.is_empty() {
+        format!("; there are only {}", known.collect::<Vec<_>>().join(", "))
+    } else {
+        hint
+    }
+}
+
 /// How many characters must be added, removed or replaced to get from one word to the other.
 fn corrections(from: &str, to: &str) -> usize {
     let to: Vec<char> = to.chars().collect();
@@ -57,7 +67,7 @@ fn corrections(from: &str, to: &str) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::hint;
+    use super::{choice, hint};
 
     #[test]
     fn the_nearest_name_is_suggested_and_a_far_one_is_not() {
@@ -68,5 +78,10 @@ mod tests {
         assert_eq!(hint("ky", known), "; did you mean key?");
         assert_eq!(hint("recipient", known), "");
         assert_eq!(hint("x", []), "");
+        assert_eq!(choice("ky", known.into_iter()), "; did you mean key?");
+        assert_eq!(
+            choice("recipient", known.into_iter()),
+            "; there are only message, number, key"
+        );
     }
 }

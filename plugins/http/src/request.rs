@@ -3,25 +3,24 @@
 //! Invariant: each value is escaped for the place that it is put in, or refused there; see [`Plan::prepare`].
 
 use phone_verify_plugin_api::{
-    Error, ErrorKind,
+    Error, ErrorKind, Host,
     serde_json::{self, Value},
 };
 
 use crate::{
+    fields::{Fields, address, credentials, fields, headers, is_header_value},
     json::JsonTemplate,
     options::{HttpOptions, Table},
-    problems::{Problems, hint},
+    problems::{Problems, choice},
+    signature::Signature,
     template::Template,
     token::basic,
     url::{Address, encode_fields},
-    values::{Account, Name, Values},
+    values::{Account, Name, Unsigned, Values},
     xml::XmlTemplate,
 };
 
 const METHODS: [&str; 5] = ["GET", "POST", "PUT", "PATCH", "DELETE"];
-
-/// Fields with a template each, by name.
-pub(crate) type Fields = Vec<(String, Template)>;
 
 /// What every request of this backend is made from.
 pub(crate) struct Plan {
@@ -31,6 +30,7 @@ pub(crate) struct Plan {
     headers: Fields,
     basic_auth: Option<Template>,
     body: Body,
+    signature: Option<Signature>,
 }
 
 enum Body {
@@ -89,6 +89,10 @@ impl Plan {
             headers.push(("content-type".to_owned(), template));
         }
         let method = method(options.method.take(), &body, problems);
+        let signature = options
+            .signature
+            .take()
+            .and_then(|Table(table)| Signature::read("SIGNATURE", table, &[], problems));
         let plan = Self {
             method,
             address: address?,
@@ -96,6 +100,7 @@ impl Plan {
             headers,
             basic_auth,
             body,
+            signature,
         };
         plan.check(options.token_url.is_some(), account, problems);
         Some(plan)
@@ -130,6 +135,9 @@ impl Plan {
             }
             Body::Xml(template) => add("XML", &mut template.names()),
         }
+        if let Some(signature) = &self.signature {
+            add("SIGNATURE", &mut signature.names());
+        }
         names
     }
 
@@ -152,6 +160,7 @@ impl Plan {
                     "option TOKEN_URL is missing, whose token {place} has as {{access_token}}; set it"
                 ));
             }
+            self.check_signed(place, *name, &names, problems);
             let in_header = place.starts_with("HEADERS.");
             if in_header && matches!(name, Name::Message | Name::Unicode) {
                 problems.add(format!(
@@ -167,7 +176,8 @@ impl Plan {
                 ));
             }
         }
-        let carries = |wanted: fn(&Name) -> bool| names.iter().any(|(_, name)| wanted(name));
+        let sent = || names.iter().filter(|(place, _)| place != "SIGNATURE");
+        let carries = |wanted: fn(&Name) -> bool| sent().any(|(_, name)| wanted(name));
         for (found, what, placeholder) in [
             (
                 carries(|name| name.is_recipient()),
@@ -185,11 +195,61 @@ impl Plan {
         }
     }
 
-    /// Fills the plan in.
+    /// Whether a placeholder of a signature has a value before the request is signed.
+    fn check_signed(&self, place: &str, name: Name, names: &[(String, Name)], problems: &mut Problems) {
+        let in_signature = place == "SIGNATURE";
+        if name == Name::Signature && (in_signature || self.signature.is_none()) {
+            problems.add(format!(
+                "option {place} has {{signature}}, which is what the option SIGNATURE makes of the rest; set SIGNATURE, \
+                 and use {{signature}} outside of it"
+            ));
+        }
+        if name.is_of_request() && !in_signature {
+            problems.add(format!(
+                "option {place} has {{{}}}, a part of the finished request, which only SIGNATURE can have",
+                name.text()
+            ));
+        }
+        // Where the signature is cannot be under it.
+        let is_in = |prefixes: &[&str]| {
+            names.iter().any(|(place, name)| {
+                *name == Name::Signature && prefixes.iter().any(|prefix| place.starts_with(prefix))
+            })
+        };
+        let is_circular = match name {
+            Name::Body => is_in(&["FORM", "JSON", "XML"]),
+            Name::Query | Name::Url => is_in(&["URL", "QUERY"]),
+            Name::Path => is_in(&["URL"]),
+            _ => false,
+        };
+        if in_signature && is_circular {
+            problems.add(format!(
+                "option SIGNATURE is over {{{}}}, in which {{signature}} is itself; leave one of the two out",
+                name.text()
+            ));
+        }
+    }
+
+    /// Fills the plan in, and signs it.
     ///
     /// # Errors
     /// If a value cannot be carried in its place. Nothing was sent then.
-    pub(crate) fn prepare(&self, values: &Values<'_>) -> Result<Prepared, Error> {
+    pub(crate) fn prepare(&self, values: &mut Values<'_>, host: &Host) -> Result<Prepared, Error> {
+        if let Some(signature) = &self.signature {
+            // What is signed does not depend on the signature: see `check_signed`.
+            let unsigned = self.filled(values)?;
+            values.unsigned = Unsigned {
+                method: unsigned.method,
+                url: unsigned.url,
+                // A template is text, and so are the values.
+                body: String::from_utf8(unsigned.body).unwrap_or_default(),
+            };
+            values.signature = signature.sign(host, |name, text| text.push_str(values.get(name)))?;
+        }
+        self.filled(values)
+    }
+
+    fn filled(&self, values: &Values<'_>) -> Result<Prepared, Error> {
         let address = self.address.fill(values)?;
         let added = encode_fields(
             self.query
@@ -294,137 +354,12 @@ fn method(given: Option<String>, body: &Body, problems: &mut Problems) -> String
     let method = given.map_or_else(|| usual.to_owned(), |method| method.trim().to_ascii_uppercase());
     if !METHODS.contains(&method.as_str()) {
         problems.add(format!(
-            "option METHOD must be one of {}{}",
-            METHODS.join(", "),
-            hint(&method, METHODS)
+            "option METHOD is not a known method{}",
+            choice(&method, METHODS.into_iter())
         ));
     }
     if method == "GET" && has_body {
         problems.add("option METHOD is GET, which has no body; use QUERY, or another METHOD");
     }
     method
-}
-
-/// An address, whose query must hold no secret in plain.
-pub(crate) fn address(option: &str, text: &str, problems: &mut Problems) -> Option<Address> {
-    let (_, query) = text.split_once('?').unwrap_or_default();
-    for field in query.split('&') {
-        let (name, value) = field.split_once('=').unwrap_or_default();
-        if !value.is_empty() && !value.contains('{') {
-            refuse_plain_secret(&format!("option {option}"), name, problems);
-        }
-    }
-    Address::parse(text)
-        .map_err(|wrong| problems.add(format!("option {option} {wrong}")))
-        .ok()
-}
-
-/// A user and a password, which must come from options that are masked.
-pub(crate) fn credentials(option: &str, text: &str, problems: &mut Problems) -> Option<Template> {
-    match Template::parse(text) {
-        Ok(template) if template.names().next().is_none() => {
-            problems.add(format!(
-                "option {option} has no placeholder; set the user and the password as USER and PASSWORD, which are \
-                 masked everywhere, and write {option} = \"{{user}}:{{password}}\""
-            ));
-            None
-        }
-        Ok(template) => Some(template),
-        Err(wrong) => {
-            problems.add(format!("option {option} {wrong}"));
-            None
-        }
-    }
-}
-
-/// The templates of a table of texts.
-pub(crate) fn fields(option: &str, table: Option<Table>, problems: &mut Problems) -> Fields {
-    let mut fields = Vec::new();
-    for (name, value) in table.map(|Table(table)| table).unwrap_or_default() {
-        let place = format!("option {option}.{name}");
-        let text = match value {
-            Value::String(text) => text,
-            Value::Number(_) | Value::Bool(_) => value.to_string(),
-            _ => {
-                problems.add(format!("{place} must be a text"));
-                continue;
-            }
-        };
-        match Template::parse(&text) {
-            Ok(template) => {
-                if template.names().next().is_none() && !text.is_empty() {
-                    refuse_plain_secret(&place, &name, problems);
-                }
-                fields.push((name, template));
-            }
-            Err(wrong) => problems.add(format!("{place} {wrong}")),
-        }
-    }
-    fields
-}
-
-fn headers(table: Option<Table>, problems: &mut Problems) -> Fields {
-    let fields = fields("HEADERS", table, problems);
-    let mut seen: Vec<String> = Vec::new();
-    for (name, template) in &fields {
-        let lower = name.to_ascii_lowercase();
-        let place = format!("option HEADERS.{name}");
-        if !is_header_name(name) {
-            problems.add("option HEADERS has a name that no header can have; use letters, digits and dashes");
-        } else if ["host", "content-length", "transfer-encoding", "connection"].contains(&lower.as_str()) {
-            problems.add(format!("{place} is what the HTTP client sets itself; remove it"));
-        } else if seen.contains(&lower) {
-            problems.add(format!(
-                "{place} is set twice, with different capitalisation; remove one of them"
-            ));
-        }
-        if !is_header_value(&template.fill_with(|_, _| ())) {
-            problems.add(format!(
-                "{place} has a character that no header can carry; remove it"
-            ));
-        }
-        seen.push(lower);
-    }
-    fields
-}
-
-/// Secrets belong in options that the daemon masks. A name that is one of a secret must not have a value without a
-/// placeholder.
-fn refuse_plain_secret(place: &str, name: &str, problems: &mut Problems) {
-    let bare: String = name
-        .chars()
-        .filter(char::is_ascii_alphanumeric)
-        .map(|character| character.to_ascii_lowercase())
-        .collect();
-    let is_secret = [
-        "authorization",
-        "apikey",
-        "authkey",
-        "accesskey",
-        "token",
-        "secret",
-        "password",
-        "passwd",
-    ]
-    .iter()
-    .any(|word| bare.contains(word));
-    if is_secret {
-        problems.add(format!(
-            "{place} has the value of {name} in plain; set it as USER, PASSWORD, KEY or SECRET, which are masked \
-             everywhere, and write its placeholder, such as {{key}}, here"
-        ));
-    }
-}
-
-/// RFC 9110, section 5.6.2.
-fn is_header_name(name: &str) -> bool {
-    !name.is_empty()
-        && name
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
-}
-
-/// Printable ASCII: what every server reads as it was sent, and no more (RFC 9110, section 5.5).
-fn is_header_value(value: &str) -> bool {
-    value.bytes().all(|byte| (b' '..=b'~').contains(&byte))
 }

@@ -11,8 +11,9 @@ use phone_verify_plugin_api::{
 };
 
 use crate::{
-    answer::{Answer, Field},
-    problems::{Problems, hint},
+    conditions::Conditions,
+    document::{Document, Field},
+    problems::{Problems, choice},
 };
 
 /// The most characters of the provider's own text in an error.
@@ -48,10 +49,15 @@ pub(crate) struct Rules {
     retry_after: Option<Field>,
 }
 
+struct Answer<'a> {
+    response: &'a Response,
+    document: Document<'a>,
+}
+
 struct Rule {
     /// Empty: any status.
     statuses: Vec<RangeInclusive<u16>>,
-    fields: Vec<(Field, Vec<String>)>,
+    fields: Conditions,
     /// `None`: accepted.
     class: Option<ErrorKind>,
 }
@@ -102,7 +108,10 @@ impl Rules {
     /// # Errors
     /// With the class of the first rule that fits, or what the HTTP status means if none does.
     pub(crate) fn judge(&self, response: &Response, token: Option<&Secret>) -> Result<Receipt, Error> {
-        let answer = Answer::of(response);
+        let answer = Answer {
+            response,
+            document: Document::of_answer(response),
+        };
         match self.all.iter().find(|rule| rule.fits(&answer)) {
             Some(Rule { class: None, .. }) => self.accepted(&answer),
             Some(Rule {
@@ -117,7 +126,7 @@ impl Rules {
             return Ok(Receipt::without_id());
         };
         // The provider has processed the request, so the SMS may have been sent.
-        field.find(answer).map(Receipt::new).ok_or_else(|| {
+        field.find(&answer.document).map(Receipt::new).ok_or_else(|| {
             Error::new(
                 ErrorKind::OutcomeUnknown,
                 "unreadable_answer",
@@ -129,12 +138,9 @@ impl Rules {
 
     fn refused(&self, kind: Option<ErrorKind>, answer: &Answer<'_>, token: Option<&Secret>) -> Error {
         let status = answer.response.status();
-        let find = |field: &Option<Field>| field.as_ref()?.find(answer);
+        let find = |field: &Option<Field>| field.as_ref()?.find(&answer.document);
         let by_status = Error::from_http_status("provider", status);
-        let code: Option<String> = find(&self.error_code).map(|code| {
-            let printable = code.chars().filter(char::is_ascii_graphic);
-            printable.take(MAX_CODE_CHARS).collect()
-        });
+        let code = find(&self.error_code).map(|code| shortened_code(&code));
         let words = find(&self.error_text).map(|text| {
             let text = match token {
                 Some(token) => text.replace(token.expose(), "***"),
@@ -166,7 +172,7 @@ impl Rules {
             return error;
         }
         let in_field = || {
-            let seconds = self.retry_after.as_ref()?.find(answer)?;
+            let seconds = self.retry_after.as_ref()?.find(&answer.document)?;
             let seconds: f64 = seconds.parse().ok()?;
             Duration::try_from_secs_f64(seconds).ok()
         };
@@ -181,7 +187,7 @@ impl Rule {
     fn read(row: Map<String, Value>, place: &str, problems: &mut Problems) -> Self {
         let mut rule = Self {
             statuses: Vec::new(),
-            fields: Vec::new(),
+            fields: Conditions::default(),
             class: Some(ErrorKind::Internal),
         };
         let mut has_class = false;
@@ -193,14 +199,14 @@ impl Rule {
                         "{place} must have an HTTP status such as 200, \"200-299\" or [200, 201] as status"
                     )),
                 },
-                "fields" => rule.fields = fields(&value, place, problems),
+                "fields" => rule.fields = Conditions::read(&value, place, problems),
                 "class" => {
                     has_class = true;
                     rule.class = class(&value, place, problems);
                 }
                 _ => problems.add(format!(
-                    "{place} has a {key}, but a rule has only status, fields and class{}",
-                    hint(&key, ["status", "fields", "class"])
+                    "{place} has an unknown key {key}{}",
+                    choice(&key, ["status", "fields", "class"].into_iter())
                 )),
             }
         }
@@ -216,11 +222,7 @@ impl Rule {
         let status = answer.response.status();
         let has_status =
             self.statuses.is_empty() || self.statuses.iter().any(|range| range.contains(&status));
-        has_status
-            && self.fields.iter().all(|(field, patterns)| {
-                let value = field.find(answer);
-                value.is_some_and(|value| patterns.iter().any(|pattern| is_like(&value, pattern)))
-            })
+        has_status && self.fields.fit(&answer.document)
     }
 }
 
@@ -231,17 +233,30 @@ fn class(value: &Value, place: &str, problems: &mut Problems) -> Option<ErrorKin
     }
     let known = kind(word);
     if known.is_none() {
-        problems.add(format!(
-            "{place} must have one of these as class: {}{}",
-            classes().collect::<Vec<_>>().join(", "),
-            hint(word, classes())
-        ));
+        problems.add(format!("{place} has an unknown class{}", choice(word, classes())));
     }
     Some(known.unwrap_or(ErrorKind::Internal))
 }
 
+/// A provider's code, as it is shown.
+pub(crate) fn shortened_code(code: &str) -> String {
+    let printable = code.chars().filter(char::is_ascii_graphic);
+    printable.take(MAX_CODE_CHARS).collect()
+}
+
+/// The class of something that failed.
+pub(crate) fn class_of_refusal(value: &Value, place: &str, problems: &mut Problems) -> Option<ErrorKind> {
+    let class = class(value, place, problems);
+    if class.is_none() {
+        problems.add(format!(
+            "{place} has class = \"{ACCEPTED}\", which is not one of a failure; remove it"
+        ));
+    }
+    class
+}
+
 /// All classes of answers.
-pub(crate) fn classes() -> impl Iterator<Item = &'static str> {
+pub(crate) fn classes() -> impl Iterator<Item = &'static str> + Clone {
     CLASSES.iter().map(|(name, _)| *name).chain([ACCEPTED])
 }
 
@@ -272,80 +287,5 @@ fn statuses(value: &Value) -> Option<Vec<RangeInclusive<u16>>> {
             Some(lists?.concat())
         }
         _ => None,
-    }
-}
-
-fn fields(value: &Value, place: &str, problems: &mut Problems) -> Vec<(Field, Vec<String>)> {
-    let Some(table) = value.as_object() else {
-        problems.add(format!(
-            "{place} must have a table as fields, such as fields = {{ \"/status\" = \"0\" }}"
-        ));
-        return Vec::new();
-    };
-    let mut fields = Vec::new();
-    for (key, value) in table {
-        let one = |value: &Value| match value {
-            Value::String(text) => Some(text.clone()),
-            Value::Number(_) | Value::Bool(_) => Some(value.to_string()),
-            _ => None,
-        };
-        let patterns: Option<Vec<String>> = match value {
-            Value::Array(items) if !items.is_empty() => items.iter().map(one).collect(),
-            value => one(value).map(|pattern| vec![pattern]),
-        };
-        match (Field::parse(key), patterns) {
-            (Ok(field), Some(patterns)) => fields.push((field, patterns)),
-            (Err(wrong), _) => problems.add(format!("{place} field {key} {wrong}")),
-            (_, None) => problems.add(format!(
-                "{place} field {key} must be compared with a text, a number, true, false or a list of these"
-            )),
-        }
-    }
-    fields
-}
-
-/// Whether a value is the pattern, in which `*` stands for any text. ASCII letters are compared without regard to case.
-fn is_like(value: &str, pattern: &str) -> bool {
-    let value = value.to_ascii_lowercase();
-    let pattern = pattern.to_ascii_lowercase();
-    let mut parts = pattern.split('*');
-    let first = parts.next().unwrap_or_default();
-    let Some(mut rest) = value.strip_prefix(first) else {
-        return false;
-    };
-    let Some(last) = parts.next_back() else {
-        return rest.is_empty();
-    };
-    for part in parts {
-        match rest.find(part) {
-            Some(at) => rest = &rest[at + part.len()..],
-            None => return false,
-        }
-    }
-    rest.ends_with(last)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::is_like;
-
-    #[test]
-    fn a_star_is_any_text() {
-        for (value, pattern, is) in [
-            ("OK", "ok", true),
-            ("OK 1", "ok", false),
-            ("OK 1", "ok*", true),
-            ("not OK", "*ok", true),
-            ("Invalid phone number", "*PHONE*", true),
-            ("abcabc", "a*b*c", true),
-            ("ab", "ab*b", false),
-            ("anything", "*", true),
-            ("", "*", true),
-            ("aXbX", "a*X*X", true),
-            ("aX", "a*X*X", false),
-            ("ÄÖ", "Ä*", true),
-        ] {
-            assert_eq!(is_like(value, pattern), is, "{value:?} {pattern:?}");
-        }
     }
 }

@@ -1,7 +1,7 @@
 //! A text with placeholders such as `{message}`. `{{` and `}}` are braces.
 
 use crate::{
-    problems::hint,
+    problems::choice,
     values::{Name, Values},
 };
 
@@ -81,13 +81,9 @@ fn unknown(name: &str) -> String {
     let shown = if is_name {
         format!("{{{name}}}")
     } else {
-        "between braces that is none".to_owned()
+        "of another name".to_owned()
     };
-    let hint = hint(name, Name::all());
-    format!(
-        "has a placeholder {shown}, but there are only {}{hint}",
-        Name::all().collect::<Vec<_>>().join(", ")
-    )
+    format!("has an unknown placeholder {shown}{}", choice(name, Name::all()))
 }
 
 #[cfg(test)]

@@ -1,12 +1,14 @@
-//! OAuth 2 access tokens by client credentials (RFC 6749, section 4.4): one is kept until shortly before it expires, and
-//! one call at a time asks for the next.
+//! OAuth 2 access tokens by client credentials (RFC 6749, section 4.4): one is kept until shortly before it expires,
+//! and one call at a time asks for the next.
 
 use std::{
     sync::{Mutex, PoisonError},
     time::Duration,
 };
 
-use phone_verify_plugin_api::{Error, ErrorKind, Host, HttpError, Response, Secret, serde_json::Value};
+use phone_verify_plugin_api::{
+    Error, ErrorKind, Host, HttpError, Response, Secret, data_encoding::BASE64, serde_json::Value,
+};
 
 use crate::{template::Template, turn::Turn, url::encode_fields, values::Account};
 
@@ -104,10 +106,7 @@ impl Tokens {
 
 /// The value of `Authorization` for a user and a password.
 pub(crate) fn basic(user_and_password: &str) -> String {
-    format!(
-        "Basic {}",
-        data_encoding::BASE64.encode(user_and_password.as_bytes())
-    )
+    format!("Basic {}", BASE64.encode(user_and_password.as_bytes()))
 }
 
 /// By RFC 6750, section 2.1, which leaves no character that could break out of a header.

@@ -1,6 +1,6 @@
 //! An address with placeholders behind its host, and the encoding of values in URLs and forms.
 
-use phone_verify_plugin_api::{Error, ErrorKind};
+use phone_verify_plugin_api::{Error, ErrorKind, data_encoding::HEXUPPER};
 
 use crate::{
     template::Template,
@@ -99,15 +99,15 @@ impl Address {
     }
 }
 
-/// Appends a value in percent-encoding: all but the unreserved characters (RFC 3986, section 2.3), so that it is good in
-/// a path, a query and a form.
+/// Appends a value in percent-encoding: all but the unreserved characters (RFC 3986, section 2.3), so that it is good
+/// in a path, a query and a form.
 pub(crate) fn encode(value: &str, text: &mut String) {
     for byte in value.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
             text.push(char::from(byte));
         } else {
             text.push('%');
-            text.push_str(&data_encoding::HEXUPPER.encode(&[byte]));
+            text.push_str(&HEXUPPER.encode(&[byte]));
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::UNIX_EPOCH;
 
-use phone_verify_plugin_api::{Call, Host, PhoneNumber, Secret, is_gsm};
+use phone_verify_plugin_api::{Call, Host, PhoneNumber, Secret, data_encoding::HEXLOWER, is_gsm};
 
 use crate::number;
 
@@ -37,10 +37,18 @@ pub(crate) enum Name {
     Secret,
     /// The token from `TOKEN_URL`.
     AccessToken,
+    /// The result of the option `SIGNATURE`.
+    Signature,
+    /// These are parts of the finished request, for what is signed alone.
+    Method,
+    Url,
+    Path,
+    Query,
+    Body,
 }
 
 /// Each placeholder by its name in templates.
-const NAMES: [(&str, Name); 16] = [
+const NAMES: [(&str, Name); 22] = [
     ("number", Name::Number),
     ("number_digits", Name::NumberDigits),
     ("country_code", Name::CountryCode),
@@ -57,6 +65,12 @@ const NAMES: [(&str, Name); 16] = [
     ("key", Name::Key),
     ("secret", Name::Secret),
     ("access_token", Name::AccessToken),
+    ("signature", Name::Signature),
+    ("method", Name::Method),
+    ("url", Name::Url),
+    ("path", Name::Path),
+    ("query", Name::Query),
+    ("body", Name::Body),
 ];
 
 impl Name {
@@ -67,7 +81,7 @@ impl Name {
     }
 
     /// All names.
-    pub(crate) fn all() -> impl Iterator<Item = &'static str> {
+    pub(crate) fn all() -> impl Iterator<Item = &'static str> + Clone {
         NAMES.iter().map(|(name, _)| *name)
     }
 
@@ -82,6 +96,19 @@ impl Name {
     /// Whether it says who the SMS is for.
     pub(crate) fn is_recipient(self) -> bool {
         matches!(self, Self::Number | Self::NumberDigits | Self::National)
+    }
+
+    /// Whether its value is a secret of the account.
+    pub(crate) fn is_secret(self) -> bool {
+        matches!(self, Self::User | Self::Password | Self::Key | Self::Secret)
+    }
+
+    /// Whether it is a part of the finished request, which only what is signed can have.
+    pub(crate) fn is_of_request(self) -> bool {
+        matches!(
+            self,
+            Self::Method | Self::Url | Self::Path | Self::Query | Self::Body
+        )
     }
 
     /// Whether its value is digits alone, without leading zeros.
@@ -132,6 +159,33 @@ impl Account {
     }
 }
 
+/// A finished request, as far as it can be signed.
+#[derive(Default)]
+pub(crate) struct Unsigned {
+    pub(crate) method: String,
+    pub(crate) url: String,
+    pub(crate) body: String,
+}
+
+impl Unsigned {
+    /// A part of it. `None`: the name is of no part.
+    pub(crate) fn get(&self, name: Name) -> Option<&str> {
+        let behind_host = || {
+            let host = self.url.find("://").map_or(0, |at| at + 3);
+            let rest = &self.url[host..];
+            rest.find(['/', '?']).map_or("", |at| &rest[at..])
+        };
+        Some(match name {
+            Name::Method => &self.method,
+            Name::Url => &self.url,
+            Name::Path => behind_host().split('?').next().unwrap_or_default(),
+            Name::Query => behind_host().split_once('?').map_or("", |(_, query)| query),
+            Name::Body => &self.body,
+            _ => return None,
+        })
+    }
+}
+
 /// The values of all placeholders for one SMS.
 pub(crate) struct Values<'a> {
     account: &'a Account,
@@ -142,6 +196,8 @@ pub(crate) struct Values<'a> {
     timestamp: String,
     nonce: String,
     pub(crate) access_token: Option<Secret>,
+    pub(crate) signature: String,
+    pub(crate) unsigned: Unsigned,
 }
 
 impl<'a> Values<'a> {
@@ -155,7 +211,7 @@ impl<'a> Values<'a> {
     ) -> Self {
         let mut nonce = [0; 16];
         host.random(&mut nonce);
-        let nonce = data_encoding::HEXLOWER.encode(&nonce);
+        let nonce = HEXLOWER.encode(&nonce);
         let now = host.now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self {
             account,
@@ -166,6 +222,8 @@ impl<'a> Values<'a> {
             timestamp: now.as_secs().to_string(),
             nonce,
             access_token: None,
+            signature: String::new(),
+            unsigned: Unsigned::default(),
         }
     }
 
@@ -185,6 +243,10 @@ impl<'a> Values<'a> {
             Name::Nonce => &self.nonce,
             Name::Sender | Name::User | Name::Password | Name::Key | Name::Secret => {
                 self.account.get(name).unwrap_or_default()
+            }
+            Name::Signature => &self.signature,
+            Name::Method | Name::Url | Name::Path | Name::Query | Name::Body => {
+                self.unsigned.get(name).unwrap_or_default()
             }
             Name::AccessToken => self.access_token.as_ref().map_or("", Secret::expose),
         }

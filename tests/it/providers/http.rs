@@ -105,7 +105,7 @@ fn wrong_options_are_told_at_once_by_name() {
     options.insert("URL".to_owned(), json!("https://api.example/{mesage}"));
     options.insert("METHOD".to_owned(), json!("SEND"));
     let refusals = load(HTTP, &options).err().unwrap();
-    for said in ["did you mean message?", "option METHOD must be one of"] {
+    for said in ["did you mean message?", "option METHOD is not a known method"] {
         assert!(refusals[0].sentence.contains(said), "{refusals:?}");
     }
 }
@@ -215,4 +215,39 @@ fn each_example_is_a_settings_file_to_begin_with() {
             "{checked:#?}"
         );
     }
+}
+
+/// The whole way: the daemon sends, the provider reports to the address that the daemon shows, and the verification
+/// shows it.
+#[tokio::test]
+async fn what_a_provider_reports_is_shown_on_the_verification() {
+    let gateway = Gateway::<Elks>::start().await;
+    let mut site = Site::with_backend(HTTP, &Value::Object(example_for("46elks", &gateway)));
+    site.set("server", "public_url", "https://verify.example");
+    let daemon = site.serve();
+    let begun = daemon
+        .post("/v1/verifications", &json!({ "phone_number": ALICE }))
+        .await;
+    assert_eq!(begun.status, 201, "{begun:?}");
+    let path = format!("/v1/verifications/{}", begun.body["id"].as_str().unwrap());
+    let id = gateway.sms_to(ALICE).await.message_id;
+    let address = &site.run(&["backends", "--json"]).json()["receipts"][0];
+    let address = address["secret_url"].as_str().unwrap().to_owned();
+    let secret_path = address.strip_prefix("https://verify.example").unwrap();
+
+    let report = async |path: &str, status: &str| {
+        let body = format!("id={id}&status={status}&delivered=2026-05-04T13%3A38%3A15.123000");
+        let request = daemon
+            .request("POST", path)
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(body);
+        daemon.send(request).await.status
+    };
+    let delivery = async || daemon.get(&path).await.body["delivery"]["status"].clone();
+    assert_eq!(report("/v1/receipts/default", "delivered").await, 404);
+    assert_eq!(delivery().await, "sent");
+    assert_eq!(report(secret_path, "failed").await, 200);
+    assert_eq!(delivery().await, "undelivered");
+    assert_eq!(report(secret_path, "delivered").await, 200);
+    assert_eq!(delivery().await, "delivered");
 }

@@ -1,5 +1,5 @@
-//! 46elks' SMS API: `POST /a1/sms`, form-encoded, with Basic authentication. It answers 200 with the message, or an HTTP
-//! error with a line of text. Source: <https://46elks.com/docs/send-sms>.
+//! 46elks' SMS API: `POST /a1/sms`, form-encoded, with Basic authentication. It answers 200 with the message, or an
+//! HTTP error with a line of text. Source: <https://46elks.com/docs/send-sms>.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},

@@ -4,14 +4,17 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 use phone_verify_plugin_api::{
-    ErrorKind,
+    DeliveryReport, DeliveryState, ErrorKind, Webhook,
     serde::{self, Deserialize, de::DeserializeOwned},
     serde_json::{self, Value},
     testing::{Answer, SentRequest, TestHost, Tested},
 };
 
 use super::{ALICE, TEXT};
-use crate::{HttpBackend, rules::kind};
+use crate::{
+    HttpBackend,
+    rules::{classes, kind},
+};
 
 /// What a provider documents.
 #[derive(Deserialize)]
@@ -25,6 +28,8 @@ struct Recorded {
     message_id: String,
     success: Success,
     failures: Vec<Failure>,
+    #[serde(default)]
+    receipts: Vec<RecordedReceipt>,
 }
 
 #[derive(Deserialize)]
@@ -41,6 +46,15 @@ struct Failure {
     body: String,
     class: String,
     code: String,
+}
+
+/// A request with delivery receipts, and what it reports: id, state, and class or nothing.
+#[derive(Deserialize)]
+#[serde(crate = "serde", deny_unknown_fields)]
+struct RecordedReceipt {
+    form: Option<String>,
+    json: Option<String>,
+    reports: Vec<(String, String, String)>,
 }
 
 fn toml<T: DeserializeOwned>(path: &str) -> T {
@@ -133,6 +147,47 @@ fn each_documented_failure_has_its_class() {
             );
         }
     }
+}
+
+#[test]
+fn each_documented_receipt_is_read() {
+    let mut read = 0;
+    for (name, recorded) in recorded() {
+        let (_, backend) = of_example(&name);
+        for receipt in recorded.receipts {
+            let request = Webhook::post("https://verify.example/v1/receipts/default/0f3c");
+            let request = match (receipt.form, receipt.json) {
+                (Some(form), None) => request
+                    .with_header("content-type", "application/x-www-form-urlencoded")
+                    .with_body(form),
+                (None, Some(json)) => request
+                    .with_header("content-type", "application/json")
+                    .with_body(json),
+                _ => panic!("{name}: a receipt is a form or JSON"),
+            };
+            let received = backend.receive(&request).unwrap();
+            assert_eq!(received.status(), 200, "{name}");
+            let found: Vec<_> = received.delivery_reports().iter().map(shown).collect();
+            assert_eq!(found, receipt.reports, "{name}");
+            read += 1;
+        }
+    }
+    assert!(read >= 9, "{read} receipts");
+}
+
+fn shown(report: &DeliveryReport) -> (String, String, String) {
+    let state = match report.state() {
+        DeliveryState::Sent => "sent",
+        DeliveryState::Delivered => "delivered",
+        DeliveryState::Undelivered => "undelivered",
+        _ => "unknown",
+    };
+    let class = classes().find(|class| report.kind().is_some() && kind(class) == report.kind());
+    (
+        report.message_id().to_owned(),
+        state.to_owned(),
+        class.unwrap_or_default().to_owned(),
+    )
 }
 
 #[test]

@@ -4,6 +4,8 @@ mod answers;
 mod escaping;
 mod examples;
 mod options;
+mod receipts;
+mod signatures;
 mod tokens;
 
 use phone_verify_plugin_api::{

@@ -42,7 +42,7 @@ fn a_wrong_part_of_the_request_is_told_by_name_with_what_to_do() {
         (json!({ "JSON": { "a": 1 } }), "options FORM, JSON are all set"),
         (
             json!({ "FORM": { "to": "{number}", "text": "{mesage}" } }),
-            "option FORM.text has a placeholder {mesage}",
+            "option FORM.text has an unknown placeholder {mesage}",
         ),
         (
             json!({ "FORM": { "to": "{number}", "text": "{mesage}" } }),
@@ -59,7 +59,7 @@ fn a_wrong_part_of_the_request_is_told_by_name_with_what_to_do() {
         ),
         (
             json!({ "FORM": null, "JSON": { "a": { "b": ["{numbr}"] } } }),
-            "option JSON.a.b has a placeholder {numbr}",
+            "option JSON.a.b has an unknown placeholder {numbr}",
         ),
         (
             json!({ "FORM": null, "JSON": { "a": "{message:number}" } }),
@@ -197,7 +197,7 @@ fn wrong_rules_for_answers_are_told_by_name_with_what_to_do() {
         ),
         (
             json!({ "MESSAGE_ID": "id" }),
-            "option MESSAGE_ID must say where in the answer to look",
+            "option MESSAGE_ID must say where to look",
         ),
         (
             json!({ "MESSAGE_ID": "line:0" }),

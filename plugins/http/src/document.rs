@@ -1,22 +1,22 @@
-//! Finds a value in a provider's answer, whatever its format.
+//! Finds a value in what a provider sends, an answer or a delivery receipt, whatever its format.
 //!
 //! | written | is |
 //! |---|---|
-//! | `/messages/0/id` | a value of a JSON answer (RFC 6901), or the text of an element of an XML answer; `*` is the first of several, `@name` an attribute |
+//! | `/messages/0/id` | a value of a JSON document (RFC 6901), the text of an element of an XML one, or a field of a form or a query; `*` is the first of several, `@name` an attribute |
 //! | `header:NAME` | a header |
-//! | `text` | the whole answer, without white space around it |
+//! | `text` | the whole body, without white space around it |
 //! | `line:N` | its Nth line |
 //! | `word:N` | its Nth word; white space and any of `,;:=\|"` are between words |
 //!
-//! Several of them, separated by spaces, are alternatives: the first that the answer has.
+//! Several of them, separated by spaces, are alternatives: the first that the document has.
 
 use std::borrow::Cow;
 
 use phone_verify_plugin_api::{
-    Response,
-    serde_json::{self, Value},
+    Response, Webhook,
+    serde_json::{self, Map, Value},
 };
-use roxmltree::{Document, Node};
+use roxmltree::Node;
 
 use crate::problems::hint;
 
@@ -47,11 +47,11 @@ impl Field {
         Ok(Self(places))
     }
 
-    /// The value, trimmed. `None`: the answer does not have it, or it is null or empty.
-    pub(crate) fn find<'a>(&self, answer: &'a Answer<'_>) -> Option<Cow<'a, str>> {
+    /// The value, trimmed. `None`: the document does not have it, or it is null or empty.
+    pub(crate) fn find<'a>(&self, document: &'a Document<'_>) -> Option<Cow<'a, str>> {
         self.0
             .iter()
-            .filter_map(|place| place.find(answer))
+            .filter_map(|place| place.find(document))
             .find(|value| !value.is_empty())
     }
 }
@@ -59,7 +59,7 @@ impl Field {
 fn needed(text: &str) -> String {
     let kind = text.split(':').next().unwrap_or_default();
     format!(
-        "must say where in the answer to look: /a/b of JSON or XML, header:NAME, text, line:N or word:N{}",
+        "must say where to look: /a/b of JSON or XML, header:NAME, text, line:N or word:N{}",
         hint(kind, ["header", "text", "line", "word"])
     )
 }
@@ -86,14 +86,14 @@ impl Place {
         place.ok_or_else(|| needed(text))
     }
 
-    fn find<'a>(&self, answer: &'a Answer<'_>) -> Option<Cow<'a, str>> {
-        let text = answer.text.trim();
+    fn find<'a>(&self, document: &'a Document<'_>) -> Option<Cow<'a, str>> {
+        let text = document.text.trim();
         match self {
-            Self::Pointer(steps) => match &answer.json {
+            Self::Pointer(steps) => match &document.json {
                 Some(json) => text_of(in_json(json, steps)?).map(Cow::Owned),
                 None => in_xml(text, steps).map(Cow::Owned),
             },
-            Self::Header(name) => answer.response.header(name).map(|value| value.trim().into()),
+            Self::Header(name) => document.headers.get(name).map(|value| value.trim().into()),
             Self::Text => Some(text.into()),
             Self::Line(index) => text.lines().nth(*index).map(|line| line.trim().into()),
             Self::Word(index) => text
@@ -105,18 +105,78 @@ impl Place {
     }
 }
 
-/// A provider's answer, parsed as far as it can be.
-pub(crate) struct Answer<'a> {
-    pub(crate) response: &'a Response,
+/// What a provider sent, parsed as far as it can be.
+pub(crate) struct Document<'a> {
+    headers: Headers<'a>,
     text: Cow<'a, str>,
     json: Option<Value>,
 }
 
-impl<'a> Answer<'a> {
-    pub(crate) fn of(response: &'a Response) -> Self {
-        let text = String::from_utf8_lossy(response.body());
+#[derive(Clone, Copy)]
+enum Headers<'a> {
+    Answer(&'a Response),
+    Receipt(&'a Webhook),
+}
+
+impl<'a> Headers<'a> {
+    fn get(self, name: &str) -> Option<&'a str> {
+        match self {
+            Self::Answer(response) => response.header(name),
+            Self::Receipt(webhook) => webhook.header(name),
+        }
+    }
+}
+
+impl<'a> Document<'a> {
+    /// An answer to a request.
+    pub(crate) fn of_answer(response: &'a Response) -> Self {
+        Self::parse(Headers::Answer(response), response.body())
+    }
+
+    /// A request of the provider. Fields of its query and of a form are a table of texts. `None`: a field is there
+    /// twice, so that it is unclear which of the two is meant.
+    pub(crate) fn of_receipt(webhook: &'a Webhook) -> Option<Self> {
+        let mut document = Self::parse(Headers::Receipt(webhook), webhook.body());
+        if document.json.is_none() && !document.text.trim_start().starts_with('<') {
+            let mut table = Map::new();
+            for (name, value) in webhook.query().into_iter().chain(webhook.form()) {
+                if table.insert(name, Value::String(value)).is_some() {
+                    return None;
+                }
+            }
+            document.json = Some(Value::Object(table));
+        }
+        Some(document)
+    }
+
+    fn parse(headers: Headers<'a>, body: &'a [u8]) -> Self {
+        let text = String::from_utf8_lossy(body);
         let json = serde_json::from_str(text.trim_start_matches('\u{feff}')).ok();
-        Self { response, text, json }
+        // A text such as 100 would be JSON too.
+        let json = json.filter(|json: &Value| json.is_object() || json.is_array());
+        Self { headers, text, json }
+    }
+
+    /// The parts of a document that is about several messages: the items of the list at `path`, or of a document that
+    /// is a list itself, at most `max` of them. Any other document is one part.
+    pub(crate) fn parts(self, path: Option<&Field>, max: usize) -> Vec<Self> {
+        let list = match (path, &self.json) {
+            (Some(Field(places)), Some(json)) => places.iter().find_map(|place| match place {
+                Place::Pointer(steps) => in_json(json, steps)?.as_array(),
+                _ => None,
+            }),
+            (None, Some(json)) => json.as_array(),
+            (_, None) => None,
+        };
+        let Some(items) = list else {
+            return vec![self];
+        };
+        let part = |item: &Value| Self {
+            headers: self.headers,
+            text: self.text.clone(),
+            json: Some(item.clone()),
+        };
+        items.iter().take(max).map(part).collect()
     }
 }
 
@@ -139,11 +199,14 @@ fn text_of(value: &Value) -> Option<String> {
     }
 }
 
+/// The longest XML document that is read. Real ones have a few hundred bytes, and each field is looked for anew.
+const MAX_XML_BYTES: usize = 64 << 10;
+
 fn in_xml(text: &str, steps: &[String]) -> Option<String> {
-    if !text.starts_with('<') {
+    if !text.starts_with('<') || text.len() > MAX_XML_BYTES {
         return None;
     }
-    let document = Document::parse(text).ok()?;
+    let document = roxmltree::Document::parse(text).ok()?;
     let mut node = document.root();
     for step in steps {
         if let Some(attribute) = step.strip_prefix('@') {
