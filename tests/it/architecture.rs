@@ -244,6 +244,7 @@ fn backends_are_written_against_the_authors_crate_alone() {
         // A parser for providers that answer in XML.
         ("http", &["roxmltree"]),
         ("nexmo", &[]),
+        ("plivo", &[]),
         ("twilio", &[]),
     ] {
         let mut dependencies = dependencies(&format!("plugins/{name}"));

@@ -50,6 +50,7 @@ fn the_bundled_backends_pass() {
         ("console", None),
         ("http", Some("http")),
         ("nexmo", Some("nexmo")),
+        ("plivo", Some("plivo")),
         ("twilio", Some("twilio")),
     ] {
         let card = assert_clean(&artifacts::library(name), &[]);
@@ -707,7 +708,7 @@ fn without_a_tape_one_check_says_so_and_no_other_fails() {
 
 #[test]
 fn a_library_carries_its_tape_wherever_it_is_put() {
-    for name in ["http", "nexmo", "twilio"] {
+    for name in ["http", "nexmo", "plivo", "twilio"] {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join(artifacts::library(name).file_name().unwrap());
         fs::copy(artifacts::library(name), &file).unwrap();

@@ -4,6 +4,7 @@
 mod faults;
 pub(crate) mod http;
 mod nexmo;
+mod plivo;
 mod reports;
 mod rig;
 mod sandbox;

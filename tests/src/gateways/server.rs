@@ -84,6 +84,8 @@ pub struct Request {
     pub authorization: Option<String>,
     /// The form-encoded body. Empty for any other body.
     pub form: Vec<(String, String)>,
+    /// The JSON body. Null for any other body.
+    pub json: Value,
 }
 
 impl Request {
@@ -310,6 +312,7 @@ fn read(method: &Method, uri: &Uri, headers: &HeaderMap, body: &Bytes) -> Reques
         path: uri.path().to_owned(),
         authorization: text(header::AUTHORIZATION),
         form: form_urlencoded::parse(form).into_owned().collect(),
+        json: serde_json::from_slice(body).unwrap_or_default(),
     }
 }
 
