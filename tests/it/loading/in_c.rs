@@ -393,3 +393,31 @@ fn a_backend_in_c_refuses_with_its_own_words_or_without() {
         );
     }
 }
+
+/// The system keeps one of them for a process, whatever the libraries are called.
+#[test]
+#[cfg(target_os = "linux")]
+fn libraries_of_two_names_do_not_share_a_variable_in_one_process() {
+    let shelf = Shelf::empty();
+    for (library, variable) in [("first", "common"), ("second", "own"), ("third", "common")] {
+        let unique = shelf.folder().join(format!("{library}_unique.c"));
+        let text = format!("int {variable} = 1;\n__asm__(\".type {variable}, @gnu_unique_object\");\n");
+        std::fs::write(&unique, text).unwrap();
+        compile(&shelf, &[unique.to_str().unwrap()]);
+        std::fs::rename(shelf.path("rogue"), shelf.path(library)).unwrap();
+    }
+    let _first = shelf.load("first.RogueBackend", &json!({})).unwrap();
+    let _second = shelf.load("second.RogueBackend", &json!({})).unwrap();
+    let (code, sentence) = shelf.refusal("third.RogueBackend");
+    assert_eq!(code, code::SHARED_STATICS);
+    let told = "libthird.so would share variables, such as common, with the library first, since";
+    assert!(sentence.starts_with(told), "{sentence}");
+    // Where each has a process of its own, there is nothing to share.
+    let apart = Shelves::<true>::empty();
+    for library in ["first", "third"] {
+        std::fs::copy(shelf.path(library), apart.path(library)).unwrap();
+        apart
+            .load(&format!("{library}.RogueBackend"), &json!({}))
+            .unwrap();
+    }
+}

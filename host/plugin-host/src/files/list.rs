@@ -9,6 +9,10 @@ use super::standing::Own;
 
 /// What a list grants, each as the three bits of a mode: 4 to read, 2 to write, 1 to execute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    not(any(target_os = "linux", target_os = "android")),
+    allow(dead_code, reason = "the lists of other systems are not looked at")
+)]
 pub(super) struct List {
     /// To the group of the file. The bits of the group in the mode are the most that the list grants to anybody.
     pub(super) group: u32,

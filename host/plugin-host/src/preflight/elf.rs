@@ -11,7 +11,7 @@ use object::{
 
 use super::{
     format::{Platform, damaged},
-    linkage::{Linkage, MAX_DEPENDENCIES, dependency, sanitizer_of},
+    linkage::{Linkage, MAX_DEPENDENCIES, MAX_UNIQUE, dependency, sanitizer_of},
 };
 use crate::refusal::{Refusal, code};
 
@@ -84,8 +84,10 @@ fn linkage<'data, E: FileHeader<Endian = Endianness>>(
     let unique = symbols
         .iter()
         .filter(|symbol| symbol.st_bind() == elf::STB_GNU_UNIQUE && !symbol.is_undefined(endian))
-        .find_map(|symbol| symbol.name(endian, symbols.strings()).ok())
-        .map(|name| String::from_utf8_lossy(name).into_owned());
+        .filter_map(|symbol| symbol.name(endian, symbols.strings()).ok())
+        .take(MAX_UNIQUE)
+        .map(|name| String::from_utf8_lossy(name).into_owned())
+        .collect();
     let sanitizers = symbols
         .iter()
         .filter(|symbol| symbol.is_undefined(endian))

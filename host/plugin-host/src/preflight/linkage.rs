@@ -17,6 +17,9 @@ use crate::refusal::{Refusal, code};
 /// More of them no library has, and a file may say that it needs millions.
 pub(super) const MAX_DEPENDENCIES: usize = 1024;
 
+/// Further variables of that kind are not compared: a large library in C++ has some hundreds.
+pub(super) const MAX_UNIQUE: usize = 4096;
+
 /// A name or a path of the headers, which ends with a zero or with the bytes; `None` where it is longer than any path.
 pub(super) fn dependency(bytes: &[u8]) -> Option<String> {
     const MAX_LENGTH: usize = 4096;
@@ -38,8 +41,9 @@ pub(crate) struct Linkage {
     pub(super) run_paths: Vec<String>,
     /// Whether opening it makes the stacks of the whole process executable.
     pub(super) has_executable_stack: bool,
-    /// A variable of which the system keeps one for all versions of the library (`STB_GNU_UNIQUE`).
-    pub(super) unique: Option<String>,
+    /// Variables of which the system keeps one for all libraries of a process (`STB_GNU_UNIQUE`), whatever their names:
+    /// statics of C++ templates and inline functions.
+    pub(super) unique: Vec<String>,
     /// The compiler's instrumentation that it was built with.
     pub(super) sanitizer: Option<&'static str>,
 }
@@ -78,7 +82,7 @@ impl Linkage {
                 ),
             ));
         }
-        match &self.unique {
+        match self.unique.first() {
             Some(variable) if is_exchanged => Err(Refusal::new(
                 code::SHARED_STATICS,
                 format!(
@@ -89,6 +93,26 @@ impl Linkage {
             )),
             _ => Ok(()),
         }
+    }
+
+    /// Whether it can be opened in this process beside another library, `other`, which has these unique variables.
+    pub(crate) fn check_beside(&self, file: &str, other: &str, unique: &[String]) -> Result<(), Refusal> {
+        let Some(variable) = self.unique.iter().find(|variable| unique.contains(variable)) else {
+            return Ok(());
+        };
+        Err(Refusal::new(
+            code::SHARED_STATICS,
+            format!(
+                "{file} would share variables, such as {variable}, with the library {other}, since the system keeps one of \
+                 them for all libraries in a process; compile it with -fno-gnu-unique, or set isolation = \"worker\" for one \
+                 of the two"
+            ),
+        ))
+    }
+
+    /// The unique variables, to be compared with those of others.
+    pub(crate) fn unique(&self) -> &[String] {
+        &self.unique
     }
 }
 

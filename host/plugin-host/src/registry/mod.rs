@@ -99,7 +99,12 @@ type Shelf = HashMap<(IsolationMode, String), Kept>;
 
 /// An opened library: one in this process for ever, one in a worker as long as a backend of it is in use.
 enum Kept {
-    Inline { stem: String, library: Library },
+    Inline {
+        stem: String,
+        library: Library,
+        /// Its variables that other libraries in this process would share.
+        unique: Vec<String>,
+    },
     Worker(Weak<Supervisor>),
 }
 
@@ -326,6 +331,15 @@ impl Loader {
         }
         if place == IsolationMode::Inline && !self.is_rehearsal {
             candidate.linkage.check_inline(&candidate.file, generations > 0)?;
+            for kept in opened.values() {
+                if let Kept::Inline {
+                    stem: other, unique, ..
+                } = kept
+                    && other != stem
+                {
+                    candidate.linkage.check_beside(&candidate.file, other, unique)?;
+                }
+            }
         }
         let staged = stage::stage(&self.config.staging, &candidate.sha256, &candidate.bytes)?;
         let explained = |refusal| preflight::explained(refusal, candidate, place == IsolationMode::Worker);
@@ -339,7 +353,13 @@ impl Loader {
                     })?
                     .map_err(explained)?;
                 let stem = stem.to_owned();
-                (Opened::Inline(library), Kept::Inline { stem, library })
+                let unique = candidate.linkage.unique().to_vec();
+                let kept = Kept::Inline {
+                    stem,
+                    library,
+                    unique,
+                };
+                (Opened::Inline(library), kept)
             }
             IsolationMode::Worker => {
                 let supervisor = self
