@@ -294,7 +294,7 @@ fn a_manifest_that_lies_is_found_out() {
         ("PV003", "{", "ViciousBackend", "villainBackend"),
         ("PV004", vicious, "The vice.", "         "),
         ("PV005", vicious, "api.vicious.example", "https://x.example/*"),
-        ("PV090", vicious, "\"overrides\":15", "\"overrides\":11"),
+        ("PV090", vicious, "\"overrides\":95", "\"overrides\":91"),
     ] {
         let folder = tempfile::tempdir().unwrap();
         let file = forged(folder.path(), after, from, to);
