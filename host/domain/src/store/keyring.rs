@@ -415,7 +415,7 @@ impl Keyring {
     /// The secret part of the address for the receipts of a backend: 32 hexadecimal digits, of 128 bits. It is derived, so
     /// that it need not be set, and changes with the key.
     pub fn receipt_secret(&self, backend: &str) -> Zeroizing<String> {
-        self.keys.load().counting().receipt_secret(backend)
+        self.keys.load().current().receipt_secret(backend)
     }
 
     /// Whether this is the secret part of the address for the receipts of a backend, under any of the keys: providers
