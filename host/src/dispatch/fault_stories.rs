@@ -276,6 +276,12 @@ async fn ten_thousand_faults_lose_no_message_double_none_and_tell_no_wrong_state
         // What was judged is not searched again.
         service.verifier.cleanup(Duration::ZERO, false).await.unwrap();
     }
+    // A paused clock runs ahead while a sweep waits for the thread of the store, and the time limit of draining passes. It
+    // stands still while a task blocks.
+    let (over, until_over) = std::sync::mpsc::channel::<()>();
+    let blocking = tokio::task::spawn_blocking(move || until_over.recv());
     assert!(service.drain().await, "all is settled");
+    drop(over);
+    blocking.await.unwrap().unwrap_err();
     assert_eq!(service.waiting(), 0);
 }
