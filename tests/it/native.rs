@@ -273,8 +273,8 @@ async fn every_fault_of_a_request_is_told_at_once() {
     );
     assert_eq!(
         answer.body["detail"],
-        "There is a field that is not known here: known are phone_number, locale, context, client_ref, purpose and \
-         binding."
+        "There is a field that is not known here: known are phone_number, locale, context, client_ref, channel, purpose \
+         and binding."
     );
     let answer = create(&daemon, json!({ "phone_number": "+1" })).await;
     assert_eq!((answer.status, answer.code()), (400, "phone_number_invalid"));

@@ -26,7 +26,7 @@ pub struct TwilioOptions {
     /// Where Twilio reports what became of an SMS; without it, as the messaging service says.
     #[option(example = "https://verify.example/v1/receipts/default")]
     pub status_callback: Option<String>,
-    /// Tells Twilio which codes came back, by which it can choose its routes.
+    /// Asks Twilio to take feedback on which codes came back. This version of the daemon gives none yet.
     #[option(default = false)]
     pub feedback: bool,
     /// Asks Twilio to keep neither the text nor the whole number. Needs Message Redaction, which Twilio enables by

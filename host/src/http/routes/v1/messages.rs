@@ -16,7 +16,7 @@ use crate::{
     http::{
         App, Generation,
         body::Fields,
-        error::{ApiError, TOO_LONG},
+        error::{ApiError, FieldError, TOO_LONG},
         problem::Problem,
         routes::phone_number,
         schema,
@@ -33,7 +33,7 @@ const NO_CHANNEL: &str = "There is no such channel: known is sms.";
 const MAX_SEGMENTS: u64 = 10;
 /// The most characters that such a text can have.
 pub(in crate::http) const MAX_CHARACTERS: usize = 1530;
-/// The channels of a text.
+/// The channels of an SMS.
 pub(in crate::http) const CHANNELS: [&str; 1] = ["sms"];
 
 /// A text to send.
@@ -62,13 +62,7 @@ impl NewMessageBody {
         {
             errors.push(("message", TOO_LONG));
         }
-        let channel = fields.optional_text("channel", MAX_CHARACTERS, &mut errors);
-        if channel
-            .as_deref()
-            .is_some_and(|channel| !CHANNELS.contains(&channel))
-        {
-            errors.push(("channel", NO_CHANNEL));
-        }
+        let channel = channel(&mut fields, &mut errors);
         fields.nothing_else(UNKNOWN_FIELD, &mut errors);
         match (number, message) {
             (Some(phone_number), Some(message)) if errors.is_empty() => Ok(Self {
@@ -79,6 +73,18 @@ impl NewMessageBody {
             _ => Err(ApiError::Fields(errors)),
         }
     }
+}
+
+/// Reads how an SMS is to go.
+pub(super) fn channel(fields: &mut Fields, errors: &mut Vec<FieldError>) -> Option<String> {
+    let channel = fields.optional_text("channel", MAX_CHARACTERS, errors);
+    if channel
+        .as_deref()
+        .is_some_and(|channel| !CHANNELS.contains(&channel))
+    {
+        errors.push(("channel", NO_CHANNEL));
+    }
+    channel
 }
 
 /// A text, without its number and its words.

@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use super::{VerificationBody, purpose};
+use super::{VerificationBody, messages::channel, purpose};
 use crate::{
     http::{
         App, Generation,
@@ -29,7 +29,7 @@ use crate::{
 };
 
 const UNKNOWN_FIELD: &str = "There is a field that is not known here: known are phone_number, locale, context, client_ref, \
-     purpose and binding.";
+     channel, purpose and binding.";
 
 /// The most characters of a `client_ref`.
 pub(in crate::http) const MAX_CLIENT_REF: usize = 128;
@@ -46,6 +46,9 @@ pub(in crate::http) struct NewVerificationBody {
     context: Map<String, Value>,
     #[schema(schema_with = schema::client_ref, required = false)]
     client_ref: Option<String>,
+    #[schema(schema_with = schema::channel, required = false)]
+    #[expect(dead_code, reason = "there is one channel; it is in the description")]
+    channel: Option<String>,
     #[schema(schema_with = schema::purpose, required = false)]
     purpose: Option<String>,
     #[schema(schema_with = schema::binding, required = false)]
@@ -60,6 +63,7 @@ impl NewVerificationBody {
         let number = phone_number(number, live.default_region, &mut errors);
         let locale = fields.optional_text("locale", MAX_LOCALE, &mut errors);
         let client_ref = fields.optional_text("client_ref", MAX_CLIENT_REF, &mut errors);
+        let channel = channel(&mut fields, &mut errors);
         let Purpose { name, binding } = purpose(&mut fields, &mut errors);
         let context = fields.optional_object("context", &mut errors).unwrap_or_default();
         let context = context::cleaned(context, live.context_allows_urls)
@@ -72,6 +76,7 @@ impl NewVerificationBody {
                 locale: locale.map(Locale),
                 context,
                 client_ref,
+                channel,
                 purpose: name,
                 binding,
             }),
