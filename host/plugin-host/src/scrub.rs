@@ -18,6 +18,19 @@ const MIN_CREDENTIALS: usize = 8;
 const MIN_DIGITS: usize = 7;
 const MASK: &str = "***";
 
+/// As it is in a URL: all but the unreserved characters of RFC 3986, section 2.3, escaped.
+fn percent_encoded(secret: &str) -> String {
+    let mut escaped = String::with_capacity(secret.len());
+    for byte in secret.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            escaped.push(char::from(byte));
+        } else {
+            escaped.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    escaped
+}
+
 /// Masks the secrets of one backend.
 #[derive(Default)]
 pub(super) struct Scrubber {
@@ -31,8 +44,9 @@ impl Scrubber {
             .iter()
             .filter(|secret| secret.len() >= MIN_SECRET_LENGTH)
             .flat_map(|secret| {
-                let escaped = form_urlencoded::byte_serialize(secret.as_bytes()).collect();
-                [secret.clone(), escaped]
+                let in_a_form = form_urlencoded::byte_serialize(secret.as_bytes()).collect();
+                let in_a_path = percent_encoded(secret);
+                [secret.clone(), in_a_form, in_a_path]
             })
             .collect();
         secrets.sort_by_key(|secret| Reverse(secret.len()));

@@ -110,6 +110,21 @@ async fn a_text_that_two_refuse_is_shown_to_no_third() {
     assert_eq!(counts(&networks), [1, 1, 0]);
 }
 
+#[tokio::test]
+async fn a_text_that_one_refuses_is_shown_to_the_next_that_can_be_asked() {
+    let (service, networks) = three();
+    networks[0].next((0..6).map(|_| refused(FailureClass::ContentRejected)));
+    networks[1].next((0..5).map(|_| refused(FailureClass::AuthFailed)));
+    for n in 0..6 {
+        service.register(&number(n)).await.unwrap();
+    }
+    assert_eq!(
+        counts(&networks),
+        [6, 5, 6],
+        "the second is left alone after five"
+    );
+}
+
 #[tokio::test(start_paused = true)]
 async fn one_that_throttles_for_longer_than_there_is_time_is_passed_over() {
     let (service, networks) = three();

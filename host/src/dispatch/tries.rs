@@ -68,14 +68,17 @@ impl<'a> Tries<'a> {
         let Turn { member, held, slot } = first;
         let mut last = self.through(member, held).await;
         drop(slot);
+        // Whether the failure of `last` was judged before: it counts once, however many members after it are not asked.
+        let mut is_judged = false;
         loop {
             let Err(failure) = &last.outcome else {
                 return (last.member, last.outcome);
             };
             let destination = self.desk.fleet.fails_over_by_destination(to);
-            if !failover.goes_on(failure.class, destination) {
+            if !is_judged && !failover.goes_on(failure.class, destination) {
                 return (last.member, last.outcome);
             }
+            is_judged = true;
             self.done.push(Arc::clone(last.member.name()));
             let time_left = || self.desk.time_left(self.order);
             let next = Turn::next(&self.desk.fleet, to, &mut self.done, time_left).await;
@@ -98,6 +101,7 @@ impl<'a> Tries<'a> {
             // What a backend said is told, rather than that another one was left alone.
             if came.was_asked || !last.was_asked {
                 last = came;
+                is_judged = false;
             } else if came.outcome.is_err() {
                 self.done.push(Arc::clone(came.member.name()));
             }

@@ -26,7 +26,7 @@ async fn a_report_that_is_faster_than_the_providers_answer_is_recorded_after_it(
     let backend = "fake.FakeBackend".into();
     service
         .verifier
-        .record_reports(&backend, vec![delivered])
+        .record_reports("default", &backend, vec![delivered])
         .await
         .unwrap();
     service.network.let_through(1);

@@ -30,14 +30,19 @@ impl Verifier {
         self.keyring.is_receipt_secret(member, given)
     }
 
-    /// Records what the provider of a backend reports. `backend`: what its messages are recorded under.
+    /// Records what the provider of a backend reports. `member`: its name in the settings; `backend`: what its messages
+    /// are recorded under.
     pub async fn record_reports(
         &self,
+        member: &str,
         backend: &Arc<str>,
         reports: Vec<DeliveryReport>,
     ) -> Result<(), StoreError> {
         let now = self.clock.now();
-        let outcomes = self.store.apply_reports(backend, reports.clone(), now).await?;
+        let outcomes = self
+            .store
+            .apply_reports(member, backend, reports.clone(), now)
+            .await?;
         for (report, outcome) in reports.iter().zip(&outcomes) {
             self.receipts.reported(backend, report, outcome);
             match outcome {

@@ -227,7 +227,10 @@ impl Settled {
                 .err()
                 .map(|failure| failure.code.clone()),
             backend: Some(Arc::clone(&dispatched.backend)),
-            provider_digest: exact.or(shown.as_ref()).map(|id| keyring.provider_id_digest(id)),
+            provider_digest: exact
+                .or(shown.as_ref())
+                .zip(dispatched.tries.last())
+                .map(|(id, accepted)| keyring.provider_id_digest(&accepted.member, id)),
             provider_id: shown,
             tries: tries.map(|tries| serde_json::to_string(tries).expect("texts and numbers can be written")),
             country: message.number.country().map(Region::code),

@@ -29,6 +29,9 @@ use crate::{
     },
 };
 
+/// How long a search for a number may wait for those before it: each reads all records.
+const LOOKUP_WAIT: Duration = Duration::from_secs(5);
+
 #[async_trait]
 impl Store for Sqlite {
     async fn begin_verification(&self, new: NewVerification) -> Result<Begun, StoreError> {
@@ -145,7 +148,11 @@ impl Store for Sqlite {
     ) -> Result<Vec<Found>, StoreError> {
         let keyring = Arc::clone(&self.keyring);
         let _alone = match lookup {
-            Lookup::Number(_) => Some(self.looking_through.lock().await),
+            Lookup::Number(_) => {
+                let turn = tokio::time::timeout(LOOKUP_WAIT, self.looking_through.lock()).await;
+                let too_many = |_| StoreError::Unavailable("others look for numbers, too".to_owned());
+                Some(turn.map_err(too_many)?)
+            }
             Lookup::ClientRef(_) => None,
         };
         let mut found = self
@@ -279,6 +286,7 @@ impl Store for Sqlite {
 
     async fn apply_reports(
         &self,
+        member: &str,
         backend: &str,
         reports: Vec<DeliveryReport>,
         now: UnixMillis,
@@ -286,7 +294,7 @@ impl Store for Sqlite {
         if reports.is_empty() {
             return Ok(Vec::new());
         }
-        let prepare = |report| receipt::Row::prepare(report, &self.keyring);
+        let prepare = |report| receipt::Row::prepare(report, member, &self.keyring);
         let rows: Vec<_> = reports.into_iter().map(prepare).collect();
         let backend = backend.to_owned();
         self.write(move |transaction| receipt::apply(transaction, &backend, &rows, now))

@@ -1,6 +1,6 @@
 //! What providers report about messages: recorded with the message, or kept for a while if its message is not known yet.
 //!
-//! Invariant: a message is found by its backend and the provider's id alone. What a report changes is decided in
+//! Invariant: a message is found by its backend, its name in the settings included, and the provider's id alone. What a report changes is decided in
 //! `rules::receipt`.
 
 use rusqlite::{Connection, OptionalExtension, params};
@@ -91,9 +91,9 @@ pub(super) struct Row {
 }
 
 impl Row {
-    pub(super) fn prepare(report: DeliveryReport, keyring: &Keyring) -> Self {
+    pub(super) fn prepare(report: DeliveryReport, member: &str, keyring: &Keyring) -> Self {
         Self {
-            digests: keyring.provider_id_digests(report.message_id.expose()),
+            digests: keyring.provider_id_digests(member, report.message_id.expose()),
             report,
         }
     }

@@ -188,10 +188,10 @@ extern "C" fn constructor() {
             let _ = std::fs::remove_file(place);
         }
         // Says once more that there is a sandbox, as if there were none.
-        b"constructor:lies" => write_everywhere(&frame(&[0, 0, 0, 0])),
+        b"constructor:lies" => write_everywhere(&frame(&[0, 0, 0, 0, 0])),
         // Refuses to be opened, with a sentence that clears the terminal.
         b"constructor:mock" => {
-            write_everywhere(&frame(b"\x02\x04P501\x08\x1b[2Jpwnd"));
+            write_everywhere(&frame(b"\x02\x04P501\x08\x1b[2Jpwnd\x00"));
             thread::sleep(Duration::from_secs(3600));
         }
         b"constructor:spin" => loop {

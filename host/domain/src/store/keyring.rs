@@ -168,8 +168,12 @@ impl Key {
         start(&digest(&self.client_ref, &[name.as_bytes()]))
     }
 
-    fn provider_id_digest(&self, id: &str) -> [u8; 16] {
-        start(&digest(&self.request, &[b"m", id.as_bytes()]))
+    fn provider_id_digest(&self, member: &str, id: &str) -> [u8; 16] {
+        let length = (member.len() as u64).to_be_bytes();
+        start(&digest(
+            &self.request,
+            &[b"m", &length, member.as_bytes(), id.as_bytes()],
+        ))
     }
 
     fn token_mac(&self, id: VerificationId, number: &[u8]) -> [u8; TOKEN_MAC_LENGTH] {
@@ -385,19 +389,20 @@ impl Keyring {
         keys.find(key_id).and_then(|key| key.bound(purpose))
     }
 
-    /// What a provider's id for a message is stored as.
-    pub fn provider_id_digest(&self, id: &str) -> [u8; 16] {
-        self.keys.load().counting().provider_id_digest(id)
+    /// What a provider's id for a message is stored as. `member`: the name of the backend in the settings, since two
+    /// accounts at one provider, or two providers, may give the same id.
+    pub fn provider_id_digest(&self, member: &str, id: &str) -> [u8; 16] {
+        self.keys.load().counting().provider_id_digest(member, id)
     }
 
     /// What it is found by: a digest under each key, that of [`Self::provider_id_digest`] first.
-    pub fn provider_id_digests(&self, id: &str) -> Vec<[u8; 16]> {
+    pub fn provider_id_digests(&self, member: &str, id: &str) -> Vec<[u8; 16]> {
         let keys = self.keys.load();
         let counting = keys.counting();
         let others = keys.all.iter().filter(|key| key.id != counting.id);
         std::iter::once(counting)
             .chain(others)
-            .map(|key| key.provider_id_digest(id))
+            .map(|key| key.provider_id_digest(member, id))
             .collect()
     }
 
@@ -554,11 +559,18 @@ mod tests {
     fn a_providers_id_is_found_after_the_keys_were_exchanged() {
         let master = |n: u8| MasterKey::parse(&format!("{n:064x}")).unwrap();
         let before = Keyring::of(&[master(1)], Entropy::seeded(1)).unwrap();
-        let stored = before.provider_id_digest("SM1");
+        let stored = before.provider_id_digest("eu", "SM1");
         let after = before.with_keys(&[master(2), master(1)]).unwrap();
-        let digests = after.provider_id_digests("SM1");
-        assert_eq!((digests.len(), digests[0]), (2, after.provider_id_digest("SM1")));
+        let digests = after.provider_id_digests("eu", "SM1");
+        assert_eq!(
+            (digests.len(), digests[0]),
+            (2, after.provider_id_digest("eu", "SM1"))
+        );
         assert!(digests.contains(&stored));
+        assert!(
+            !after.provider_id_digests("us", "SM1").contains(&stored),
+            "of another account"
+        );
     }
 
     #[test]

@@ -451,11 +451,12 @@ pub trait Store: Send + Sync {
     /// Deletes events from before `before`, in steps that leave room for others. Returns how many.
     async fn delete_events_before(&self, before: UnixMillis) -> Result<u64, StoreError>;
 
-    /// Records what the provider of `backend` reports about messages, as [`rules::receipt`](crate::rules::receipt) says.
-    /// A message is found by the backend that it was sent with and by the provider's id alone. A report whose message is
+    /// Records what the provider of `member`, a backend by its name in the settings, reports about messages, as [`rules::receipt`](crate::rules::receipt) says.
+    /// A message is found by the member that sent it and by the provider's id alone. A report whose message is
     /// not known yet is kept for a while. One outcome for each report, in their order.
     async fn apply_reports(
         &self,
+        member: &str,
         backend: &str,
         reports: Vec<DeliveryReport>,
         now: UnixMillis,

@@ -14,6 +14,11 @@ fn a_secret_is_masked_as_written_and_as_sent() {
         clean("GET /?api_secret=s3cret%2Fkey (s3cret/key)"),
         "GET /?api_secret=*** (***)"
     );
+    let in_a_path = Scrubber::new(&["ab*cd 9x~z".to_owned()]);
+    assert_eq!(
+        in_a_path.clean("POST /v1/ab%2Acd%209x~z/sms", &[], 200),
+        "POST /v1/***/sms"
+    );
     assert_eq!(
         clean("ab is too short to be a secret"),
         "ab is too short to be a secret"

@@ -27,9 +27,9 @@ impl Desk {
 
     async fn is_reported(&self, state: ReportedState) {
         let report = DeliveryReport::new(ProviderMessageId::new("SM1").unwrap(), state);
-        let reported = self
-            .store
-            .apply_reports("test.TestBackend", vec![report], self.clock.now());
+        let reported =
+            self.store
+                .apply_reports("default", "test.TestBackend", vec![report], self.clock.now());
         reported.await.unwrap();
     }
 }

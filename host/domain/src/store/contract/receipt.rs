@@ -12,7 +12,8 @@ use crate::{
     store::ReportOutcome,
 };
 
-/// The backend of [`tried`].
+/// The name in the settings and the backend of [`tried`].
+const MEMBER: &str = "default";
 const BACKEND: &str = "test.TestBackend";
 
 fn report(id: &str, state: ReportedState) -> DeliveryReport {
@@ -38,7 +39,7 @@ impl Desk {
         let now = self.clock.now();
         let outcomes = self
             .store
-            .apply_reports(backend, vec![report], now)
+            .apply_reports(MEMBER, backend, vec![report], now)
             .await
             .unwrap();
         let [outcome] = &outcomes[..] else {
@@ -114,7 +115,7 @@ pub async fn a_report_that_comes_again_changes_nothing(desk: &Desk) {
     let again = again.map(|state| report("A", state)).to_vec();
     let outcomes = desk
         .store
-        .apply_reports(BACKEND, again, desk.clock.now())
+        .apply_reports(MEMBER, BACKEND, again, desk.clock.now())
         .await
         .unwrap();
     assert!(
@@ -176,7 +177,7 @@ pub async fn no_more_than_so_many_unknown_reports_are_kept(desk: &Desk) {
         let flood = (0..100).map(|m| report(&format!("{n}-{m}"), ReportedState::Delivered));
         let outcomes = desk
             .store
-            .apply_reports(BACKEND, flood.collect(), desk.clock.now());
+            .apply_reports(MEMBER, BACKEND, flood.collect(), desk.clock.now());
         let outcomes = outcomes.await.unwrap();
         kept += outcomes
             .iter()

@@ -163,7 +163,7 @@ pub async fn a_text_is_reported_on(desk: &Desk) {
     let delivered = DeliveryReport::new(id, ReportedState::Delivered);
     let reported = desk
         .store
-        .apply_reports("test.TestBackend", vec![delivered], desk.clock.now());
+        .apply_reports("default", "test.TestBackend", vec![delivered], desk.clock.now());
     reported.await.unwrap();
     let found = desk.found_text(&message).await.unwrap().message;
     assert_eq!(found.delivery, Delivery::Delivered);

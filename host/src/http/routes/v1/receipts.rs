@@ -153,7 +153,7 @@ async fn take(app: &App, name: &str, secret: Option<&str>, request: Request) -> 
         "taken"
     };
     let reports = std::mem::take(&mut answer.reports);
-    let recorded = verifier.record_reports(member.backend(), reports);
+    let recorded = verifier.record_reports(member.name(), member.backend(), reports);
     recorded.await.map_err(ApiError::Store)?;
     count(outcome);
     Ok(answered(answer))
