@@ -212,7 +212,13 @@ async fn a_text_is_exported_and_forgotten_with_its_number_and_never_logged() {
         )
         .await;
     assert_eq!(begun.status, 201, "{begun:?}");
-    let exported = site.run(&["export", NUMBER, "--json"]).json();
+    // The daemon answers before it has recorded that the provider took it.
+    let exported = loop {
+        let exported = site.run(&["export", NUMBER, "--json"]).json();
+        if exported["messages"][0]["delivery"] != "queued" {
+            break exported;
+        }
+    };
     assert_eq!(exported["messages"][0]["id"], begun.body["id"], "{exported}");
     assert_eq!(exported["messages"][0]["delivery"], "sent", "{exported}");
     assert_eq!(site.run(&["forget", NUMBER, "--json"]).json()["records"], 1);
