@@ -85,17 +85,20 @@ impl<'a> Tries<'a> {
             let Some(Turn { member, held, slot }) = next else {
                 return (last.member, last.outcome);
             };
-            tracing::warn!(
-                verification = %self.order.message.verification,
-                number = ?self.order.message.number,
-                backend = last.member.title(),
-                class = failure.class.as_str(),
-                origin = failure.origin.as_str(),
-                code = failure.code,
-                reason = failure.message,
-                next = member.title(),
-                "not sent, and given to the next backend"
-            );
+            // That one is passed over is said once, where its breaker opens, and not for each message.
+            if last.was_asked {
+                tracing::warn!(
+                    verification = %self.order.message.verification,
+                    number = ?self.order.message.number,
+                    backend = last.member.title(),
+                    class = failure.class.as_str(),
+                    origin = failure.origin.as_str(),
+                    code = failure.code,
+                    reason = failure.message,
+                    next = member.title(),
+                    "not sent, and given to the next backend"
+                );
+            }
             let came = self.through(member, held).await;
             drop(slot);
             // What a backend said is told, rather than that another one was left alone.
