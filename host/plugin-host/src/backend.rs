@@ -375,7 +375,11 @@ impl Backend {
     /// Hands over a request that its provider made; only where [`Self::takes_receipts`]. The answer is within its
     /// bounds.
     pub async fn receive(&self, request: IncomingRequest, call: Call) -> Result<ReceiptAnswer, SendFailure> {
-        let call = self.running(call, PrivateTexts::default());
+        let private = PrivateTexts {
+            session_token: secret_part(&request.url),
+            ..PrivateTexts::default()
+        };
+        let call = self.running(call, private);
         let received = self
             .run(call, FailureClass::Internal, |backend, call| {
                 let headers = request.headers.iter();
@@ -545,6 +549,14 @@ impl Backend {
             "the backend could not be constructed anew"
         );
     }
+}
+
+/// What may be the secret part of an address for receipts: the end of its path, unless that is as short as a name.
+fn secret_part(url: &str) -> &str {
+    const MIN_LENGTH: usize = 24;
+    let path = url.split(['?', '#']).next().unwrap_or_default();
+    let end = path.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+    if end.len() < MIN_LENGTH { "" } else { end }
 }
 
 /// What is left of an account, as its provider says.

@@ -15,7 +15,7 @@ use crate::{
 
 /// How long a report is kept whose message is not known yet. A provider may report before the answer to the request that
 /// sent the message is recorded; with the deadlines of sending, that takes less than a minute.
-pub const EARLY_REPORT_MILLIS: u64 = 10 * 60 * 1000;
+pub const EARLY_REPORT_MILLIS: u64 = 2 * 60 * 1000;
 
 /// How many such reports are kept. While there are so many, no further one is.
 pub const MAX_EARLY_REPORTS: u32 = 4096;

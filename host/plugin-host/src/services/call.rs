@@ -135,6 +135,7 @@ impl CallInfo {
 pub(crate) struct PrivateTexts<'a> {
     /// The text of the message, or the code that is judged or put into words.
     pub(crate) text: &'a str,
+    /// Or the secret part of the address that a provider reports to.
     pub(crate) session_token: &'a str,
     /// In E.164.
     pub(crate) number: &'a str,

@@ -53,11 +53,8 @@ impl Backend for ReportingBackend {
             b"panic" => panic!("as it is to"),
             b"nonsense" => return Ok(Received::new(7)),
             b"broken" => {
-                return Err(Error::new(
-                    ErrorKind::Internal,
-                    "broken",
-                    "about +13478379634 and 482913",
-                ));
+                let message = format!("about +13478379634 at {}", request.url());
+                return Err(Error::new(ErrorKind::Internal, "broken", message));
             }
             _ => {}
         }
@@ -159,6 +156,15 @@ async fn what_a_library_makes_of_a_request_is_judged_as_all_that_it_says() {
         assert_eq!(failure.code, code);
         assert!(!failure.message.contains("3478379634"), "{failure}");
     }
+}
+
+#[tokio::test]
+async fn the_secret_part_of_an_address_is_in_no_error() {
+    let secret = "0f3c5a7e9b1d2f4a6c8e0f1a2b3c4d5e";
+    let mut request = request(b"secret", "broken");
+    request.url = format!("https://verify.example/v1/receipts/eu/{secret}?a=1");
+    let failure = reporting().receive(request, call()).await.unwrap_err();
+    assert!(failure.message.contains("/v1/receipts/eu/***?a=1"), "{failure}");
 }
 
 #[tokio::test]
