@@ -499,7 +499,8 @@ async fn the_description_is_true() {
         &json!({ "$ref": "#/components/schemas/NewVerification" }),
     );
     let values = json!({
-        "phone_number": "+13478379636", "locale": "es", "context": {}, "client_ref": "r", "purpose": "p", "binding": "b",
+        "phone_number": "+13478379636", "locale": "es", "context": {}, "client_ref": "r", "channel": "sms",
+        "purpose": "p", "binding": "b",
     });
     assert_eq!(fields.len(), values.as_object().unwrap().len());
     assert!(
