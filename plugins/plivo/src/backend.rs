@@ -12,7 +12,7 @@ use crate::{reply, webhook};
 #[derive(Options)]
 pub struct PlivoOptions {
     /// The auth id of the account.
-    #[option(example = "MAXXXXXXXXXXXXXXXXXX")]
+    #[option(example = "MAMDQ2NJAXMWI2ZJY1OT")]
     pub auth_id: String,
     /// The auth token of the account, with which Plivo also signs delivery reports.
     pub auth_token: Secret,

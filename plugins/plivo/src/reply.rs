@@ -45,7 +45,10 @@ pub(crate) fn read(http_status: u16, retry_after: Option<Duration>, body: &[u8])
         None => by_status,
     };
     Err(match retry_after {
-        Some(wait) if error.kind() == ErrorKind::Throttled => error.with_retry_after(wait),
+        // A wait is for those who may try again: 429, and 503 for a server that is out of order (RFC 9110, section 10.2.3).
+        Some(wait) if matches!(error.kind(), ErrorKind::Throttled | ErrorKind::Transient) => {
+            error.with_retry_after(wait)
+        }
         _ => error,
     })
 }
@@ -55,7 +58,8 @@ fn text(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
-/// The error for a body of Plivo's own: it did not accept the message.
+/// The error for a body of Plivo's own. Of a failure of its server nothing says that the SMS was not queued before, so
+/// that status decides: the next backend would send a second one.
 fn refused(http_status: u16, text: &str, by_status: ErrorKind) -> Error {
     let lower = text.to_lowercase();
     let names = |words: &[&str]| words.iter().any(|word| lower.contains(word));
@@ -67,7 +71,6 @@ fn refused(http_status: u16, text: &str, by_status: ErrorKind) -> Error {
         403 => ErrorKind::DestinationBlocked,
         // There is no such account.
         404 => ErrorKind::AuthFailed,
-        500..=599 => ErrorKind::Transient,
         _ => by_status,
     };
     let words: String = match text.trim() {

@@ -89,8 +89,10 @@ fn every_refusal_has_its_kind() {
         (404, json!("not found"), ErrorKind::AuthFailed),
         (405, json!("method not allowed"), ErrorKind::Internal),
         (429, json!("slow down"), ErrorKind::Throttled),
-        // With Plivo's own body it says that it accepted nothing. A gateway in front of it cannot know.
-        (500, json!("Internal error"), ErrorKind::Transient),
+        // The SMS may have been queued before the server failed.
+        (500, json!("Internal error"), ErrorKind::OutcomeUnknown),
+        (504, json!("timeout"), ErrorKind::OutcomeUnknown),
+        (503, json!("out of order"), ErrorKind::Transient),
     ] {
         host.answer(Answer::new(status).json(&json!({ "api_id": "a", "error": error })));
         let failure = backend.send_sms(ALICE, "x").unwrap_err();
@@ -112,6 +114,9 @@ fn every_refusal_has_its_kind() {
     host.answer(Answer::new(429).retry_after(Duration::from_secs(2)));
     let wait = backend.send_sms(ALICE, "x").unwrap_err().retry_after();
     assert_eq!(wait, Some(Duration::from_secs(2)));
+    host.answer(Answer::new(503).retry_after(Duration::from_secs(3)));
+    let wait = backend.send_sms(ALICE, "x").unwrap_err().retry_after();
+    assert_eq!(wait, Some(Duration::from_secs(3)));
 }
 
 #[test]

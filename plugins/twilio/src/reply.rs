@@ -117,8 +117,8 @@ fn refused(code: u64, http_status: u16, text: Option<&str>) -> Error {
     let kind = kind(code).unwrap_or_else(|| match http_status {
         // The message was created and has failed.
         200..=299 => ErrorKind::Internal,
-        // A body with a code comes from Twilio itself: it did not accept the message.
-        500..=599 => ErrorKind::Transient,
+        // A code that is not listed says no more than the status: of most failures of a server nothing says that the SMS
+        // was not queued before, and the next backend would send a second one.
         _ => Error::from_http_status("twilio", http_status).kind(),
     });
     let words: String = match text.map(str::trim) {
@@ -311,11 +311,10 @@ mod tests {
             (401, ErrorKind::AuthFailed, ErrorKind::AuthFailed),
             (402, ErrorKind::NoCredit, ErrorKind::NoCredit),
             (429, ErrorKind::Throttled, ErrorKind::Throttled),
-            // With a code in its body, Twilio itself says that it accepted nothing. A gateway in front of it cannot
-            // know.
-            (500, ErrorKind::Transient, ErrorKind::OutcomeUnknown),
+            // The SMS may have been queued before the server failed.
+            (500, ErrorKind::OutcomeUnknown, ErrorKind::OutcomeUnknown),
             (503, ErrorKind::Transient, ErrorKind::Transient),
-            (504, ErrorKind::Transient, ErrorKind::OutcomeUnknown),
+            (504, ErrorKind::OutcomeUnknown, ErrorKind::OutcomeUnknown),
         ] {
             let error = failure(http_status, r#"{"code":29999,"message":"New","status":0}"#);
             assert_eq!(

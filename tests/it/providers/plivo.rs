@@ -38,7 +38,7 @@ async fn every_documented_refusal_has_its_class() {
         (401, FailureClass::AuthFailed),
         (403, FailureClass::DestinationBlocked),
         (404, FailureClass::AuthFailed),
-        (500, FailureClass::Transient),
+        (500, FailureClass::OutcomeUnknown),
     ] {
         rig.gateway.next(Behaviour::Refuse(status));
         let failure = rig.failure().await;

@@ -65,7 +65,7 @@ async fn every_documented_refusal_has_its_class() {
         (20003, 401, FailureClass::AuthFailed),
         (20404, 404, FailureClass::AuthFailed),
         (20429, 429, FailureClass::Throttled),
-        (20500, 500, FailureClass::Transient),
+        (20500, 500, FailureClass::OutcomeUnknown),
         (21211, 400, FailureClass::InvalidNumber),
         (21408, 400, FailureClass::DestinationBlocked),
         (21606, 400, FailureClass::SenderRejected),
